@@ -1,0 +1,292 @@
+"""The services as fields, and what one connected client does with them.
+
+`App` does not know how many clients there are, nor by what transport they come.
+"""
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
+from kernel_exec.environments.packages import PackageStatus, check, install
+from kernel_exec.environments.requirements import parse_requirements
+from kernel_exec.environments.spec import Environment
+from kernel_exec.errors import BusyError, InvalidArgumentError, KernelDeadError, NotFoundError
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outputs import Stream, fold
+from kernel_exec.notebooks.build import Step, build
+from kernel_exec.notebooks.export import default_path, export_ipynb
+from kernel_exec.scripts import ScriptStore
+from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
+from kernel_exec.sessions.registry import Places, Sessions
+from kernel_exec.sessions.session import Emit, Session, Submission
+from kernel_exec.sessions.store import Store, open_store
+from kernel_exec.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """What the program is made of, opened by `open_app`."""
+
+    settings: Settings
+    store: Store
+    catalog: Catalog
+    sessions: Sessions
+    scripts: ScriptStore
+
+    def client(self, name: str) -> "Client":
+        """What one connected client works with; `name` is how it introduced itself."""
+        return Client(app=self, name=name)
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[App]:
+    """Open the services in order; leaving ends the kernels, then closes the store."""
+    folder = settings.storage_root / ".kernel_exec"
+    runtime_dir = settings.server_variables.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    catalog = Catalog(
+        storage_root=settings.storage_root,
+        cache=settings.cache,
+        base_variables=settings.server_variables,
+        passed_variables=settings.pass_env,
+        configured=settings.environment,
+        named=settings.named_environments,
+    )
+    async with (
+        open_store(folder) as store,
+        Sessions(
+            store=store,
+            catalog=catalog,
+            places=Places(
+                folder=folder,
+                working_directory=settings.working_directory,
+                runtime_dir=Path(runtime_dir),
+            ),
+            max_kernels=settings.max_kernels,
+            idle_limit=settings.idle_limit,
+        ) as sessions,
+    ):
+        yield App(
+            settings=settings,
+            store=store,
+            catalog=catalog,
+            sessions=sessions,
+            scripts=ScriptStore(settings.storage_root),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """A switch of environment that was made."""
+
+    previous: Environment
+    current: PreparedEnvironment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A notebook that was written: its file, its cells, and the entries behind them."""
+
+    path: Path
+    cells: int
+    entries: int
+
+
+class Client:
+    """A connected client: its environment, its default session, and what it can ask for."""
+
+    def __init__(self, *, app: App, name: str) -> None:
+        """Begin with the configured environment."""
+        self.name = name
+        self.environment: Environment | None = None
+        self._app = app
+        self._working_directory: Path | None = None
+
+    async def session(self, name: str = "") -> Session:
+        """The session `name` ("" for the default one) in the client's environment."""
+        return await self._app.sessions.open(
+            name, await self._environment(), working_directory=self._working_directory
+        )
+
+    async def configure(
+        self, environment: Environment, *, working_directory: Path | None = None
+    ) -> Configured:
+        """Switch to `environment` once it is known to work; kernels elsewhere stay as they are.
+
+        Raises:
+            UnusableEnvironmentError: It does not work; nothing has changed.
+        """
+        if working_directory is not None and not working_directory.is_dir():
+            raise InvalidArgumentError(
+                f"working_directory {str(working_directory)!r} is not a folder: make it first"
+            )
+        previous = await self._environment()
+        current = await self._app.catalog.prepare(environment)
+        self.environment = environment
+        if working_directory is not None:
+            self._working_directory = working_directory
+        session = await self.session()
+        session.note(
+            EntryKind.ENVIRONMENT,
+            environment.key,
+            details={
+                "previous": previous.key,
+                "python_version": current.interpreter.python_version,
+                "executable": str(current.interpreter.executable),
+            },
+        )
+        return Configured(previous=previous, current=current)
+
+    async def run(
+        self,
+        *,
+        source: str,
+        session: str = "",
+        filename: str = "",
+        title: str = "",
+        time_limit: float | None = None,
+    ) -> tuple[Session, Entry]:
+        """Store `source` as a script and queue it.
+
+        Raises:
+            InvalidArgumentError: The source or a name is not allowed.
+            BusyError: The session's queue is full.
+            StorageError: The script can't be stored.
+        """
+        opened = await self.session(session)
+        resent = opened.resent(EntryKind.CODE, source)
+        if resent is not None:
+            return opened, resent
+        path = self._app.scripts.save(source, filename)
+        submission = Submission(
+            source=source, title=title, file_path=str(path), time_limit=time_limit
+        )
+        return opened, opened.submit(submission)
+
+    async def find(
+        self, *, execution_id: str = "", session: str = ""
+    ) -> tuple[Session | None, Entry]:
+        """An entry by its id, or the latest of a session that ran something.
+
+        The session is None when the entry was begun by another server, or long ago.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if execution_id:
+            for opened in self._app.sessions.all.values():
+                if (entry := opened.entry(execution_id)) is not None:
+                    return opened, entry
+            stored = await self._app.store.entry(execution_id)
+            if stored is None:
+                raise NotFoundError(
+                    f"no execution has the id {execution_id!r}: take it from a result of"
+                    " execute_code, or leave it out for the latest one"
+                )
+            return None, stored
+        opened = await self.session(session)
+        entries = await self._app.store.entries(opened.id)
+        for entry in reversed(entries):
+            if entry.kind in {EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL}:
+                return opened, opened.entry(entry.id) or entry
+        raise NotFoundError(f"session {opened.name!r} has run nothing yet")
+
+    async def install(
+        self,
+        packages: Sequence[object],
+        *,
+        upgrade: bool = False,
+        allow_build: bool = False,
+        session: str = "",
+    ) -> tuple[Session, Entry]:
+        """Begin to install `packages` into the environment, beside the kernel.
+
+        Raises:
+            InvalidArgumentError: One of them is not a plain requirement; nothing was run.
+        """
+        requirements = parse_requirements(packages)
+        opened = await self.session(session)
+        prepared = await self._app.catalog.prepare(opened.environment)
+
+        async def work(emit: Emit) -> JSONObject:
+            installed = await install(
+                prepared.interpreter,
+                requirements,
+                upgrade=upgrade,
+                allow_build=allow_build,
+                variables=self._app.settings.server_variables,
+                on_line=lambda line: emit(Stream(name="stdout", text=f"{line}\n")),
+            )
+            self._app.catalog.forget(opened.environment)
+            stale = await _refresh(opened, installed.modules, installed.before)
+            return {**_plain(asdict(installed)), "stale": stale}
+
+        entry = opened.undertake(EntryKind.INSTALL, "\n".join(requirements), work)
+        return opened, entry
+
+    async def check(self, packages: Sequence[str]) -> list[PackageStatus]:
+        """What is installed of `packages`; nothing is imported."""
+        prepared = await self._app.catalog.prepare(await self._environment())
+        return await check(
+            prepared.interpreter, packages, variables=self._app.settings.server_variables
+        )
+
+    async def export(
+        self, *, session: str = "", path: str = "", overwrite: bool = False
+    ) -> Exported:
+        """Write the session's notebook; a relative `path` is below the storage root.
+
+        Raises:
+            InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
+            StorageError: It can't be written.
+        """
+        opened = await self.session(session)
+        store, root = self._app.store, self._app.settings.storage_root
+        record = await store.session(opened.id) or SessionRecord(
+            id=opened.id, name=opened.name, environment=opened.environment.key, created=0.0
+        )
+        entries = await store.entries(opened.id)
+        events = await store.session_events(opened.id)
+        notebook = build(
+            session=record,
+            kernels=await store.kernels(opened.id),
+            steps=[
+                Step(entry=entry, outputs=tuple(fold(events.get(entry.id, ()))))
+                for entry in entries
+            ],
+        )
+        target = root / path if path else default_path(root, record, ".ipynb")
+        written = await export_ipynb(notebook, target, overwrite=overwrite)
+        cells = notebook["cells"]
+        assert isinstance(cells, list)
+        return Exported(path=written, cells=len(cells), entries=len(entries))
+
+    async def note(self, *, markdown: str, session: str = "") -> Entry:
+        """Put the agent's words between the cells."""
+        opened = await self.session(session)
+        entry = opened.note(EntryKind.NOTE, markdown)
+        await self._app.store.settle()
+        return entry
+
+    async def _environment(self) -> Environment:
+        if self.environment is None:
+            self.environment = await self._app.catalog.default()
+        return self.environment
+
+
+async def _refresh(session: Session, modules: Sequence[str], before: object) -> list[str]:
+    """Let a running kernel find what was installed; which of its imports are stale now."""
+    try:
+        stale = await session.evaluate(f"refresh({json.dumps(list(modules))})")
+    except (KernelDeadError, BusyError):
+        return []
+    return [str(name) for name in stale] if isinstance(stale, list) else []
+
+
+def _plain(value: dict[str, object]) -> dict[str, object]:
+    """`value` with lists for tuples, as JSON has it."""
+    plain: dict[str, object] = json.loads(json.dumps(value))
+    return plain

@@ -1,0 +1,40 @@
+"""What can go wrong, by what the caller can do about it.
+
+Every message names the thing and the way out; tools show it to the model as it stands.
+"""
+
+
+class KernelExecError(Exception):
+    """Root of every error that kernel-exec raises on purpose."""
+
+
+class InvalidArgumentError(KernelExecError):
+    """Raised when an argument, a setting or a stored value is not allowed; correct it."""
+
+
+class NotFoundError(KernelExecError):
+    """Raised when a session, an execution, a script or an environment is not known."""
+
+
+class BusyError(KernelExecError):
+    """Raised when a queue or another bounded resource is full; try again later."""
+
+
+class UnusableEnvironmentError(KernelExecError):
+    """Raised when no working interpreter or no kernel support is had for an environment."""
+
+
+class PackageError(KernelExecError):
+    """Raised when packages could not be installed or listed; carries the installer's words."""
+
+
+class KernelStartError(KernelExecError):
+    """Raised when a kernel process did not come up; carries the tail of its stderr."""
+
+
+class KernelDeadError(KernelExecError):
+    """Raised when a request needs a living kernel and there is none."""
+
+
+class StorageError(KernelExecError):
+    """Raised when the storage root or a file below it can't be read or written."""

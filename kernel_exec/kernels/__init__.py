@@ -1,0 +1,1 @@
+"""Kernels: one running IPython process, the messages it exchanges and when an execution ends."""

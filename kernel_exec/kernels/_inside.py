@@ -1,0 +1,347 @@
+"""What kernel-exec changes inside a kernel; imported by `_launch.py` in the kernel's process.
+
+Python 3.8 syntax; beside the standard library only what every kernel support brings (ipykernel
+6 to 7, IPython 7 to 9). Each change cures something that was measured:
+
+- streams that skip empty flushes, drain the captured file descriptors before a cell ends,
+  decode UTF-8 across chunk edges, and send what exceeds a budget to a file;
+- `sys.stdout` and `print` are restored when user code replaced or closed them;
+- messages that hold lone surrogates are sent escaped instead of lost;
+- `!command` gets no terminal, so nothing waits for input for ever;
+- SIGINT wakes the event loop, so that `await` can be interrupted (ipykernel#881);
+- cells are compiled under the name of their stored script;
+- replies tell which names are new, changed or gone; `variables` describes them.
+"""
+
+import asyncio
+import builtins
+import collections
+import faulthandler
+import fnmatch
+import importlib
+import json
+import os
+import signal
+import site
+import subprocess
+import sys
+import sysconfig
+import threading
+
+import _kernel_exec_streams as streams
+import jupyter_client.localinterfaces
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from IPython.core.error import StdinNotImplementedError
+from IPython.utils.text import LSString, SList
+from tornado import ioloop
+from traitlets.config import Config
+
+_NO_INPUT = "nobody can answer a prompt here: pass the value in the code instead of asking for it"
+_settings = {}
+
+
+def make_app(config):
+    """The kernel application, initialised and ready to start."""
+    _settings.update(config)
+    streams.settings.update(config)
+    interfaces = jupyter_client.localinterfaces
+    if hasattr(interfaces, "_load_ips_dumb"):
+        # the scan of network interfaces serves TCP only
+        interfaces._load_ips_psutil = interfaces._load_ips_dumb
+    ipython_dir = os.path.join(config["run_dir"], "ipython")
+    os.makedirs(ipython_dir, exist_ok=True)
+    options = Config()
+    options.IPKernelApp.connection_file = config["connection_file"]
+    options.IPKernelApp.outstream_class = "_kernel_exec_streams.KernelStream"
+    options.IPKernelApp.exec_PYTHONSTARTUP = False
+    options.IPKernelApp.ipython_dir = ipython_dir
+    options.HistoryManager.enabled = False
+    app = IPKernelApp.instance(config=options, kernel_class=Kernel)
+    app.initialize([])
+    if app.kernel is None or app.shell is None:
+        raise SystemExit("the kernel application did not initialise")
+    _set_up(app)
+    return app
+
+
+def _set_up(app):
+    app.kernel._execute_sleep = 0.0
+    _send_surrogates_escaped(app.kernel.session)
+    _plain_terminal(app.shell)
+    _shell_without_terminal(app.shell)
+    _name_cells(app.shell)
+    _dump_faults(_settings["run_dir"])
+    _describe_frames(app.shell)
+    ioloop.IOLoop.current().add_callback(_wake_on_signal)
+
+
+class Kernel(IPythonKernel):
+    """The kernel: heals its streams, compiles cells under their scripts' names, reports names."""
+
+    def __init__(self, **kwargs):
+        """Remember what the streams and the namespace look like."""
+        super().__init__(**kwargs)
+        self._print = builtins.print
+        self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
+        self._names = {}
+
+    async def do_execute(self, *args, **kwargs):
+        """Run a cell."""
+        self._heal()
+        parent = self.get_parent("shell") if hasattr(self, "get_parent") else self._parent_header
+        ours = (parent or {}).get("metadata", {}).get("kernel_exec", {})
+        self.shell.compile.cell_file = ours.get("file")
+        return await super().do_execute(*args, **kwargs)
+
+    def finish_metadata(self, parent, metadata, reply_content):
+        """Add to a reply which names are new, changed or gone."""
+        if not parent.get("content", {}).get("silent"):
+            metadata["kernel_exec"] = self._name_changes()
+        return super().finish_metadata(parent, metadata, reply_content)
+
+    def raw_input(self, prompt=""):
+        """Refuse `input()` at once."""
+        raise StdinNotImplementedError("input(%r): %s" % (str(prompt), _NO_INPUT))
+
+    def getpass(self, prompt="", stream=None):
+        """Refuse `getpass()` at once."""
+        raise StdinNotImplementedError("getpass(%r): %s" % (str(prompt), _NO_INPUT))
+
+    def _name_changes(self):
+        before = self._names
+        now = {
+            name: value
+            for name, value in self.shell.user_ns.copy().items()
+            if name[:1] != "_" and name not in self.shell.user_ns_hidden
+        }
+        # identities suffice, and unlike references they keep nothing alive
+        self._names = {name: id(value) for name, value in now.items()}
+        changed = [name for name in now if self._names[name] != before.get(name)]
+        return {
+            "names": {name: type(now[name]).__name__ for name in changed},
+            "gone": [name for name in before if name not in now],
+        }
+
+    def _heal(self):
+        """Put back streams and `print` that user code replaced or closed, and say so."""
+        notes = []
+        for name, stream in list(self._streams.items()):
+            if stream.closed:
+                setattr(sys, name, getattr(sys, "__%s__" % name))
+                self._streams[name] = streams.KernelStream(self.session, self.iopub_thread, name)
+                self._streams[name].set_parent(self.get_parent("shell"))
+                notes.append("sys.%s was closed and is open again" % name)
+            elif getattr(sys, name, None) is not stream:
+                stream.set_parent(self.get_parent("shell"))
+                notes.append("sys.%s was replaced and is restored" % name)
+            setattr(sys, name, self._streams[name])
+        if getattr(builtins, "print", None) is not self._print:
+            builtins.print = self._print
+            notes.append("print was replaced and is restored")
+        for note in notes:
+            self._streams["stderr"].write("[kernel-exec] %s\n" % note)
+
+
+def _send_surrogates_escaped(session):
+    """A lone surrogate has no UTF-8 form; escaped, the message at least arrives."""
+    pack = session.pack
+
+    def pack_any(content):
+        try:
+            return pack(content)
+        except (UnicodeEncodeError, TypeError, ValueError):
+            return json.dumps(content, default=str).encode("ascii")
+
+    session.pack = pack_any
+
+
+def _plain_terminal(shell):
+    """Text without colours: a model reads it."""
+    for name in ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"):
+        os.environ.pop(name, None)
+    os.environ.update(TERM="dumb", NO_COLOR="1")
+    try:
+        shell.colors = "nocolor"
+    except Exception:
+        shell.colors = "NoColor"  # before IPython 9
+
+
+def _shell_without_terminal(shell):
+    """`!command` without a terminal: its output goes where C code's goes, its input is empty."""
+
+    def system(cmd):
+        __tracebackhide__ = True
+        code = subprocess.call(
+            shell.var_expand(cmd, depth=1),
+            shell=True,
+            executable=_shell_program(),
+            stdin=subprocess.DEVNULL,
+        )
+        shell.user_ns["_exit_code"] = code
+
+    def getoutput(cmd, split=True, depth=0):
+        __tracebackhide__ = True
+        done = subprocess.run(
+            shell.var_expand(cmd, depth=depth + 1),
+            shell=True,
+            executable=_shell_program(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        output = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
+        shell.user_ns["_exit_code"] = done.returncode
+        return SList(output.splitlines()) if split else LSString(output)
+
+    if os.name == "posix":
+        shell.system = system
+        shell.getoutput = getoutput
+
+
+def _shell_program():
+    return "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+
+
+def _name_cells(shell):
+    """Compile a cell under the path of its script, and show that path in tracebacks."""
+    compiler = shell.compile
+    compiler.cell_file = None
+    get_code_name = compiler.get_code_name
+    format_code_name = getattr(compiler, "format_code_name", None)
+    scripts = set()
+
+    def name_cell(*args):
+        if compiler.cell_file is None:
+            return get_code_name(*args)
+        scripts.add(compiler.cell_file)
+        return compiler.cell_file
+
+    def format_name(name):
+        return None if name in scripts or format_code_name is None else format_code_name(name)
+
+    compiler.get_code_name = name_cell
+    compiler.format_code_name = format_name
+
+
+def _dump_faults(run_dir):
+    """Python's stack at a crash goes to `fault`, at SIGUSR1 to `stack`; fd 2 is captured."""
+    crash = open(os.path.join(run_dir, "fault"), "w", encoding="utf-8")
+    faulthandler.enable(file=crash)
+    if hasattr(faulthandler, "register") and hasattr(signal, "SIGUSR1"):
+        stack = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
+        faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)
+
+
+def _wake_on_signal():
+    """A signal that arrives while the loop waits is handled at once, not at the next event."""
+    loop = asyncio.get_event_loop()
+    waker = getattr(loop, "_csock", None)
+    if waker is not None and threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+
+
+def _describe_frames(shell):
+    """Give DataFrames a compact text form beside their usual ones."""
+    from IPython.core.formatters import BaseFormatter
+    from traitlets import ObjectName, Unicode
+
+    class ModelFormatter(BaseFormatter):
+        """Text made for a language model."""
+
+        format_type = Unicode("text/llm+plain")
+        print_method = ObjectName("_repr_llm_")
+
+    formatter = ModelFormatter(parent=shell.display_formatter)
+    shell.display_formatter.formatters["text/llm+plain"] = formatter
+    for module in ("pandas", "pandas.core.frame"):
+        formatter.for_type_by_name(module, "DataFrame", describe_frame)
+
+
+def describe_frame(frame, head=8, tail=2, columns=30):
+    """Shape, dtypes with nulls, first and last rows as CSV: the most per character."""
+    rows, width = frame.shape
+    counted = rows * width <= 20000000
+    nulls = frame.isna().sum().tolist() if counted else [0] * width
+    described = [
+        "%s %s%s" % (name, dtype, " (%d null)" % null if null else "")
+        for name, dtype, null in zip(frame.columns[:columns], frame.dtypes[:columns], nulls)
+    ]
+    if width > columns:
+        described.append("... %d more" % (width - columns))
+    lines = [
+        "DataFrame %s rows x %d columns" % (format(rows, ","), width),
+        "columns: " + "; ".join(described),
+    ]
+    shown = frame.iloc[:, :columns]
+    if rows <= head + tail:
+        lines.append(shown.to_csv(float_format="%.5g").rstrip())
+    else:
+        lines.append(shown.head(head).to_csv(float_format="%.5g").rstrip())
+        lines.append("... %s rows not shown" % format(rows - head - tail, ","))
+        lines.append(shown.tail(tail).to_csv(float_format="%.5g", header=False).rstrip())
+    return "\n".join(lines)
+
+
+_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, range, collections.deque)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_ARRAYS = ("numpy", "pandas", "polars", "torch", "xarray", "scipy", "pyarrow", "jax", "tensorflow")
+
+
+class _Text:
+    """A value whose representation is a given text, so that it travels as it is."""
+
+    def __init__(self, text):
+        self._text = text
+
+    def __repr__(self):
+        return self._text
+
+
+def variables(pattern="*", most=500):
+    """The user's variables whose name matches, as JSON; imports nothing, changes nothing."""
+    shell = IPKernelApp.instance().shell
+    found = []
+    total = 0
+    for name, value in sorted(shell.user_ns.copy().items()):
+        if name[:1] == "_" or name in shell.user_ns_hidden or not fnmatch.fnmatch(name, pattern):
+            continue
+        total += 1
+        if len(found) < most:
+            found.append(_describe(name, value))
+    return _Text(json.dumps({"variables": found, "total": total}))
+
+
+def refresh(modules):
+    """Make what was just installed importable; which of `modules` were imported before, as JSON."""
+    importlib.invalidate_caches()
+    for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        site.addsitedir(folder)  # reads new .pth files
+    return _Text(json.dumps(sorted(name for name in modules if name in sys.modules)))
+
+
+def _describe(name, value):
+    kind = type(value)
+    array = kind.__module__.partition(".")[0] in _ARRAYS
+    described = {"name": name, "type": kind.__name__}
+    try:
+        if array and getattr(value, "shape", None) is not None:
+            described["shape"] = [int(extent) for extent in value.shape]
+        elif isinstance(value, _SIZED):
+            described["length"] = len(value)
+        described["size"] = _size(value) if array else sys.getsizeof(value)
+        if isinstance(value, _PLAIN):
+            text = repr(value[:80] if isinstance(value, (str, bytes)) else value)
+            described["preview"] = text if len(text) <= 80 else text[:77] + "..."
+    except Exception:
+        described["note"] = "its description failed"
+    return described
+
+
+def _size(value):
+    usage = getattr(value, "memory_usage", None)
+    if callable(usage):
+        total = usage(index=True)
+        return int(total.sum() if hasattr(total, "sum") else total)
+    size = getattr(value, "nbytes", None)
+    return int(size) if isinstance(size, int) else sys.getsizeof(value)

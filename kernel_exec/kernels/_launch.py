@@ -1,0 +1,236 @@
+"""Starts an IPython kernel under a guardian; run by the environment's own interpreter.
+
+    python _launch.py CONFIGURATION.json
+
+Standard library only at import, Python 3.8 syntax. The process forks at once. The parent stays
+as the **guardian**: it reports the kernel's process id and end on a socket, signals it on
+request, and ends every descendant (also those that changed their session or lost their parent)
+when the kernel or the server is gone. The child becomes the kernel.
+
+Commands of the server are single bytes, the guardian's reports are lines:
+
+    i interrupt    u dump the stack    t terminate    k kill everything
+    kernel PID     exit CODE           signal NUMBER
+"""
+
+import ctypes
+import gc
+import importlib.util
+import json
+import os
+import select
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_TGKILL = {"x86_64": 234, "aarch64": 131}
+
+
+def main():
+    """Become guardian and kernel."""
+    with open(sys.argv[1], encoding="utf-8") as file:
+        config = json.load(file)
+    if hasattr(os, "fork"):
+        _guard(config["guard_fd"])
+    _start_kernel(config)
+
+
+def _guard(fd):
+    """Fork; return in the child only."""
+    libc = _libc()
+    if libc is not None:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    guardian = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os.close(fd)
+        os.setsid()
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != guardian:
+            os._exit(1)
+        return
+    try:
+        _watch(fd, pid, libc)
+    finally:
+        os._exit(1)
+
+
+def _libc():
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return ctypes.CDLL(None, use_errno=True)
+    except OSError:
+        return None
+
+
+def _watch(fd, kernel, libc):
+    """Serve commands until the kernel has ended or the server is gone, then end all the rest."""
+    waker, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    _report(fd, "kernel %d" % kernel)
+    while True:
+        status = _reap(kernel)
+        if status is not None:
+            if os.WIFSIGNALED(status):
+                _report(fd, "signal %d" % os.WTERMSIG(status))
+            else:
+                _report(fd, "exit %d" % os.WEXITSTATUS(status))
+            break
+        ready, _, _ = select.select([fd, waker], [], [])
+        if waker in ready:
+            os.read(waker, 4096)
+        if fd in ready and not _obey(fd, kernel, libc):
+            _signal(kernel, signal.SIGKILL)
+            os.close(fd)
+            fd = None
+            break
+    _sweep()
+    os._exit(0)
+
+
+def _reap(kernel):
+    """Wait for whoever has ended; the kernel's status once it is among them."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if pid == 0:
+            return None
+        if pid == kernel:
+            return status
+
+
+def _obey(fd, kernel, libc):
+    """Carry out what the server asks; False when it is gone or wants all to end."""
+    try:
+        commands = os.read(fd, 64)
+    except OSError:
+        return False
+    for command in commands.decode("ascii", "replace"):
+        if command == "i":
+            _interrupt(kernel, libc)
+        elif command == "u":
+            _signal_main_thread(kernel, signal.SIGUSR1, libc)
+        elif command == "t":
+            _signal(kernel, signal.SIGTERM)
+        elif command == "k":
+            _signal(kernel, signal.SIGKILL)
+    return bool(commands)
+
+
+def _interrupt(kernel, libc):
+    """SIGINT for the kernel's main thread, so that no other thread takes it, and all below."""
+    _signal_main_thread(kernel, signal.SIGINT, libc)
+    below = _descendants(kernel)
+    if below is None:
+        try:
+            os.killpg(kernel, signal.SIGINT)
+        except OSError:
+            pass
+    for pid in below or ():
+        _signal(pid, signal.SIGINT)
+
+
+def _signal_main_thread(pid, signum, libc):
+    number = _TGKILL.get(os.uname().machine)
+    if libc is None or number is None or libc.syscall(number, pid, pid, int(signum)) != 0:
+        _signal(pid, signum)
+
+
+def _signal(pid, signum):
+    try:
+        os.kill(pid, signum)
+    except OSError:
+        pass
+
+
+def _sweep():
+    """End every descendant; stopping them first keeps a fork bomb from outrunning us."""
+    while True:
+        below = _descendants(os.getpid())
+        for signum in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in below or ():
+                _signal(pid, signum)
+        try:
+            os.waitpid(-1, 0 if below else os.WNOHANG)
+        except ChildProcessError:
+            return
+        if below is None:
+            return
+
+
+def _descendants(root):
+    """The process ids below `root`, or None where /proc does not tell."""
+    parents = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return None
+    for name in names:
+        if name.isdigit():
+            try:
+                with open("/proc/%s/stat" % name, "rb") as file:
+                    # the command's name may hold anything, even ")"
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != b"Z":
+                parents.setdefault(int(fields[1]), []).append(int(name))
+    found = []
+    ahead = [root]
+    while ahead:
+        below = parents.get(ahead.pop(), [])
+        found += below
+        ahead += below
+    return found
+
+
+def _report(fd, line):
+    try:
+        os.write(fd, line.encode("ascii") + b"\n")
+    except OSError:
+        pass
+
+
+def _start_kernel(config):
+    """Import ipykernel by the way of its support, tuned for a fast start, and run it."""
+    overlay = config["overlay"]
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
+    sys.argv = [""]
+    gc.disable()  # what is imported now lives as long as the kernel
+    if overlay and config["support"] == "shadow":
+        sys.path.insert(0, overlay)
+    elif overlay:
+        sys.path.append(overlay)
+    sys.modules["debugpy"] = None  # its import costs more than all else, and nobody debugs here
+    _load("_kernel_exec_streams", os.path.join(here, "_streams.py"))
+    inside = _load("_kernel_exec_inside", os.path.join(here, "_inside.py"))
+    app = inside.make_app(config)
+    del sys.modules["debugpy"]
+    if overlay and config["support"] == "shadow":
+        sys.path.remove(overlay)
+        sys.path.append(overlay)
+    gc.freeze()
+    gc.enable()
+    app.start()
+
+
+def _load(name, path):
+    """Import a file beside this one under a name that can't meet the user's."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()

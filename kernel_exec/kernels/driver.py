@@ -1,0 +1,161 @@
+"""Runs a `Conversation` on the event loop: its clock, its timer, and who waits for what.
+
+Every kernel drives its conversation through this; what differs between kernels is how messages
+travel (`send`) and how the process is signalled (`act`).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import anyio
+
+from kernel_exec.errors import BusyError, KernelDeadError
+
+from .execution import Action, Conversation, Death, Ended, Ending, Event, Request
+from .kernel import Listener
+from .messages import Channel, Message, Outgoing
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The reply that somebody waits for; none when the kernel died first."""
+
+    given: anyio.Event = field(default_factory=anyio.Event)
+    message: Message | None = None
+
+
+class Driver:
+    """Feeds one kernel's conversation and carries out what it decides."""
+
+    def __init__(
+        self,
+        *,
+        listener: Listener,
+        send: Callable[[Outgoing], None],
+        act: Callable[[Action], None],
+    ) -> None:
+        """Tell `listener` every event; `act` is called for every action, and must not wait."""
+        self._listener = listener
+        self._send = send
+        self._act = act
+        self._loop = asyncio.get_running_loop()
+        self._conversation = Conversation()
+        self._answers: dict[str, _Answer] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._ending: Ending | None = None
+        self._ended = anyio.Event()
+        self._dead = anyio.Event()
+        self.death: Death | None = None
+
+    @property
+    def current(self) -> str | None:
+        """The id of the execution under way."""
+        return self._conversation.current
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The user's names and their types."""
+        return self._conversation.names
+
+    async def execute(self, request: Request) -> Ending:
+        """See `Kernel.execute`."""
+        if self.death is not None:
+            raise KernelDeadError(f"the kernel is gone: {self.death}")
+        self._ended = anyio.Event()
+        self._send(self._conversation.begin(request, self._loop.time()))
+        self._set_timer()
+        await self._ended.wait()
+        assert self._ending is not None
+        return self._ending
+
+    async def ask(self, outgoing: Outgoing, *, limit: float) -> Message:
+        """Send a request beside any execution; its reply, within `limit` seconds.
+
+        Raises:
+            KernelDeadError: The kernel is gone, or goes before it answers.
+            BusyError: It did not answer in time.
+        """
+        if self.death is not None:
+            raise KernelDeadError(f"the kernel is gone: {self.death}")
+        answer = self._answers[outgoing.msg_id] = _Answer()
+        try:
+            self._send(outgoing)
+            with anyio.fail_after(limit):
+                await answer.given.wait()
+        except TimeoutError as error:
+            raise BusyError(
+                f"the kernel did not answer within {limit:.0f} seconds:"
+                " code that holds the interpreter is running"
+            ) from error
+        finally:
+            del self._answers[outgoing.msg_id]
+        if answer.message is None:
+            raise KernelDeadError(f"the kernel is gone: {self.death}")
+        return answer.message
+
+    def interrupt(self, *, force: bool) -> None:
+        """See `Kernel.interrupt`."""
+        self._conversation.interrupt(self._loop.time(), force=force)
+        self._on_time()
+
+    def receive(self, messages: Iterable[Message], unreadable: int = 0) -> None:
+        """Take in what the kernel sent."""
+        now = self._loop.time()
+        for message in messages:
+            answer = self._answers.get(message.parent_id)
+            if answer is None:
+                self._tell(self._conversation.receive(message, now))
+            elif message.channel is not Channel.IOPUB:
+                answer.message = message
+                answer.given.set()
+        if unreadable:
+            self._conversation.unreadable(now)
+        self._set_timer()
+
+    def note_stack(self, stack: str) -> None:
+        """Keep a stack dump for the ending of the current execution."""
+        self._conversation.note_stack(stack)
+
+    def recover(self, name: str, written: str) -> None:
+        """See `Conversation.recover`."""
+        self._tell(self._conversation.recover(name, written))
+
+    def finish(self, death: Death) -> None:
+        """The process is gone and nothing more will come; say so to all who wait."""
+        if self.death is not None:
+            return
+        self.death = death
+        self._tell(self._conversation.died(death))
+        self._set_timer()
+        for answer in self._answers.values():
+            answer.given.set()
+        self._dead.set()
+
+    async def wait_death(self) -> Death:
+        """Wait until the process is gone."""
+        await self._dead.wait()
+        assert self.death is not None
+        return self.death
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._listener(event)
+            if isinstance(event, Ended):
+                self._ending = event.ending
+                self._ended.set()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._conversation.deadline
+        if deadline is not None and self.death is None:
+            self._timer = self._loop.call_at(deadline, self._on_time)
+
+    def _on_time(self) -> None:
+        actions, events = self._conversation.due(self._loop.time())
+        for action in actions:
+            self._act(action)
+        self._tell(events)
+        self._set_timer()

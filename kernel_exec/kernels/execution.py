@@ -1,0 +1,478 @@
+"""When an execution is over, and what belongs to it. Pure: no clock, no socket, no task.
+
+Theory of operation. A `Conversation` is all that is said and heard on one kernel process. It is
+told what happens (`begin`, `receive`, `interrupt`, `died`, and `due` when time has passed), each
+with the time in seconds on a clock that only moves forward, and answers with **events** for
+whoever keeps the history and **actions** for whoever holds the process. At most one execution is
+current; its id is also the `msg_id` of its request, so every answer names it.
+
+What ends an execution:
+
+- its reply on shell *and* the `idle` status for it on iopub, in either order;
+- death of the process. Outputs received so far stay; a reply that had come decides the outcome;
+- silence after one half of the pair: a reply without `idle` ends `REPLY_GRACE` seconds after the
+  last message for it, marked incomplete; an `idle` without a reply means that the kernel no
+  longer answers, and costs the kernel.
+
+What stops one that does not end: an interrupt or its time limit starts a list of steps (SIGINT, a
+request that wakes the event loop, both again; by force also a kill). An execution is never
+abandoned while a step may still help, and always ended when the last step has passed.
+
+What may arrive late: outputs of threads, tasks and child processes after the end. They carry the
+id of the execution that caused them, are kept with it and marked late. A display update belongs
+to every execution that shows that display, whoever sent it.
+
+Rule for editors: no other file decides that an execution has ended, or how.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TypeAlias
+
+from .messages import Channel, JSONObject, Message, Outgoing, execute_request, mapping, text
+from .outputs import (
+    DisplayData,
+    ErrorOutput,
+    ExecuteResult,
+    OutputEvent,
+    Stream,
+    Update,
+    parse,
+    parse_error,
+    parse_payload,
+)
+
+REPLY_GRACE = 2.0
+"""Seconds of silence after a reply without `idle`: far more than a local socket ever needs."""
+
+IDLE_GRACE = 5.0
+"""Seconds to wait for the reply after `idle`: the kernel sends the reply first."""
+
+_OVERLAP = 200
+"""Characters that tell where received text ends in recovered text."""
+
+
+class Outcome(StrEnum):
+    """How an execution ended, or that it has not."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    OK = "ok"
+    EXCEPTION = "exception"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    KERNEL_DIED = "kernel_died"
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing more will change, late outputs aside."""
+        return self not in {Outcome.QUEUED, Outcome.RUNNING}
+
+
+class Action(StrEnum):
+    """What the holder of the process must do."""
+
+    DUMP_STACK = "dump_stack"
+    INTERRUPT = "interrupt"
+    NUDGE = "nudge"
+    KILL = "kill"
+    ABANDON = "abandon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to run. `time_limit` is in seconds, None for none; tracebacks name `file_path`."""
+
+    id: str
+    source: str
+    file_path: str | None = None
+    time_limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """How a kernel process ended: exit code or signal name, and its last words."""
+
+    exit_code: int | None = None
+    signal: str | None = None
+    reason: str = ""
+    stderr: str = ""
+    dump: str = ""
+
+    def __str__(self) -> str:
+        """One phrase, such as `signal SIGKILL`."""
+        if self.reason:
+            return self.reason
+        if self.signal is not None:
+            return f"signal {self.signal}"
+        return f"exit code {self.exit_code}" if self.exit_code is not None else "unknown cause"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameChanges:
+    """What an execution did to the user's names: name to type for new and rebound ones."""
+
+    added: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, str] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How an execution ended.
+
+    `complete` is False when outputs may be missing; `death` is set when the kernel went with it;
+    `stack` is the main thread's at the time limit; `timing` holds nbformat's `execution` keys.
+    """
+
+    outcome: Outcome
+    execution_count: int | None = None
+    error: ErrorOutput | None = None
+    complete: bool = True
+    death: Death | None = None
+    stack: str = ""
+    exit_requested: bool = False
+    names: NameChanges = field(default_factory=NameChanges)
+    timing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Began:
+    """The kernel has started to run an execution."""
+
+    execution_id: str
+    execution_count: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Produced:
+    """An execution produced an output event, perhaps after its end."""
+
+    execution_id: str
+    output: OutputEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An execution has ended; only late outputs follow."""
+
+    execution_id: str
+    ending: Ending
+
+
+Event: TypeAlias = Began | Produced | Ended
+
+_Steps: TypeAlias = Sequence[tuple[float, Action]]
+
+_POLITE: _Steps = (
+    (0.0, Action.INTERRUPT),
+    (0.05, Action.NUDGE),  # wakes an event loop that SIGINT alone does not (ipykernel#881)
+    (2.0, Action.INTERRUPT),
+    (2.05, Action.NUDGE),
+)
+_FORCED: _Steps = (*_POLITE, (5.0, Action.KILL), (8.0, Action.ABANDON))
+_TIME_LIMIT: _Steps = (
+    (0.0, Action.DUMP_STACK),
+    *((after + 0.05, action) for after, action in _FORCED),
+)
+_UNANSWERING: _Steps = ((0.0, Action.KILL), (3.0, Action.ABANDON))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Stop:
+    """An attempt to stop the current execution, step by step."""
+
+    outcome: Outcome
+    since: float
+    steps: _Steps
+    done: int = 0
+    signalled: bool = False
+
+    @property
+    def next_at(self) -> float | None:
+        return self.since + self.steps[self.done][0] if self.done < len(self.steps) else None
+
+    def due(self, now: float) -> list[Action]:
+        first = self.done
+        while (at := self.next_at) is not None and at <= now:
+            self.done += 1
+        actions = [action for _, action in self.steps[first : self.done]]
+        self.signalled = self.signalled or Action.INTERRUPT in actions
+        return actions
+
+
+@dataclass(slots=True, kw_only=True)
+class _Current:
+    """The execution under way."""
+
+    request: Request
+    limit_at: float | None
+    heard_at: float
+    reply: JSONObject | None = None
+    idle: bool = False
+    error: ErrorOutput | None = None
+    execution_count: int | None = None
+    stop: _Stop | None = None
+    stack: str = ""
+    exit_requested: bool = False
+    names: NameChanges = field(default_factory=NameChanges)
+    timing: dict[str, str] = field(default_factory=dict)
+    streams: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Conversation:
+    """All that is said and heard on one kernel process; see the module's docstring."""
+
+    def __init__(self) -> None:
+        """Begin with nothing said."""
+        self._current: _Current | None = None
+        self._ended: set[str] = set()
+        self._latest: str | None = None
+        self._displays: dict[str, dict[str, None]] = {}
+        self._names: dict[str, str] = {}
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The user's names and their types, as the last reply told."""
+        return self._names
+
+    @property
+    def current(self) -> str | None:
+        """The id of the execution under way."""
+        return self._current.request.id if self._current else None
+
+    def begin(self, request: Request, now: float) -> Outgoing:
+        """Make `request` current; send what this returns. One at a time."""
+        assert self._current is None, "one execution at a time"
+        limit = None if request.time_limit is None else now + request.time_limit
+        self._current = _Current(request=request, limit_at=limit, heard_at=now)
+        self._latest = request.id
+        return execute_request(
+            msg_id=request.id, source=request.source, file_path=request.file_path
+        )
+
+    def receive(self, message: Message, now: float) -> list[Event]:
+        """Take in one message from any channel."""
+        current = self._current
+        if current is None or message.parent_id != current.request.id:
+            return self._overhear(message)
+        current.heard_at = now
+        if message.channel is Channel.IOPUB:
+            events = self._hear(current, message)
+        elif message.msg_type == "execute_reply":
+            events = self._take_reply(current, message)
+        else:
+            events = []
+        if current.reply is not None and current.idle:
+            events += self._end_replied(current, current.reply)
+        return events
+
+    def interrupt(self, now: float, *, force: bool) -> None:
+        """Start to stop the current execution, if there is one; `force` ends in a kill."""
+        current = self._current
+        if current is None:
+            return
+        if current.stop is None:
+            steps = _FORCED if force else _POLITE
+            current.stop = _Stop(outcome=Outcome.INTERRUPTED, since=now, steps=steps)
+        elif current.stop.steps is _POLITE:
+            if force:
+                current.stop.steps = _FORCED
+            elif current.stop.next_at is None:
+                current.stop = _Stop(outcome=Outcome.INTERRUPTED, since=now, steps=_POLITE)
+
+    def note_stack(self, stack: str) -> None:
+        """Keep the main thread's stack, as dumped on request, for the ending."""
+        if self._current is not None:
+            self._current.stack = stack
+
+    @property
+    def deadline(self) -> float | None:
+        """When `due` has something to say, unless something else happens before."""
+        current = self._current
+        if current is None:
+            return None
+        times = [current.limit_at if current.stop is None else current.stop.next_at]
+        if current.reply is not None:
+            times.append(current.heard_at + REPLY_GRACE)
+        elif current.idle and not self._unanswering(current):
+            times.append(current.heard_at + IDLE_GRACE)
+        return min((at for at in times if at is not None), default=None)
+
+    def due(self, now: float) -> tuple[list[Action], list[Event]]:
+        """What to do, and what has happened, because it is now `now`."""
+        current = self._current
+        if current is None:
+            return [], []
+        if current.reply is not None and now >= current.heard_at + REPLY_GRACE:
+            return [], self._end_replied(current, current.reply, complete=False)
+        if current.stop is None and current.limit_at is not None and now >= current.limit_at:
+            current.stop = _Stop(outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT)
+        if (
+            current.idle
+            and current.reply is None
+            and now >= current.heard_at + IDLE_GRACE
+            and not self._unanswering(current)
+        ):
+            current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
+        return (current.stop.due(now) if current.stop is not None else []), []
+
+    def unreadable(self, now: float) -> None:
+        """The kernel sends what can't be read any more; its current execution is lost."""
+        current = self._current
+        if current is not None and not self._unanswering(current):
+            current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
+
+    def recover(self, name: str, written: str) -> list[Event]:
+        """All that the current execution wrote to stream `name`, read where it outlives the kernel.
+
+        What was written but never sent becomes output. Text that a forked child sent in between
+        is allowed for by looking for where the received text ends.
+        """
+        current = self._current
+        if current is None:
+            return []
+        received = "".join(current.streams.get(name, ()))
+        if written.startswith(received):
+            lost = written[len(received) :]
+        else:
+            lost = written.rpartition(received[-_OVERLAP:])[2]
+        return self._produce(current.request.id, Stream(name=name, text=lost)) if lost else []
+
+    def died(self, death: Death) -> list[Event]:
+        """The process is gone, and all that it had sent was received."""
+        current = self._current
+        if current is None:
+            return []
+        if current.reply is not None:
+            return self._end_replied(current, current.reply, complete=False, death=death)
+        stopped = current.stop is not None and Action.KILL in _taken(current.stop)
+        ending = Ending(
+            outcome=current.stop.outcome if stopped and current.stop else Outcome.KERNEL_DIED,
+            execution_count=current.execution_count,
+            error=current.error,
+            complete=False,
+            death=death,
+            stack=current.stack,
+            timing=current.timing,
+        )
+        return self._end(current, ending)
+
+    def _hear(self, current: _Current, message: Message) -> list[Event]:
+        if message.msg_type == "status":
+            state = text(message.content, "execution_state")
+            if state in {"busy", "idle"}:
+                current.timing[f"iopub.status.{state}"] = message.date
+            current.idle = current.idle or state == "idle"
+            return []
+        if message.msg_type == "execute_input":
+            current.timing["iopub.execute_input"] = message.date
+            count = message.content.get("execution_count")
+            current.execution_count = count if isinstance(count, int) else None
+            return [Began(execution_id=current.request.id, execution_count=current.execution_count)]
+        output = parse(message)
+        if isinstance(output, ErrorOutput):
+            current.error = output
+        elif isinstance(output, Stream):
+            current.streams.setdefault(output.name, []).append(output.text)
+        return self._produce(current.request.id, output)
+
+    def _take_reply(self, current: _Current, message: Message) -> list[Event]:
+        current.reply = message.content
+        current.names = self._note_names(mapping(message.metadata, "kernel_exec"))
+        current.timing["shell.execute_reply"] = message.date
+        if started := text(message.metadata, "started"):
+            current.timing["shell.execute_reply.started"] = started
+        events: list[Event] = []
+        payloads = message.content.get("payload")
+        for payload in payloads if isinstance(payloads, (list, tuple)) else ():
+            if not isinstance(payload, Mapping):
+                continue
+            current.exit_requested |= payload.get("source") == "ask_exit"
+            events += self._produce(current.request.id, parse_payload(payload))
+        return events
+
+    def _note_names(self, told: JSONObject) -> NameChanges:
+        """Take in what our kernel tells about names in its replies; other kernels tell nothing."""
+        types = {name: str(kind) for name, kind in mapping(told, "names").items()}
+        changed = {name: kind for name, kind in types.items() if name in self._names}
+        lost = told.get("gone")
+        gone = tuple(str(name) for name in lost) if isinstance(lost, (list, tuple)) else ()
+        self._names.update(types)
+        for name in gone:
+            self._names.pop(name, None)
+        added = {name: kind for name, kind in types.items() if name not in changed}
+        return NameChanges(added=added, changed=changed, gone=gone)
+
+    def _overhear(self, message: Message) -> list[Event]:
+        """A message that answers no current request: late output, or nothing of ours."""
+        owner = message.parent_id if message.parent_id in self._ended else None
+        if owner is None and not message.parent_id:
+            owner = self._latest  # a thread that started before any request
+        if owner is None or message.channel is not Channel.IOPUB:
+            return []
+        output = parse(message)
+        if output is not None and not isinstance(output, Update):
+            output = replace(output, late=owner != self.current)
+        return self._produce(owner, output)
+
+    def _produce(self, execution_id: str, output: OutputEvent | None) -> list[Event]:
+        if output is None:
+            return []
+        if isinstance(output, Update):
+            owners = self._displays.get(output.display_id, {})
+            return [Produced(execution_id=owner, output=output) for owner in owners]
+        if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
+            self._displays.setdefault(output.display_id, {})[execution_id] = None
+        return [Produced(execution_id=execution_id, output=output)]
+
+    def _end_replied(
+        self,
+        current: _Current,
+        reply: JSONObject,
+        *,
+        complete: bool = True,
+        death: Death | None = None,
+    ) -> list[Event]:
+        """End as the reply says; an error that never came on iopub is taken from it, too."""
+        events: list[Event] = []
+        if text(reply, "status") == "error" and current.error is None:
+            current.error = parse_error(reply)
+            events += self._produce(current.request.id, current.error)
+        ending = replace(_replied(current, reply), complete=complete, death=death)
+        return events + self._end(current, ending)
+
+    def _end(self, current: _Current, ending: Ending) -> list[Event]:
+        self._current = None
+        self._ended.add(current.request.id)
+        return [Ended(execution_id=current.request.id, ending=ending)]
+
+    @staticmethod
+    def _unanswering(current: _Current) -> bool:
+        return current.stop is not None and current.stop.steps is _UNANSWERING
+
+
+def _replied(current: _Current, reply: JSONObject) -> Ending:
+    """The ending that a reply decides."""
+    status = text(reply, "status")
+    count = reply.get("execution_count")
+    stopped = current.stop is not None and current.stop.signalled
+    outcome = Outcome.OK if status == "ok" else Outcome.EXCEPTION
+    if status != "ok" and stopped and current.stop is not None:
+        outcome = current.stop.outcome
+    elif status == "aborted":
+        outcome = Outcome.INTERRUPTED
+    return Ending(
+        outcome=outcome,
+        execution_count=count if isinstance(count, int) else current.execution_count,
+        error=current.error,
+        stack=current.stack,
+        exit_requested=current.exit_requested,
+        names=current.names,
+        timing=current.timing,
+    )
+
+
+def _taken(stop: _Stop) -> list[Action]:
+    return [action for _, action in stop.steps[: stop.done]]

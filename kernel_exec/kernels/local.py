@@ -1,0 +1,350 @@
+"""A kernel on this machine: its process, its channels and the conversation between them."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+
+from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError
+
+from .channels import Channels
+from .driver import Driver
+from .execution import Action, Death, Ending, Request
+from .guard import GuardedProvisioner
+from .kernel import Kernel, KernelInfo, Listener
+from .messages import (
+    Channel,
+    JSONObject,
+    Message,
+    Outgoing,
+    evaluate_request,
+    mapping,
+    request,
+    text,
+)
+
+_START_LIMIT = 60.0
+"""Seconds from launch to ready: a cold cache on a loaded machine takes ten."""
+
+_PROBE_INTERVAL = 0.1
+"""Seconds between `kernel_info` requests while nothing has come on iopub (JEP 65)."""
+
+_EVALUATE_LIMIT = 5.0
+"""Seconds to wait for the value of an expression: C code may hold the interpreter."""
+
+_SOCKET_PATH_LIMIT = 100
+"""Bytes; the system allows 103 to 107 for the path of a Unix socket."""
+
+_TAIL = 4000
+"""Characters of a dead kernel's stderr and fault dump that are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalKernels:
+    """Starts kernels of one environment: a `KernelStarter`.
+
+    `spill_dir` takes what streams write beyond their budget; `runtime_dir` must have a short path.
+    """
+
+    prepared: PreparedEnvironment
+    working_directory: Path
+    spill_dir: Path
+    runtime_dir: Path
+
+    def __call__(self, listener: Listener) -> AbstractAsyncContextManager[Kernel]:
+        """Start one."""
+        return _open(self, listener)
+
+
+@asynccontextmanager
+async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]:
+    run_dir = _make_run_dir(plan.runtime_dir)
+    try:
+        manager, guard = _make_manager(plan, run_dir)
+        kernel = LocalKernel(plan, guard, run_dir, listener)
+        try:
+            with anyio.fail_after(_START_LIMIT):
+                await manager.start_kernel(
+                    env=dict(plan.prepared.variables), cwd=plan.working_directory
+                )
+                await kernel.connect(manager)
+            yield kernel
+        except TimeoutError as error:
+            raise KernelStartError(
+                f"the kernel of {plan.prepared.interpreter.executable} did not answer within"
+                f" {_START_LIMIT:.0f} seconds; its stderr:\n{_tail(run_dir / 'stderr')}"
+            ) from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await guard.cleanup()
+                await kernel.disconnect()
+                await manager.shutdown_kernel(now=True)
+    finally:
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _make_run_dir(runtime_dir: Path) -> Path:
+    try:
+        run_dir = Path(tempfile.mkdtemp(prefix="kx-", dir=runtime_dir))
+    except OSError as error:
+        raise KernelStartError(f"no place for the kernel's sockets: {error}") from error
+    if len(str(run_dir / "s-5").encode()) > _SOCKET_PATH_LIMIT:
+        run_dir.rmdir()
+        raise KernelStartError(
+            f"the path {str(run_dir)!r} is too long for Unix sockets;"
+            " set TMPDIR or XDG_RUNTIME_DIR to a shorter one"
+        )
+    return run_dir
+
+
+def _make_manager(
+    plan: LocalKernels, run_dir: Path
+) -> tuple[AsyncKernelManager, GuardedProvisioner]:
+    support = plan.prepared.support
+    connection_file = str(run_dir / "connection.json")
+    launcher = Path(__file__).with_name("_launch.py")
+    manager = AsyncKernelManager(
+        transport="ipc",
+        ip=str(run_dir / "s"),
+        connection_file=connection_file,
+        kernel_id=run_dir.name,
+    )
+    guard = GuardedProvisioner(
+        launch={
+            "connection_file": connection_file,
+            "run_dir": str(run_dir),
+            "spill_dir": str(plan.spill_dir),
+            "support": support.kind.value,
+            "overlay": str(support.path) if support.path is not None else "",
+        },
+        run_dir=run_dir,
+        kernel_id=run_dir.name,
+        kernel_spec=KernelSpec(
+            argv=[str(plan.prepared.interpreter.executable), str(launcher)], language="python"
+        ),
+        parent=manager,
+    )
+    manager.provisioner = guard
+    return manager, guard
+
+
+class LocalKernel:
+    """See `Kernel`; made by `LocalKernels`."""
+
+    def __init__(
+        self, plan: LocalKernels, guard: GuardedProvisioner, run_dir: Path, listener: Listener
+    ) -> None:
+        """Nothing is started yet."""
+        self._plan = plan
+        self._guard = guard
+        self._run_dir = run_dir
+        self._driver = Driver(listener=listener, send=self._send, act=self._act)
+        self._channels: Channels | None = None
+        self._heard_iopub = anyio.Event()
+        self._stack_from: int | None = None
+        self._kill_reason = ""
+        self._subshell: str | None = None
+        self._supports_subshells = False
+        self._info: KernelInfo | None = None
+
+    @property
+    def info(self) -> KernelInfo:
+        """What it is."""
+        assert self._info is not None
+        return self._info
+
+    @property
+    def death(self) -> Death | None:
+        """How it ended, once it has and all that it sent was received."""
+        return self._driver.death
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The user's names and their types."""
+        return self._driver.names
+
+    async def execute(self, request: Request) -> Ending:
+        """Run `request` to its end."""
+        return await self._driver.execute(request)
+
+    def interrupt(self, *, force: bool) -> None:
+        """Stop the execution under way."""
+        self._driver.interrupt(force=force)
+
+    def kill(self, reason: str) -> None:
+        """End the process now."""
+        self._kill_reason = reason
+        self._guard.command(b"k")
+
+    async def evaluate(self, expression: str) -> str:
+        """The `str` of `expression`."""
+        if self._supports_subshells and self._subshell is None:
+            create = request(Channel.CONTROL, "create_subshell_request", msg_id=_new_id())
+            reply = await self._driver.ask(create, limit=_EVALUATE_LIMIT)
+            self._subshell = text(reply.content, "subshell_id") or None
+        if self._subshell is None and self._driver.current is not None:
+            raise BusyError("this kernel's ipykernel answers no questions while code runs")
+        question = evaluate_request(
+            msg_id=_new_id(), expression=expression, subshell_id=self._subshell
+        )
+        reply = await self._driver.ask(question, limit=_EVALUATE_LIMIT)
+        value = mapping(mapping(reply.content, "user_expressions"), "value")
+        if text(value, "status") != "ok":
+            raise BusyError(
+                f"the kernel could not tell: {text(value, 'ename')}: {text(value, 'evalue')}"
+            )
+        return text(mapping(value, "data"), "text/plain")
+
+    async def wait_death(self) -> Death:
+        """Wait until the process is gone."""
+        return await self._driver.wait_death()
+
+    async def connect(self, manager: AsyncKernelManager) -> None:
+        """Wait until the launched process answers.
+
+        Raises:
+            KernelStartError: It ended instead.
+        """
+        self._guard.on_death = self._on_exit
+        connection = manager.get_connection_info()
+        endpoint = f"ipc://{connection['ip']}-"
+        self._channels = Channels(
+            addresses={
+                Channel.SHELL: f"{endpoint}{connection['shell_port']}",
+                Channel.CONTROL: f"{endpoint}{connection['control_port']}",
+                Channel.IOPUB: f"{endpoint}{connection['iopub_port']}",
+            },
+            key=manager.session.key,
+            deliver=self._deliver,
+            on_closed=self._on_closed,
+        )
+        if self._guard.death is not None:
+            self._on_exit()
+        hello = request(Channel.SHELL, "kernel_info_request", msg_id=_new_id())
+        try:
+            reply = await self._driver.ask(hello, limit=_START_LIMIT)
+            while not self._heard_iopub.is_set() and self.death is None:
+                self._nudge()
+                with anyio.move_on_after(_PROBE_INTERVAL):
+                    await self._heard_iopub.wait()
+        except KernelDeadError as error:
+            stderr = self.death.stderr if self.death is not None else ""
+            raise KernelStartError(
+                f"the kernel of {str(self._plan.prepared.interpreter.executable)!r} ended at its"
+                f" start ({self.death}); its stderr:\n{stderr}"
+            ) from error
+        self._note_info(reply.content)
+
+    async def disconnect(self) -> None:
+        """Close the channels; the process has ended."""
+        if self._channels is None:
+            self._on_closed()
+            return
+        self._channels.stop(drain=False)
+        await self._channels.wait_closed()
+
+    def _note_info(self, content: JSONObject) -> None:
+        features = content.get("supported_features")
+        self._supports_subshells = isinstance(features, list) and "kernel subshells" in features
+        self._info = KernelInfo(
+            pid=self._guard.kernel_pid or 0,
+            executable=str(self._plan.prepared.interpreter.executable),
+            python_version=text(mapping(content, "language_info"), "version"),
+            ipykernel_version=self._plan.prepared.support.ipykernel_version,
+            support=self._plan.prepared.support.kind.value,
+        )
+
+    def _send(self, outgoing: Outgoing) -> None:
+        if self._channels is not None:
+            self._channels.send(outgoing)
+
+    def _nudge(self) -> None:
+        self._send(request(Channel.SHELL, "kernel_info_request", msg_id=_new_id()))
+
+    def _deliver(self, messages: Sequence[Message], unreadable: int) -> None:
+        if any(message.channel is Channel.IOPUB for message in messages):
+            self._heard_iopub.set()
+        self._driver.receive(messages, unreadable)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Action.DUMP_STACK:
+                self._stack_from = _size(self._run_dir / "stack")
+                self._guard.dump_stack()
+            case Action.INTERRUPT:
+                if self._stack_from is not None:
+                    self._driver.note_stack(_read(self._run_dir / "stack", self._stack_from))
+                    self._stack_from = None
+                self._guard.command(b"i")
+            case Action.NUDGE:
+                self._nudge()
+            case Action.KILL:
+                self._guard.command(b"k")
+            case Action.ABANDON:
+                self._driver.finish(Death(reason="it did not end after SIGKILL"))
+
+    def _on_exit(self) -> None:
+        """The process has ended: receive what it had sent, then finish."""
+        if self._channels is not None:
+            self._channels.stop(drain=True)
+
+    def _on_closed(self) -> None:
+        death = self._guard.death or Death(reason="it was closed")
+        for name in ("stdout", "stderr"):
+            execution_id, written = _read_journal(self._run_dir / f"{name}.journal")
+            if execution_id and execution_id == self._driver.current:
+                self._driver.recover(name, written)
+        self._driver.finish(
+            replace(
+                death,
+                reason=self._kill_reason or death.reason,
+                stderr=_tail(self._run_dir / "stderr"),
+                dump=_tail(self._run_dir / "fault"),
+            )
+        )
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _read(path: Path, start: int = 0) -> str:
+    """What the kernel's process wrote to a file from byte `start` on; "" when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _tail(path: Path) -> str:
+    return _read(path)[-_TAIL:]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _read_journal(path: Path) -> tuple[str, str]:
+    """The execution id and the text in a stream's journal; `_inside.py` says how it is laid out."""
+    try:
+        journal = path.read_bytes()
+    except OSError:
+        return "", ""
+    length = int.from_bytes(journal[32:40], "little")
+    return (
+        journal[:32].decode("ascii", "replace").strip(),
+        journal[40 : 40 + length].decode("utf-8", "replace"),
+    )

@@ -1,0 +1,104 @@
+"""Jupyter messages as values, and the requests we send. Pure.
+
+Source: the Jupyter messaging protocol 5.3 (jupyter_client, "Messaging in Jupyter").
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
+JSONObject: TypeAlias = Mapping[str, JSON]
+
+
+class Channel(StrEnum):
+    """The channel a message came on or goes to."""
+
+    SHELL = "shell"
+    CONTROL = "control"
+    IOPUB = "iopub"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message as received; `date` is the sender's ISO 8601 time, `parent_id` may be empty."""
+
+    channel: Channel
+    msg_type: str
+    content: JSONObject
+    parent_id: str = ""
+    metadata: JSONObject
+    date: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One request to send; the kernel's answers carry `msg_id` as their parent."""
+
+    channel: Channel
+    msg_type: str
+    msg_id: str
+    content: JSONObject
+    metadata: JSONObject
+    subshell_id: str | None = None
+
+
+def execute_request(
+    *, msg_id: str, source: str, file_path: str | None, silent: bool = False
+) -> Outgoing:
+    """Ask the kernel to run `source`; tracebacks name `file_path` when it is given.
+
+    `stop_on_error` is off, so an error never aborts what another request queued.
+    """
+    return Outgoing(
+        channel=Channel.SHELL,
+        msg_type="execute_request",
+        msg_id=msg_id,
+        content={
+            "code": source,
+            "silent": silent,
+            "store_history": not silent,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        },
+        metadata={} if file_path is None else {"kernel_exec": {"file": file_path}},
+    )
+
+
+def evaluate_request(*, msg_id: str, expression: str, subshell_id: str | None) -> Outgoing:
+    """Ask for the value of one expression, without a trace in history or namespace."""
+    return Outgoing(
+        channel=Channel.SHELL,
+        msg_type="execute_request",
+        msg_id=msg_id,
+        content={
+            "code": "",
+            "silent": True,
+            "store_history": False,
+            "user_expressions": {"value": expression},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        },
+        metadata={},
+        subshell_id=subshell_id,
+    )
+
+
+def request(channel: Channel, msg_type: str, *, msg_id: str) -> Outgoing:
+    """A request without content, such as `kernel_info_request`."""
+    return Outgoing(channel=channel, msg_type=msg_type, msg_id=msg_id, content={}, metadata={})
+
+
+def text(content: JSONObject, key: str) -> str:
+    """The string at `key`, or "" where the sender left it out or sent something else."""
+    value = content.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def mapping(content: JSONObject, key: str) -> JSONObject:
+    """The object at `key`, or an empty one."""
+    value = content.get(key)
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,1 @@
+"""Notebooks: the document exported from a session."""

@@ -1,0 +1,1 @@
+"""The MCP surface: tools, their arguments and what the model sees."""

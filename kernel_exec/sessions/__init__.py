@@ -1,0 +1,1 @@
+"""Sessions: a kernel with a queue and a history."""

@@ -1,0 +1,189 @@
+"""The entries that this server began: what they are now, who waits, their way to the store."""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import anyio
+
+from kernel_exec.errors import NotFoundError
+from kernel_exec.kernels.execution import Began, Event, Outcome, Produced
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outputs import OutputEvent
+
+from .history import Entry, EntryKind
+from .store import Store
+
+KEPT = 200
+"""Ended entries whose latest state is kept in memory; older ones are read from the store."""
+
+
+class Signal:
+    """Wakes everybody who waits at the moment it fires; check your condition, then wait."""
+
+    def __init__(self) -> None:
+        """Nobody waits yet."""
+        self._event = anyio.Event()
+
+    def fire(self) -> None:
+        """Wake all who wait now."""
+        self._event.set()
+        self._event = anyio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next `fire`."""
+        await self._event.wait()
+
+
+@dataclass(slots=True, kw_only=True)
+class Live:
+    """An entry that this server began. `cancel` stops work that runs beside the kernel."""
+
+    entry: Entry
+    time_limit: float | None = None
+    cancel: Callable[[], None] | None = None
+    waiters: int = 0
+    handed_out: bool = False
+    changes: int = 0
+    changed: Signal = field(default_factory=Signal)
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def given_up(self) -> bool:
+        """It goes on, but whoever waited for it has left."""
+        return self.handed_out and not self.waiters and not self.entry.outcome.ended
+
+    def note_change(self) -> None:
+        """Something of it has changed."""
+        self.changes += 1
+        self.changed.fire()
+
+
+class Ledger:
+    """Begins, changes and ends the entries of one session; all of it reaches the store in order."""
+
+    def __init__(self, *, session_id: str, store: Store, number: int) -> None:
+        """Continue after entry `number`."""
+        self._session_id = session_id
+        self._store = store
+        self._number = number
+        self._live: dict[str, Live] = {}
+
+    def begin(
+        self,
+        kind: EntryKind,
+        source: str,
+        *,
+        outcome: Outcome,
+        generation: int,
+        title: str = "",
+        file_path: str | None = None,
+        details: JSONObject | None = None,
+    ) -> Live:
+        """A new entry, over already when `outcome` says so."""
+        now = time.time()
+        self._number += 1
+        entry = Entry(
+            id=secrets.token_hex(8),
+            session_id=self._session_id,
+            number=self._number,
+            kind=kind,
+            source=source,
+            outcome=outcome,
+            title=title,
+            generation=generation,
+            queued=now,
+            started=None if outcome is Outcome.QUEUED else now,
+            ended=now if outcome.ended else None,
+            file_path=file_path,
+            details=details or {},
+        )
+        live = self._live[entry.id] = Live(entry=entry)
+        self._store.put_entry(entry)
+        if outcome.ended:
+            live.done.set()
+        return live
+
+    def keep(self, live: Live, entry: Entry) -> None:
+        """Replace what an entry is now."""
+        live.entry = entry
+        self._store.put_entry(entry)
+        live.note_change()
+
+    def end(self, live: Live, outcome: Outcome, details: JSONObject) -> None:
+        """An entry is over; only late outputs follow."""
+        entry = live.entry
+        details = {**entry.details, **details}
+        self.keep(live, replace(entry, outcome=outcome, ended=time.time(), details=details))
+        live.done.set()
+        ended = [key for key, kept in self._live.items() if kept.entry.outcome.ended]
+        for key in ended[:-KEPT]:
+            del self._live[key]
+
+    def end_all(self, reason: str) -> None:
+        """Nothing goes on any more."""
+        for live in list(self._live.values()):
+            if not live.entry.outcome.ended:
+                self.end(live, Outcome.INTERRUPTED, {"reason": reason})
+
+    def produce(self, entry_id: str, output: OutputEvent) -> None:
+        """An entry has produced something, perhaps after its end."""
+        self._store.add_event(entry_id, output)
+        if (live := self._live.get(entry_id)) is not None:
+            live.note_change()
+
+    def listen(self, event: Event) -> None:
+        """Take in what a kernel tells: a `Listener`."""
+        if isinstance(event, Produced):
+            self.produce(event.execution_id, event.output)
+        elif isinstance(event, Began) and (live := self._live.get(event.execution_id)) is not None:
+            live.entry = replace(live.entry, execution_count=event.execution_count)
+            live.note_change()
+
+    async def wait(self, entry_id: str, seconds: float) -> Entry:
+        """The entry when it has ended or `seconds` have passed; an ended one is in the store.
+
+        Raises:
+            NotFoundError: This server did not begin it, or long ago.
+        """
+        live = self.find(entry_id)
+        live.waiters += 1
+        try:
+            with anyio.move_on_after(seconds):
+                await live.done.wait()
+        finally:
+            live.waiters -= 1
+            live.handed_out = True
+        if live.entry.outcome.ended:
+            await self._store.settle()
+        return live.entry
+
+    async def wait_change(self, entry_id: str, seen: int) -> int:
+        """Wait until an entry has had more than `seen` changes, or has ended; their number."""
+        live = self.find(entry_id)
+        while live.changes <= seen and not live.entry.outcome.ended:
+            await live.changed.wait()
+        return live.changes
+
+    def find(self, entry_id: str) -> Live:
+        """The live entry.
+
+        Raises:
+            NotFoundError: This server did not begin it, or long ago.
+        """
+        live = self._live.get(entry_id)
+        if live is None:
+            raise NotFoundError(f"execution {entry_id!r} was not begun by this server")
+        return live
+
+    def get(self, entry_id: str) -> Live | None:
+        """The live entry, if this server began it and still keeps it."""
+        return self._live.get(entry_id)
+
+    def resent(self, kind: EntryKind, source: str) -> Live | None:
+        """What runs with this source, and nobody waits for it any more."""
+        for live in self._live.values():
+            if live.given_up and (live.entry.kind, live.entry.source) == (kind, source):
+                return live
+        return None

@@ -1,0 +1,459 @@
+"""A session: one kernel at a time, a bounded queue in order, and a history.
+
+The worker (`run`) starts a kernel when there is something to do, serves the queue until the
+kernel dies or a restart is asked for, and begins again with the next generation. Nobody else
+touches the kernel's life. Callers submit, wait and ask; what they see are history's entries.
+"""
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from kernel_exec.environments.spec import Environment
+from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError
+from kernel_exec.kernels.execution import (
+    Ending,
+    Outcome,
+    Request,
+)
+from kernel_exec.kernels.kernel import Kernel, KernelStarter
+from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.kernels.outputs import OutputEvent
+
+from .history import Entry, EntryKind, KernelRecord, SessionRecord
+from .ledger import Ledger, Live, Signal
+from .store import Store
+
+QUEUE_LIMIT = 32
+"""Executions that may wait in one session; more than that is a client out of control."""
+
+Prepare: TypeAlias = Callable[[], Awaitable[KernelStarter]]
+"""Makes the environment ready and tells how to start its kernels; raises KernelExecError."""
+
+Emit: TypeAlias = Callable[[OutputEvent], None]
+Work: TypeAlias = Callable[[Emit], Awaitable[JSONObject]]
+"""Work beside the kernel, such as an install: emits outputs, returns the entry's details."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller wants run; `time_limit` in seconds, None for none."""
+
+    source: str
+    title: str = ""
+    kind: EntryKind = EntryKind.CODE
+    file_path: str | None = None
+    time_limit: float | None = None
+    details: JSONObject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelStatus:
+    """A session's kernel now; `state` is not started, starting, idle, busy or dead."""
+
+    state: str
+    generation: int
+    pid: int | None = None
+    python_version: str = ""
+    ipykernel_version: str = ""
+    support: str = ""
+    started: float | None = None
+    current: str | None = None
+    queued: int = 0
+    death: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartReport:
+    """What a restart did: the new generation, the names that are lost, what was run again."""
+
+    generation: int
+    lost: tuple[str, ...]
+    replayed: tuple[Entry, ...] = ()
+
+
+class Session:
+    """See the module's docstring; `run` must be running for anything to happen."""
+
+    def __init__(
+        self,
+        *,
+        record: SessionRecord,
+        environment: Environment,
+        prepare: Prepare,
+        store: Store,
+        number: int = 0,
+        generation: int = 0,
+        idle_limit: float | None = None,
+    ) -> None:
+        """Continue `record` after entry `number` and kernel `generation`.
+
+        A kernel with nothing to do for `idle_limit` seconds is ended.
+        """
+        self.id = record.id
+        self.name = record.name
+        self.environment = environment
+        self._prepare = prepare
+        self._store = store
+        self._ledger = Ledger(session_id=record.id, store=store, number=number)
+        self._generation = generation
+        self._idle_limit = idle_limit
+        self._tasks: TaskGroup | None = None
+        self._queue: deque[str] = deque()
+        self._current: str | None = None
+        self._kernel: Kernel | None = None
+        self._kernel_record: KernelRecord | None = None
+        self._starting = False
+        self._start_error: KernelExecError | None = None
+        self._restart_wanted = False
+        self._wake = Signal()
+        self._started = Signal()
+        self._lost: JSONObject | None = None
+        if generation:
+            self._lost = {"generation": generation, "reason": "the server ended", "names": []}
+
+    # What callers do
+
+    def submit(self, submission: Submission) -> Entry:
+        """Queue something to run; its entry tells all that follows.
+
+        Raises:
+            BusyError: The queue is full.
+        """
+        if len(self._queue) >= QUEUE_LIMIT:
+            raise BusyError(
+                f"session {self.name!r} is busy: {QUEUE_LIMIT} executions wait already;"
+                " wait for them with get_execution, or interrupt what runs"
+            )
+        live = self._ledger.begin(
+            submission.kind,
+            submission.source,
+            outcome=Outcome.QUEUED,
+            generation=self._generation,
+            title=submission.title,
+            file_path=submission.file_path,
+            details=submission.details,
+        )
+        live.time_limit = submission.time_limit
+        self._queue.append(live.entry.id)
+        self._wake.fire()
+        return live.entry
+
+    def resent(self, kind: EntryKind, source: str) -> Entry | None:
+        """What runs with this source already, and nobody waits for it any more.
+
+        A client that gave up waiting and sends the same again must not run it twice.
+        """
+        live = self._ledger.resent(kind, source)
+        return live.entry if live is not None else None
+
+    async def wait(self, entry_id: str, seconds: float) -> Entry:
+        """The entry when it has ended or `seconds` have passed; see `Ledger.wait`."""
+        return await self._ledger.wait(entry_id, seconds)
+
+    async def wait_change(self, entry_id: str, seen: int) -> int:
+        """Wait for news of an entry; see `Ledger.wait_change`."""
+        return await self._ledger.wait_change(entry_id, seen)
+
+    def entry(self, entry_id: str) -> Entry | None:
+        """An entry that this server began, as it is now."""
+        live = self._ledger.get(entry_id)
+        return live.entry if live is not None else None
+
+    def unfinished(self) -> Entry | None:
+        """What runs now, or will run next."""
+        first = self._current or next(iter(self._queue), None)
+        return self._ledger.find(first).entry if first is not None else None
+
+    def interrupt(self, entry_id: str | None = None, *, force: bool = False) -> Entry | None:
+        """Stop an execution, by default the running one; None when there is nothing to stop.
+
+        With `force`, a kernel that does not obey is killed.
+        """
+        target = entry_id or self._current
+        live = self._ledger.get(target) if target is not None else None
+        if live is None or live.entry.outcome.ended:
+            return None
+        if live.entry.id in self._queue:
+            self._queue.remove(live.entry.id)
+            self._ledger.end(live, Outcome.INTERRUPTED, {"reason": "it was taken from the queue"})
+        elif live.cancel is not None:
+            live.cancel()
+        elif self._kernel is not None:
+            self._kernel.interrupt(force=force)
+        return live.entry
+
+    async def restart(self, *, replay: bool = False) -> RestartReport:
+        """End the kernel, whatever it does now, and start the next generation.
+
+        With `replay`, what had succeeded runs again, in order, up to the first failure.
+
+        Raises:
+            KernelExecError: The new kernel did not start.
+        """
+        lost = tuple(self._kernel.names) if self._kernel is not None else ()
+        again = await self._succeeded() if replay else []
+        for entry_id in list(self._queue):
+            self.interrupt(entry_id)
+        before, self._start_error = self._generation, None
+        if not self._starting:
+            self._restart_wanted = True
+            if self._kernel is not None:
+                self._kernel.kill("it was restarted on request")
+            self._wake.fire()
+        while self._generation == before and self._start_error is None:
+            await self._started.wait()
+        if self._start_error is not None:
+            raise self._start_error
+        replayed: list[Entry] = []
+        for entry in again:
+            replayed.append(await self._run_again(entry))
+            if replayed[-1].outcome is not Outcome.OK:
+                break
+        return RestartReport(generation=self._generation, lost=lost, replayed=tuple(replayed))
+
+    def undertake(self, kind: EntryKind, source: str, work: Work, *, title: str = "") -> Entry:
+        """Begin work beside the kernel, such as an install, with an entry of its own."""
+        assert self._tasks is not None, "the session runs"
+        live = self._ledger.begin(
+            kind, source, outcome=Outcome.RUNNING, generation=self._generation, title=title
+        )
+        self._tasks.start_soon(self._carry_out, live, work)
+        return live.entry
+
+    def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
+        """Put something that is over already into the history."""
+        return self._ledger.begin(
+            kind, source, outcome=Outcome.OK, generation=self._generation, details=details
+        ).entry
+
+    async def evaluate(self, expression: str) -> JSON:
+        """The value of an expression of `kernels._inside`, from JSON.
+
+        Raises:
+            KernelDeadError: No kernel is running.
+            BusyError: The kernel could not answer in time.
+        """
+        if self._kernel is None or self._kernel.death is not None:
+            raise KernelDeadError(
+                f"session {self.name!r} has no running kernel: its variables are gone or not"
+                " yet made; the next execute_code starts one"
+            )
+        module = "__import__('sys').modules['_kernel_exec_inside']"
+        value: JSON = json.loads(await self._kernel.evaluate(f"{module}.{expression}"))
+        return value
+
+    def status(self) -> KernelStatus:
+        """The kernel now."""
+        kernel, record = self._kernel, self._kernel_record
+        if kernel is None or record is None:
+            state = "starting" if self._starting else "dead" if self._generation else "not started"
+            return KernelStatus(
+                state=state,
+                generation=self._generation,
+                queued=len(self._queue),
+                death=str(self._lost.get("reason", "")) if self._lost else "",
+            )
+        return KernelStatus(
+            state="busy" if self._current else "idle",
+            generation=self._generation,
+            pid=kernel.info.pid,
+            python_version=kernel.info.python_version,
+            ipykernel_version=kernel.info.ipykernel_version,
+            support=kernel.info.support,
+            started=record.started,
+            current=self._current,
+            queued=len(self._queue),
+        )
+
+    # What the worker does
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve the session until cancelled; its kernel and its work end with it."""
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                task_status.started()
+                while True:
+                    while not self._queue and not self._restart_wanted:
+                        await self._wake.wait()
+                    self._restart_wanted = False
+                    await self._run_generation()
+        finally:
+            self._ledger.end_all("the server ended")
+
+    async def _run_generation(self) -> None:
+        """Start a kernel and serve the queue with it, to its end."""
+        self._starting = True
+        try:
+            starter = await self._prepare()
+            async with starter(self._ledger.listen) as kernel:
+                self._note_start(kernel)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._watch_death, kernel)
+                    await self._serve(kernel)
+                    tasks.cancel_scope.cancel()
+        except KernelExecError as error:
+            self._start_error = error
+            if self._queue:
+                live = self._ledger.find(self._queue.popleft())
+                self._ledger.end(live, Outcome.KERNEL_DIED, {"error": str(error)})
+        finally:
+            self._starting = False
+            self._note_end()
+            self._started.fire()
+
+    async def _serve(self, kernel: Kernel) -> None:
+        while kernel.death is None and not self._restart_wanted:
+            if self._queue:
+                await self._execute(kernel, self._ledger.find(self._queue[0]))
+                continue
+            with anyio.move_on_after(self._idle_limit) as idle:
+                await self._wake.wait()
+            if idle.cancelled_caught and not self._queue:
+                kernel.kill(f"it had nothing to do for {self._idle_limit:.0f} seconds")
+                await kernel.wait_death()
+
+    async def _execute(self, kernel: Kernel, live: Live) -> None:
+        """Run the first in the queue; it stays there when the kernel turns out to be dead."""
+        entry = live.entry
+        lost: JSONObject = {} if self._lost is None else {"state_lost": self._lost}
+        request = Request(
+            id=entry.id,
+            source=entry.source,
+            file_path=entry.file_path,
+            time_limit=live.time_limit,
+        )
+        if kernel.death is not None:
+            return
+        self._queue.popleft()
+        self._lost = None
+        self._current = entry.id
+        self._ledger.keep(
+            live,
+            replace(
+                entry,
+                outcome=Outcome.RUNNING,
+                started=time.time(),
+                generation=self._generation,
+                details={**entry.details, **lost},
+            ),
+        )
+        try:
+            ending = await kernel.execute(request)
+        finally:
+            self._current = None
+        live.entry = replace(
+            live.entry, execution_count=ending.execution_count, timing=ending.timing
+        )
+        restarted = ending.outcome is Outcome.KERNEL_DIED and self._restart_wanted
+        self._ledger.end(
+            live, Outcome.INTERRUPTED if restarted else ending.outcome, _describe(ending)
+        )
+
+    async def _carry_out(self, live: Live, work: Work) -> None:
+        """Do work beside the kernel; whatever happens, its entry ends with the truth."""
+        outcome = Outcome.INTERRUPTED
+        details: JSONObject = {"reason": "it was cancelled"}
+
+        def emit(output: OutputEvent) -> None:
+            self._ledger.produce(live.entry.id, output)
+
+        try:
+            with anyio.CancelScope() as scope:
+                live.cancel = scope.cancel
+                details = await work(emit)
+                outcome = Outcome.OK
+        except KernelExecError as error:
+            outcome, details = Outcome.EXCEPTION, {"error": str(error)}
+        finally:
+            self._ledger.end(live, outcome, details)
+
+    async def _watch_death(self, kernel: Kernel) -> None:
+        await kernel.wait_death()
+        self._wake.fire()
+
+    async def _run_again(self, entry: Entry) -> Entry:
+        again = self.submit(
+            Submission(
+                source=entry.source,
+                title=entry.title,
+                kind=entry.kind,
+                file_path=entry.file_path,
+                details={"replay_of": entry.id},
+            )
+        )
+        return await self.wait(again.id, math.inf)
+
+    async def _succeeded(self) -> list[Entry]:
+        """What succeeded in this generation."""
+        return [
+            entry
+            for entry in await self._store.entries(self.id)
+            if entry.generation == self._generation
+            and entry.outcome is Outcome.OK
+            and entry.kind in {EntryKind.CODE, EntryKind.SCRIPT}
+        ]
+
+    def _note_start(self, kernel: Kernel) -> None:
+        self._starting = False
+        self._kernel = kernel
+        self._generation += 1
+        self._kernel_record = KernelRecord(
+            session_id=self.id,
+            generation=self._generation,
+            started=time.time(),
+            executable=kernel.info.executable,
+            python_version=kernel.info.python_version,
+            support=kernel.info.support,
+        )
+        self._store.put_kernel(self._kernel_record)
+        self._started.fire()
+
+    def _note_end(self) -> None:
+        """A generation is over, or never began."""
+        kernel, record = self._kernel, self._kernel_record
+        self._kernel = self._kernel_record = None
+        if kernel is None or record is None:
+            return
+        reason = str(kernel.death or "the server ended")
+        if not self._restart_wanted:
+            self._lost = {
+                "generation": record.generation,
+                "reason": reason,
+                "names": list(kernel.names),
+            }
+        self._store.put_kernel(replace(record, ended=time.time(), end_reason=reason))
+
+
+def _describe(ending: Ending) -> JSONObject:
+    """What an ending tells beyond outcome and times, without what is as usual."""
+    names, death = ending.names, ending.death
+    details: dict[str, JSON] = {}
+    if names.added or names.changed or names.gone:
+        details["names"] = {
+            "added": names.added,
+            "changed": names.changed,
+            "gone": list(names.gone),
+        }
+    if not ending.complete:
+        details["complete"] = False
+    if ending.stack:
+        details["stack"] = ending.stack
+    if ending.exit_requested:
+        details["exit_requested"] = True
+    if death is not None:
+        details["death"] = {
+            "cause": str(death),
+            "exit_code": death.exit_code,
+            "signal": death.signal,
+            "stderr": death.stderr,
+            "dump": death.dump,
+        }
+    return details

@@ -1,0 +1,200 @@
+"""A kernel without a process. `tests/contracts/test_kernel.py` holds it against a real one."""
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+
+from kernel_exec.kernels.driver import Driver
+from kernel_exec.kernels.execution import Action, Death, Ending, Request
+from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener
+from kernel_exec.kernels.messages import JSON, Channel, JSONObject, Message, Outgoing
+
+STUBBORN = "while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
+
+
+class FakeKernel:
+    """Knows a few programs by their text and says what IPython would say to them."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.info = KernelInfo(
+            pid=0, executable="fake", python_version="3.12.0", ipykernel_version="0", support="own"
+        )
+        self._driver = Driver(listener=listener, send=self._hear, act=self._act)
+        self._loop = asyncio.get_running_loop()
+        self._names: dict[str, str] = {}
+        self._count = 0
+        self._blocked_on: str | None = None
+        self._stubborn = False
+        self._reason = ""
+
+    @property
+    def death(self) -> Death | None:
+        return self._driver.death
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return self._driver.names
+
+    async def execute(self, request: Request) -> Ending:
+        return await self._driver.execute(request)
+
+    def interrupt(self, *, force: bool) -> None:
+        self._driver.interrupt(force=force)
+
+    def kill(self, reason: str) -> None:
+        self._reason = reason
+        self._loop.call_soon(self._die, Death(exit_code=-9, signal="SIGKILL"))
+
+    async def evaluate(self, expression: str) -> str:
+        await anyio.lowlevel.checkpoint()
+        return str(sorted(self._names))
+
+    async def wait_death(self) -> Death:
+        return await self._driver.wait_death()
+
+    def _hear(self, outgoing: Outgoing) -> None:
+        if outgoing.msg_type == "execute_request":
+            self._loop.call_soon(self._run, outgoing)
+
+    def _run(self, outgoing: Outgoing) -> None:
+        source = str(outgoing.content["code"])
+        self._count += 1
+        said = [
+            _message(outgoing.msg_id, "status", {"execution_state": "busy"}),
+            _message(
+                outgoing.msg_id, "execute_input", {"code": source, "execution_count": self._count}
+            ),
+        ]
+        self._driver.receive(said)
+        if source in {"import time; time.sleep(60)", STUBBORN}:
+            self._blocked_on = outgoing.msg_id
+            self._stubborn = source == STUBBORN
+        elif source == "import os; os._exit(3)":
+            self._die(Death(exit_code=3))
+        else:
+            self._driver.receive(self._answer(outgoing.msg_id, source))
+            if source == "print('a'); import threading; threading.Timer(0.1, print, ['b']).start()":
+                self._loop.call_later(
+                    0.1, self._driver.receive, [_stream(outgoing.msg_id, "stdout", "b\n")]
+                )
+
+    def _answer(self, msg_id: str, source: str) -> Iterator[Message]:
+        error: tuple[str, str] | None = None
+        match source:
+            case "print('a'); import threading; threading.Timer(0.1, print, ['b']).start()":
+                yield _stream(msg_id, "stdout", "a\n")
+            case "import sys; print('out'); print('err', file=sys.stderr)":
+                yield _stream(msg_id, "stdout", "out\n")
+                yield _stream(msg_id, "stderr", "err\n")
+            case "1 + 1":
+                yield _message(
+                    msg_id,
+                    "execute_result",
+                    {
+                        "data": {"text/plain": "2"},
+                        "metadata": {},
+                        "execution_count": self._count,
+                    },
+                )
+            case "print('before'); 1 / 0":
+                yield _stream(msg_id, "stdout", "before\n")
+                error = ("ZeroDivisionError", "division by zero")
+            case "x = 1":
+                self._names["x"] = "int"
+            case "x":
+                if "x" in self._names:
+                    yield _message(
+                        msg_id,
+                        "execute_result",
+                        {
+                            "data": {"text/plain": "1"},
+                            "metadata": {},
+                            "execution_count": self._count,
+                        },
+                    )
+                else:
+                    error = ("NameError", "name 'x' is not defined")
+            case "":
+                self._count -= 1
+            case _:
+                raise AssertionError(f"the fake kernel does not know {source!r}")
+        yield from self._close(msg_id, error)
+
+    def _close(self, msg_id: str, error: tuple[str, str] | None) -> Iterator[Message]:
+        content: dict[str, JSON] = {"status": "ok", "execution_count": self._count}
+        if error is not None:
+            told = {"ename": error[0], "evalue": error[1], "traceback": [f"{error[0]}: {error[1]}"]}
+            yield _message(msg_id, "error", told)
+            content = {**content, **told, "status": "error"}
+        yield _message(
+            msg_id,
+            "execute_reply",
+            content,
+            channel=Channel.SHELL,
+            metadata={"kernel_exec": {"names": dict(self._names), "gone": []}},
+        )
+        yield _message(msg_id, "status", {"execution_state": "idle"})
+
+    def _act(self, action: Action) -> None:
+        blocked = self._blocked_on
+        match action:
+            case Action.INTERRUPT if blocked is not None and not self._stubborn:
+                self._blocked_on = None
+                messages = list(self._close(blocked, ("KeyboardInterrupt", "")))
+                self._loop.call_soon(self._driver.receive, messages)
+            case Action.DUMP_STACK:
+                self._driver.note_stack("Stack (most recent call first):")
+            case Action.KILL:
+                self._loop.call_soon(self._die, Death(exit_code=-9, signal="SIGKILL"))
+            case Action.ABANDON:
+                self._die(Death(reason="abandoned"))
+            case _:
+                pass
+
+    def _die(self, death: Death) -> None:
+        reason = self._reason or death.reason
+        self._driver.finish(
+            Death(exit_code=death.exit_code, signal=death.signal, reason=reason)
+        )
+
+
+class FakeKernels:
+    """A `KernelStarter` of fake kernels; `started` holds those it has started."""
+
+    def __init__(self) -> None:
+        self.started: list[FakeKernel] = []
+
+    @asynccontextmanager
+    async def __call__(self, listener: Listener) -> AsyncIterator[Kernel]:
+        await anyio.lowlevel.checkpoint()
+        kernel = FakeKernel(listener)
+        self.started.append(kernel)
+        try:
+            yield kernel
+        finally:
+            kernel._die(Death(reason="it was closed"))
+
+
+def _message(
+    parent: str,
+    msg_type: str,
+    content: JSONObject,
+    *,
+    channel: Channel = Channel.IOPUB,
+    metadata: JSONObject | None = None,
+) -> Message:
+    return Message(
+        channel=channel,
+        msg_type=msg_type,
+        content=content,
+        parent_id=parent,
+        metadata=metadata or {},
+        date=datetime.datetime.now(datetime.UTC).isoformat(),
+    )
+
+
+def _stream(parent: str, name: str, text: str) -> Message:
+    return _message(parent, "stream", {"name": name, "text": text})

@@ -1,0 +1,295 @@
+"""Sessions over fake kernels and a real store."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import pytest
+
+from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError, NotFoundError
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.kernel import KernelStarter
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outputs import Stream, fold
+from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
+from kernel_exec.sessions.session import QUEUE_LIMIT, Emit, Session, Submission
+from kernel_exec.sessions.store import Store, open_store
+from tests.fakes import STUBBORN, FakeKernels
+from tests.real import HERE
+
+SLEEP = "import time; time.sleep(60)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    session: Session
+    store: Store
+    kernels: FakeKernels
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, *, idle_limit: float | None = None, fails: str = ""
+) -> AsyncIterator[Running]:
+    kernels = FakeKernels()
+    failures = [fails] if fails else []
+
+    async def prepare() -> KernelStarter:
+        if failures:
+            raise KernelStartError(failures.pop())
+        return kernels
+
+    async with open_store(folder) as store, anyio.create_task_group() as tasks:
+        record = SessionRecord(id="s1", name="main", environment=HERE.key, created=0.0)
+        store.put_session(record)
+        session = Session(
+            record=record,
+            environment=HERE,
+            prepare=prepare,
+            store=store,
+            idle_limit=idle_limit,
+        )
+        await tasks.start(session.run)
+        with anyio.fail_after(20):
+            yield Running(session=session, store=store, kernels=kernels)
+        tasks.cancel_scope.cancel()
+
+
+async def run(session: Session, source: str, *, limit: float | None = None) -> Entry:
+    entry = session.submit(Submission(source=source, time_limit=limit))
+    return await session.wait(entry.id, 15)
+
+
+async def wait_running(session: Session, entry: Entry) -> None:
+    seen = 0
+    while (now := session.entry(entry.id)) is not None and now.execution_count is None:
+        seen = await session.wait_change(entry.id, seen)
+
+
+async def test_a_kernel_starts_with_the_first_execution_only(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        assert now.session.status().state == "not started"
+        entry = await run(now.session, "1 + 1")
+        assert entry.outcome is Outcome.OK
+        assert entry.generation == 1
+        assert now.session.status().state == "idle"
+        await run(now.session, "x = 1")
+    assert len(now.kernels.started) == 1
+
+
+async def test_an_ended_entry_is_in_the_store_when_wait_returns(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        entry = await run(now.session, "print('before'); 1 / 0")
+        assert await now.store.entry(entry.id) == entry
+        outputs = fold(await now.store.events(entry.id))
+        assert outputs[0] == Stream(name="stdout", text="before\n")
+
+
+async def test_executions_run_one_after_the_other_in_order(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        sources = ["x = 1", "x", "1 + 1", "print('before'); 1 / 0", "x"]
+        entries = [now.session.submit(Submission(source=source)) for source in sources]
+        done = [await now.session.wait(entry.id, 15) for entry in entries]
+    assert [entry.number for entry in done] == [1, 2, 3, 4, 5]
+    assert [entry.outcome.value for entry in done] == ["ok", "ok", "ok", "exception", "ok"]
+    starts = [entry.started or 0 for entry in done]
+    assert starts == sorted(starts)
+
+
+async def test_a_window_that_closes_leaves_the_execution_running(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        entry = now.session.submit(Submission(source=SLEEP))
+        await wait_running(now.session, entry)
+        assert (await now.session.wait(entry.id, 0)).outcome is Outcome.RUNNING
+        now.session.interrupt(entry.id)
+        assert (await now.session.wait(entry.id, 15)).outcome is Outcome.INTERRUPTED
+
+
+async def test_what_is_sent_again_after_giving_up_does_not_run_twice(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        entry = now.session.submit(Submission(source=SLEEP))
+        assert now.session.resent(EntryKind.CODE, SLEEP) is None
+        await now.session.wait(entry.id, 0)
+        resent = now.session.resent(EntryKind.CODE, SLEEP)
+        assert resent is not None
+        assert resent.id == entry.id
+        now.session.interrupt(entry.id)
+
+
+async def test_a_full_queue_says_busy(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        first = now.session.submit(Submission(source=SLEEP))
+        await wait_running(now.session, first)
+        for _ in range(QUEUE_LIMIT):
+            now.session.submit(Submission(source="1 + 1"))
+        with pytest.raises(BusyError, match=r"32 executions wait already"):
+            now.session.submit(Submission(source="1 + 1"))
+
+
+async def test_a_queued_execution_can_be_taken_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        first = now.session.submit(Submission(source=SLEEP))
+        second = now.session.submit(Submission(source="1 + 1"))
+        await wait_running(now.session, first)
+        now.session.interrupt(second.id)
+        taken = await now.session.wait(second.id, 15)
+        assert taken.outcome is Outcome.INTERRUPTED
+        assert taken.started is None
+        assert now.session.interrupt(second.id) is None
+
+
+async def test_interrupting_nothing_is_no_error(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        assert now.session.interrupt() is None
+        assert now.session.interrupt("unknown") is None
+
+
+async def test_death_is_reported_and_the_next_execution_says_what_was_lost(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as now:
+        await run(now.session, "x = 1")
+        died = await run(now.session, "import os; os._exit(3)")
+        assert died.outcome is Outcome.KERNEL_DIED
+        assert isinstance(died.details["death"], dict)
+        assert died.details["death"]["exit_code"] == 3
+        after = await run(now.session, "1 + 1")
+        assert after.generation == 2
+        assert after.details["state_lost"] == {
+            "generation": 1,
+            "reason": "exit code 3",
+            "names": ["x"],
+        }
+        assert "state_lost" not in (await run(now.session, "1 + 1")).details
+        kernels = await now.store.kernels("s1")
+        assert [(kernel.generation, kernel.end_reason) for kernel in kernels] == [
+            (1, "exit code 3"),
+            (2, ""),
+        ]
+
+
+async def test_a_restart_gives_a_new_generation_and_names_what_is_lost(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        await run(now.session, "x = 1")
+        report = await now.session.restart()
+        assert (report.generation, report.lost) == (2, ("x",))
+        assert (await run(now.session, "x")).outcome is Outcome.EXCEPTION
+
+
+async def test_a_restart_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        entries = [
+            now.session.submit(Submission(source=source)) for source in (STUBBORN, "1 + 1")
+        ]
+        await wait_running(now.session, entries[0])
+        await now.session.restart()
+        outcomes = [(await now.session.wait(entry.id, 15)).outcome for entry in entries]
+        assert outcomes == [Outcome.INTERRUPTED, Outcome.INTERRUPTED]
+        assert now.session.status().state == "idle"
+
+
+async def test_replay_runs_again_what_had_succeeded_up_to_the_first_failure(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as now:
+        for source in ("x = 1", "print('before'); 1 / 0", "x"):
+            await run(now.session, source)
+        report = await now.session.restart(replay=True)
+        assert [(entry.source, entry.outcome.value) for entry in report.replayed] == [
+            ("x = 1", "ok"),
+            ("x", "ok"),
+        ]
+        assert all("replay_of" in entry.details for entry in report.replayed)
+
+
+async def test_a_kernel_that_does_not_start_fails_its_execution_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, fails="no interpreter there") as now:
+        failed = await run(now.session, "1 + 1")
+        assert failed.outcome is Outcome.KERNEL_DIED
+        assert failed.details["error"] == "no interpreter there"
+        assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
+
+
+async def test_a_time_limit_belongs_to_its_execution(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        limited = await run(now.session, SLEEP, limit=0.2)
+        assert limited.outcome is Outcome.TIMEOUT
+        assert "stack" in limited.details
+        assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
+
+
+async def test_an_idle_kernel_is_ended_and_the_loss_is_told(tmp_path: Path) -> None:
+    async with running(tmp_path, idle_limit=0.1) as now:
+        await run(now.session, "x = 1")
+        await now.kernels.started[0].wait_death()
+        after = await run(now.session, "1 + 1")
+        assert isinstance(after.details["state_lost"], dict)
+        assert after.details["state_lost"]["names"] == ["x"]
+
+
+async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
+    tmp_path: Path,
+) -> None:
+    async def work(emit: Emit) -> JSONObject:
+        emit(Stream(name="stdout", text="resolving\n"))
+        await anyio.lowlevel.checkpoint()
+        return {"changed": 1}
+
+    async with running(tmp_path) as now:
+        sleeping = now.session.submit(Submission(source=SLEEP))
+        entry = now.session.undertake(EntryKind.INSTALL, "six", work)
+        done = await now.session.wait(entry.id, 15)
+        assert done.outcome is Outcome.OK
+        assert done.details == {"changed": 1}
+        assert await now.store.events(entry.id) == [Stream(name="stdout", text="resolving\n")]
+        assert now.session.entry(sleeping.id) is not None
+
+
+async def test_work_beside_the_kernel_can_fail_and_can_be_stopped(tmp_path: Path) -> None:
+    async def fail(emit: Emit) -> JSONObject:
+        raise KernelStartError("no such package")
+
+    async def wait_for_ever(emit: Emit) -> JSONObject:
+        await anyio.sleep_forever()
+        return {}
+
+    async with running(tmp_path) as now:
+        failed = now.session.undertake(EntryKind.INSTALL, "six", fail)
+        assert (await now.session.wait(failed.id, 15)).details["error"] == "no such package"
+        stopped = now.session.undertake(EntryKind.INSTALL, "six", wait_for_ever)
+        await now.session.wait(stopped.id, 0)
+        now.session.interrupt(stopped.id)
+        assert (await now.session.wait(stopped.id, 15)).outcome is Outcome.INTERRUPTED
+
+
+async def test_a_note_is_over_when_it_begins(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        entry = now.session.note(EntryKind.NOTE, "# Why")
+        assert (await now.session.wait(entry.id, 0)).outcome is Outcome.OK
+
+
+async def test_questions_need_a_kernel(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        with pytest.raises(KernelDeadError, match=r"next execute_code starts one"):
+            await now.session.evaluate("variables()")
+
+
+async def test_an_unknown_execution_can_not_be_waited_for(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        with pytest.raises(NotFoundError, match="nothing-like-it"):
+            await now.session.wait("nothing-like-it", 0)
+
+
+async def test_what_runs_when_the_server_ends_is_marked_in_the_store(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        entry = now.session.submit(Submission(source=SLEEP))
+        await wait_running(now.session, entry)
+    async with open_store(tmp_path) as store:
+        left = await store.entry(entry.id)
+    assert left is not None
+    assert left.outcome is Outcome.INTERRUPTED
+    assert left.details["reason"] == "the server ended"
