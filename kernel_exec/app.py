@@ -56,7 +56,7 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         named=settings.named_environments,
     )
     async with (
-        open_store(folder) as store,
+        open_store(settings.storage_root) as store,
         Sessions(
             store=store,
             catalog=catalog,

@@ -12,7 +12,7 @@ from kernel_exec.kernels.execution import Action, Death, Ending, Request
 from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener
 from kernel_exec.kernels.messages import JSON, Channel, JSONObject, Message, Outgoing
 
-STUBBORN = "while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
+STUBBORN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
 
 
 class FakeKernel:

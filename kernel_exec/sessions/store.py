@@ -50,6 +50,9 @@ from .schema import (
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+_UNREADABLE: Final = (*FAILURES, TypeError, ValueError, RecursionError, MemoryError)
+"""What reading raises, also where someone changed the rows."""
+
 _FLUSH_AFTER: Final = 0.05
 """Seconds a write may lie when nobody waits: other processes see outputs as they come."""
 
@@ -222,7 +225,7 @@ class Store:
             except sqlite3.Error:
                 self._flush()  # which finds another connection, if one is to be had
                 value = question()
-        except (*FAILURES, TypeError, ValueError) as error:
+        except _UNREADABLE as error:
             unreadable = StorageError(f"history can't be read: {describe(error)}")
             self._call(partial(_resolve, future, None, unreadable))
         else:

@@ -1,0 +1,111 @@
+"""The environments of this server: found, asked, and made ready for kernels, once each."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from kernel_exec.errors import UnusableEnvironmentError
+
+from .activation import kernel_variables
+from .default import ensure_default
+from .interpreters import Interpreter, ask, find_executable
+from .spec import Environment
+from .support import KernelSupport, find_support
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedEnvironment:
+    """An environment that a kernel can be started in; `variables` are all that it gets."""
+
+    environment: Environment
+    interpreter: Interpreter
+    support: KernelSupport
+    variables: Mapping[str, str]
+
+
+class Catalog:
+    """Knows environments by name and remembers what was found out about them."""
+
+    def __init__(
+        self,
+        *,
+        storage_root: Path,
+        cache: Path,
+        base_variables: Mapping[str, str],
+        passed_variables: Collection[str],
+        configured: Environment | None,
+        named: Mapping[str, Environment],
+    ) -> None:
+        """`base_variables` are the server's; kernels get the allowed ones and `passed_variables`.
+
+        `configured` is the environment to begin with, None for the managed default.
+        """
+        self.named = named
+        self._storage_root = storage_root
+        self._cache = cache
+        self._base = base_variables
+        self._passed = passed_variables
+        self._configured = configured
+        self._prepared: dict[str, tuple[float, PreparedEnvironment]] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+
+    async def default(self) -> Environment:
+        """The configured environment, or the managed one, made if need be.
+
+        Raises:
+            UnusableEnvironmentError: The managed one can't be made.
+        """
+        if self._configured is not None:
+            return self._configured
+        return await ensure_default(self._storage_root, variables=self._base)
+
+    async def prepare(self, environment: Environment) -> PreparedEnvironment:
+        """Find, ask and support an environment; callers at the same time share the work.
+
+        Raises:
+            UnusableEnvironmentError: It does not work, or is gone by now.
+        """
+        async with self._locks.setdefault(environment.key, anyio.Lock()):
+            executable = find_executable(environment, home=Path.home(), base=self._base)
+            stamp = _modified(executable)
+            known = self._prepared.get(environment.key)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            prepared = await self._prepare(environment, executable)
+            self._prepared[environment.key] = (stamp, prepared)
+            return prepared
+
+    def forget(self, environment: Environment) -> None:
+        """Ask again the next time: something was installed."""
+        self._prepared.pop(environment.key, None)
+
+    def prepared(self, environment: Environment) -> PreparedEnvironment | None:
+        """What is known about an environment without asking."""
+        known = self._prepared.get(environment.key)
+        return known[1] if known is not None else None
+
+    async def _prepare(self, environment: Environment, executable: Path) -> PreparedEnvironment:
+        interpreter = await ask(executable, variables=self._base)
+        variables = kernel_variables(environment, interpreter, base=self._base, passed=self._passed)
+        support = await find_support(
+            interpreter, cache=self._cache, variables=variables, tool_variables=self._base
+        )
+        return PreparedEnvironment(
+            environment=environment,
+            interpreter=interpreter,
+            support=support,
+            variables=variables,
+        )
+
+
+def _modified(executable: Path) -> float:
+    """When the executable was changed; raises when it is gone."""
+    try:
+        return executable.stat().st_mtime
+    except OSError as error:
+        raise UnusableEnvironmentError(
+            f"the interpreter {str(executable)!r} is not there ({error.strerror}):"
+            " make the environment again, or name another one"
+        ) from error

@@ -1,0 +1,190 @@
+"""Finds the interpreter of an environment, and asks it what it is."""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernel_exec import processes
+from kernel_exec.errors import UnusableEnvironmentError
+
+from .spec import Environment, EnvironmentKind
+
+OLDEST = (3, 8)
+"""The oldest Python that kernel support can be had for."""
+
+_PROBE = Path(__file__).with_name("_probe.py")
+_PROBE_LIMIT = 20.0
+"""Seconds for a question: a cold disk on a loaded machine takes three."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """A Python that answered: what is filled in is known to be right."""
+
+    executable: Path
+    version: tuple[int, int, int]
+    implementation: str
+    prefix: Path
+    base_prefix: Path
+    platform: str
+    purelib: Path
+
+    @property
+    def python_version(self) -> str:
+        """Such as `3.12.1`."""
+        return ".".join(map(str, self.version))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """An installed distribution, from its metadata."""
+
+    name: str
+    version: str
+    location: str
+    modules: tuple[str, ...]
+
+
+def find_executable(environment: Environment, *, home: Path, base: Mapping[str, str]) -> Path:
+    """Where an environment's interpreter should be.
+
+    Raises:
+        UnusableEnvironmentError: There is nothing that could be one.
+    """
+    path = environment.path
+    if path is None:
+        path = _conda_prefix(environment.name or "", home=home, base=base)
+    if environment.kind is EnvironmentKind.PYTHON:
+        return path
+    if not path.is_dir():
+        raise UnusableEnvironmentError(
+            f"environment {str(path)!r} is not there: make it, or name another one"
+        )
+    if environment.kind in {EnvironmentKind.VENV, EnvironmentKind.VENV_UV}:
+        if not (path / "pyvenv.cfg").is_file():
+            raise UnusableEnvironmentError(
+                f"{str(path)!r} is not a virtual environment: it has no pyvenv.cfg;"
+                f" make one with `python -m venv {path}` or name another one"
+            )
+        return path / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return path / ("python.exe" if os.name == "nt" else "bin/python")
+
+
+async def ask(executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
+    """Ask the interpreter itself.
+
+    Raises:
+        UnusableEnvironmentError: It is not there, does not run, or is too old.
+    """
+    told = await _question(executable, variables=variables)
+    try:
+        major, minor, micro = told["version"]
+        interpreter = Interpreter(
+            executable=executable,
+            version=(int(major), int(minor), int(micro)),
+            implementation=str(told["implementation"]),
+            prefix=Path(told["prefix"]),
+            base_prefix=Path(told["base_prefix"]),
+            platform=str(told["platform"]),
+            purelib=Path(told["purelib"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _nonsense(executable) from error
+    if interpreter.version[:2] < OLDEST:
+        raise UnusableEnvironmentError(
+            f"{str(executable)!r} is Python {interpreter.python_version}:"
+            " kernels need Python 3.8 or newer"
+        )
+    return interpreter
+
+
+async def distributions(
+    executable: Path, *, variables: Mapping[str, str]
+) -> tuple[Distribution, ...]:
+    """What is installed for an interpreter; nothing is imported."""
+    told = await _question(executable, "distributions", variables=variables)
+    try:
+        return tuple(
+            Distribution(
+                name=str(each["name"]),
+                version=str(each["version"]),
+                location=str(each["location"]),
+                modules=tuple(map(str, each["modules"])),
+            )
+            for each in told["distributions"]
+        )
+    except (KeyError, TypeError) as error:
+        raise _nonsense(executable) from error
+
+
+async def _question(executable: Path, *what: str, variables: Mapping[str, str]) -> dict[str, Any]:
+    if executable.is_dir():
+        raise UnusableEnvironmentError(
+            f"{str(executable)!r} is a folder, not an interpreter: name the executable in it,"
+            " or give the folder as a venv"
+        )
+    fence = uuid.uuid4().hex
+    argv = [str(executable), str(_PROBE), fence, *what]
+    try:
+        finished = await processes.run(
+            argv, env=variables, cwd=Path(_PROBE.anchor), limit=_PROBE_LIMIT
+        )
+    except processes.ProgramMissingError as error:
+        raise UnusableEnvironmentError(
+            f"the interpreter {str(executable)!r} does not start: {error};"
+            " make the environment again, or name another one"
+        ) from error
+    if finished.timed_out:
+        raise UnusableEnvironmentError(
+            f"the interpreter {str(executable)!r} did not answer within {_PROBE_LIMIT:.0f} seconds"
+        )
+    parts = finished.stdout.split(f"\n{fence}\n")
+    if len(parts) != 3:
+        said = _last_lines(finished.stderr or finished.stdout)
+        raise UnusableEnvironmentError(
+            f"{str(executable)!r} is not a working Python (exit code {finished.returncode}):"
+            f" {said or 'it said nothing'}"
+        )
+    told: dict[str, Any] = json.loads(parts[1])
+    return told
+
+
+def _nonsense(executable: Path) -> UnusableEnvironmentError:
+    return UnusableEnvironmentError(f"{str(executable)!r} did not tell what it is")
+
+
+def _last_lines(said: str) -> str:
+    return " ".join(said.strip().splitlines()[-3:])[-500:]
+
+
+def _conda_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
+    """The prefix of a conda environment by its name, without asking conda."""
+    candidates = _conda_prefixes(name, home=home, base=base)
+    for prefix in candidates:
+        if (prefix / "conda-meta").is_dir():
+            return prefix
+    raise UnusableEnvironmentError(
+        f"no conda environment is named {name!r}: looked for"
+        f" {', '.join(repr(str(prefix)) for prefix in candidates[:4])} and more;"
+        " give the prefix as CONDA_ENV_NAME's path, or make it with conda"
+    )
+
+
+def _conda_prefixes(name: str, *, home: Path, base: Mapping[str, str]) -> Sequence[Path]:
+    clients = (base.get("CONDA_EXE"), base.get("MAMBA_EXE"))
+    roots = [Path(client).parent.parent for client in clients if client]
+    if root := base.get("MAMBA_ROOT_PREFIX"):
+        roots.append(Path(root))
+    usual = ("miniconda3", "anaconda3", "miniforge3", "mambaforge", "micromamba")
+    roots += [home / each for each in usual] + [Path("/opt") / each for each in ("conda", *usual)]
+    found = [root if name == "base" else root / "envs" / name for root in roots]
+    try:
+        listed = (home / ".conda" / "environments.txt").read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        listed = []
+    found += [Path(line) for line in listed if Path(line).name == name]
+    return [*found, home / ".conda" / "envs" / name]

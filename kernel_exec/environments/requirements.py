@@ -1,0 +1,73 @@
+"""Which requirement strings are let through to an installer. Pure.
+
+Only the name form of PEP 508: name, extras, version, marker. Everything that an installer reads
+as an option, a path, an address or an archive can run code or redirect the install, with
+`--dry-run` as well (measured), so it is refused before anything runs.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from kernel_exec.errors import InvalidArgumentError
+
+MOST = 50
+"""Requirements in one call."""
+
+_LONGEST = 200
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".egg", ".conda")
+_WAY_OUT = "give a name with an optional version, such as 'pandas>=2'"
+
+
+def parse_requirements(packages: Sequence[object]) -> tuple[str, ...]:
+    """Normalised requirements, without repetitions.
+
+    Raises:
+        InvalidArgumentError: One of them is not a plain requirement.
+    """
+    if not packages:
+        raise InvalidArgumentError("packages is empty: name at least one")
+    if len(packages) > MOST:
+        raise InvalidArgumentError(f"{len(packages)} packages in one call: at most {MOST}")
+    return tuple(dict.fromkeys(parse_requirement(package) for package in packages))
+
+
+def parse_requirement(package: object) -> str:
+    """One normalised requirement.
+
+    Raises:
+        InvalidArgumentError: It is not a plain one.
+    """
+    refusal = _refusal(package)
+    if refusal:
+        shown = ascii(package)[:80]
+        raise InvalidArgumentError(f"package {shown} is refused: {refusal}; {_WAY_OUT}")
+    return str(Requirement(str(package).strip()))
+
+
+def _refusal(package: object) -> str:
+    """Why a requirement is not let through, or ""."""
+    if not isinstance(package, str):
+        return "it is not a text"
+    if len(package) > _LONGEST:
+        return f"it is longer than {_LONGEST} characters"
+    if any(unicodedata.category(char).startswith("C") for char in package):
+        return "it holds a control character"
+    if not package.isascii():
+        return "it holds characters beyond ASCII, which may look like others"
+    stripped = package.strip()
+    if not stripped:
+        return "it is empty"
+    if stripped[0] in "-./~\\" or re.match(r"[A-Za-z]:[\\/]", stripped):
+        return "it is an option or a path"
+    try:
+        requirement = Requirement(stripped)
+    except InvalidRequirement as error:
+        return f"it is not a requirement ({str(error).splitlines()[0][:80]})"
+    if requirement.url is not None:
+        return "it names an address"
+    if requirement.name.lower().endswith(_ARCHIVES):
+        return "it names an archive"
+    return ""

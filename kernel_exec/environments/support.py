@@ -1,0 +1,317 @@
+"""How ipykernel reaches an interpreter, without a change to its environment.
+
+In this order: the environment's **own** ipykernel when it is sound; an **overlay**, ipykernel in
+a folder of ours at the end of `sys.path`, in versions that agree with the environment's; a
+**shadow**, the same folder first while ipykernel is imported and last afterwards.
+
+Overlays live in a cache that all servers share. One is made once for a Python version, platform
+and set of constraints, beside its final place, and moved there when it is whole.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from anyio import to_thread
+from filelock import FileLock
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from uv import find_uv_bin
+
+from kernel_exec import processes
+from kernel_exec.errors import UnusableEnvironmentError
+
+from .interpreters import Distribution, Interpreter, distributions
+
+_REQUIREMENT = "ipykernel>=6,!=7.0.*,!=7.1.*,!=7.2.*,!=7.3.*"
+"""7.0 to 7.3 lose replies (ipykernel#1554)."""
+
+_LEFT_OUT = ("debugpy", "psutil")
+"""Nobody debugs here, and a package that the environment lacks must not seem to be there."""
+
+_BUILD_LIMIT = 300.0
+_SMOKE_LIMIT = 60.0
+_MARKER = ".complete"
+
+_SMOKE = """\
+import sys
+folder, first = sys.argv[1:]
+if folder:
+    sys.path.insert(0, folder) if first else sys.path.append(folder)
+import ipykernel.kernelapp, ipykernel.ipkernel
+print(ipykernel.__version__)
+"""
+
+
+class SupportKind(StrEnum):
+    """Where ipykernel comes from."""
+
+    OWN = "own"
+    OVERLAY = "overlay"
+    SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSupport:
+    """How ipykernel reaches an interpreter; `path` is the folder of an overlay or shadow."""
+
+    kind: SupportKind
+    path: Path | None
+    ipykernel_version: str
+
+
+async def find_support(
+    interpreter: Interpreter,
+    *,
+    cache: Path,
+    variables: Mapping[str, str],
+    tool_variables: Mapping[str, str],
+) -> KernelSupport:
+    """The best kernel support for an interpreter; what was found is remembered in `cache`.
+
+    `variables` are the kernel's, `tool_variables` those of uv.
+
+    Raises:
+        UnusableEnvironmentError: There is none, with the way out.
+    """
+    note = cache / "support" / f"{_fingerprint(interpreter)}.json"
+    if (known := _recall(note)) is not None:
+        return known
+    installed = await distributions(interpreter.executable, variables=variables)
+    builder = _Builder(interpreter, installed, cache, variables, tool_variables)
+    support = await builder.own() or await builder.overlay() or await builder.shadow()
+    if support is None:
+        raise UnusableEnvironmentError(
+            f"no ipykernel can be had for {str(interpreter.executable)!r}"
+            f" (Python {interpreter.python_version}): {builder.trouble or 'it does not import'};"
+            " install ipykernel 6 or 7.4 into the environment, or let the server reach a"
+            " package index once"
+        )
+    _remember(note, support)
+    return support
+
+
+class _Builder:
+    """The three ways, tried on one interpreter."""
+
+    def __init__(
+        self,
+        interpreter: Interpreter,
+        installed: Sequence[Distribution],
+        cache: Path,
+        variables: Mapping[str, str],
+        tool_variables: Mapping[str, str],
+    ) -> None:
+        self.trouble = ""
+        self._interpreter = interpreter
+        self._installed = {canonicalize_name(each.name): each.version for each in installed}
+        self._cache = cache
+        self._variables = variables
+        self._tool_variables = tool_variables
+
+    async def own(self) -> KernelSupport | None:
+        version = self._installed.get(canonicalize_name("ipykernel"))
+        if version is None or not _sound(version):
+            return None
+        return await self._try(SupportKind.OWN, None)
+
+    async def overlay(self) -> KernelSupport | None:
+        constraints = self._constraints()
+        folder = await self._made(constraints)
+        return None if folder is None else await self._try(SupportKind.OVERLAY, folder)
+
+    async def shadow(self) -> KernelSupport | None:
+        folder = await self._made(())
+        return None if folder is None else await self._try(SupportKind.SHADOW, folder)
+
+    def _constraints(self) -> tuple[str, ...]:
+        """The environment's versions of what ipykernel needs."""
+        needed = {canonicalize_name(each.name) for each in closure("ipykernel")} - {"ipykernel"}
+        return tuple(
+            f"{name}=={version}"
+            for name, version in sorted(self._installed.items())
+            if name in needed and name not in _LEFT_OUT
+        )
+
+    async def _try(self, kind: SupportKind, folder: Path | None) -> KernelSupport | None:
+        """Import ipykernel that way, in the interpreter."""
+        first = "first" if kind is SupportKind.SHADOW else ""
+        finished = await processes.run(
+            [
+                str(self._interpreter.executable),
+                "-c",
+                _SMOKE,
+                "" if folder is None else str(folder),
+                first,
+            ],
+            env=self._variables,
+            cwd=Path(self._interpreter.prefix.anchor),
+            limit=_SMOKE_LIMIT,
+        )
+        if finished.returncode != 0 or finished.timed_out:
+            self.trouble = (finished.stderr.strip().splitlines() or [""])[-1][-300:]
+            return None
+        version = finished.stdout.strip().splitlines()[-1]
+        return KernelSupport(kind=kind, path=folder, ipykernel_version=version)
+
+    async def _made(self, constraints: Sequence[str]) -> Path | None:
+        """The overlay for these constraints, made if need be; None when they can't be met."""
+        python = self._interpreter
+        key = hashlib.sha256(
+            "\n".join(
+                [python.implementation, python.python_version, python.platform, *constraints]
+            ).encode()
+        ).hexdigest()[:16]
+        overlays = self._cache / "overlays"
+        name = f"{python.implementation.lower()}{python.version[0]}{python.version[1]}"
+        folder = overlays / f"{name}-{key}"
+        if (folder / _MARKER).is_file():
+            return folder
+        try:
+            overlays.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(overlays / f"{folder.name}.lock")
+            await to_thread.run_sync(lock.acquire, abandon_on_cancel=True)
+        except OSError as error:
+            raise UnusableEnvironmentError(
+                f"the cache {str(self._cache)!r} can't be written: {error};"
+                " set KERNEL_EXEC_CACHE to a folder that can"
+            ) from error
+        try:
+            if (folder / _MARKER).is_file():
+                return folder
+            return await self._make(folder, constraints)
+        finally:
+            lock.release()
+
+    async def _make(self, folder: Path, constraints: Sequence[str]) -> Path | None:
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as name:
+            target = Path(name) / "overlay"
+            finished = await self._install(Path(name), target, constraints)
+            if finished.returncode != 0:
+                self.trouble = finished.stderr.strip()[-600:]
+                if not _unreachable(finished.stderr) or not self._like_the_server():
+                    return None
+                await to_thread.run_sync(_copy_own, target)
+            (target / _MARKER).write_text("\n".join(constraints), "utf-8")
+            shutil.rmtree(folder, ignore_errors=True)  # what is left of a damaged one
+            target.rename(folder)
+        return folder
+
+    async def _install(
+        self, work: Path, target: Path, constraints: Sequence[str]
+    ) -> processes.Finished:
+        overrides, limits = work / "overrides.txt", work / "constraints.txt"
+        overrides.write_text("".join(f'{each}; sys_platform == "never"\n' for each in _LEFT_OUT))
+        limits.write_text("".join(f"{each}\n" for each in constraints))
+        argv = [find_uv_bin(), "pip", "install", "--quiet", "--compile-bytecode"]
+        argv += ["--python", str(self._interpreter.executable), "--target", str(target)]
+        argv += ["--overrides", str(overrides), "--constraints", str(limits)]
+        argv += ["--only-binary", ":all:", "--", _REQUIREMENT]
+        variables = {
+            name: value
+            for name, value in self._tool_variables.items()
+            if name not in {"PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CONDA_PREFIX"}
+        }
+        return await processes.run(argv, env=variables, cwd=work, limit=_BUILD_LIMIT)
+
+    def _like_the_server(self) -> bool:
+        return (
+            self._interpreter.version[:2] == sys.version_info[:2]
+            and self._interpreter.platform == sysconfig.get_platform()
+            and self._interpreter.implementation == "CPython"
+        )
+
+
+def closure(name: str) -> Iterable[importlib.metadata.Distribution]:
+    """The server's own distribution `name` and all that it needs."""
+    ahead, seen = [name], {canonicalize_name(name)}
+    while ahead:
+        try:
+            distribution = importlib.metadata.distribution(ahead.pop())
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        yield distribution
+        for text in distribution.requires or ():
+            needed = Requirement(text)
+            wanted = needed.marker is None or needed.marker.evaluate({"extra": ""})
+            if wanted and canonicalize_name(needed.name) not in seen:
+                seen.add(canonicalize_name(needed.name))
+                ahead.append(needed.name)
+
+
+def _copy_own(target: Path) -> None:
+    """Make an overlay of the server's own ipykernel: no network is needed."""
+    target.mkdir()
+    for distribution in closure("ipykernel"):
+        if canonicalize_name(distribution.name) in _LEFT_OUT:
+            continue
+        for file in distribution.files or ():
+            source = Path(str(distribution.locate_file(file)))
+            if ".." not in file.parts and source.is_file():
+                copy = target / str(file)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)
+
+
+def _sound(version: str) -> bool:
+    try:
+        return Requirement(_REQUIREMENT).specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def _unreachable(said: str) -> bool:
+    """True when uv failed because of the network, not because of the versions."""
+    lowered = said.lower()
+    return any(
+        sign in lowered
+        for sign in ("failed to fetch", "error sending request", "dns error", "network", "offline")
+    )
+
+
+def _fingerprint(interpreter: Interpreter) -> str:
+    """Changes when the interpreter or what is installed changes."""
+    stamps = [str(interpreter.executable), interpreter.python_version]
+    for path in (interpreter.executable, interpreter.purelib):
+        try:
+            status = path.stat()
+            stamps.append(f"{status.st_ino}:{status.st_mtime_ns}")
+        except OSError:
+            stamps.append("")
+    return hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:24]
+
+
+def _recall(note: Path) -> KernelSupport | None:
+    try:
+        told = json.loads(note.read_text("utf-8"))
+        path = Path(told["path"]) if told["path"] else None
+        support = KernelSupport(
+            kind=SupportKind(told["kind"]), path=path, ipykernel_version=str(told["version"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return support if path is None or (path / _MARKER).is_file() else None
+
+
+def _remember(note: Path, support: KernelSupport) -> None:
+    told = {
+        "kind": support.kind.value,
+        "path": str(support.path) if support.path is not None else "",
+        "version": support.ipykernel_version,
+    }
+    try:
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as file:
+            file.write(json.dumps(told))
+        Path(file.name).replace(note)
+    except OSError:
+        pass  # it will be found again

@@ -1,0 +1,202 @@
+"""Starts and ends child processes; the only module that does.
+
+Never a shell; every child has a session of its own, no terminal, and no descriptor of ours.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+import psutil
+from anyio.abc import ByteReceiveStream, Process
+
+from kernel_exec.errors import KernelExecError
+
+Child: TypeAlias = subprocess.Popen[bytes]
+
+_GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL: enough to remove temporary files."""
+
+_REAP = 2.0
+"""Seconds to wait for a process that has ended or was killed."""
+
+_KEPT = 500_000
+"""Characters of each stream that are kept from its start, and again from its end."""
+
+
+class ProgramMissingError(KernelExecError):
+    """Raised when a program can't be started: it is not there, or not executable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A process that has ended. Long output is cut in its middle; `timed_out` tells of a kill."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    timed_out: bool = False
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    limit: float,
+    on_line: Callable[[str], None] | None = None,
+) -> Finished:
+    """Run a program to its end, at most `limit` seconds; `on_line` hears both streams live.
+
+    When the time is over or the caller is cancelled, it is ended with everything below it. A
+    grandchild that outlives the program and keeps its pipes does not hold us up.
+
+    Raises:
+        ProgramMissingError: It can't be started.
+    """
+    try:
+        process = await anyio.open_process(
+            argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    except (OSError, ValueError) as error:
+        raise ProgramMissingError(f"{argv[0]!r} can't be started: {error}") from error
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stdout, stderr = _Kept(on_line), _Kept(on_line)
+    try:
+        with anyio.move_on_after(limit) as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stdout.drain, process.stdout)
+                tasks.start_soon(stderr.drain, process.stderr)
+                await process.wait()
+                with anyio.move_on_after(_REAP):
+                    await stdout.ended.wait()
+                    await stderr.ended.wait()
+                tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end_tree(process)
+            await process.aclose()
+    return Finished(
+        returncode=-1 if process.returncode is None else process.returncode,
+        stdout=stdout.text(),
+        stderr=stderr.text(),
+        timed_out=scope.cancelled_caught,
+    )
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    stderr: Path,
+    pass_fds: Sequence[int] = (),
+) -> Child:
+    """Start a program that stays; what it writes to stderr is added to a file.
+
+    Raises:
+        ProgramMissingError: It can't be started.
+    """
+    try:
+        with stderr.open("ab") as log:
+            return subprocess.Popen(
+                argv,
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
+    except (OSError, ValueError) as error:
+        raise ProgramMissingError(f"{argv[0]!r} can't be started: {error}") from error
+
+
+def reap(child: Child) -> int | None:
+    """The exit code of a child that has ended or is about to, negative for a signal."""
+    try:
+        return child.wait(_REAP)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def kill(child: Child) -> None:
+    """End a spawned child and its process group at once."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    reap(child)
+
+
+async def _end_tree(process: Process) -> None:
+    """SIGTERM, a grace, SIGKILL, for a process group and everything below it."""
+    below = _below(process.pid)
+    if process.returncode is None:
+        _signal(process.pid, below, signal.SIGTERM)
+        with anyio.move_on_after(_GRACE):
+            await process.wait()
+    _signal(process.pid, below, signal.SIGKILL)
+    with anyio.move_on_after(_REAP):
+        await process.wait()
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _signal(group: int, below: list[psutil.Process], signum: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signum)
+    for process in below:
+        with suppress(psutil.Error):
+            process.send_signal(signum)
+
+
+class _Kept:
+    """The start and the end of what one stream says."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self.ended = anyio.Event()
+        self._on_line = on_line
+        self._head = b""
+        self._tail = b""
+        self._hidden = 0
+        self._line = b""
+
+    async def drain(self, stream: ByteReceiveStream) -> None:
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            async for chunk in stream:
+                self._keep(chunk)
+                self._hear(chunk)
+        if self._line and self._on_line is not None:
+            self._on_line(self._line.decode("utf-8", "replace"))
+        self.ended.set()
+
+    def text(self) -> str:
+        middle = f"\n[… {self._hidden} bytes hidden …]\n".encode() if self._hidden else b""
+        return (self._head + middle + self._tail).decode("utf-8", "replace")
+
+    def _keep(self, chunk: bytes) -> None:
+        room = _KEPT - len(self._head)
+        self._head += chunk[:room]
+        rest = self._tail + chunk[room:] if room > 0 else self._tail + chunk
+        self._tail = rest[-_KEPT:]
+        self._hidden += len(rest) - len(self._tail)
+
+    def _hear(self, chunk: bytes) -> None:
+        if self._on_line is None:
+            return
+        *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._on_line(line.decode("utf-8", "replace"))
+        self._line = self._line[-_KEPT:]
