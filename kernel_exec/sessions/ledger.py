@@ -10,13 +10,16 @@ import anyio
 from kernel_exec.errors import NotFoundError
 from kernel_exec.kernels.execution import Began, Event, Outcome, Produced
 from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.kernels.outputs import OutputEvent
+from kernel_exec.kernels.outputs import OutputEvent, Stream
 
 from .history import Entry, EntryKind
 from .store import Store
 
 KEPT = 200
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""
+
+_LAST_WORDS = 200
+"""Characters of the latest text that progress shows."""
 
 
 class Signal:
@@ -46,6 +49,7 @@ class Live:
     waiters: int = 0
     handed_out: bool = False
     changes: int = 0
+    last_words: str = ""
     changed: Signal = field(default_factory=Signal)
     done: anyio.Event = field(default_factory=anyio.Event)
 
@@ -131,6 +135,8 @@ class Ledger:
         """An entry has produced something, perhaps after its end."""
         self._store.add_event(entry_id, output)
         if (live := self._live.get(entry_id)) is not None:
+            if isinstance(output, Stream) and output.text.strip():
+                live.last_words = output.text.rstrip()[-_LAST_WORDS:]
             live.note_change()
 
     def listen(self, event: Event) -> None:

@@ -162,6 +162,17 @@ class Session:
         """Wait for news of an entry; see `Ledger.wait_change`."""
         return await self._ledger.wait_change(entry_id, seen)
 
+    def last_words(self, entry_id: str) -> str:
+        """The end of the latest text that an entry produced."""
+        live = self._ledger.get(entry_id)
+        return live.last_words if live is not None else ""
+
+    def waiting_before(self, entry_id: str) -> int:
+        """How many executions run or wait before this one."""
+        if entry_id not in self._queue:
+            return 0
+        return self._queue.index(entry_id) + (1 if self._current else 0)
+
     def entry(self, entry_id: str) -> Entry | None:
         """An entry that this server began, as it is now."""
         live = self._ledger.get(entry_id)

@@ -1,0 +1,40 @@
+"""Tool results in the two forms that we use: blocks of text, or fields."""
+
+import json
+
+from mcp_types import CallToolResult, TextContent
+
+from kernel_exec.kernels.messages import JSON, JSONObject
+
+from .content import clean
+
+
+def texts(*blocks: str) -> CallToolResult:
+    """Blocks of text, each ending in a newline."""
+    return CallToolResult(
+        content=[TextContent(text=block.removesuffix("\n") + "\n") for block in blocks if block]
+    )
+
+
+def structured(fields: JSONObject) -> CallToolResult:
+    """Fields, and the same as text for hosts that show no others."""
+    safe = _safe(fields)
+    assert isinstance(safe, dict)
+    written = json.dumps(safe, ensure_ascii=False, indent=1)
+    return CallToolResult(content=[TextContent(text=f"{written}\n")], structured_content=safe)
+
+
+def failed(message: str) -> CallToolResult:
+    """A misuse or a breakdown, with the way out, for the model to read."""
+    return CallToolResult(content=[TextContent(text=f"{clean(message)}\n")], is_error=True)
+
+
+def _safe(value: JSON) -> JSON:
+    """`value` with texts that can be written as UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {str(_safe(key)): _safe(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_safe(each) for each in value]
+    return value

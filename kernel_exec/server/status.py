@@ -1,0 +1,118 @@
+"""The last line of a result: how it ended, what became of the kernel, how to go on. Pure."""
+
+from collections.abc import Sequence
+
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSONObject, mapping, text
+from kernel_exec.sessions.history import Entry
+
+_MOST_NAMES = 12
+_SHOWN_LINES = 15
+
+
+def status_line(entry: Entry, *, session: str, history: str, notice: str, waiting: int) -> str:
+    """One line in brackets, after blocks that only failures have."""
+    details = entry.details
+    parts = [_outcome(entry, waiting)]
+    if entry.execution_count is not None:
+        parts.append(f"In[{entry.execution_count}]")
+    if entry.generation:
+        parts.append(f"kernel {entry.generation}")
+    parts.append(f"id {entry.id}")
+    if session != "main":
+        parts.append(f"session {session}")
+    if not entry.outcome.ended:
+        parts.append(_go_on(entry))
+    if details.get("complete") is False and "death" not in details:
+        parts.append("outputs may be missing")
+    if history:
+        parts.append(f"history: degraded ({history})")
+    if notice:
+        parts.append(notice)
+    blocks = [*_state_lost(mapping(details, "state_lost")), *_last_words(details)]
+    return "\n".join([*blocks, f"[{' · '.join(parts)}]"])
+
+
+def names_line(entry: Entry) -> str:
+    """Which names are new, changed or gone; "" when none are."""
+    names = mapping(entry.details, "names")
+    parts = []
+    for sign, key in (("+", "added"), ("~", "changed")):
+        told = [f"{name} {kind}" for name, kind in mapping(names, key).items()]
+        if told:
+            parts.append(f"{sign} {_some(told)}")
+    gone = names.get("gone")
+    if isinstance(gone, (list, tuple)) and gone:
+        parts.append(f"- {_some([str(name) for name in gone])}")
+    return f"names: {'  '.join(parts)}" if parts else ""
+
+
+def _outcome(entry: Entry, waiting: int) -> str:
+    seconds = f" · {entry.duration:.2f} s" if entry.duration is not None else ""
+    death = text(mapping(entry.details, "death"), "cause")
+    kept = (
+        f"the kernel was ended ({death}): all variables are lost"
+        if death
+        else "the kernel and its variables are kept"
+    )
+    match entry.outcome:
+        case Outcome.QUEUED:
+            return f"queued, {waiting} before it" if waiting else "queued, the kernel is starting"
+        case Outcome.RUNNING:
+            return "running"
+        case Outcome.OK:
+            ended = f" · the kernel has ended since ({death})" if death else ""
+            asked = " · exit() ends the kernel" if entry.details.get("exit_requested") else ""
+            return f"ok{seconds}{ended}{asked}"
+        case Outcome.EXCEPTION:
+            return f"exception{seconds}"
+        case Outcome.TIMEOUT:
+            return f"timeout{seconds}: its time limit ran out; {kept}"
+        case Outcome.INTERRUPTED:
+            reason = text(entry.details, "reason")
+            return f"interrupted{seconds}: {reason or kept}"
+        case Outcome.KERNEL_DIED:
+            if text(entry.details, "error"):
+                return "the kernel did not start"
+            return (
+                f"kernel died{seconds}: {death}; all variables are lost, the next call starts"
+                " a new kernel"
+            )
+
+
+def _go_on(entry: Entry) -> str:
+    return (
+        f'go on with get_execution(execution_id="{entry.id}", wait_seconds=45),'
+        f' stop with interrupt_execution(execution_id="{entry.id}")'
+    )
+
+
+def _state_lost(lost: JSONObject) -> list[str]:
+    if not lost:
+        return []
+    names = lost.get("names")
+    told = [str(name) for name in names] if isinstance(names, (list, tuple)) else []
+    which = f": {_some(told)}" if told else ""
+    generation, reason = lost.get("generation"), lost.get("reason")
+    return [f"[a new kernel: what generation {generation} held is gone ({reason}){which}]"]
+
+
+def _last_words(details: JSONObject) -> list[str]:
+    death = mapping(details, "death")
+    told = (
+        ("where it was at its time limit", text(details, "stack")),
+        ("the kernel's fault dump", text(death, "dump")),
+        ("the kernel's stderr", text(death, "stderr")),
+        ("what went wrong", text(details, "error") if "before" not in details else ""),
+    )
+    blocks = []
+    for title, words in told:
+        if words:
+            lines = [line for line in words.splitlines() if "/IPython/" not in line]
+            blocks.append("\n".join([f"[{title}]", *lines[:_SHOWN_LINES]]))
+    return blocks
+
+
+def _some(told: Sequence[str]) -> str:
+    shown = ", ".join(told[:_MOST_NAMES])
+    return shown if len(told) <= _MOST_NAMES else f"{shown}, … ({len(told)} names)"

@@ -1,0 +1,149 @@
+"""The tools about environments and packages; results have the keys of the server we replace."""
+
+from pathlib import Path
+
+from mcp_types import CallToolResult
+
+from kernel_exec.app import App
+from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.environments.spec import Environment, EnvironmentKind
+from kernel_exec.errors import InvalidArgumentError, NotFoundError
+from kernel_exec.kernels.messages import JSON, JSONObject
+
+from . import arguments as given
+from .call import Call
+from .results import structured
+
+
+async def install_dependencies(call: Call, asked: given.InstallDependencies) -> CallToolResult:
+    """Install packages into the environment while its kernel lives."""
+    session, entry = await call.client.install(
+        asked.packages, upgrade=asked.upgrade, allow_build=asked.allow_build
+    )
+    call.begun(session, entry)
+    entry = await call.follow(session, entry, call.window(asked.wait_seconds))
+    return await call.present(session, entry)
+
+
+async def check_installed_packages(
+    call: Call, asked: given.CheckInstalledPackages
+) -> CallToolResult:
+    """What is installed, from metadata."""
+    found = await call.client.check([str(package) for package in asked.packages])
+    return structured(
+        {
+            "status": "success",
+            "all_installed": all(each.satisfied for each in found),
+            "package_details": [
+                {
+                    "package": each.requested,
+                    "installed": each.distribution is not None,
+                    "satisfied": each.satisfied,
+                    "distribution": each.distribution,
+                    "version": each.version,
+                    "location": each.location,
+                    "import_names": list(each.import_names),
+                }
+                for each in found
+            ],
+        }
+    )
+
+
+async def configure_environment(call: Call, asked: given.ConfigureEnvironment) -> CallToolResult:
+    """Switch to another environment, once it is known to work."""
+    directory = Path(asked.working_directory).expanduser() if asked.working_directory else None
+    configured = await call.client.configure(
+        _environment(call.app, asked), working_directory=directory
+    )
+    current = configured.current
+    return structured(
+        {
+            "status": "success",
+            "message": f"the environment is {current.environment.key} now;"
+            " the kernel and the variables of the previous one are kept",
+            "previous": _seed_config(configured.previous),
+            "current": {**_seed_config(current.environment), **_described(current)},
+        }
+    )
+
+
+async def get_environment_config(call: Call, asked: given.GetEnvironmentConfig) -> CallToolResult:
+    """What is configured, what was found, and which kernels live."""
+    app, settings = call.app, call.app.settings
+    session = await call.client.session()
+    environment = session.environment
+    prepared = await app.catalog.prepare(environment)
+    return structured(
+        {
+            "status": "success",
+            "config": {**_seed_config(environment), **_described(prepared)},
+            "storage_root": str(settings.storage_root),
+            "working_directory": str(settings.working_directory),
+            "limits": {
+                "wait_seconds": settings.wait_seconds,
+                "time_limit": settings.time_limit,
+                "max_kernels": settings.max_kernels,
+                "idle_limit": settings.idle_limit,
+            },
+            "named_environments": {
+                name: _seed_config(named) for name, named in app.catalog.named.items()
+            },
+            "sessions": [
+                {
+                    "session": open_session.name,
+                    "environment": open_session.environment.key,
+                    "state": open_session.status().state,
+                    "generation": open_session.status().generation,
+                }
+                for open_session in app.sessions.all.values()
+            ],
+        }
+    )
+
+
+def _environment(app: App, asked: given.ConfigureEnvironment) -> Environment:
+    """The environment that the arguments name."""
+    if asked.name:
+        if asked.name not in app.catalog.named:
+            known = ", ".join(sorted(app.catalog.named)) or "none is configured"
+            raise NotFoundError(f"no environment is named {asked.name!r} (known: {known})")
+        return app.catalog.named[asked.name]
+    if not asked.type:
+        raise InvalidArgumentError("configure_environment needs type, or name")
+    kind = EnvironmentKind(asked.type)
+    argument, value = {
+        EnvironmentKind.CONDA: ("conda_name", asked.conda_name),
+        EnvironmentKind.VENV: ("venv_path", asked.venv_path),
+        EnvironmentKind.VENV_UV: ("uv_venv_path", asked.uv_venv_path),
+        EnvironmentKind.PYTHON: ("python_path", asked.python_path),
+    }[kind]
+    if not value:
+        raise InvalidArgumentError(f"type {kind.value!r} needs {argument}")
+    if kind is EnvironmentKind.CONDA and "/" not in value:
+        return Environment(kind=kind, name=value)
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        path = app.settings.working_directory / path
+    return Environment(kind=kind, path=path)
+
+
+def _seed_config(environment: Environment) -> JSONObject:
+    """An environment in the words of the server we replace."""
+    keys = {
+        EnvironmentKind.CONDA: "conda_name",
+        EnvironmentKind.VENV: "venv_path",
+        EnvironmentKind.VENV_UV: "uv_venv_path",
+        EnvironmentKind.PYTHON: "python_path",
+    }
+    where: JSON = str(environment.path) if environment.path is not None else environment.name
+    return {"type": environment.kind.value, keys[environment.kind]: where}
+
+
+def _described(prepared: PreparedEnvironment) -> JSONObject:
+    return {
+        "executable": str(prepared.interpreter.executable),
+        "python_version": prepared.interpreter.python_version,
+        "kernel_support": prepared.support.kind.value,
+        "ipykernel_version": prepared.support.ipykernel_version,
+    }

@@ -1,0 +1,205 @@
+"""The tools that run code, follow it, and keep what came of it."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psutil
+from anyio import to_thread
+from mcp_types import CallToolResult, TextContent
+
+from kernel_exec.errors import KernelDeadError
+from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.kernels.outputs import Output, Stream, fold
+from kernel_exec.sessions.history import Entry
+from kernel_exec.sessions.session import Session
+
+from . import arguments as given
+from .call import Call
+from .content import clean
+from .paging import Page, lines_of, page
+from .results import structured, texts
+
+
+async def execute_code(call: Call, asked: given.ExecuteCode) -> CallToolResult:
+    """Run code in the session's kernel."""
+    limit = call.app.settings.time_limit
+    if asked.timeout_seconds is not None:
+        limit = asked.timeout_seconds or None
+    session, entry = await call.client.run(
+        source=asked.code,
+        session=asked.session,
+        filename=asked.filename,
+        title=asked.title,
+        time_limit=limit,
+    )
+    call.begun(session, entry)
+    entry = await call.follow(session, entry, call.window(asked.wait_seconds))
+    return await call.present(session, entry)
+
+
+async def get_execution(call: Call, asked: given.GetExecution) -> CallToolResult:
+    """Wait for an execution, or page and search what it has produced."""
+    session, entry = await call.client.find(execution_id=asked.execution_id, session=asked.session)
+    if session is not None and not entry.outcome.ended:
+        entry = await call.follow(session, entry, asked.wait_seconds or 0)
+    paged = asked.stream != "all" or asked.offset or asked.tail or asked.search
+    if not paged and asked.limit == given.GetExecution.model_fields["limit"].default:
+        return await call.present(session, entry)
+    outputs = fold(await call.app.store.events(entry.id))
+    shown = await to_thread.run_sync(_page, outputs, asked)
+    result = await call.present(session, entry)
+    status = result.content[-1]
+    assert isinstance(status, TextContent)
+    told = texts(clean(shown.text), _where(entry, shown, asked), status.text)
+    return CallToolResult(content=told.content, _meta=result.meta)
+
+
+async def interrupt_execution(call: Call, asked: given.InterruptExecution) -> CallToolResult:
+    """Stop an execution and keep the kernel, if it obeys."""
+    session = await call.client.session(asked.session)
+    target = asked.execution_id
+    if target:
+        found, entry = await call.client.find(execution_id=target)
+        if found is None or entry.outcome.ended:
+            return texts(f"execution {target} has ended already: {entry.outcome.value}")
+        session = found
+    stopped = session.interrupt(target or None, force=asked.force)
+    if stopped is None:
+        return texts("nothing is running")
+    entry = await session.wait(stopped.id, _STOP_WINDOW)
+    return await call.present(session, entry)
+
+
+async def restart_kernel(call: Call, asked: given.RestartKernel) -> CallToolResult:
+    """Begin with a new kernel, on request with the old state made again."""
+    session = await call.client.session(asked.session)
+    report = await session.restart(replay=asked.restore == "replay")
+    told: dict[str, JSON] = {
+        "status": "success",
+        "session": session.name,
+        "generation": report.generation,
+        "lost": list(report.lost),
+    }
+    if asked.restore == "replay":
+        told["replayed"] = [_replayed(entry) for entry in report.replayed]
+    return structured(told)
+
+
+async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult:
+    """What the kernel is and does, and which variables it holds."""
+    session = await call.client.session(asked.session)
+    now = session.status()
+    told: dict[str, JSON] = {
+        "session": session.name,
+        "environment": session.environment.key,
+        "state": now.state,
+        "generation": now.generation,
+        "queued": now.queued,
+        "history": call.app.store.degraded or "ok",
+    }
+    if now.current is not None:
+        told["execution_id"] = now.current
+    if now.death:
+        told["died_of"] = now.death
+    if now.pid is not None:
+        told |= {
+            "pid": now.pid,
+            "memory_bytes": _memory(now.pid),
+            "python_version": now.python_version,
+            "ipykernel_version": now.ipykernel_version,
+            "kernel_support": now.support,
+            "started": now.started,
+        }
+    if asked.variables or asked.pattern != "*":
+        told |= await _variables(session, asked.pattern)
+    return structured(told)
+
+
+async def export_notebook(call: Call, asked: given.ExportNotebook) -> CallToolResult:
+    """Write the session as a notebook."""
+    exported = await call.client.export(
+        session=asked.session, path=asked.path, overwrite=asked.overwrite
+    )
+    return structured(
+        {
+            "status": "success",
+            "path": str(exported.path),
+            "cells": exported.cells,
+            "entries": exported.entries,
+        }
+    )
+
+
+async def add_note(call: Call, asked: given.AddNote) -> CallToolResult:
+    """Put words between the cells."""
+    entry = await call.client.note(markdown=asked.markdown, session=asked.session)
+    return structured({"status": "success", "number": entry.number})
+
+
+_STOP_WINDOW = 10.0
+"""Seconds to wait for an interrupted execution: a kernel that must be killed takes up to eight."""
+
+
+def _page(outputs: list[Output], asked: given.GetExecution) -> Page:
+    return page(
+        _lines(outputs, asked.stream),
+        offset=asked.offset,
+        limit=asked.limit,
+        tail=asked.tail,
+        search=asked.search,
+    )
+
+
+def _lines(outputs: Iterable[Output], stream: str) -> Iterator[str]:
+    """All lines; those of a spilled stream are read from its file as they are needed."""
+    for output in outputs:
+        if isinstance(output, Stream) and output.path and stream in {"all", output.name}:
+            try:
+                with Path(output.path).open(encoding="utf-8", errors="replace") as file:
+                    for line in file:
+                        yield line.removesuffix("\n")
+                continue
+            except FileNotFoundError:
+                yield f"[the file {output.path} is gone; this is the beginning]"
+        yield from lines_of([output], stream)
+
+
+def _where(entry: Entry, shown: Page, asked: given.GetExecution) -> str:
+    """Which lines these are, and the call that shows the next ones."""
+    if not shown.shown:
+        return f"[no lines of {asked.stream} there; {shown.total_lines:,} in all]"
+    what = f"matches of {shown.matches:,}" if shown.matches is not None else "lines"
+    place = f"[{what} {shown.first:,} to {shown.first + shown.shown - 1:,}"
+    told = f"{place}; {shown.total_lines:,} lines in all"
+    if shown.next_offset is None or asked.tail:
+        return f"{told}]"
+    search = f", search={asked.search!r}" if asked.search else ""
+    return (
+        f'{told}; next: get_execution(execution_id="{entry.id}", stream="{asked.stream}",'
+        f" offset={shown.next_offset}{search})]"
+    )
+
+
+def _replayed(entry: Entry) -> JSONObject:
+    return {
+        "execution_id": entry.id,
+        "title": entry.title,
+        "outcome": entry.outcome.value,
+        "code": entry.source[:200],
+    }
+
+
+async def _variables(session: Session, pattern: str) -> JSONObject:
+    try:
+        described = await session.evaluate(f"variables({pattern!r})")
+    except KernelDeadError:
+        return {"variables": [], "total": 0}
+    assert isinstance(described, dict)
+    return described
+
+
+def _memory(pid: int) -> int | None:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None

@@ -1,0 +1,116 @@
+"""An IPython traceback as a model reads it: the error, the user's line, own frames. Pure.
+
+IPython prints a frame as a line `File ~/a.py:3, in f(x)` or `Cell In[2], line 3`, then source
+lines of which the current one is marked with `----> 3`. Blocks of one traceback are separate
+strings; what can't be recognised is shown as it is, at its end.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kernel_exec.kernels.outputs import ErrorOutput, strip_ansi
+
+_FRAME = re.compile(
+    r"^(?:File (?P<file>[^\n]+?):(?P<line>\d+)(?:, in (?P<where>.+))?"
+    r"|(?:Cell|Input) In\s*\[(?P<cell>\d+)\](?:, line (?P<cell_line>\d+))?.*"
+    r"|(?P<old_file>[~/][^\n]*\.py) in (?P<old_where>.+))$"
+)
+_MARKED = re.compile(r"^-+> ?(\d+) ?(.*)$")
+_LAST_LINES = 15
+_EVALUE = 1500
+"""Characters of an error's message that are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame: its file (or `In[3]`), line, function, and the source line at which it stood."""
+
+    file: str
+    line: int
+    where: str
+    source: str
+
+    def __str__(self) -> str:
+        """One line, such as `a.py, line 3, in f: return 1 / 0`."""
+        place = f"{self.file.rpartition('/')[2]}, line {self.line}"
+        return f"{place}{f', in {self.where}' if self.where else ''}: {self.source}"
+
+
+def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -> str:
+    """The error in a few lines.
+
+    Args:
+        error: What IPython sent.
+        own: Paths (files or folders) whose frames are the user's.
+        home: The folder that IPython prints as `~`.
+        full: The call that shows the whole traceback.
+    """
+    head = headline(error)
+    if error.ename in {"SystemExit", "StdinNotImplementedError"}:
+        return head
+    text = strip_ansi("\n".join(error.traceback))
+    frames = list(_frames(text))
+    if error.ename in {"SyntaxError", "IndentationError", "TabError"} or not frames:
+        return "\n".join([head, *_last_lines(text, head)])
+    mine = [frame for frame in frames if _is_own(frame, own, home)]
+    shown = _without_repeats(mine or frames[-1:])
+    lines = [head, f"  {shown[-1]}"]
+    if len(shown) > 1:
+        lines.append("called from")
+        lines += [f"  {frame}" for frame in reversed(shown[:-1])]
+    hidden = len(frames) - len(shown)
+    if hidden > 0:
+        lines.append(f"({hidden} more frames, most of libraries: {full})")
+    return "\n".join(lines)
+
+
+def headline(error: ErrorOutput) -> str:
+    """`NameError: name 'x' is not defined`, or what stands for it."""
+    evalue = strip_ansi(error.evalue)
+    if len(evalue) > _EVALUE:
+        evalue = f"{evalue[:_EVALUE]} [… {len(evalue):,} characters in all]"
+    if error.ename == "SystemExit":
+        return f"the code ended with SystemExit({evalue}); the kernel and its variables are kept"
+    return f"{error.ename}: {evalue}" if evalue else error.ename
+
+
+def _frames(text: str) -> Iterator[Frame]:
+    current: re.Match[str] | None = None
+    for line in text.split("\n"):
+        if found := _FRAME.match(line.rstrip()):
+            current = found
+        elif current is not None and (marked := _MARKED.match(line)):
+            yield Frame(
+                file=current["file"] or current["old_file"] or f"In[{current['cell']}]",
+                line=int(marked[1]),
+                where=_name(current["where"] or current["old_where"] or ""),
+                source=marked[2].strip(),
+            )
+            current = None
+
+
+def _name(where: str) -> str:
+    """The function's name, without the values of its arguments."""
+    name = where.partition("(")[0].strip()
+    return "" if name == "<module>" else name
+
+
+def _is_own(frame: Frame, own: Sequence[str], home: str) -> bool:
+    if frame.file.startswith("In["):
+        return True
+    file = home + frame.file[1:] if frame.file.startswith("~") else frame.file
+    return any(file == each or file.startswith(each.rstrip("/") + "/") for each in own if each)
+
+
+def _without_repeats(frames: Sequence[Frame]) -> list[Frame]:
+    """At most the first three and the last three; a recursion has a thousand."""
+    if len(frames) <= 6:
+        return list(frames)
+    return [*frames[:3], *frames[-3:]]
+
+
+def _last_lines(text: str, head: str) -> list[str]:
+    lines = [line.rstrip()[:200] for line in text.split("\n") if line.strip(" -")]
+    body = [line for line in lines if not line.startswith(head[:60]) and "Traceback (" not in line]
+    return [f"  {line}" for line in body[-_LAST_LINES:]]
