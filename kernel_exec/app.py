@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
@@ -221,8 +221,13 @@ class Client:
                 on_line=lambda line: emit(Stream(name="stdout", text=f"{line}\n")),
             )
             self._app.catalog.forget(opened.environment)
-            stale = await _refresh(opened, installed.modules, installed.before)
-            return {**_plain(asdict(installed)), "stale": stale}
+            return {
+                "before": installed.before,
+                "after": installed.after,
+                "seconds": round(installed.seconds, 3),
+                "output": installed.output,
+                "stale": await _refresh(opened, installed.modules),
+            }
 
         entry = opened.undertake(EntryKind.INSTALL, "\n".join(requirements), work)
         return opened, entry
@@ -277,16 +282,10 @@ class Client:
         return self.environment
 
 
-async def _refresh(session: Session, modules: Sequence[str], before: object) -> list[str]:
+async def _refresh(session: Session, modules: Sequence[str]) -> list[str]:
     """Let a running kernel find what was installed; which of its imports are stale now."""
     try:
         stale = await session.evaluate(f"refresh({json.dumps(list(modules))})")
     except (KernelDeadError, BusyError):
         return []
     return [str(name) for name in stale] if isinstance(stale, list) else []
-
-
-def _plain(value: dict[str, object]) -> dict[str, object]:
-    """`value` with lists for tuples, as JSON has it."""
-    plain: dict[str, object] = json.loads(json.dumps(value))
-    return plain

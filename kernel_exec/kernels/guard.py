@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import KernelProvisionerBase
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from kernel_exec import processes
 

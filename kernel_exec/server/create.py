@@ -218,7 +218,7 @@ class _Dispatch:
         """Stop what a cancelled request had begun, unless its client only gave up waiting."""
         if ctx.method == "notifications/cancelled":
             told = ctx.params or {}
-            begun = self._begun.pop(told.get("requestId"), None)
+            begun = self._begun.pop(told.get("requestId", ""), None)
             if begun is not None and not _TIMED_OUT.search(str(told.get("reason") or "")):
                 session, entry = begun
                 session.interrupt(entry.id)

@@ -1,0 +1,16 @@
+"""`kernel-exec serve`: MCP over stdin and stdout."""
+
+import anyio
+import click
+
+from kernel_exec.server.stdio import exit_now
+from kernel_exec.server.stdio import serve as serve_stdio
+from kernel_exec.settings import read_settings
+
+
+@click.command()
+@click.pass_obj
+def serve(options: dict[str, str | None]) -> None:
+    """Serve MCP over stdin and stdout; what no command at all does, too."""
+    settings = read_settings(options=options)
+    exit_now(anyio.run(serve_stdio, settings, backend="asyncio"))
