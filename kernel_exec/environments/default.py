@@ -7,11 +7,10 @@ from pathlib import Path
 
 from anyio import to_thread
 from filelock import FileLock
-from uv import find_uv_bin
 
-from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
 
+from .installer import run_uv
 from .interpreters import ask, find_executable
 from .spec import Environment, EnvironmentKind
 
@@ -64,9 +63,9 @@ async def _make(folder: Path, variables: Mapping[str, str]) -> None:
         place.rename(aside / "environment")
     base = str(getattr(sys, "_base_executable", sys.executable))
     # a venv can't be moved once it is made; `ask` tells a half-made one from a whole one
-    finished = await processes.run(
-        [find_uv_bin(), "venv", "--quiet", "--no-project", "--python", base, "--", str(place)],
-        env={name: value for name, value in variables.items() if name != "VIRTUAL_ENV"},
+    finished = await run_uv(
+        ["venv", "--quiet", "--no-project", "--python", base, "--", str(place)],
+        variables=variables,
         cwd=folder,
         limit=_MAKE_LIMIT,
     )

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from uv import find_uv_bin
 
 from kernel_exec import processes
 from kernel_exec.errors import PackageError
 
+from .installer import run_uv, unreachable
 from .interpreters import Distribution, Interpreter, distributions
 from .requirements import parse_requirement
 
@@ -68,18 +68,14 @@ async def install(
         PackageError: It failed; the message holds the installer's explanation.
     """
     before = await distributions(interpreter.executable, variables=variables)
-    argv = [find_uv_bin(), "pip", "install", "--python", str(interpreter.executable)]
+    argv = ["pip", "install", "--python", str(interpreter.executable)]
     argv += ["--upgrade"] if upgrade else []
     argv += [] if allow_build else ["--only-binary", ":all:"]
     argv += ["--compile-bytecode", "--no-progress", "--", *requirements]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:  # where no file can pass for a package
-        finished = await processes.run(
-            argv,
-            env=_tool_variables(variables),
-            cwd=Path(folder),
-            limit=INSTALL_LIMIT,
-            on_line=on_line,
+        finished = await run_uv(
+            argv, variables=variables, cwd=Path(folder), limit=INSTALL_LIMIT, on_line=on_line
         )
     if finished.returncode != 0 or finished.timed_out:
         raise PackageError(_explain(finished, requirements, allow_build=allow_build))
@@ -158,7 +154,7 @@ def _explain(
         return f"installing {asked} took more than {INSTALL_LIMIT:.0f} seconds and was ended"
     said = _shorten(finished.stderr)
     way_out = ""
-    if re.search(r"failed to fetch|error sending request|dns error", said, re.IGNORECASE):
+    if unreachable(finished):
         way_out = "\nThe package index could not be reached: check the network or its settings."
     elif not allow_build and "no usable wheels" in re.sub(r"\s+", " ", said):
         way_out = "\nThere is no wheel: allow_build=true builds from source, running its code."
@@ -170,9 +166,3 @@ def _shorten(said: str) -> str:
     if len(stripped) <= _SHOWN:
         return stripped
     return f"{stripped[: _SHOWN // 3]}\n[…]\n{stripped[-2 * _SHOWN // 3 :]}"
-
-
-def _tool_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """The server's variables for uv, without what would make it choose another environment."""
-    misleading = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONDONTWRITEBYTECODE", "UV_PYTHON"}
-    return {name: value for name, value in variables.items() if name not in misleading}

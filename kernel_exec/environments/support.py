@@ -25,11 +25,11 @@ from filelock import FileLock
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from uv import find_uv_bin
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
 
+from .installer import run_uv, unreachable
 from .interpreters import Distribution, Interpreter, distributions
 
 _REQUIREMENT = "ipykernel>=6,!=7.0.*,!=7.1.*,!=7.2.*,!=7.3.*"
@@ -198,7 +198,7 @@ class _Builder:
             finished = await self._install(Path(name), target, constraints)
             if finished.returncode != 0:
                 self.trouble = finished.stderr.strip()[-600:]
-                if not _unreachable(finished.stderr) or not self._like_the_server():
+                if not unreachable(finished) or not self._like_the_server():
                     return None
                 await to_thread.run_sync(_copy_own, target)
             (target / _MARKER).write_text("\n".join(constraints), "utf-8")
@@ -212,16 +212,11 @@ class _Builder:
         overrides, limits = work / "overrides.txt", work / "constraints.txt"
         overrides.write_text("".join(f'{each}; sys_platform == "never"\n' for each in _LEFT_OUT))
         limits.write_text("".join(f"{each}\n" for each in constraints))
-        argv = [find_uv_bin(), "pip", "install", "--quiet", "--compile-bytecode"]
+        argv = ["pip", "install", "--quiet", "--compile-bytecode"]
         argv += ["--python", str(self._interpreter.executable), "--target", str(target)]
         argv += ["--overrides", str(overrides), "--constraints", str(limits)]
         argv += ["--only-binary", ":all:", "--", _REQUIREMENT]
-        variables = {
-            name: value
-            for name, value in self._tool_variables.items()
-            if name not in {"PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CONDA_PREFIX"}
-        }
-        return await processes.run(argv, env=variables, cwd=work, limit=_BUILD_LIMIT)
+        return await run_uv(argv, variables=self._tool_variables, cwd=work, limit=_BUILD_LIMIT)
 
     def _like_the_server(self) -> bool:
         return (
@@ -250,6 +245,7 @@ def closure(name: str) -> Iterable[importlib.metadata.Distribution]:
 
 def _copy_own(target: Path) -> None:
     """Make an overlay of the server's own ipykernel: no network is needed."""
+    shutil.rmtree(target, ignore_errors=True)  # what uv began
     target.mkdir()
     for distribution in closure("ipykernel"):
         if canonicalize_name(distribution.name) in _LEFT_OUT:
@@ -267,15 +263,6 @@ def _sound(version: str) -> bool:
         return Requirement(_REQUIREMENT).specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:
         return False
-
-
-def _unreachable(said: str) -> bool:
-    """True when uv failed because of the network, not because of the versions."""
-    lowered = said.lower()
-    return any(
-        sign in lowered
-        for sign in ("failed to fetch", "error sending request", "dns error", "network", "offline")
-    )
 
 
 def _fingerprint(interpreter: Interpreter) -> str:

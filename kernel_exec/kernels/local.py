@@ -44,7 +44,7 @@ _SOCKET_PATH_LIMIT = 100
 """Bytes; the system allows 103 to 107 for the path of a Unix socket."""
 
 _TAIL = 4000
-"""Characters of a dead kernel's stderr and fault dump that are kept."""
+"""Characters of a dead kernel's stderr (its end) and fault dump (its start) that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +307,7 @@ class LocalKernel:
                 death,
                 reason=self._kill_reason or death.reason,
                 stderr=_tail(self._run_dir / "stderr"),
-                dump=_tail(self._run_dir / "fault"),
+                dump=_read(self._run_dir / "fault")[:_TAIL],
             )
         )
 

@@ -37,6 +37,7 @@ _SMALL_OUTPUT = 2_000
 _TEXTS = ("text/llm+plain", "text/latex", "text/markdown", "text/plain")
 _PICTURES = ("image/png", "image/jpeg")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_PLACEHOLDER = re.compile(r"<IPython\.core\.display\.\w+ object>$")
 _WARNING = re.compile(r"^(\S+:\d+: )?(?P<category>\w*Warning): ")
 
 
@@ -132,9 +133,14 @@ def cut(written: str, budget: int, how: str) -> str:
         return written
     room = max(0, budget - 160)
     head, tail = int(room * _HEAD), room - int(room * _HEAD)
+    # whole lines, where that costs little
+    head = written.rfind("\n", head // 2, head) + 1 or head
+    start = written.find("\n", len(written) - tail, len(written) - tail // 2) + 1
+    tail = len(written) - start if start else tail
     middle = written[head : len(written) - tail]
-    marker = f"\n[… {middle.count(chr(10)):,} lines ({len(middle):,} characters) hidden: {how}]\n"
-    return written[:head] + marker + (written[-tail:] if tail else "")
+    marker = f"[… {middle.count(chr(10)):,} lines ({len(middle):,} characters) hidden: {how}]\n"
+    start_of_line = "" if written[:head].endswith("\n") else "\n"
+    return written[:head] + start_of_line + marker + (written[-tail:] if tail else "")
 
 
 def _item(entry: Entry, output: Output, now: Circumstances) -> str:
@@ -203,13 +209,14 @@ def _readable(data: JSONObject) -> str:
         return summary
     for mime in _TEXTS:
         value = data.get(mime)
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and value and not _PLACEHOLDER.match(value):
             return value
     if "application/json" in data:
         return json.dumps(data["application/json"], ensure_ascii=False)
     return "".join(
         f"[{mime}, {len(value) if isinstance(value, str) else len(json.dumps(value)):,} characters]"
         for mime, value in data.items()
+        if mime != "text/plain"
     )
 
 

@@ -1,6 +1,7 @@
 """The MCP server over one `App`: a static table of tools, and one way through all of them."""
 
 import importlib.metadata
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -39,6 +40,8 @@ _REMEMBERED = 200
 
 _TIMED_OUT = re.compile(r"time[d ]?-? ?out|-32001", re.IGNORECASE)
 """In the reason of a cancellation: the client gave up waiting, nobody wants the work to stop."""
+
+_log = logging.getLogger(__name__)
 
 _Handler = Callable[[Call, Any], Awaitable[CallToolResult]]
 
@@ -211,6 +214,9 @@ class _Dispatch:
             return _bounded(await spec.handler(self._call(ctx), asked))
         except KernelExecError as error:
             return failed(str(error))
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the session
+            _log.exception("%s failed", params.name)
+            return failed(f"{params.name} failed by a defect of kernel-exec: {error!r}")
 
     async def watch_cancellation(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext

@@ -1,10 +1,14 @@
 """The last line of a result: how it ended, what became of the kernel, how to go on. Pure."""
 
+import re
 from collections.abc import Sequence
 
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject, mapping, text
 from kernel_exec.sessions.history import Entry
+
+_FOREIGN = re.compile(r"site-packages|/lib/python\d|kernel_exec/kernels/_|^Thread |^Extension mod")
+"""Frames of libraries and of our own in a dump, and threads that are theirs."""
 
 _MOST_NAMES = 12
 _SHOWN_LINES = 15
@@ -108,7 +112,7 @@ def _last_words(details: JSONObject) -> list[str]:
     blocks = []
     for title, words in told:
         if words:
-            lines = [line for line in words.splitlines() if "/IPython/" not in line]
+            lines = [line for line in words.splitlines() if line and not _FOREIGN.search(line)]
             blocks.append("\n".join([f"[{title}]", *lines[:_SHOWN_LINES]]))
     return blocks
 

@@ -100,6 +100,8 @@ def _is_own(frame: Frame, own: Sequence[str], home: str) -> bool:
     if frame.file.startswith("In["):
         return True
     file = home + frame.file[1:] if frame.file.startswith("~") else frame.file
+    if "/site-packages/" in file:
+        return False  # the managed environment is below the storage root, too
     return any(file == each or file.startswith(each.rstrip("/") + "/") for each in own if each)
 
 

@@ -1,0 +1,50 @@
+"""uv, as we call it: never a shell, never the wrong environment, the system's certificates too."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from kernel_exec import processes
+
+_MISLEADING = {
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "UV_PYTHON",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPATH",
+    "PYTHONHOME",
+}
+"""Variables of the server that would choose another environment, or spoil what is installed."""
+
+_UNKNOWN_ISSUER = "invalid peer certificate"
+
+
+async def run_uv(
+    arguments: Sequence[str],
+    *,
+    variables: Mapping[str, str],
+    cwd: Path,
+    limit: float,
+    on_line: Callable[[str], None] | None = None,
+) -> processes.Finished:
+    """Run uv with the server's variables, within `limit` seconds.
+
+    uv trusts its own certificates unless told otherwise, and many clients start us without the
+    variables that tell it. Behind a proxy that signs for itself, the second try trusts the
+    system's.
+    """
+    env = {name: value for name, value in variables.items() if name not in _MISLEADING}
+    argv = [find_uv_bin(), *arguments]
+    finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
+    if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
+        env["UV_SYSTEM_CERTS"] = "1"
+        finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
+    return finished
+
+
+def unreachable(finished: processes.Finished) -> bool:
+    """True when uv failed because it did not reach the package index."""
+    said = finished.stderr.lower()
+    signs = ("failed to fetch", "error sending request", "dns error", "network connectivity")
+    return finished.returncode != 0 and any(sign in said for sign in signs)

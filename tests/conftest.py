@@ -1,0 +1,48 @@
+"""What holds for every test: the event loop, and that nothing is left behind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+_PATIENCE = 2.0
+"""Seconds in which a child that was told to end may still do so."""
+
+_TOOL_FILES = (".coverage", ".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache",
+               ".ruff_cache", "__pycache__")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """Fixtures of a wider scope are set up before this one, so what they started may stay."""
+    folder = Path.cwd()
+    children, files = _children(), _files(folder)
+    yield
+    _, alive = psutil.wait_procs(_children() - children, timeout=_PATIENCE)
+    left = [_described(child) for child in alive]
+    for child in alive:
+        child.kill()
+    assert not left, f"child processes were left: {left}"
+    made = _files(folder) - files
+    assert not made, f"files were left in {folder}: {sorted(made)}"
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(_TOOL_FILES)}
+
+
+def _described(child: psutil.Process) -> str:
+    try:
+        return f"{child.pid} {' '.join(child.cmdline())[:200]}"
+    except psutil.Error:
+        return str(child.pid)
