@@ -57,7 +57,7 @@ def make_app(config):
     options.IPKernelApp.exec_PYTHONSTARTUP = False
     options.IPKernelApp.ipython_dir = ipython_dir
     options.HistoryManager.enabled = False
-    app = IPKernelApp.instance(config=options, kernel_class=Kernel)
+    app = KernelApp.instance(config=options, kernel_class=Kernel)
     app.initialize([])
     if app.kernel is None or app.shell is None:
         raise SystemExit("the kernel application did not initialise")
@@ -74,6 +74,15 @@ def _set_up(app):
     _dump_faults(_settings["run_dir"])
     _describe_frames(app.shell)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
+
+
+class KernelApp(IPKernelApp):
+    """The kernel application: never drops a message because its reader is slow."""
+
+    def init_iopub(self, context):
+        """Make the iopub socket without a high-water mark."""
+        context.sndhwm = 0
+        super().init_iopub(context)
 
 
 class Kernel(IPythonKernel):
@@ -300,7 +309,7 @@ class _Text:
 
 def variables(pattern="*", most=500):
     """The user's variables whose name matches, as JSON; imports nothing, changes nothing."""
-    shell = IPKernelApp.instance().shell
+    shell = KernelApp.instance().shell
     found = []
     total = 0
     for name, value in sorted(shell.user_ns.copy().items()):
