@@ -19,7 +19,7 @@ from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import Stream, fold
 from kernel_exec.notebooks.build import Step, build
 from kernel_exec.notebooks.export import default_path, export_ipynb
-from kernel_exec.scripts import ScriptStore
+from kernel_exec.scripts import ScriptStore, checked_source
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 from kernel_exec.sessions.registry import Places, Sessions
 from kernel_exec.sessions.session import Emit, Session, Submission
@@ -156,6 +156,7 @@ class Client:
             BusyError: The session's queue is full.
             StorageError: The script can't be stored.
         """
+        source = checked_source(source)
         opened = await self.session(session)
         resent = opened.resent(EntryKind.CODE, source)
         if resent is not None:

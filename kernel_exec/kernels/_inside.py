@@ -94,6 +94,38 @@ class Kernel(IPythonKernel):
         self._print = builtins.print
         self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
         self._names = {}
+        self._in_user_code = 0
+        self._interrupt_came = False
+        self._guard_user_code(self.shell)
+
+    def pre_handler_hook(self):
+        """A request begins: from here on an interrupt is for it."""
+        self._interrupt_came = False
+        signal.signal(signal.SIGINT, self._on_interrupt)
+
+    def post_handler_hook(self):
+        """A request is over; `_on_interrupt` stays, and only takes note."""
+
+    def _on_interrupt(self, signum, frame):
+        """Interrupt user code, and nothing but user code: ipykernel's own would lose its reply."""
+        if self._in_user_code:
+            raise KeyboardInterrupt
+        self._interrupt_came = True
+
+    def _guard_user_code(self, shell):
+        run_code = shell.run_code
+
+        async def run_user_code(*args, **kwargs):
+            self._in_user_code += 1
+            try:
+                if self._interrupt_came:  # after the request had come, before its code ran
+                    self._interrupt_came = False
+                    raise KeyboardInterrupt
+                return await run_code(*args, **kwargs)
+            finally:
+                self._in_user_code -= 1
+
+        shell.run_code = run_user_code
 
     async def do_execute(self, *args, **kwargs):
         """Run a cell."""

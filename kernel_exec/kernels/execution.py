@@ -181,13 +181,22 @@ _UNANSWERING: _Steps = ((0.0, Action.KILL), (3.0, Action.ABANDON))
 
 @dataclass(slots=True, kw_only=True)
 class _Stop:
-    """An attempt to stop the current execution, step by step."""
+    """An attempt to stop the current execution, step by step.
+
+    Until the kernel has begun with it, only the steps that need no kernel are taken: a SIGINT
+    that comes before its execution is lost, or worse, meets another one.
+    """
 
     outcome: Outcome
     since: float
+    plan: _Steps
     steps: _Steps
     done: int = 0
     signalled: bool = False
+
+    def begin(self, now: float) -> None:
+        """The kernel has begun with the execution: take all steps from here on."""
+        self.steps, self.since, self.done = self.plan, now, 0
 
     @property
     def next_at(self) -> float | None:
@@ -212,6 +221,7 @@ class _Current:
     reply: JSONObject | None = None
     idle: bool = False
     error: ErrorOutput | None = None
+    begun: bool = False
     execution_count: int | None = None
     stop: _Stop | None = None
     stack: str = ""
@@ -259,7 +269,7 @@ class Conversation:
             return self._overhear(message)
         current.heard_at = now
         if message.channel is Channel.IOPUB:
-            events = self._hear(current, message)
+            events = self._hear(current, message, now)
         elif message.msg_type == "execute_reply":
             events = self._take_reply(current, message)
         else:
@@ -273,14 +283,10 @@ class Conversation:
         current = self._current
         if current is None:
             return
-        if current.stop is None:
-            steps = _FORCED if force else _POLITE
-            current.stop = _Stop(outcome=Outcome.INTERRUPTED, since=now, steps=steps)
-        elif current.stop.steps is _POLITE:
-            if force:
-                current.stop.steps = _FORCED
-            elif current.stop.next_at is None:
-                current.stop = _Stop(outcome=Outcome.INTERRUPTED, since=now, steps=_POLITE)
+        stop = current.stop
+        if stop is None or (stop.plan is _POLITE and (force or stop.next_at is None)):
+            plan = _FORCED if force else _POLITE
+            current.stop = _stop(current, Outcome.INTERRUPTED, plan, now)
 
     def note_stack(self, stack: str) -> None:
         """Keep the main thread's stack, as dumped on request, for the ending."""
@@ -293,7 +299,9 @@ class Conversation:
         current = self._current
         if current is None:
             return None
-        times = [current.limit_at if current.stop is None else current.stop.next_at]
+        times = [current.stop.next_at if current.stop is not None else None]
+        if current.stop is None or current.stop.plan is _POLITE:
+            times.append(current.limit_at)
         if current.reply is not None:
             times.append(current.heard_at + REPLY_GRACE)
         elif current.idle and not self._unanswering(current):
@@ -307,22 +315,23 @@ class Conversation:
             return [], []
         if current.reply is not None and now >= current.heard_at + REPLY_GRACE:
             return [], self._end_replied(current, current.reply, complete=False)
-        if current.stop is None and current.limit_at is not None and now >= current.limit_at:
-            current.stop = _Stop(outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT)
+        limited = current.limit_at is not None and now >= current.limit_at
+        if limited and (current.stop is None or current.stop.plan is _POLITE):
+            current.stop = _stop(current, Outcome.TIMEOUT, _TIME_LIMIT, now)
         if (
             current.idle
             and current.reply is None
             and now >= current.heard_at + IDLE_GRACE
             and not self._unanswering(current)
         ):
-            current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
+            current.stop = _stop(current, Outcome.KERNEL_DIED, _UNANSWERING, now)
         return (current.stop.due(now) if current.stop is not None else []), []
 
     def unreadable(self, now: float) -> None:
         """The kernel sends what can't be read any more; its current execution is lost."""
         current = self._current
         if current is not None and not self._unanswering(current):
-            current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
+            current.stop = _stop(current, Outcome.KERNEL_DIED, _UNANSWERING, now)
 
     def recover(self, name: str, written: str) -> list[Event]:
         """All that the current execution wrote to stream `name`, read where it outlives the kernel.
@@ -359,7 +368,7 @@ class Conversation:
         )
         return self._end(current, ending)
 
-    def _hear(self, current: _Current, message: Message) -> list[Event]:
+    def _hear(self, current: _Current, message: Message, now: float) -> list[Event]:
         if message.msg_type == "status":
             state = text(message.content, "execution_state")
             if state in {"busy", "idle"}:
@@ -370,6 +379,9 @@ class Conversation:
             current.timing["iopub.execute_input"] = message.date
             count = message.content.get("execution_count")
             current.execution_count = count if isinstance(count, int) else None
+            current.begun = True
+            if current.stop is not None:
+                current.stop.begin(now)
             return [Began(execution_id=current.request.id, execution_count=current.execution_count)]
         output = parse(message)
         if isinstance(output, ErrorOutput):
@@ -450,7 +462,7 @@ class Conversation:
 
     @staticmethod
     def _unanswering(current: _Current) -> bool:
-        return current.stop is not None and current.stop.steps is _UNANSWERING
+        return current.stop is not None and current.stop.plan is _UNANSWERING
 
 
 def _replied(current: _Current, reply: JSONObject) -> Ending:
@@ -472,6 +484,13 @@ def _replied(current: _Current, reply: JSONObject) -> Ending:
         names=current.names,
         timing=current.timing,
     )
+
+
+def _stop(current: _Current, outcome: Outcome, plan: _Steps, now: float) -> _Stop:
+    needs_kernel = {Action.INTERRUPT, Action.NUDGE}
+    early = tuple(step for step in plan if step[1] not in needs_kernel)
+    steps = plan if current.begun else early
+    return _Stop(outcome=outcome, since=now, plan=plan, steps=steps)
 
 
 def _taken(stop: _Stop) -> list[Action]:

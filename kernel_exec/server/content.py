@@ -32,6 +32,7 @@ RESULT_BUDGET = 10_000
 ITEM_BUDGET = 4_000
 """Characters of one output."""
 
+_CUT_MARKS = (" hidden: get_execution(", "all of it is in ")
 _HEAD = 0.6
 _SMALL_OUTPUT = 2_000
 _TEXTS = ("text/llm+plain", "text/latex", "text/markdown", "text/plain")
@@ -259,7 +260,7 @@ def _fit(items: Sequence[str], budget: int) -> tuple[list[str], bool]:
     """Items within the whole budget; those in the middle give way to the first and the last."""
     total = sum(map(len, items))
     if total <= budget:
-        return list(items), any("hidden: get_execution(" in item for item in items)
+        return list(items), any(mark in item for item in items for mark in _CUT_MARKS)
     first: list[str] = []
     last: list[str] = []
     room = budget - 100

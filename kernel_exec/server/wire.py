@@ -99,7 +99,6 @@ def open_wire() -> Iterator[Wire]:
     Leaving closes the wire but does not put 0 and 1 back: what is printed while the process ends
     must not reach the client either.
     """
-    _fill_standard_descriptors()
     reading, writing = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -116,8 +115,8 @@ def open_wire() -> Iterator[Wire]:
         os.close(writing)
 
 
-def _fill_standard_descriptors() -> None:
-    """Open what is closed of 0, 1 and 2, so that no duplicate gets such a number."""
+def fill_standard_descriptors() -> None:
+    """Open what is closed of 0, 1 and 2, before anything else of ours gets such a number."""
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(opened)

@@ -1,0 +1,344 @@
+"""The tools through a real client in memory, in both eras of the protocol, with a real kernel."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, ImageContent, TextContent
+
+from kernel_exec.app import App, open_app
+from kernel_exec.server.create import RESULT_LIMIT, TOOLS, create_server
+from kernel_exec.settings import read_settings
+
+pytestmark = pytest.mark.kernel
+
+
+class Agent:
+    """Calls tools and reads what a model would read."""
+
+    def __init__(self, client: Client, app: App) -> None:
+        self.client = client
+        self.app = app
+
+    async def call(self, tool: str, **arguments: object) -> CallToolResult:
+        with anyio.fail_after(30):
+            return await self.client.call_tool(tool, arguments)
+
+    async def run(self, code: str, **arguments: object) -> str:
+        return text_of(await self.call("execute_code", code=code, **arguments))
+
+
+def text_of(result: CallToolResult) -> str:
+    return "".join(block.text for block in result.content if isinstance(block, TextContent))
+
+
+def meta_of(result: CallToolResult) -> dict[str, Any]:
+    meta: dict[str, Any] = (result.meta or {})["kernel-exec"]
+    return meta
+
+
+@asynccontextmanager
+async def agent_in(
+    folder: Path, *, mode: Literal["auto", "legacy"] = "auto", **options: str
+) -> AsyncIterator[Agent]:
+    settings = read_settings(
+        options={"storage_dir": str(folder / "storage"), "python_path": sys.executable, **options},
+        variables={**os.environ, "KERNEL_EXEC_CACHE": str(folder / "cache")},
+    )
+    async with open_app(settings) as app, Client(create_server(app), mode=mode) as client:
+        yield Agent(client, app)
+
+
+@pytest.fixture(params=["auto", "legacy"])
+async def agent(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Agent]:
+    async with agent_in(tmp_path, mode=request.param) as opened:
+        yield opened
+
+
+async def test_the_tools_are_listed_in_a_fixed_order_with_plain_schemas(agent: Agent) -> None:
+    tools = (await agent.client.list_tools()).tools
+    assert [tool.name for tool in tools] == [spec.name for spec in TOOLS]
+    for tool in tools:
+        assert tool.input_schema["additionalProperties"] is False
+        assert "anyOf" not in json.dumps(tool.input_schema)
+        assert tool.description
+        assert len(tool.description) <= 600
+        assert tool.annotations is not None
+
+
+async def test_state_lives_from_call_to_call(agent: Agent) -> None:
+    first = await agent.run("x = 20")
+    assert "names: + x int" in first
+    second = await agent.call("execute_code", code="x + 1")
+    assert text_of(second).startswith("21\n")
+    meta = meta_of(second)
+    assert (meta["status"], meta["outcome"], meta["output"]) == ("success", "ok", "21\n")
+    assert Path(meta["file_path"]).read_text() == "x + 1"
+    assert meta["generated_filename"] == Path(meta["file_path"]).name
+
+
+async def test_every_block_ends_in_a_newline_and_nothing_is_structured(agent: Agent) -> None:
+    result = await agent.call("execute_code", code="print('a', end=''); 1")
+    assert result.structured_content is None
+    assert all(b.text.endswith("\n") for b in result.content if isinstance(b, TextContent))
+
+
+async def test_a_failing_cell_is_a_normal_result_that_names_the_line(agent: Agent) -> None:
+    result = await agent.call("execute_code", code="a = 1\nprint('before')\nmissing + a")
+    assert not result.is_error
+    before, error, line, *_ = text_of(result).splitlines()
+    assert (before, error) == ("before", "NameError: name 'missing' is not defined")
+    script = meta_of(result)["generated_filename"]
+    assert line == f"  {script}, line 3: missing + a"
+    full = text_of(await agent.call("get_execution", stream="error"))
+    assert "Traceback (most recent call last)" in full
+
+
+async def test_a_plot_comes_as_a_small_picture_before_the_status(agent: Agent) -> None:
+    result = await agent.call(
+        "execute_code",
+        code="import matplotlib.pyplot as plt\nplt.figure(figsize=(20, 10)); plt.plot([1, 2])",
+        wait_seconds=60,
+    )
+    pictures = [block for block in result.content if isinstance(block, ImageContent)]
+    assert [picture.mime_type for picture in pictures] == ["image/png"]
+    assert isinstance(result.content[-1], TextContent)
+    assert meta_of(result)["images"] == {"shown": 1, "total": 1}
+
+
+async def test_a_call_that_outlasts_its_window_returns_a_handle(agent: Agent) -> None:
+    await agent.run("import threading; go = threading.Event()")
+    result = await agent.call(
+        "execute_code", code="print('started'); go.wait(); print('done')", wait_seconds=0
+    )
+    meta = meta_of(result)
+    assert meta["status"] == "running"
+    assert f'get_execution(execution_id="{meta["execution_id"]}"' in text_of(result)
+    again = await agent.call(
+        "execute_code", code="print('started'); go.wait(); print('done')", wait_seconds=0
+    )
+    assert meta_of(again)["execution_id"] == meta["execution_id"]
+    stopped = await agent.call("interrupt_execution", execution_id=meta["execution_id"])
+    assert meta_of(stopped)["outcome"] == "interrupted"
+    assert "the kernel and its variables are kept" in text_of(stopped)
+
+
+async def test_a_time_limit_stops_the_code_and_shows_where_it_was(agent: Agent) -> None:
+    result = await agent.call("execute_code", code="while True:\n    pass", timeout_seconds=0.5)
+    meta = meta_of(result)
+    assert (meta["outcome"], meta["kernel"]["state"]) == ("timeout", "kept")
+    assert "where it was at its time limit" in text_of(result)
+    assert f'{meta["generated_filename"]}", line' in text_of(result)
+
+
+async def test_death_is_told_and_so_is_what_was_lost(agent: Agent) -> None:
+    await agent.run("model = 1")
+    died = await agent.call("execute_code", code="import os; os.kill(os.getpid(), 9)")
+    assert meta_of(died)["outcome"] == "kernel_died"
+    assert meta_of(died)["kernel"]["state"] == "lost"
+    assert "signal SIGKILL" in text_of(died)
+    after = await agent.run("1")
+    assert "what generation 1 held is gone (signal SIGKILL): model" in after
+    assert "kernel 2" in after
+
+
+async def test_long_output_is_cut_and_the_rest_can_be_paged_and_searched(agent: Agent) -> None:
+    result = await agent.call("execute_code", code="for i in range(50_000): print('row', i)")
+    shown = text_of(result)
+    assert len(shown) < 10_500
+    assert "row 0\n" in shown
+    assert "row 49999\n" in shown
+    assert meta_of(result)["truncated"]
+    page = text_of(await agent.call("get_execution", stream="stdout", offset=30_000, limit=2))
+    assert page.startswith("row 30000\nrow 30001\n")
+    assert "offset=30002" in page
+    tail = text_of(await agent.call("get_execution", tail=2))
+    assert tail.startswith("row 49998\nrow 49999\n")
+    found = text_of(await agent.call("get_execution", search="9999$", limit=10))
+    assert "9999: row 9999\n" in found
+    assert "matches of 5" in found
+
+
+async def test_a_result_never_exceeds_what_hosts_can_take(agent: Agent) -> None:
+    code = "from IPython.display import display\nfor i in range(200): display('x' * 100_000)"
+    result = await agent.call("execute_code", code=code, wait_seconds=60)
+    assert len(result.model_dump_json()) < RESULT_LIMIT
+
+
+async def test_the_kernel_can_be_asked_while_code_runs(agent: Agent) -> None:
+    await agent.run("import threading; table = list(range(10)); go = threading.Event()")
+    await agent.call("execute_code", code="go.wait()", wait_seconds=0)
+    status = (await agent.call("kernel_status", variables=True)).structured_content or {}
+    assert status["state"] in {"busy", "idle"}
+    assert {"name": "table", "type": "list", "length": 10} == {
+        key: variable[key]
+        for variable in status["variables"]
+        if variable["name"] == "table"
+        for key in ("name", "type", "length")
+    }
+    await agent.call("interrupt_execution")
+
+
+async def test_a_restart_with_replay_makes_the_state_again(agent: Agent) -> None:
+    await agent.run("x = 1")
+    await agent.run("1 / 0")
+    await agent.run("x += 1")
+    told = (await agent.call("restart_kernel", restore="replay")).structured_content or {}
+    assert told["generation"] == 2
+    assert "x" in told["lost"]
+    assert [replayed["outcome"] for replayed in told["replayed"]] == ["ok", "ok"]
+    assert (await agent.run("x")).startswith("2\n")
+
+
+async def test_sessions_do_not_share_variables(agent: Agent) -> None:
+    await agent.run("x = 1", session="one")
+    assert "NameError" in await agent.run("x", session="two")
+
+
+async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
+    await agent.run("x = 1", title="Begin")
+    await agent.call("add_note", markdown="Because.")
+    await agent.run("1 / 0")
+    await agent.run("x")
+    told = (await agent.call("export_notebook")).structured_content or {}
+    notebook = json.loads(Path(told["path"]).read_text())
+    cells = [(cell["cell_type"], cell["source"]) for cell in notebook["cells"]]
+    assert ("markdown", "### Begin") in cells
+    assert ("code", "x = 1") in cells
+    assert ("markdown", "Because.") in cells
+    assert ("code", "1 / 0") not in cells
+    assert any("<details>" in source for kind, source in cells if kind == "markdown")
+
+
+async def test_cancelling_a_call_interrupts_what_it_had_begun(tmp_path: Path) -> None:
+    async with agent_in(tmp_path, mode="legacy") as agent:
+        await agent.run("x = 1")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(agent.run, "import time; time.sleep(60)")
+            session = await agent.app.client("test").session()
+            session = next(iter(agent.app.sessions.all.values()))
+            with anyio.fail_after(10):
+                while session.status().current is None:
+                    await anyio.lowlevel.checkpoint()
+            entry = session.unfinished()
+            assert entry is not None
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            ended = await session.wait(entry.id, 10)
+        assert ended.outcome.value == "interrupted"
+
+
+# What is wrong gets a clear answer, and nothing is lost
+
+MISUSES = {
+    "unknown tool": ("run_code", {}, "unknown tool 'run_code'"),
+    "missing argument": ("execute_code", {}, "argument 'code' is missing"),
+    "unknown argument": (
+        "execute_code",
+        {"code": "1", "timout_seconds": 3},
+        "did you mean 'timeout_seconds'?",
+    ),
+    "negative limit": ("execute_code", {"code": "1", "timeout_seconds": -1}, "timeout_seconds"),
+    "absurd limit": ("execute_code", {"code": "1", "timeout_seconds": 1e12}, "timeout_seconds"),
+    "infinite wait": ("execute_code", {"code": "1", "wait_seconds": "inf"}, "wait_seconds"),
+    "code that is no text": ("execute_code", {"code": 5}, "argument 'code' is 5"),
+    "NUL in code": ("execute_code", {"code": "x = '\0'"}, "NUL"),
+    "unknown execution": ("get_execution", {"execution_id": "no-such"}, "'no-such'"),
+    "nothing ran yet": ("get_execution", {"session": "fresh"}, "has run nothing yet"),
+    "session name": ("execute_code", {"code": "1", "session": "../x"}, "'../x'"),
+    "file name": ("execute_code", {"code": "1", "filename": "../../x"}, "filename"),
+    "regular expression": ("get_execution", {"search": "("}, "regular expression"),
+    "requirement": ("install_dependencies", {"packages": ["-r secrets"]}, "refused"),
+    "no packages": ("install_dependencies", {"packages": []}, "name at least one"),
+    "environment kind": ("configure_environment", {"type": "docker"}, "type"),
+    "environment without path": ("configure_environment", {"type": "venv"}, "venv_path"),
+    "environment not there": (
+        "configure_environment",
+        {"type": "venv", "venv_path": "/no/such/venv"},
+        "'/no/such/venv' is not there",
+    ),
+    "folder as interpreter": (
+        "configure_environment",
+        {"type": "python", "python_path": "/"},
+        "is a folder, not an interpreter",
+    ),
+    "environment name": ("configure_environment", {"name": "unheard-of"}, "'unheard-of'"),
+    "empty note": ("add_note", {"markdown": ""}, "markdown"),
+    "notebook suffix": ("export_notebook", {"path": "a.txt"}, ".ipynb"),
+}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+async def test_misuse(agent: Agent, name: str) -> None:
+    tool, arguments, told = MISUSES[name]
+    await agent.run("kept = 1")
+    result = await agent.call(tool, **arguments)
+    assert result.is_error
+    assert told in text_of(result)
+    assert (await agent.run("kept")).startswith("1\n")
+
+
+FORGIVEN = {
+    "empty code": ({"code": ""}, "[ok"),
+    "a byte order mark": ({"code": "\ufeff1 + 1"}, "2\n"),
+    "Windows line ends": ({"code": "x = 1\r\nx + 1\r\n"}, "2\n"),
+    "a megabyte of code": ({"code": "x = '''" + "y" * 1_000_000 + "'''\nlen(x)"}, "1000000\n"),
+    "a limit as text": ({"code": "1 + 1", "timeout_seconds": "5"}, "2\n"),
+}
+
+
+@pytest.mark.parametrize("name", FORGIVEN)
+async def test_what_is_odd_but_clear_works(agent: Agent, name: str) -> None:
+    arguments, told = FORGIVEN[name]
+    assert told in text_of(await agent.call("execute_code", **arguments))
+
+
+async def test_an_environment_that_is_deleted_is_named_and_the_history_is_kept(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, place])
+    async with agent_in(tmp_path) as agent:
+        result = await agent.call("configure_environment", type="venv-uv", uv_venv_path=str(place))
+        assert not result.is_error, text_of(result)
+        await agent.run("x = 1")
+        shutil.rmtree(place)
+        await agent.call("restart_kernel")
+        gone = await agent.call("execute_code", code="x")
+        assert gone.is_error
+        assert str(place) in text_of(gone)
+        told = await agent.call("export_notebook")
+        assert not told.is_error
+
+
+async def test_a_storage_root_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "storage").write_text("a file is in the way")
+    async with agent_in(tmp_path) as agent:
+        result = await agent.call("execute_code", code="1 + 1")
+        assert result.is_error
+        assert "CODE_STORAGE_DIR" in text_of(result)
+
+
+async def test_switching_back_finds_the_variables_again(tmp_path: Path) -> None:
+    place = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, place])
+    async with agent_in(tmp_path) as agent:
+        await agent.run("x = 'here'")
+        switched = await agent.call(
+            "configure_environment", type="venv-uv", uv_venv_path=str(place)
+        )
+        current = (switched.structured_content or {})["current"]
+        assert current["kernel_support"] == "overlay"
+        assert "NameError" in await agent.run("x")
+        assert "ModuleNotFoundError" in await agent.run("import pandas")
+        await agent.call("configure_environment", type="python", python_path=sys.executable)
+        assert (await agent.run("x")).startswith("'here'\n")
