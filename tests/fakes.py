@@ -1,7 +1,7 @@
 """A kernel without a process. `tests/contracts/test_kernel.py` holds it against a real one."""
 
 import asyncio
-import datetime
+import datetime as dt
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -156,9 +156,7 @@ class FakeKernel:
 
     def _die(self, death: Death) -> None:
         reason = self._reason or death.reason
-        self._driver.finish(
-            Death(exit_code=death.exit_code, signal=death.signal, reason=reason)
-        )
+        self._driver.finish(Death(exit_code=death.exit_code, signal=death.signal, reason=reason))
 
 
 class FakeKernels:
@@ -192,7 +190,7 @@ def _message(
         content=content,
         parent_id=parent,
         metadata=metadata or {},
-        date=datetime.datetime.now(datetime.UTC).isoformat(),
+        date=dt.datetime.now(dt.UTC).isoformat(),
     )
 
 

@@ -129,6 +129,14 @@ def test_the_strongest_source_that_speaks_of_an_environment_decides() -> None:
     assert settings.environment == Environment(kind=EnvironmentKind.PYTHON, path=Path("/p"))
 
 
+def test_a_kind_given_as_an_option_takes_its_path_from_a_variable() -> None:
+    variables = {"ENV_TYPE": "conda", "CONDA_ENV_NAME": "ml", "VENV_PATH": "/v"}
+
+    settings = read("", variables, env_type="venv")
+
+    assert settings.environment == Environment(kind=EnvironmentKind.VENV, path=Path("/v"))
+
+
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
@@ -140,6 +148,7 @@ def test_the_strongest_source_that_speaks_of_an_environment_decides() -> None:
         ({"ENV_TYPE": "docker"}, "'docker'"),
         ({"CONDA_ENV_NAME": "x; touch P #"}, "CONDA_ENV_NAME"),
         ({"CONDA_ENV_NAME": "$(id)"}, "CONDA_ENV_NAME"),
+        ({"CONDA_ENV_NAME": "../../env"}, "CONDA_ENV_NAME"),
         ({"CONDA_ENV_NAME": "-n base"}, "CONDA_ENV_NAME"),
         ({"VENV_PATH": "a\0b"}, "VENV_PATH"),
     ],
@@ -153,7 +162,7 @@ def test_an_environment_that_is_not_whole_names_what_is_wrong(
 @pytest.mark.parametrize("key", ["wait_seconds", "time_limit", "idle_limit", "max_kernels"])
 @pytest.mark.parametrize(
     "value",
-    ["-1", "nan", "inf", "-inf", "1e400", "1e12", "banana", "1,5"],
+    ["-1", "nan", "inf", "-inf", "1e400", "1_000", "1e12", "9" * 5000, "banana", "1,5", "\uff15"],
 )
 def test_a_number_that_is_not_allowed_is_refused_with_what_is(key: str, value: str) -> None:
     told = refusal(**{key: value})
@@ -170,6 +179,10 @@ def test_a_value_of_the_wrong_type_in_the_file_is_refused(value: str, here: Path
 
     assert "wait_seconds" in told
     assert str(here / "kernel_exec.toml") in told
+
+
+def test_a_number_too_long_to_print_is_refused() -> None:
+    assert "wait_seconds" in refusal(f"wait_seconds = 0x{'f' * 10_000}")
 
 
 @pytest.mark.parametrize(
@@ -192,8 +205,8 @@ def test_zero_means_no_limit(text: str, seconds: float | None) -> None:
     assert (settings.time_limit, settings.idle_limit) == (seconds, seconds)
 
 
-@pytest.mark.parametrize("text", ["A,B_1", " A , B_1 ,"])
-def test_names_to_pass_have_commas_between_them(text: str) -> None:
+@pytest.mark.parametrize("text", ["A,B_1", "A B_1", " A , B_1 ,", "A\tB_1"])
+def test_names_to_pass_have_commas_or_spaces_between_them(text: str) -> None:
     assert read(pass_env=text).pass_env == {"A", "B_1"}
 
 
@@ -201,16 +214,34 @@ def test_names_to_pass_are_a_list_in_the_file() -> None:
     assert read('pass_env = ["A", "B"]').pass_env == {"A", "B"}
 
 
-@pytest.mark.parametrize("text", ["A=1", "*", "A;B"])
+@pytest.mark.parametrize("text", ["A=1", "*", "1A", "A;B", "é"])
 def test_what_can_not_name_a_variable_is_refused(text: str) -> None:
     assert "--pass-env" in refusal(pass_env=text)
+
+
+def test_relative_paths_are_taken_from_where_they_were_written(here: Path) -> None:
+    (here / "conf").mkdir()
+    toml = 'cache = "c"\n[environments.lab]\nkind = "venv"\npath = "../lab"'
+    (here / "conf" / "my.toml").write_text(toml)
+
+    settings = read("", {"CODE_STORAGE_DIR": "store"}, config="conf/my.toml")
+
+    assert settings.storage_root == here / "store"
+    assert settings.cache == here / "conf" / "c"
+    lab = settings.named_environments["lab"].path
+    assert lab is not None
+    assert lab.resolve() == here / "lab"
 
 
 def test_a_tilde_is_the_home_folder() -> None:
     assert read(storage_dir="~/store").storage_root == Path.home() / "store"
 
 
-@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_the_home_folder_of_nobody_is_refused() -> None:
+    assert "--storage-dir" in refusal(storage_dir="~no-such-user-here/store")
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800", "x" * 100_000])
 def test_a_path_that_can_not_be_one_is_refused(path: str) -> None:
     told = refusal(storage_dir=path)
 
@@ -228,6 +259,29 @@ def test_environments_have_names_in_the_file(here: Path) -> None:
         "ml": Environment(kind=EnvironmentKind.CONDA, name="ml-2"),
         "lab": Environment(kind=EnvironmentKind.VENV_UV, path=here / "lab"),
     }
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ("environments = 3", "environments"),
+        ("[environments]\nml = 3", "environments.ml"),
+        ("[environments.ml]", "kind"),
+        ('[environments.ml]\nkind = "conda"', "name"),
+        ('[environments.ml]\nkind = "venv"', "path"),
+        ('[environments.ml]\nkind = "venv"\nname = "x"', "path"),
+        ('[environments.ml]\nkind = "conda"\nname = "x"\npath = "/y"', "path"),
+        ('[environments.ml]\nkind = "conda"\nname = "x; id"', "x; id"),
+        ('[environments.ml]\nkind = "docker"', "docker"),
+        ('[environments.ml]\nkind = "venv"\npaht = "x"', "`path`"),
+        ('[environments."a b"]\nkind = "venv"\npath = "x"', "a b"),
+    ],
+)
+def test_a_named_environment_that_is_not_whole_names_what_is_wrong(toml: str, told: str) -> None:
+    message = refusal(toml)
+
+    assert told in message
+    assert "kernel_exec.toml" in message
 
 
 @pytest.mark.parametrize(
@@ -253,6 +307,8 @@ def test_an_unknown_key_names_the_nearest_that_is_allowed(key: str, nearest: str
         pytest.param(b"wait_seconds = ", id="cut"),
         pytest.param(b"\xff\xfe", id="not UTF-8"),
         pytest.param(b"a = 1\na = 2", id="twice"),
+        pytest.param(b"x = " + b"[" * 5000, id="deep"),
+        pytest.param(b"# " + b"x" * 2_000_000, id="huge"),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused_by_its_path(content: bytes, here: Path) -> None:
@@ -264,7 +320,16 @@ def test_a_file_that_is_not_ours_is_refused_by_its_path(content: bytes, here: Pa
     assert len(told) < 600
 
 
-@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_a_byte_order_mark_in_the_file_does_no_harm(here: Path) -> None:
+    (here / "kernel_exec.toml").write_bytes(b"\xef\xbb\xbfwait_seconds = 3")
+
+    assert read().wait_seconds == 3
+
+
+@pytest.mark.parametrize("name", ["missing.toml", ".", "pipe"])
 def test_a_file_that_was_asked_for_must_be_there(name: str, here: Path) -> None:
+    if name == "pipe":
+        os.mkfifo(here / "pipe")
+
     assert str(here) in refusal(config=name)
     assert str(here) in refusal("", {"KERNEL_EXEC_CONFIG": name})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.cli import main as command_line
+from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
 from kernel_exec.settings import WORDS
 
 ROOT = Path(command_line.__file__).parents[2]
@@ -50,16 +51,29 @@ def test_the_command_line_imports_nothing_heavy_until_a_command_is_used(tmp_path
     assert finished.stdout == "[]\n"
 
 
+@pytest.mark.parametrize("name", sorted(command_line.COMMANDS))
+def test_what_help_says_of_a_command_is_what_the_command_says(name: str) -> None:
+    command = command_line._load(name)
+
+    assert command.get_short_help_str(limit=200).rstrip(".") == command_line.COMMANDS[name].rstrip(
+        "."
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--wait-seconds", "banana"], "--wait-seconds is 'banana': it must be a number"),
         (["--wait-seconds", "-1", "serve"], "--wait-seconds is '-1'"),
-        (["--env-type", "docker"], "--env-type is 'docker'"),
+        (["--env-type", "docker"], "--env-type is 'docker': it must be one of conda, venv"),
         (["--config", "missing.toml"], "missing.toml"),
+        (["--wait-second", "1"], "--wait-second"),
+        (["--wait-seconds"], "--wait-seconds"),
+        (["nope"], "'nope'"),
+        (["serve", "--nope"], "--nope"),
     ],
 )  # fmt: skip
-def test_a_wrong_setting_is_told_in_a_line_with_exit_code_2(
+def test_wrong_usage_is_told_in_a_line_with_exit_code_2(
     arguments: list[str], told: str, tmp_path: Path
 ) -> None:
     finished = run(arguments, tmp_path)
@@ -71,6 +85,49 @@ def test_a_wrong_setting_is_told_in_a_line_with_exit_code_2(
     assert told in first
     assert all(line.startswith("hint: ") for line in rest)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (InvalidArgumentError("bad"), 2, "error: bad\n"),
+        (StorageError("full"), 1, "error: full\n"),
+        (ExceptionGroup("", [StorageError("full")]), 1, "error: full\n"),
+        (ExceptionGroup("", [ExceptionGroup("", [BusyError("b")])]), 1, "error: b\n"),
+        (ExceptionGroup("", [InvalidArgumentError("bad")]), 2, "error: bad\n"),
+        (ExceptionGroup("", [StorageError("a"), BusyError("b")]), 1, "error: a; b\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+    ],
+)  # fmt: skip
+def test_an_error_of_ours_is_never_a_traceback(
+    error: BaseException,
+    code: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command_line.group, "callback", fail)
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.main([])
+
+    assert caught.value.code == code
+    captured = capsys.readouterr()
+    assert captured.err.lstrip("\n") == told
+    assert captured.out == ""
+
+
+def test_an_error_that_is_not_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise ExceptionGroup("", [StorageError("full"), ZeroDivisionError()])
+
+    monkeypatch.setattr(command_line.group, "callback", fail)
+
+    with pytest.raises(ExceptionGroup):
+        command_line.main([])
 
 
 def test_the_version_is_that_of_the_installed_package(tmp_path: Path) -> None:

@@ -37,9 +37,7 @@ class Shell:
         self, source: str, *, file: str | None = None, limit: float | None = None
     ) -> tuple[Ending, list[Output]]:
         self.count += 1
-        request = Request(
-            id=f"x{self.count}", source=source, file_path=file, time_limit=limit
-        )
+        request = Request(id=f"x{self.count}", source=source, file_path=file, time_limit=limit)
         with anyio.fail_after(20):
             ending = await self.kernel.execute(request)
         return ending, self.outputs()
@@ -75,8 +73,8 @@ DISPLAYED = {
     "LaTeX": ("from IPython.display import Latex; Latex('$x$')", "text/latex", "$x$"),
     "JSON": ("from IPython.display import JSON; JSON({'a': [1]})", "application/json", {"a": [1]}),
     "PNG": (
-        "from IPython.display import Image; Image(b'\\x89PNG\\r\\n\\x1a\\n' + bytes(30), format='png',"
-        " width=1, height=1)",
+        "from IPython.display import Image; Image(b'\\x89PNG\\r\\n\\x1a\\n' + bytes(30),"
+        " format='png', width=1, height=1)",
         "image/png",
         None,
     ),
@@ -145,7 +143,7 @@ PROGRAMS: dict[str, tuple[str, Callable[[list[Output]], bool]]] = {
         lambda outputs: "child" in text_of(outputs),
     ),
     "a shell command has no terminal and no input": (
-        "!read line; echo \"[$line]\"; test -t 1 || echo plain",
+        '!read line; echo "[$line]"; test -t 1 || echo plain',
         lambda outputs: text_of(outputs) == "[]\nplain\n",
     ),
     "a shell command knows the cell's variables": (

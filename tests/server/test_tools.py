@@ -58,6 +58,12 @@ async def agent_in(
         yield Agent(client, app)
 
 
+def make_venv(place: Path) -> Path:
+    make = [sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, str(place)]
+    subprocess.run(make, check=True)
+    return place
+
+
 @pytest.fixture(params=["auto", "legacy"])
 async def agent(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Agent]:
     async with agent_in(tmp_path, mode=request.param) as opened:
@@ -179,12 +185,8 @@ async def test_the_kernel_can_be_asked_while_code_runs(agent: Agent) -> None:
     await agent.call("execute_code", code="go.wait()", wait_seconds=0)
     status = (await agent.call("kernel_status", variables=True)).structured_content or {}
     assert status["state"] in {"busy", "idle"}
-    assert {"name": "table", "type": "list", "length": 10} == {
-        key: variable[key]
-        for variable in status["variables"]
-        if variable["name"] == "table"
-        for key in ("name", "type", "length")
-    }
+    (table,) = (each for each in status["variables"] if each["name"] == "table")
+    assert (table["type"], table["length"]) == ("list", 10)
     await agent.call("interrupt_execution")
 
 
@@ -224,14 +226,13 @@ async def test_cancelling_a_call_interrupts_what_it_had_begun(tmp_path: Path) ->
         await agent.run("x = 1")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(agent.run, "import time; time.sleep(60)")
-            session = await agent.app.client("test").session()
             session = next(iter(agent.app.sessions.all.values()))
             with anyio.fail_after(10):
                 while session.status().current is None:
                     await anyio.lowlevel.checkpoint()
             entry = session.unfinished()
-            assert entry is not None
             tasks.cancel_scope.cancel()
+        assert entry is not None
         with anyio.fail_after(10):
             ended = await session.wait(entry.id, 10)
         assert ended.outcome.value == "interrupted"
@@ -239,7 +240,7 @@ async def test_cancelling_a_call_interrupts_what_it_had_begun(tmp_path: Path) ->
 
 # What is wrong gets a clear answer, and nothing is lost
 
-MISUSES = {
+MISUSES: dict[str, tuple[str, dict[str, Any], str]] = {
     "unknown tool": ("run_code", {}, "unknown tool 'run_code'"),
     "missing argument": ("execute_code", {}, "argument 'code' is missing"),
     "unknown argument": (
@@ -287,7 +288,7 @@ async def test_misuse(agent: Agent, name: str) -> None:
     assert (await agent.run("kept")).startswith("1\n")
 
 
-FORGIVEN = {
+FORGIVEN: dict[str, tuple[dict[str, Any], str]] = {
     "empty code": ({"code": ""}, "[ok"),
     "a byte order mark": ({"code": "\ufeff1 + 1"}, "2\n"),
     "Windows line ends": ({"code": "x = 1\r\nx + 1\r\n"}, "2\n"),
@@ -305,8 +306,7 @@ async def test_what_is_odd_but_clear_works(agent: Agent, name: str) -> None:
 async def test_an_environment_that_is_deleted_is_named_and_the_history_is_kept(
     tmp_path: Path,
 ) -> None:
-    place = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, place])
+    place = make_venv(tmp_path / "venv")
     async with agent_in(tmp_path) as agent:
         result = await agent.call("configure_environment", type="venv-uv", uv_venv_path=str(place))
         assert not result.is_error, text_of(result)
@@ -329,8 +329,7 @@ async def test_a_storage_root_that_can_not_be_written_is_told(tmp_path: Path) ->
 
 
 async def test_switching_back_finds_the_variables_again(tmp_path: Path) -> None:
-    place = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, place])
+    place = make_venv(tmp_path / "venv")
     async with agent_in(tmp_path) as agent:
         await agent.run("x = 'here'")
         switched = await agent.call(

@@ -180,9 +180,7 @@ async def test_a_restart_gives_a_new_generation_and_names_what_is_lost(tmp_path:
 
 async def test_a_restart_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
     async with running(tmp_path) as now:
-        entries = [
-            now.session.submit(Submission(source=source)) for source in (STUBBORN, "1 + 1")
-        ]
+        entries = [now.session.submit(Submission(source=source)) for source in (STUBBORN, "1 + 1")]
         await wait_running(now.session, entries[0])
         await now.session.restart()
         outcomes = [(await now.session.wait(entry.id, 15)).outcome for entry in entries]

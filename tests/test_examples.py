@@ -1,0 +1,77 @@
+"""The examples and the demo run as they are, and their notebooks run again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from nbclient import NotebookClient
+
+pytestmark = [pytest.mark.kernel, pytest.mark.network, pytest.mark.timeout(300)]
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def read(path: Path) -> Any:
+    notebook = nbformat.from_dict(json.loads(path.read_text()))
+    nbformat.validate(notebook)
+    return notebook
+
+
+def run_again(path: Path) -> Any:
+    """Run a notebook in the interpreter of the tests, which has what the demo installs."""
+    notebook = read(path)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    return notebook
+
+
+def outputs_of(notebook: Any, name: str) -> str:
+    return "".join(
+        output["text"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == name
+    )
+
+
+def test_the_demo_ends_with_a_notebook_that_runs_again(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "kernel_exec", "demo", "--folder", str(tmp_path)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.strip())
+    first = read(path)
+    again = run_again(path)
+    assert "95 % of the slopes lie between" in outputs_of(first, "stdout")
+    assert outputs_of(first, "stdout") == outputs_of(again, "stdout")
+    assert (tmp_path / "plots" / "plot_1.png").read_bytes().startswith(b"\x89PNG")
+    for told in ("AttributeError", "resamples", "plot saved", "names: + clean DataFrame"):
+        assert told in done.stderr
+
+
+def test_the_example_session_runs(tmp_path: Path) -> None:
+    argv = [sys.executable, str(EXAMPLES / "session.py"), str(tmp_path)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "AttributeError" in done.stdout
+    assert "g for each mm" in done.stdout
+    assert "<image>" in done.stdout
+    run_again(Path(done.stdout.strip().splitlines()[-1]))
+
+
+async def test_the_example_configuration_starts_a_server(tmp_path: Path) -> None:
+    configured = json.loads((EXAMPLES / "mcp.json").read_text())["mcpServers"]["kernel-exec"]
+    server = StdioServerParameters(
+        command=str(Path(sys.executable).with_name(configured["command"])),
+        args=configured["args"],
+        env=configured["env"],
+        cwd=tmp_path,
+    )
+    async with Client(server) as client:
+        tools = await client.list_tools()
+        assert "execute_code" in [tool.name for tool in tools.tools]
