@@ -22,7 +22,8 @@ from kernel_exec.notebooks.export import default_path, export_ipynb
 from kernel_exec.scripts import ScriptStore, checked_source
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 from kernel_exec.sessions.registry import Places, Sessions
-from kernel_exec.sessions.session import Emit, Session, Submission
+from kernel_exec.sessions.reports import Emit, Submission
+from kernel_exec.sessions.session import Session
 from kernel_exec.sessions.store import Store, open_store
 from kernel_exec.settings import Settings
 

@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def read(path: Path) -> Any:
-    notebook = nbformat.from_dict(json.loads(path.read_text()))
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call] # nbformat's
     nbformat.validate(notebook)
     return notebook
 

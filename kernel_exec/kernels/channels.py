@@ -5,6 +5,8 @@ is; no message is dropped (`RCVHWM` is 0). Everything else happens on the loop, 
 """
 
 import asyncio
+import hmac
+import json
 import socket
 import threading
 from collections import deque
@@ -13,7 +15,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 import zmq
-from jupyter_client.session import Session
+from jupyter_client.session import DELIM, Session
 
 from kernel_exec.errors import KernelStartError
 
@@ -162,19 +164,23 @@ class Channels:
             self._on_loop(self._deliver, messages, unreadable)
 
     def _read(self, channel: Channel, frames: list[bytes]) -> Message | None:
-        """The message in `frames`, or None when its signature or its form is wrong."""
+        """The message in `frames`, or None when its signature or its form is wrong.
+
+        `Session.deserialize` would do, but parses every date, which costs more than all the rest.
+        """
         try:
-            _, parts = self._session.feed_identities(frames)
-            raw = self._session.deserialize(parts)
-            header, parent = raw["header"], raw["parent_header"]
-            date = header.get("date", "")
+            at = frames.index(DELIM)
+            signature, parts = frames[at + 1], frames[at + 2 : at + 6]
+            if not hmac.compare_digest(signature, self._session.sign(parts)):
+                return None
+            header, parent, metadata, content = [json.loads(part) for part in parts]
             return Message(
                 channel=channel,
-                msg_type=str(header["msg_type"]),
-                content=raw["content"],
-                parent_id=str(parent.get("msg_id", "")),
-                metadata=raw["metadata"],
-                date=date if isinstance(date, str) else date.isoformat(),
+                msg_type=header["msg_type"],
+                content=content,
+                parent_id=parent.get("msg_id", ""),
+                metadata=metadata,
+                date=header.get("date", ""),
                 size=sum(map(len, frames)),
             )
         except (ValueError, TypeError, KeyError, AttributeError):

@@ -46,6 +46,10 @@ from .outputs import (
 REPLY_GRACE = 2.0
 """Seconds of silence after a reply without `idle`: far more than a local socket ever needs."""
 
+BEGIN_GRACE = 0.3
+"""Seconds to wait with an interrupt until the kernel says that it has begun: it can't say so when
+C code took the interpreter at once."""
+
 IDLE_GRACE = 5.0
 """Seconds to wait for the reply after `idle`: the kernel sends the reply first."""
 
@@ -181,22 +185,13 @@ _UNANSWERING: _Steps = ((0.0, Action.KILL), (3.0, Action.ABANDON))
 
 @dataclass(slots=True, kw_only=True)
 class _Stop:
-    """An attempt to stop the current execution, step by step.
-
-    Until the kernel has begun with it, only the steps that need no kernel are taken: a SIGINT
-    that comes before its execution is lost, or worse, meets another one.
-    """
+    """An attempt to stop the current execution, step by step."""
 
     outcome: Outcome
     since: float
-    plan: _Steps
     steps: _Steps
     done: int = 0
     signalled: bool = False
-
-    def begin(self, now: float) -> None:
-        """The kernel has begun with the execution: take all steps from here on."""
-        self.steps, self.since, self.done = self.plan, now, 0
 
     @property
     def next_at(self) -> float | None:
@@ -284,9 +279,11 @@ class Conversation:
         if current is None:
             return
         stop = current.stop
-        if stop is None or (stop.plan is _POLITE and (force or stop.next_at is None)):
-            plan = _FORCED if force else _POLITE
-            current.stop = _stop(current, Outcome.INTERRUPTED, plan, now)
+        if stop is None or (stop.steps is _POLITE and (force or stop.next_at is None)):
+            # a SIGINT that comes before its execution is lost, or worse, meets another one
+            since = now if current.begun else now + BEGIN_GRACE
+            steps = _FORCED if force else _POLITE
+            current.stop = _Stop(outcome=Outcome.INTERRUPTED, since=since, steps=steps)
 
     def note_stack(self, stack: str) -> None:
         """Keep the main thread's stack, as dumped on request, for the ending."""
@@ -300,7 +297,7 @@ class Conversation:
         if current is None:
             return None
         times = [current.stop.next_at if current.stop is not None else None]
-        if current.stop is None or current.stop.plan is _POLITE:
+        if current.stop is None or current.stop.steps is _POLITE:
             times.append(current.limit_at)
         if current.reply is not None:
             times.append(current.heard_at + REPLY_GRACE)
@@ -316,22 +313,22 @@ class Conversation:
         if current.reply is not None and now >= current.heard_at + REPLY_GRACE:
             return [], self._end_replied(current, current.reply, complete=False)
         limited = current.limit_at is not None and now >= current.limit_at
-        if limited and (current.stop is None or current.stop.plan is _POLITE):
-            current.stop = _stop(current, Outcome.TIMEOUT, _TIME_LIMIT, now)
+        if limited and (current.stop is None or current.stop.steps is _POLITE):
+            current.stop = _Stop(outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT)
         if (
             current.idle
             and current.reply is None
             and now >= current.heard_at + IDLE_GRACE
             and not self._unanswering(current)
         ):
-            current.stop = _stop(current, Outcome.KERNEL_DIED, _UNANSWERING, now)
+            current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
         return (current.stop.due(now) if current.stop is not None else []), []
 
     def unreadable(self, now: float) -> None:
         """The kernel sends what can't be read any more; its current execution is lost."""
         current = self._current
         if current is not None and not self._unanswering(current):
-            current.stop = _stop(current, Outcome.KERNEL_DIED, _UNANSWERING, now)
+            current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
 
     def recover(self, name: str, written: str) -> list[Event]:
         """All that the current execution wrote to stream `name`, read where it outlives the kernel.
@@ -380,8 +377,8 @@ class Conversation:
             count = message.content.get("execution_count")
             current.execution_count = count if isinstance(count, int) else None
             current.begun = True
-            if current.stop is not None:
-                current.stop.begin(now)
+            if current.stop is not None and not current.stop.done:
+                current.stop.since = min(current.stop.since, now)
             return [Began(execution_id=current.request.id, execution_count=current.execution_count)]
         output = parse(message)
         if isinstance(output, ErrorOutput):
@@ -462,7 +459,7 @@ class Conversation:
 
     @staticmethod
     def _unanswering(current: _Current) -> bool:
-        return current.stop is not None and current.stop.plan is _UNANSWERING
+        return current.stop is not None and current.stop.steps is _UNANSWERING
 
 
 def _replied(current: _Current, reply: JSONObject) -> Ending:
@@ -484,13 +481,6 @@ def _replied(current: _Current, reply: JSONObject) -> Ending:
         names=current.names,
         timing=current.timing,
     )
-
-
-def _stop(current: _Current, outcome: Outcome, plan: _Steps, now: float) -> _Stop:
-    needs_kernel = {Action.INTERRUPT, Action.NUDGE}
-    early = tuple(step for step in plan if step[1] not in needs_kernel)
-    steps = plan if current.begun else early
-    return _Stop(outcome=outcome, since=now, plan=plan, steps=steps)
 
 
 def _taken(stop: _Stop) -> list[Action]:

@@ -42,7 +42,7 @@ Wait = Annotated[
 ExecutionId = Annotated[
     str, Field(default="", description="From a result; empty for the session's latest.")
 ]
-Names = Annotated[list[Any], BeforeValidator(_list_from_text)]
+Names = Annotated[list[Any], BeforeValidator(_list_from_text), Field(max_length=200)]
 
 
 class Arguments(BaseModel):
@@ -89,8 +89,8 @@ class CheckInstalledPackages(Arguments):
 class ConfigureEnvironment(Arguments):
     """Of `configure_environment`."""
 
-    type: Literal["", "conda", "venv", "venv-uv", "python"] = Field(
-        default="", description="Kind of the environment; not needed with name."
+    type: Literal["conda", "venv", "venv-uv", "python"] | None = Field(
+        default=None, description="Kind of the environment; not needed with name."
     )
     conda_name: str = Field(default="", description="Name of a conda environment.")
     venv_path: str = Field(default="", description="Folder of a venv.")
@@ -109,7 +109,9 @@ class GetExecution(Arguments):
 
     execution_id: ExecutionId
     session: Session
-    wait_seconds: Wait
+    wait_seconds: float = Field(
+        default=0, ge=0, le=_MOST_WAIT, description="Seconds to wait for its end before returning."
+    )
     stream: Literal["all", "stdout", "stderr", "result", "error"] = Field(
         default="all", description="Which output to page; error shows whole tracebacks."
     )
@@ -162,15 +164,21 @@ class AddNote(Arguments):
 
 
 def parse(model: type[Arguments], given: dict[str, Any] | None) -> Arguments:
-    """Validated arguments.
+    """Validated arguments; null stands for one that is left out, as some models write it.
 
     Raises:
         InvalidArgumentError: One line for each that is wrong: its name, the value, what is allowed.
     """
+    fields = model.model_fields
+    meant = {
+        name: value
+        for name, value in (given or {}).items()
+        if value is not None or name not in fields or fields[name].is_required()
+    }
     try:
-        return model.model_validate(given or {})
+        return model.model_validate(meant)
     except ValidationError as error:
-        allowed = list(model.model_fields)
+        allowed = list(fields)
         raise InvalidArgumentError(
             "\n".join(_complain(dict(problem), allowed) for problem in error.errors())
         ) from error
@@ -179,14 +187,15 @@ def parse(model: type[Arguments], given: dict[str, Any] | None) -> Arguments:
 def schema(model: type[Arguments]) -> dict[str, Any]:
     """The JSON schema of a tool's arguments, as plain as clients need it."""
     made = model.model_json_schema()
-    return {
+    plain: dict[str, Any] = {
         "type": "object",
         "properties": {
             name: _plain(described) for name, described in made.get("properties", {}).items()
         },
-        "required": made.get("required", []),
         "additionalProperties": False,
     }
+    # an empty list is none in JSON Schema draft 4, which some clients still check against
+    return plain | ({"required": made["required"]} if "required" in made else {})
 
 
 def _plain(described: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +216,17 @@ def _complain(problem: dict[str, Any], allowed: list[str]) -> str:
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, allowed, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(allowed) or 'none'}"
-        return f"unknown argument {name!r}: {hint}"
+        return f"unknown argument {_short(name)}: {hint}"
     if problem["type"] == "missing":
         return f"argument {name!r} is missing"
-    return f"argument {name!r} is {ascii(problem['input'])[:80]}: {problem['msg']}"
+    if problem["type"] == "string_unicode":
+        return (
+            f"argument {name!r} holds half a surrogate pair, which is no character:"
+            " write it as an escape"
+        )
+    return f"argument {name!r} is {_short(problem['input'])}: {problem['msg']}"
+
+
+def _short(value: object) -> str:
+    written = ascii(value)
+    return written if len(written) <= 80 else f"{written[:60]}… ({len(written):,} characters)"

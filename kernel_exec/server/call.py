@@ -15,7 +15,7 @@ from kernel_exec.kernels.outputs import Output, Stream, fold
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
 
-from .content import Circumstances, Picture, Spilled, render
+from .content import Circumstances, Picture, Spilled, clean, render
 from .images import shrink
 
 _FIRST_PROGRESS = 1.0
@@ -51,13 +51,17 @@ class Call:
 
     async def follow(self, session: Session, entry: Entry, seconds: float) -> Entry:
         """Wait for an entry within a window, telling of progress."""
-        if seconds <= _FIRST_PROGRESS:
-            return await session.wait(entry.id, seconds)
+        if session.entry(entry.id) is None:
+            return entry  # another server began it
+        began = time.monotonic()
+        entry = await session.wait(entry.id, min(seconds, _FIRST_PROGRESS))
+        if entry.outcome.ended or seconds <= _FIRST_PROGRESS:
+            return entry
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._tell, session, entry)
-            ended = await session.wait(entry.id, seconds)
+            tasks.start_soon(self._tell, session, entry, began)
+            entry = await session.wait(entry.id, seconds - _FIRST_PROGRESS)
             tasks.cancel_scope.cancel()
-        return ended
+        return entry
 
     async def present(self, session: Session | None, entry: Entry) -> CallToolResult:
         """An entry as the model sees it."""
@@ -81,21 +85,20 @@ class Call:
         pictures = [await _show(picture) for picture in rendered.pictures]
         return CallToolResult(
             content=[*texts[:-1], *pictures, texts[-1]],
-            is_error="error" in entry.details and entry.outcome is not Outcome.OK,
+            is_error=entry.outcome is Outcome.KERNEL_DIED
+            or ("error" in entry.details and entry.outcome is not Outcome.OK),
             _meta={"kernel-exec": rendered.meta},
         )
 
-    async def _tell(self, session: Session, entry: Entry) -> None:
+    async def _tell(self, session: Session, entry: Entry, began: float) -> None:
         """Report progress until cancelled."""
-        began = time.monotonic()
         seen = 0
-        await anyio.sleep(_FIRST_PROGRESS)
         while True:
             with anyio.move_on_after(_PROGRESS_EVERY):
                 seen = await session.wait_change(entry.id, seen)
             elapsed = time.monotonic() - began
             words = session.last_words(entry.id).splitlines()
-            latest = f": {words[-1].strip()}" if words else ""
+            latest = f": {clean(words[-1].strip())}" if words else ""
             await self.progress(elapsed, f"{elapsed:.0f} s{latest}")
             await anyio.sleep(_PROGRESS_GAP)
 

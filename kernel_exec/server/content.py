@@ -8,7 +8,7 @@ newline, small enough for all of them, and say how to get what is not shown.
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kernel_exec.kernels.execution import Outcome
@@ -19,10 +19,13 @@ from kernel_exec.kernels.outputs import (
     ExecuteResult,
     Output,
     Stream,
+    carry_out,
     strip_ansi,
 )
 from kernel_exec.sessions.history import Entry, EntryKind
 
+from .charts import describe_chart
+from .paging import lines_of
 from .status import names_line, status_line
 from .tracebacks import headline, summarise
 
@@ -32,7 +35,6 @@ RESULT_BUDGET = 10_000
 ITEM_BUDGET = 4_000
 """Characters of one output."""
 
-_CUT_MARKS = (" hidden: get_execution(", "all of it is in ")
 _HEAD = 0.6
 _SMALL_OUTPUT = 2_000
 _TEXTS = ("text/llm+plain", "text/latex", "text/markdown", "text/plain")
@@ -95,11 +97,13 @@ class Rendered:
 
 def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rendered:
     """What a model sees of `entry` at this moment; `outputs` are folded."""
-    items = [item for output in outputs if (item := _item(entry, output, now))]
-    if entry.kind is EntryKind.INSTALL and entry.outcome.ended:
-        items = [_installed(entry)]
+    items = list(_items(entry, outputs, now))
+    first, last = _fit([len(item.text) for item in items], RESULT_BUDGET)
+    shown = [item.text for item in items[:first]]
+    if first < last:
+        shown.append(_hidden(entry, outputs[: items[first].place], last - first, now))
+    shown += [item.text for item in items[last:]]
     pictures = [picture for output in outputs if (picture := _picture(output))]
-    shown, truncated = _fit(items, RESULT_BUDGET)
     hidden_pictures = len(pictures) - min(len(pictures), now.most_pictures)
     if hidden_pictures:
         shown.append(f"[{hidden_pictures} more pictures are in the notebook]\n")
@@ -108,15 +112,15 @@ def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rende
     status = status_line(
         entry, session=now.session, history=now.history, notice=now.notice, waiting=now.waiting
     )
-    whole = "".join(items)
+    whole = "".join(item.text for item in items)
     return Rendered(
-        texts=tuple(Text(text=each) for each in ("".join(shown), f"{status}\n") if each),
+        texts=tuple(Text(text=each) for each in ("".join(shown), f"{clean(status)}\n") if each),
         pictures=tuple(pictures[: now.most_pictures]),
         meta={
             **_fields(entry, now),
             "output": whole if len(whole) <= _SMALL_OUTPUT else None,
-            "error": _error(outputs),
-            "truncated": truncated,
+            "error": _error(entry, outputs),
+            "truncated": first < last or any(item.cut for item in items),
             "images": {"shown": len(pictures) - hidden_pictures, "total": len(pictures)},
         },
     )
@@ -124,12 +128,16 @@ def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rende
 
 def clean(written: str) -> str:
     """Text that every host can show: no escape sequences, no control characters, no surrogates."""
-    plain = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", strip_ansi(written))
+    plain = strip_ansi(written).replace("\r\n", "\n")
+    plain = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", plain)
     return plain.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def cut(written: str, budget: int, how: str) -> str:
-    """`written` within `budget` characters: head and tail, with `how` to get the middle."""
+def cut(written: str, budget: int, how: Callable[[int], str]) -> str:
+    """`written` within `budget` characters: head and tail.
+
+    `how` gives the call that shows the rest, from the number of lines that are shown whole.
+    """
     if len(written) <= budget:
         return written
     room = max(0, budget - 160)
@@ -139,40 +147,82 @@ def cut(written: str, budget: int, how: str) -> str:
     start = written.find("\n", len(written) - tail, len(written) - tail // 2) + 1
     tail = len(written) - start if start else tail
     middle = written[head : len(written) - tail]
-    marker = f"[… {middle.count(chr(10)):,} lines ({len(middle):,} characters) hidden: {how}]\n"
+    marker = (
+        f"[… {middle.count(chr(10)):,} lines ({len(middle):,} characters) hidden:"
+        f" {how(written.count(chr(10), 0, head))}]\n"
+    )
     start_of_line = "" if written[:head].endswith("\n") else "\n"
     return written[:head] + start_of_line + marker + (written[-tail:] if tail else "")
 
 
-def _item(entry: Entry, output: Output, now: Circumstances) -> str:
-    """One output as text that ends in a newline, or "" when there is nothing to read."""
-    if isinstance(output, Stream):
-        item = _stream(entry, output, now)
-    elif isinstance(output, ErrorOutput):
-        item = summarise(output, own=now.own, home=now.home, full=_call(entry, stream="error"))
-    else:
-        item = cut(_readable(output.data), ITEM_BUDGET, _call(entry, stream="result"))
-    if not item.strip():
-        return ""
-    late = "[late]\n" if output.late else ""
-    return late + clean(item).removesuffix("\n") + "\n"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """The text of one output, which is at `place`; `cut` when it is not all of it."""
+
+    text: str
+    place: int
+    cut: bool
 
 
-def _stream(entry: Entry, output: Stream, now: Circumstances) -> str:
+def _items(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Iterator[_Item]:
+    """What there is to read, each part ending in a newline."""
+    if entry.kind is EntryKind.INSTALL and entry.outcome.ended:
+        whole = _installed(entry)
+        shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="stdout"))
+        yield _Item(text=shown, place=0, cut=shown != whole)
+        return
+    lines: Counter[str] = Counter()
+    for place, output in enumerate(outputs):
+        if isinstance(output, Stream):
+            whole, shown = _stream(entry, output, lines[output.name], now)
+            lines[output.name] += _line_count(output, now)
+        elif isinstance(output, ErrorOutput):
+            full = _call(entry, stream="error")
+            whole = shown = clean(summarise(output, own=now.own, home=now.home, full=full))
+        else:
+            whole = clean(_readable(output.data))
+            shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="result"))
+        if shown.strip():
+            late = "[late]\n" if output.late else ""
+            text = late + shown.removesuffix("\n") + "\n"
+            yield _Item(text=text, place=place, cut=shown is not whole)
+
+
+def _stream(entry: Entry, output: Stream, before: int, now: Circumstances) -> tuple[str, str]:
+    """All of a stream's text that there is here, and what is shown of it.
+
+    `before` is the number of lines that came earlier on the same stream.
+    """
     label = "" if output.name == "stdout" else f"[{output.name}]\n"
-    written = strip_ansi(output.text)
-    if output.name == "stderr":
-        written = _count_warnings(written)
-    how = _call(entry, stream=output.name, offset=written[: int(ITEM_BUDGET * _HEAD)].count("\n"))
+    written = clean(output.text)
+    counted = _count_warnings(written) if output.name == "stderr" else written
+
+    def how(lines: int) -> str:
+        offset = before + (lines if counted is written else 0)
+        return _call(entry, stream=output.name, offset=offset)
+
     spilled = now.spilled.get(output.path) if output.path is not None else None
     if spilled is None:
-        return label + cut(written, ITEM_BUDGET, how)
-    head = written[: int(ITEM_BUDGET * _HEAD)]
-    tail = spilled.tail[-int(ITEM_BUDGET * (1 - _HEAD)) :]
-    return (
+        shown = cut(counted, ITEM_BUDGET, how)
+        return label + counted, label + shown
+    head = counted[: int(ITEM_BUDGET * _HEAD)]
+    tail = clean(carry_out(spilled.tail))[-int(ITEM_BUDGET * (1 - _HEAD)) :]
+    return counted, (
         f"{label}{head}\n[… of {spilled.lines:,} lines ({spilled.characters:,} characters);"
-        f" all of it is in {output.path}: {how}]\n{tail}"
+        f" all of it is in {output.path}: {how(head.count(chr(10)))}]\n{tail}"
     )
+
+
+def _line_count(output: Output, now: Circumstances) -> int:
+    """Lines of an output, as `get_execution` counts them."""
+    if isinstance(output, Stream) and output.path is not None and output.path in now.spilled:
+        return now.spilled[output.path].lines
+    return sum(1 for _ in lines_of([output], "all"))
+
+
+def _hidden(entry: Entry, before: Sequence[Output], count: int, now: Circumstances) -> str:
+    offset = max(1, sum(_line_count(output, now) for output in before))
+    return f"[… {count:,} outputs hidden: {_call(entry, stream='all', offset=offset)}]\n"
 
 
 def _call(entry: Entry, *, stream: str, offset: int | None = None) -> str:
@@ -206,7 +256,7 @@ def _readable(data: JSONObject) -> str:
     """The text of a display that says most per character."""
     if any(mime in data for mime in _PICTURES):
         return ""
-    if summary := _chart(data):
+    if summary := describe_chart(data):
         return summary
     for mime in _TEXTS:
         value = data.get(mime)
@@ -221,32 +271,6 @@ def _readable(data: JSONObject) -> str:
     )
 
 
-def _chart(data: JSONObject) -> str:
-    """A line or two on an interactive chart."""
-    for mime, spec in data.items():
-        if not isinstance(spec, Mapping):
-            continue
-        if "plotly" in mime:
-            traces = spec.get("data")
-            kinds = [
-                text(trace, "type") or "scatter"
-                for trace in (traces if isinstance(traces, (list, tuple)) else ())
-                if isinstance(trace, Mapping)
-            ]
-            title = text(mapping(mapping(spec, "layout"), "title"), "text")
-            return f"[Plotly chart: {len(kinds)} traces ({', '.join(sorted(set(kinds)))}) {title}]"
-        if "vega" in mime:
-            mark = spec.get("mark")
-            kind = text(mark, "type") if isinstance(mark, Mapping) else str(mark or "layered")
-            encoded = ", ".join(
-                f"{channel}={text(how, 'field')}"
-                for channel, how in mapping(spec, "encoding").items()
-                if isinstance(how, Mapping) and text(how, "field")
-            )
-            return f"[Vega chart: {kind}; {encoded}]"
-    return ""
-
-
 def _picture(output: Output) -> Picture | None:
     if isinstance(output, (DisplayData, ExecuteResult)):
         for mime in _PICTURES:
@@ -256,24 +280,22 @@ def _picture(output: Output) -> Picture | None:
     return None
 
 
-def _fit(items: Sequence[str], budget: int) -> tuple[list[str], bool]:
-    """Items within the whole budget; those in the middle give way to the first and the last."""
-    total = sum(map(len, items))
-    if total <= budget:
-        return list(items), any(mark in item for item in items for mark in _CUT_MARKS)
-    first: list[str] = []
-    last: list[str] = []
-    room = budget - 100
-    ahead, behind = list(items), []
-    while ahead:
-        item = ahead.pop(0) if len(first) <= len(last) else ahead.pop()
-        if len(item) > room:
-            behind.append(item)
-            continue
-        room -= len(item)
-        (first if len(first) <= len(last) else last).append(item)
-    hidden = len(behind)
-    return [*first, f"[… {hidden} outputs hidden: get_execution pages them]\n", *last[::-1]], True
+def _fit(sizes: Sequence[int], budget: int) -> tuple[int, int]:
+    """Which items give way so that the others fit: from the first number to before the second."""
+    first, last = 0, len(sizes)
+    if sum(sizes) <= budget:
+        return last, last
+    room = budget - 160
+    ahead = behind = True
+    while first < last and (ahead or behind):
+        at = first if ahead and (first <= len(sizes) - last or not behind) else last - 1
+        fits = sizes[at] <= room
+        room -= sizes[at] if fits else 0
+        if at == first and ahead:
+            first, ahead = first + fits, fits
+        else:
+            last, behind = last - fits, fits
+    return first, last
 
 
 def _installed(entry: Entry) -> str:
@@ -299,9 +321,12 @@ def _change(name: str, old: str, new: str) -> str:
     return f"~ {name} {old} -> {new}" if new else f"- {name} {old}"
 
 
-def _error(outputs: Sequence[Output]) -> JSON:
+def _error(entry: Entry, outputs: Sequence[Output]) -> JSON:
     errors = [output for output in outputs if isinstance(output, ErrorOutput)]
-    return clean(headline(errors[-1])) if errors else None
+    if errors:
+        return clean(headline(errors[-1]))
+    death = text(mapping(entry.details, "death"), "cause")
+    return clean(text(entry.details, "error")) or (f"the kernel died: {death}" if death else None)
 
 
 def _fields(entry: Entry, now: Circumstances) -> dict[str, JSON]:

@@ -6,13 +6,14 @@ import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
+    ImageContent,
     ListToolsResult,
     PaginatedRequestParams,
     RequestId,
@@ -20,6 +21,7 @@ from mcp_types import (
     Tool,
     ToolAnnotations,
 )
+from pydantic import BaseModel
 
 from kernel_exec.app import App, Client
 from kernel_exec.errors import KernelExecError
@@ -196,12 +198,13 @@ class _Dispatch:
         self._app = app
         self._client: Client | None = None
         self._specs = {spec.name: spec for spec in TOOLS}
+        self._tools = [_tool(spec) for spec in TOOLS]
         self._begun: OrderedDict[RequestId, tuple[Session, Entry]] = OrderedDict()
 
     async def list_tools(
         self, ctx: ServerRequestContext[Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        return ListToolsResult(tools=[_tool(spec) for spec in TOOLS])
+        return ListToolsResult(tools=self._tools)
 
     async def call_tool(
         self, ctx: ServerRequestContext[Any], params: CallToolRequestParams
@@ -211,12 +214,16 @@ class _Dispatch:
             return failed(f"unknown tool {params.name!r}: there are {', '.join(self._specs)}")
         try:
             asked = given.parse(spec.model, params.arguments)
-            return _bounded(await spec.handler(self._call(ctx), asked))
+            result = _bounded(await spec.handler(self._call(ctx), asked))
         except KernelExecError as error:
-            return failed(str(error))
+            result = failed(str(error))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the session
             _log.exception("%s failed", params.name)
-            return failed(f"{params.name} failed by a defect of kernel-exec: {error!r}")
+            result = failed(f"{params.name} failed by a defect of kernel-exec: {error!r}")
+        # some clients cancel what was answered already; what goes on then is meant to
+        if ctx.request_id is not None:
+            self._begun.pop(ctx.request_id, None)
+        return result
 
     async def watch_cancellation(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
@@ -224,7 +231,8 @@ class _Dispatch:
         """Stop what a cancelled request had begun, unless its client only gave up waiting."""
         if ctx.method == "notifications/cancelled":
             told = ctx.params or {}
-            begun = self._begun.pop(told.get("requestId", ""), None)
+            request_id = told.get("requestId")
+            begun = self._begun.pop(request_id, None) if _is_id(request_id) else None
             if begun is not None and not _TIMED_OUT.search(str(told.get("reason") or "")):
                 session, entry = begun
                 session.interrupt(entry.id)
@@ -264,17 +272,28 @@ def _tool(spec: ToolSpec) -> Tool:
     )
 
 
+def _is_id(value: object) -> TypeGuard[RequestId]:
+    return isinstance(value, int | str)
+
+
 def _bounded(result: CallToolResult) -> CallToolResult:
-    """Drop pictures, the largest first, from a result that would break its host."""
+    """Leave pictures out of a result that would break its host, the largest first, then text."""
+    if _size(result) <= RESULT_LIMIT:
+        return result
     content = list(result.content)
-    size = len(result.model_dump_json())
-    while size > RESULT_LIMIT:
-        largest = max(content, key=lambda block: len(block.model_dump_json()))
-        dropped = len(largest.model_dump_json())
-        at = content.index(largest)
+    order = [(not isinstance(block, ImageContent), -_size(block)) for block in content]
+    for at in sorted(range(len(content)), key=order.__getitem__):
+        dropped = _size(content[at])
         content[at] = TextContent(text=f"[left out: {dropped:,} bytes; the notebook has it]\n")
-        size -= dropped
-    return result.model_copy(update={"content": content})
+        smaller = result.model_copy(update={"content": content})
+        if _size(smaller) <= RESULT_LIMIT:
+            return smaller
+    return failed("the result is too large to be sent: ask for less, with a pattern or fewer names")
+
+
+def _size(part: BaseModel) -> int:
+    """Bytes on the wire."""
+    return len(part.model_dump_json(by_alias=True, exclude_none=True).encode())
 
 
 def _instructions(app: App) -> str:

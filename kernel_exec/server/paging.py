@@ -1,12 +1,10 @@
-"""Pages of long text: by line, from the end, or by what a regular expression finds. Pure."""
+"""Pages of long text: by line, from the end, or by what a regular expression finds."""
 
 import json
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,
@@ -16,16 +14,13 @@ from kernel_exec.kernels.outputs import (
     strip_ansi,
 )
 
-STREAMS = ("all", "stdout", "stderr", "result", "error")
+from .patterns import Search
 
 _LINE = 2000
 """Characters of one line; a longer one is shown as head and tail."""
 
 _PAGE = 9000
 """Characters of one page."""
-
-_PATTERN = 200
-_NESTED = re.compile(r"[+*}]\)[+*{]|\)[+*][+*]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +45,13 @@ def page(
     Raises:
         InvalidArgumentError: The expression is wrong, or could take for ever.
     """
-    pattern = _compile(search)
+    pattern = Search(search) if search else None
     kept: deque[tuple[int, str]] = deque(maxlen=tail or None)
     counted = total = size = 0
     full = False
     for number, line in enumerate(lines):
         total += 1
-        if pattern is not None and pattern.search(line[:_LINE]) is None:
+        if pattern is not None and not pattern.finds(line):
             continue
         counted += 1
         if tail:
@@ -68,8 +63,9 @@ def page(
                 kept.append((number, short))
                 size += len(short) + 1
     if tail:
-        while len(kept) > 1 and sum(len(line) + 1 for _, line in kept) > _PAGE:
-            kept.popleft()
+        size = sum(len(line) + 1 for _, line in kept)
+        while len(kept) > 1 and size > _PAGE:
+            size -= len(kept.popleft()[1]) + 1
     first = max(0, counted - len(kept)) if tail else offset
     after = first + len(kept)
     return Page(
@@ -109,20 +105,3 @@ def _text(output: Output) -> tuple[str, str]:
                 for mime, data in output.data.items()
                 if not mime.startswith("image/") or mime.endswith("svg+xml")
             )
-
-
-def _compile(search: str) -> re.Pattern[str] | None:
-    if not search:
-        return None
-    if len(search) > _PATTERN:
-        raise InvalidArgumentError(f"search is longer than {_PATTERN} characters")
-    if _NESTED.search(search):
-        raise InvalidArgumentError(
-            f"search {search!r} repeats a repetition, which can take for ever: write it flat"
-        )
-    try:
-        return re.compile(search)
-    except re.error as error:
-        raise InvalidArgumentError(
-            f"search {search!r} is not a regular expression: {error}"
-        ) from error

@@ -41,7 +41,7 @@ async def get_execution(call: Call, asked: given.GetExecution) -> CallToolResult
     """Wait for an execution, or page and search what it has produced."""
     session, entry = await call.client.find(execution_id=asked.execution_id, session=asked.session)
     if session is not None and not entry.outcome.ended:
-        entry = await call.follow(session, entry, asked.wait_seconds or 0)
+        entry = await call.follow(session, entry, asked.wait_seconds)
     paged = asked.stream != "all" or asked.offset or asked.tail or asked.search
     if not paged and asked.limit == given.GetExecution.model_fields["limit"].default:
         return await call.present(session, entry)

@@ -17,6 +17,15 @@ _FRAME = re.compile(
     r"|(?P<old_file>[~/][^\n]*\.py) in (?P<old_where>.+))$"
 )
 _MARKED = re.compile(r"^-+> ?(\d+) ?(.*)$")
+_CHAINED = re.compile(
+    r"\n+The above exception was the direct cause of the following exception:\n+"
+    r"|\n+During handling of the above exception, another exception occurred:\n+"
+)
+_MOST_CAUSES = 3
+_MOST_NOTES = 5
+_NOTE = 300
+"""Characters of a note's line, or of a cause's message, that are shown."""
+
 _LAST_LINES = 15
 _EVALUE = 1500
 """Characters of an error's message that are shown."""
@@ -49,16 +58,17 @@ def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -
     head = headline(error)
     if error.ename in {"SystemExit", "StdinNotImplementedError"}:
         return head
-    text = strip_ansi("\n".join(error.traceback))
+    *causes, text = _CHAINED.split(strip_ansi("\n".join(error.traceback)))
     frames = list(_frames(text))
     if error.ename in {"SyntaxError", "IndentationError", "TabError"} or not frames:
         return "\n".join([head, *_last_lines(text, head)])
     mine = [frame for frame in frames if _is_own(frame, own, home)]
     shown = _without_repeats(mine or frames[-1:])
-    lines = [head, f"  {shown[-1]}"]
+    lines = [head, *_notes(error, text), f"  {shown[-1]}"]
     if len(shown) > 1:
         lines.append("called from")
         lines += [f"  {frame}" for frame in reversed(shown[:-1])]
+    lines += [_cause(part, own, home) for part in causes[: -_MOST_CAUSES - 1 : -1]]
     hidden = len(frames) - len(shown)
     if hidden > 0:
         lines.append(f"({hidden} more frames, most of libraries: {full})")
@@ -73,6 +83,20 @@ def headline(error: ErrorOutput) -> str:
     if error.ename == "SystemExit":
         return f"the code ended with SystemExit({evalue}); the kernel and its variables are kept"
     return f"{error.ename}: {evalue}" if evalue else error.ename
+
+
+def _notes(error: ErrorOutput, text: str) -> list[str]:
+    """What was added to the exception with `add_note`, which IPython prints after its message."""
+    message = f"{error.ename}: {strip_ansi(error.evalue)}"
+    after = text.rpartition(message)[2] if message in text else ""
+    return [f"  {line[:_NOTE]}" for line in after.strip().split("\n")[:_MOST_NOTES] if line]
+
+
+def _cause(text: str, own: Sequence[str], home: str) -> str:
+    """One line on an exception that another one came from."""
+    last = text.rstrip().rpartition("\n\n")[2].partition("\n")[0]
+    mine = [frame for frame in _frames(text) if _is_own(frame, own, home)]
+    return f"caused by {last[:_NOTE]}{f' in {mine[-1]}' if mine else ''}"
 
 
 def _frames(text: str) -> Iterator[Frame]:

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -56,7 +57,7 @@ class Live:
     @property
     def given_up(self) -> bool:
         """It goes on, but whoever waited for it has left."""
-        return self.handed_out and not self.waiters and not self.entry.outcome.ended
+        return self.handed_out and not self.waiters
 
     def note_change(self) -> None:
         """Something of it has changed."""
@@ -73,6 +74,8 @@ class Ledger:
         self._store = store
         self._number = number
         self._live: dict[str, Live] = {}
+        self._unfinished: dict[str, Live] = {}
+        self._ended: deque[str] = deque()
 
     def begin(
         self,
@@ -106,7 +109,9 @@ class Ledger:
         live = self._live[entry.id] = Live(entry=entry)
         self._store.put_entry(entry)
         if outcome.ended:
-            live.done.set()
+            self._note_end(live)
+        else:
+            self._unfinished[entry.id] = live
         return live
 
     def keep(self, live: Live, entry: Entry) -> None:
@@ -120,16 +125,12 @@ class Ledger:
         entry = live.entry
         details = {**entry.details, **details}
         self.keep(live, replace(entry, outcome=outcome, ended=time.time(), details=details))
-        live.done.set()
-        ended = [key for key, kept in self._live.items() if kept.entry.outcome.ended]
-        for key in ended[:-KEPT]:
-            del self._live[key]
+        self._note_end(live)
 
     def end_all(self, reason: str) -> None:
         """Nothing goes on any more."""
-        for live in list(self._live.values()):
-            if not live.entry.outcome.ended:
-                self.end(live, Outcome.INTERRUPTED, {"reason": reason})
+        for live in list(self._unfinished.values()):
+            self.end(live, Outcome.INTERRUPTED, {"reason": reason})
 
     def produce(self, entry_id: str, output: OutputEvent) -> None:
         """An entry has produced something, perhaps after its end."""
@@ -148,7 +149,9 @@ class Ledger:
             live.note_change()
 
     async def wait(self, entry_id: str, seconds: float) -> Entry:
-        """The entry when it has ended or `seconds` have passed; an ended one is in the store.
+        """The entry when it has ended or `seconds` have passed.
+
+        Its end is on its way to the store; whatever is read from there next waits for it.
 
         Raises:
             NotFoundError: This server did not begin it, or long ago.
@@ -161,8 +164,6 @@ class Ledger:
         finally:
             live.waiters -= 1
             live.handed_out = True
-        if live.entry.outcome.ended:
-            await self._store.settle()
         return live.entry
 
     async def wait_change(self, entry_id: str, seen: int) -> int:
@@ -189,7 +190,14 @@ class Ledger:
 
     def resent(self, kind: EntryKind, source: str) -> Live | None:
         """What runs with this source, and nobody waits for it any more."""
-        for live in self._live.values():
+        for live in self._unfinished.values():
             if live.given_up and (live.entry.kind, live.entry.source) == (kind, source):
                 return live
         return None
+
+    def _note_end(self, live: Live) -> None:
+        live.done.set()
+        self._unfinished.pop(live.entry.id, None)
+        self._ended.append(live.entry.id)
+        while len(self._ended) > KEPT:
+            del self._live[self._ended.popleft()]

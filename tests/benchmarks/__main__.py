@@ -106,8 +106,9 @@ async def print_much(
         assert received == 100_000_000, received
         code = {"code": f"# {at}\n{_PRINT_100_MB}", "wait_seconds": 300}
         began = time.perf_counter()
-        await client.call_tool("execute_code", code)
+        result = await client.call_tool("execute_code", code)
         ours.append(time.perf_counter() - began)
+        assert "(100,000,000 characters)" in str(result.content), result
         grown = max(grown, server.memory_info().rss - before)
     return median_ms(ours), median_ms(stock), grown / 1e6
 
@@ -148,6 +149,7 @@ async def main(rounds: int) -> None:
             much = await print_much(client, bare, server, max(3, rounds // 40))
         (folder / "start").mkdir()
         begin, begin_stock = await start(folder / "start", max(5, rounds // 20))
+        (folder / "history").mkdir()
         first, last = await history(folder / "history", rounds * 50)
     add = table.add_row
     add(

@@ -14,7 +14,8 @@ from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import Stream, fold
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
-from kernel_exec.sessions.session import QUEUE_LIMIT, Emit, Session, Submission
+from kernel_exec.sessions.reports import Emit, Submission
+from kernel_exec.sessions.session import QUEUE_LIMIT, Session
 from kernel_exec.sessions.store import Store, open_store
 from tests.fakes import STUBBORN, FakeKernels
 from tests.real import HERE

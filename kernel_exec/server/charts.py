@@ -1,0 +1,90 @@
+"""Interactive charts in a line of text: their kind, their axes, how much they show. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+
+_MOST_FIELDS = 8
+_LONGEST = 80
+
+
+def describe_chart(data: JSONObject) -> str:
+    """A line on the Plotly or Vega chart in a display, "" when there is none."""
+    for mime, spec in data.items():
+        if isinstance(spec, Mapping):
+            if mime.startswith("application/vnd.plotly."):
+                return _plotly(spec)
+            if mime.startswith(("application/vnd.vegalite.", "application/vnd.vega.")):
+                return _vega(spec)
+    return ""
+
+
+def _plotly(spec: JSONObject) -> str:
+    traces = list(_objects(spec.get("data")))
+    kinds = Counter(text(trace, "type") or "scatter" for trace in traces)
+    points = sum(max(_length(trace.get(axis)) for axis in _AXES) for trace in traces)
+    layout = mapping(spec, "layout")
+    parts = [
+        f"{len(traces)} trace{'' if len(traces) == 1 else 's'}",
+        ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_MOST_FIELDS)),
+        f"{points:,} points" if points else "",
+        *(
+            f"{name[0]}: {title}"
+            for name in ("xaxis", "yaxis")
+            if (title := _title(mapping(layout, name)))
+        ),
+    ]
+    return _line("Plotly chart", _title(layout), parts)
+
+
+def _vega(spec: JSONObject) -> str:
+    mark = spec.get("mark")
+    kind = text(mark, "type") if isinstance(mark, Mapping) else mark
+    layers = sum(1 for _ in _objects(spec.get("layer")))
+    encoded = [
+        f"{channel}: {_short(field)}"
+        for channel, how in mapping(spec, "encoding").items()
+        if isinstance(how, Mapping) and (field := text(how, "field") or text(how, "aggregate"))
+    ]
+    rows = _length(mapping(spec, "data").get("values"))
+    rows += sum(_length(rows_of) for rows_of in mapping(spec, "datasets").values())
+    parts = [
+        kind if isinstance(kind, str) else f"{layers} layers" if layers else "composed",
+        *encoded[:_MOST_FIELDS],
+        f"{rows:,} rows" if rows else "",
+    ]
+    return _line("Vega chart", _title(spec), parts)
+
+
+_AXES = ("x", "y", "z", "values", "lat", "locations")
+
+
+def _line(kind: str, title: str, parts: list[str]) -> str:
+    named = f"{kind} {title!r}" if title else kind
+    return f"[{named}: {'; '.join(part for part in parts if part)}]"
+
+
+def _title(described: JSONObject) -> str:
+    title = described.get("title")
+    return _short(text(title, "text") if isinstance(title, Mapping) else str(title or ""))
+
+
+def _short(written: str) -> str:
+    return written if len(written) <= _LONGEST else f"{written[:_LONGEST]}…"
+
+
+def _objects(value: JSON) -> Iterator[JSONObject]:
+    if isinstance(value, (list, tuple)):
+        yield from (each for each in value if isinstance(each, Mapping))
+
+
+def _length(value: JSON) -> int:
+    """How many values there are in a list, or in an array that Plotly writes as base64."""
+    if isinstance(value, (list, tuple)):
+        return len(value)
+    if not isinstance(value, Mapping):
+        return 0
+    size = text(value, "dtype")[-1:]
+    bytes_ = len(text(value, "bdata").rstrip("=")) * 3 // 4
+    return bytes_ // int(size) if size in {"1", "2", "4", "8"} else 0

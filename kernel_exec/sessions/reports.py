@@ -1,0 +1,83 @@
+"""What is asked of a session, and what it reports."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kernel_exec.kernels.execution import Ending
+from kernel_exec.kernels.kernel import KernelStarter
+from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.kernels.outputs import OutputEvent
+
+from .history import Entry, EntryKind
+
+Prepare: TypeAlias = Callable[[], Awaitable[KernelStarter]]
+"""Makes the environment ready and tells how to start its kernels; raises KernelExecError."""
+
+Emit: TypeAlias = Callable[[OutputEvent], None]
+Work: TypeAlias = Callable[[Emit], Awaitable[JSONObject]]
+"""Work beside the kernel, such as an install: emits outputs, returns the entry's details."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller wants run; `time_limit` in seconds, None for none."""
+
+    source: str
+    title: str = ""
+    kind: EntryKind = EntryKind.CODE
+    file_path: str | None = None
+    time_limit: float | None = None
+    details: JSONObject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelStatus:
+    """A session's kernel now; `state` is not started, starting, idle, busy or dead."""
+
+    state: str
+    generation: int
+    pid: int | None = None
+    python_version: str = ""
+    ipykernel_version: str = ""
+    support: str = ""
+    started: float | None = None
+    current: str | None = None
+    queued: int = 0
+    death: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartReport:
+    """What a restart did: the new generation, the names that are lost, what was run again."""
+
+    generation: int
+    lost: tuple[str, ...]
+    replayed: tuple[Entry, ...] = ()
+
+
+def describe_ending(ending: Ending) -> JSONObject:
+    """What an ending tells beyond outcome and times, without what is as usual."""
+    names, death = ending.names, ending.death
+    details: dict[str, JSON] = {}
+    if names.added or names.changed or names.gone:
+        details["names"] = {
+            "added": names.added,
+            "changed": names.changed,
+            "gone": list(names.gone),
+        }
+    if not ending.complete:
+        details["complete"] = False
+    if ending.stack:
+        details["stack"] = ending.stack
+    if ending.exit_requested:
+        details["exit_requested"] = True
+    if death is not None:
+        details["death"] = {
+            "cause": str(death),
+            "exit_code": death.exit_code,
+            "signal": death.signal,
+            "stderr": death.stderr,
+            "dump": death.dump,
+        }
+    return details

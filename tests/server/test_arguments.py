@@ -1,0 +1,180 @@
+"""What tools take, and what a caller is told who gets it wrong."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.server.arguments import (
+    AddNote,
+    Arguments,
+    CheckInstalledPackages,
+    ConfigureEnvironment,
+    ExecuteCode,
+    ExportNotebook,
+    GetEnvironmentConfig,
+    GetExecution,
+    InstallDependencies,
+    InterruptExecution,
+    KernelStatus,
+    RestartKernel,
+    parse,
+    schema,
+)
+
+MODELS: list[type[Arguments]] = [
+    AddNote,
+    CheckInstalledPackages,
+    ConfigureEnvironment,
+    ExecuteCode,
+    ExportNotebook,
+    GetEnvironmentConfig,
+    GetExecution,
+    InstallDependencies,
+    InterruptExecution,
+    KernelStatus,
+    RestartKernel,
+]
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    max_leaves=5,
+)
+
+
+def parsed(model: type[Arguments], **asked: object) -> dict[str, object]:
+    return parse(model, asked).model_dump(exclude_unset=True)
+
+
+def refusal(model: type[Arguments], **asked: object) -> str:
+    with pytest.raises(InvalidArgumentError) as refused:
+        parse(model, asked)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("code", ["", "[1, 2]", '{"a": 1}', "true", "\0", "null", "\ufeffx"])
+def test_code_is_taken_as_it_is(code: str) -> None:
+    assert parsed(ExecuteCode, code=code) == {"code": code}
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "meant"),
+    [
+        (ExecuteCode, {"code": "x", "wait_seconds": "12"}, {"code": "x", "wait_seconds": 12}),
+        (ExecuteCode, {"code": "x", "timeout_seconds": "0"}, {"code": "x", "timeout_seconds": 0}),
+        (GetExecution, {"offset": "12"}, {"offset": 12}),
+        (GetExecution, {"tail": 3.0}, {"tail": 3}),
+        (InterruptExecution, {"force": "true"}, {"force": True}),
+        (InterruptExecution, {"force": "False"}, {"force": False}),
+        (InstallDependencies, {"packages": '["a", "b"]'}, {"packages": ["a", "b"]}),
+        (InstallDependencies, {"packages": "a"}, {"packages": ["a"]}),
+        (CheckInstalledPackages, {"packages": " [] "}, {"packages": []}),
+        (ConfigureEnvironment, {"type": "venv-uv"}, {"type": "venv-uv"}),
+    ],
+)
+def test_texts_stand_for_numbers_truths_and_lists(
+    model: type[Arguments], asked: dict[str, object], meant: dict[str, object]
+) -> None:
+    assert parsed(model, **asked) == meant
+
+
+def test_null_is_an_argument_left_out_unless_it_is_needed() -> None:
+    assert parsed(ExecuteCode, code="x", filename=None, wait_seconds=None) == {"code": "x"}
+    assert parsed(GetExecution, stream=None, limit=None) == {}
+    assert (
+        refusal(ExecuteCode, code=None) == "argument 'code' is None: Input should be a valid string"
+    )
+    assert "unknown argument 'cde'" in refusal(ExecuteCode, code="x", cde=None)
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told"),
+    [
+        (ExecuteCode, {}, "argument 'code' is missing"),
+        (ExecuteCode, {"code": 5}, "argument 'code' is 5: Input should be a valid string"),
+        (ExecuteCode, {"code": "x", "wait_seconds": -1}, "is -1: Input should be greater than or"),
+        (ExecuteCode, {"code": "x", "wait_seconds": 1e9}, "less than or equal to 3600"),
+        (ExecuteCode, {"code": "x", "wait_seconds": math.nan}, "is nan: Input should be a finite"),
+        (ExecuteCode, {"code": "x", "wait_seconds": "inf"}, "Input should be a finite number"),
+        (
+            ExecuteCode,
+            {"code": "x", "wait_seconds": "soon"},
+            "is 'soon': Input should be a valid n",
+        ),
+        (ExecuteCode, {"code": "x", "timeout_seconds": 1e7}, "less than or equal to 864000"),
+        (ExecuteCode, {"code": "x", "timeout_seconds": 10**400}, "Input should be a valid number"),
+        (ExecuteCode, {"code": "\ud83d"}, "argument 'code' holds half a surrogate pair"),
+        (GetExecution, {"offset": -1}, "argument 'offset' is -1: "),
+        (GetExecution, {"limit": 0}, "argument 'limit' is 0: "),
+        (GetExecution, {"stream": "out"}, "'all', 'stdout', 'stderr', 'result' or 'error'"),
+        (InstallDependencies, {"packages": {}}, "is {}: Input should be a valid list"),
+        (InstallDependencies, {"packages": "[a"}, "is '[a': Input should be a valid list"),
+        (InstallDependencies, {"packages": ["a"] * 201}, "at most 200 items"),
+        (InterruptExecution, {"force": "maybe"}, "is 'maybe': Input should be a valid boolean"),
+        (ConfigureEnvironment, {"type": "docker"}, "'conda', 'venv', 'venv-uv' or 'python'"),
+        (AddNote, {"markdown": ""}, "at least 1 character"),
+        (RestartKernel, {"restore": "all"}, "'none' or 'replay'"),
+    ],
+)
+def test_a_wrong_argument_is_told_with_its_name_its_value_and_what_is_allowed(
+    model: type[Arguments], asked: dict[str, object], told: str
+) -> None:
+    assert told in refusal(model, **asked)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "told"),
+    [
+        (ExecuteCode, "timeout", "unknown argument 'timeout': did you mean 'timeout_seconds'?"),
+        (KernelStatus, "xyz", "unknown argument 'xyz': it takes session, variables, pattern"),
+        (GetEnvironmentConfig, "x", "unknown argument 'x': it takes none"),
+    ],
+)
+def test_an_unknown_argument_is_told_what_there_is(
+    model: type[Arguments], name: str, told: str
+) -> None:
+    assert told in refusal(model, **{name: 1}).splitlines()
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    told = refusal(ExecuteCode, cod="x", wait_seconds="soon")
+    assert told.splitlines() == [
+        "argument 'code' is missing",
+        "argument 'wait_seconds' is 'soon': Input should be a valid number,"
+        " unable to parse string as a number",
+        "unknown argument 'cod': did you mean 'code'?",
+    ]
+
+
+def test_long_values_and_names_are_shortened() -> None:
+    assert len(refusal(ExecuteCode, code="x" * 2_000_001)) < 200
+    assert len(refusal(ExecuteCode, code="x", **{"y" * 5000: 1})) < 300
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_schemas_are_plain(model: type[Arguments]) -> None:
+    described = schema(model)
+    assert described["additionalProperties"] is False
+    assert described.get("required") != []
+    assert not [word for word in ("$ref", "anyOf", "null") if f'"{word}"' in json.dumps(described)]
+    for name, argument in described["properties"].items():
+        assert argument["type"] in {"string", "number", "integer", "boolean", "array"}, name
+        assert argument["description"], name
+        assert "title" not in argument
+        assert "" not in argument.get("enum", [])  # which Gemini refuses
+
+
+@given(st.sampled_from(MODELS), st.dictionaries(st.text(st.characters()), json_values))
+def test_whatever_is_sent_is_taken_or_refused(
+    model: type[Arguments], asked: dict[str, object]
+) -> None:
+    names = list(model.model_fields)
+    renamed = {names[at] if at < len(names) else key: asked[key] for at, key in enumerate(asked)}
+    try:
+        told = repr(parse(model, renamed))
+    except InvalidArgumentError as refused:
+        told = str(refused)
+    assert told is not None
