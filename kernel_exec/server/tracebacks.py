@@ -21,6 +21,7 @@ _CHAINED = re.compile(
     r"\n+The above exception was the direct cause of the following exception:\n+"
     r"|\n+During handling of the above exception, another exception occurred:\n+"
 )
+_NAMED = re.compile(r"^(\S+) +Traceback \(most recent call last\)", re.MULTILINE)
 _MOST_CAUSES = 3
 _MOST_NOTES = 5
 _NOTE = 300
@@ -64,7 +65,7 @@ def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -
         return "\n".join([head, *_last_lines(text, head)])
     mine = [frame for frame in frames if _is_own(frame, own, home)]
     shown = _without_repeats(mine or frames[-1:])
-    lines = [head, *_notes(error, text), f"  {shown[-1]}"]
+    lines = [head, f"  {shown[-1]}", *_notes(error, text)]
     if len(shown) > 1:
         lines.append("called from")
         lines += [f"  {frame}" for frame in reversed(shown[:-1])]
@@ -89,14 +90,16 @@ def _notes(error: ErrorOutput, text: str) -> list[str]:
     """What was added to the exception with `add_note`, which IPython prints after its message."""
     message = f"{error.ename}: {strip_ansi(error.evalue)}"
     after = text.rpartition(message)[2] if message in text else ""
-    return [f"  {line[:_NOTE]}" for line in after.strip().split("\n")[:_MOST_NOTES] if line]
+    return [f"note: {line[:_NOTE]}" for line in after.strip().split("\n")[:_MOST_NOTES] if line]
 
 
 def _cause(text: str, own: Sequence[str], home: str) -> str:
     """One line on an exception that another one came from."""
-    last = text.rstrip().rpartition("\n\n")[2].partition("\n")[0]
+    named = _NAMED.search(text)
+    start = text.rfind(f"\n{named[1]}") if named else -1
+    message = text[start:].strip().partition("\n")[0] if start > 0 else "another exception"
     mine = [frame for frame in _frames(text) if _is_own(frame, own, home)]
-    return f"caused by {last[:_NOTE]}{f' in {mine[-1]}' if mine else ''}"
+    return f"caused by {message[:_NOTE]}{f' in {mine[-1]}' if mine else ''}"
 
 
 def _frames(text: str) -> Iterator[Frame]:

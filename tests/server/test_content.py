@@ -1,0 +1,303 @@
+"""What a model sees of an entry."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
+from kernel_exec.server.content import (
+    ITEM_BUDGET,
+    RESULT_BUDGET,
+    Circumstances,
+    Rendered,
+    Spilled,
+    clean,
+    render,
+)
+from kernel_exec.server.paging import lines_of, page
+from kernel_exec.sessions.history import Entry, EntryKind
+
+ENTRY = Entry(
+    id="5f3a",
+    session_id="s",
+    number=1,
+    kind=EntryKind.CODE,
+    source="x",
+    outcome=Outcome.OK,
+    generation=2,
+    execution_count=3,
+    queued=0.0,
+    started=1.0,
+    ended=1.5,
+    file_path="/data/code_1a2b3c4d.py",
+)
+STATUS = "[ok · 0.50 s · In[3] · kernel 2 · id 5f3a]\n"
+CALL = re.compile(r'get_execution\(execution_id="5f3a", stream="(\w+)", offset=(\d+)\)')
+
+
+def out(text: str, **more: str | bool) -> Stream:
+    return Stream(name="stdout", text=text, **more)  # type: ignore[arg-type]  # path or late
+
+
+def display(**data: object) -> DisplayData:
+    named = {name.replace("_", "/", 1): value for name, value in data.items()}
+    return DisplayData(data=named, metadata={})  # type: ignore[arg-type]  # a table of JSON
+
+
+def result(text: str) -> ExecuteResult:
+    return ExecuteResult(data={"text/plain": text}, metadata={}, execution_count=3)
+
+
+def shown(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = None) -> Rendered:
+    return render(entry, outputs, now or Circumstances())
+
+
+def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = None) -> str:
+    """All text but the status line."""
+    texts = [block.text for block in shown(*outputs, entry=entry, now=now).texts]
+    return "".join(texts[:-1])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "text"),
+    [
+        ([], ""),
+        ([out("a\n")], "a\n"),
+        ([out("a")], "a\n"),
+        ([out("a\n"), result("2")], "a\n2\n"),
+        ([Stream(name="stderr", text="careful\n")], "[stderr]\ncareful\n"),
+        ([out("a\n", late=True)], "[late]\na\n"),
+        ([out(" \n")], ""),
+        ([out("\x1b[31mred\x1b[0m\r\nnext")], "red\nnext\n"),
+        ([out("bell\x07 nul\0 half\ud83d")], "bell\\x07 nul\\x00 half\\ud83d\n"),
+        ([display(text_plain="plain", **{"text_llm+plain": "short"})], "short\n"),
+        ([display(text_plain="Eq(x, 1)", text_latex="$x = 1$")], "$x = 1$\n"),
+        (
+            [display(text_plain="<IPython.core.display.Markdown object>", text_markdown="# T")],
+            "# T\n",
+        ),
+        ([display(text_html="<b>")], "[text/html, 3 characters]\n"),
+        (
+            [display(text_plain="<IPython.core.display.HTML object>", text_html="<b>")],
+            "[text/html, 3 characters]\n",
+        ),
+        ([display(text_plain="<b at 0x1>", text_html="<b>")], "<b at 0x1>\n"),
+        ([display(**{"image_svg+xml": "<svg/>"})], "[image/svg+xml, 6 characters]\n"),
+        ([display(application_json={"ä": [1, None]})], '{"ä": [1, null]}\n'),
+        ([display(application_pdf={"a": 1})], "[application/pdf, 8 characters]\n"),
+        ([display(image_png="aGk=", text_plain="<Figure size 640x480>")], ""),
+        (
+            [display(**{"application_vnd.plotly.v1+json": {"data": []}, "text_html": "<div>"})],
+            "[Plotly chart: 0 traces]\n",
+        ),
+        (
+            [ErrorOutput(ename="NameError", evalue="no x", traceback=())],
+            "NameError: no x\n",
+        ),
+    ],
+)
+def test_an_output_is_shown_as_the_text_that_says_most(outputs: list[Output], text: str) -> None:
+    assert body(*outputs) == text
+
+
+def test_the_status_is_a_block_of_its_own_at_the_end() -> None:
+    assert [block.text for block in shown(out("a\n")).texts] == ["a\n", STATUS]
+    assert [block.text for block in shown().texts] == [STATUS]
+
+
+def test_new_names_come_after_the_outputs() -> None:
+    entry = replace(ENTRY, details={"names": {"added": {"x": "int"}}})
+    assert body(out("a\n"), entry=entry) == "a\nnames: + x int\n"
+
+
+def test_repeated_warnings_are_counted() -> None:
+    warning = "a.py:3: UserWarning: careful\n  warnings.warn('careful')\n"
+    text = f"first\n{warning * 100}last\n"
+    assert body(Stream(name="stderr", text=text)) == (
+        "[stderr]\nfirst\na.py:3: UserWarning: careful [100 times]\n  warnings.warn('careful')\nlast\n"
+    )
+
+
+NUMBERS = "".join(f"{number}\n" for number in range(3000))
+
+
+def hidden(text: str) -> tuple[str, int]:
+    """The stream and the offset of the call that shows what is hidden."""
+    found = CALL.search(text)
+    assert found is not None
+    return found[1], int(found[2])
+
+
+def test_a_long_output_is_cut_in_its_middle_and_names_the_call_for_the_rest() -> None:
+    text = body(out(NUMBERS))
+    assert len(text) <= ITEM_BUDGET
+    lines = text.splitlines()
+    at = next(at for at, line in enumerate(lines) if "hidden:" in line)
+    assert hidden(text) == ("stdout", at)
+    assert lines[:at] == NUMBERS.splitlines()[:at]
+    assert lines[at + 1 :] == NUMBERS.splitlines()[-(len(lines) - at - 1) :]
+    assert f"[… {3000 - len(lines) + 1:,} lines (" in text
+    assert shown(out(NUMBERS)).meta["truncated"] is True
+
+
+def test_the_call_counts_what_the_stream_said_before() -> None:
+    outputs = [out("a\nb\n"), result("1"), Stream(name="stderr", text="e\n"), out(NUMBERS)]
+    stream, offset = hidden(body(*outputs))
+    rest = page(lines_of(outputs, stream), offset=offset).text
+    text = body(*outputs)
+    last_shown = text[: text.index("[… ")].splitlines()[-1]
+    assert int(rest.splitlines()[0]) == int(last_shown) + 1
+
+
+def test_one_long_line_is_cut_too() -> None:
+    text = body(out("x" * 100_000))
+    assert len(text) <= ITEM_BUDGET
+    assert hidden(text) == ("stdout", 0)
+
+
+def test_after_counted_warnings_the_call_shows_all_of_the_output() -> None:
+    warning = "a.py:3: UserWarning: careful\n"
+    assert hidden(body(Stream(name="stderr", text=warning * 2 + NUMBERS))) == ("stderr", 0)
+
+
+def test_a_long_result_names_its_own_call() -> None:
+    text = body(result("x" * 50_000))
+    assert 'get_execution(execution_id="5f3a", stream="result")' in text
+
+
+def test_a_stream_that_went_to_a_file_shows_both_its_ends_and_names_the_file() -> None:
+    now = Circumstances(
+        spilled={"/data/spill": Spilled(tail="10 %\r99 %\nend\n", characters=10**8, lines=10**6)}
+    )
+    text = body(out(NUMBERS, path="/data/spill"), now=now)
+    assert text.startswith("0\n1\n")
+    assert text.endswith("]\n99 %\nend\n")
+    assert "1,000,000 lines (100,000,000 characters); all of it is in /data/spill: " in text
+    assert len(text) < ITEM_BUDGET + 300
+    assert shown(out(NUMBERS, path="/data/spill"), now=now).meta["truncated"] is True
+    following = body(out("x\n", path="/data/spill"), out(NUMBERS), now=now)
+    assert CALL.findall(following)[1][1] > "1000000"
+
+
+def test_many_outputs_give_way_in_the_middle() -> None:
+    outputs = [display(text_plain=f"display {number}") for number in range(5000)]
+    text = body(*outputs)
+    assert len(text) <= RESULT_BUDGET
+    assert text.startswith("display 0\n")
+    assert text.endswith("display 4999\n")
+    stream, offset = hidden(text)
+    before = text[: text.index("[… ")].splitlines()
+    assert page(lines_of(outputs, stream), offset=offset + 1).text.startswith(
+        f"display {len(before)}"
+    )
+    assert "outputs hidden" in text
+
+
+def test_the_error_is_shown_whatever_came_before() -> None:
+    outputs: list[Output] = [result("x" * 3900) for _ in range(10)]
+    text = body(*outputs, ErrorOutput(ename="NameError", evalue="no x", traceback=()))
+    assert text.endswith("NameError: no x\n")
+    assert len(text) <= RESULT_BUDGET
+
+
+def test_few_pictures_are_shown_and_the_others_are_counted() -> None:
+    plots = [display(image_png=f"{number}") for number in range(4)]
+    plots.append(display(image_jpeg="4"))
+    rendered = shown(*plots)
+    assert [(each.data, each.mime_type) for each in rendered.pictures] == [
+        ("0", "image/png"),
+        ("1", "image/png"),
+    ]
+    assert "[3 more pictures are in the notebook]\n" in rendered.texts[0].text
+    assert rendered.meta["images"] == {"shown": 2, "total": 5}
+    none = shown(*plots, now=Circumstances(most_pictures=0))
+    assert none.pictures == ()
+
+
+def test_an_install_tells_what_changed_and_what_is_stale() -> None:
+    details: JSONObject = {
+        "before": {"numpy": "1.0", "old": "2.0"},
+        "after": {"numpy": "2.0", "pandas": "3.0", "old": ""},
+        "stale": ["numpy"],
+    }
+    entry = replace(ENTRY, kind=EntryKind.INSTALL, generation=0, execution_count=None)
+    assert body(out("noise\n"), entry=replace(entry, details=details)).splitlines() == [
+        "~ numpy 1.0 -> 2.0",
+        "+ pandas 3.0",
+        "- old 2.0",
+        "imported before and now stale: numpy; restart_kernel to use the new versions",
+    ]
+    assert body(entry=entry) == "all of them were installed already\n"
+    failed = replace(entry, outcome=Outcome.EXCEPTION, details={"error": "no such package"})
+    assert body(entry=failed) == "no such package\n"
+    many = {f"package-{number}": "1.0" for number in range(999)}
+    assert len(body(entry=replace(entry, details={"after": many}))) <= ITEM_BUDGET
+
+
+def test_the_fields_for_programs_have_the_names_of_the_seed_and_ours() -> None:
+    now = Circumstances(session="plots", history="disk full")
+    meta = shown(out("a\n"), now=now).meta
+    assert meta == {
+        "status": "success",
+        "outcome": "ok",
+        "execution_id": "5f3a",
+        "execution_count": 3,
+        "session": "plots",
+        "kernel": {"generation": 2, "state": "kept"},
+        "file_path": "/data/code_1a2b3c4d.py",
+        "generated_filename": "code_1a2b3c4d.py",
+        "timing": {"queued_at": 0.0, "started_at": 1.0, "ended_at": 1.5, "seconds": 0.5},
+        "history": "disk full",
+        "output": "a\n",
+        "error": None,
+        "truncated": False,
+        "images": {"shown": 0, "total": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "details", "outputs", "status", "error"),
+    [
+        (Outcome.RUNNING, {}, [], "running", None),
+        (Outcome.EXCEPTION, {}, [ErrorOutput(ename="E", evalue="v", traceback=())], "error", "E: v"),
+        (Outcome.KERNEL_DIED, {"death": {"cause": "signal SIGKILL"}}, [], "error",
+         "the kernel died: signal SIGKILL"),
+        (Outcome.KERNEL_DIED, {"error": "no interpreter"}, [], "error", "no interpreter"),
+        (Outcome.TIMEOUT, {}, [], "error", None),
+    ],
+)  # fmt: skip
+def test_the_fields_tell_what_went_wrong(
+    outcome: Outcome, details: JSONObject, outputs: list[Output], status: str, error: str | None
+) -> None:
+    meta = shown(*outputs, entry=replace(ENTRY, outcome=outcome, details=details)).meta
+    assert (meta["status"], meta["error"]) == (status, error)
+
+
+def test_a_long_output_is_not_repeated_in_the_fields() -> None:
+    assert shown(out(NUMBERS)).meta["output"] is None
+
+
+texts = st.text(st.characters()) | st.text(st.sampled_from("ab\n\r\b\x1b[0m")).map(
+    lambda t: t * 500
+)
+outputs = st.lists(
+    st.builds(Stream, name=st.sampled_from(["stdout", "stderr"]), text=texts, late=st.booleans())
+    | texts.map(result)
+    | st.builds(ErrorOutput, ename=texts, evalue=texts, traceback=st.tuples(texts))
+)
+
+
+@given(outputs)
+def test_whatever_is_put_out_the_result_is_small_clean_text(produced: list[Output]) -> None:
+    blocks = [block.text for block in shown(*produced).texts]
+    assert all(block.endswith("\n") for block in blocks)
+    whole = "".join(blocks)
+    assert len(whole) <= RESULT_BUDGET + 500
+    assert "\x1b" not in whole
+    assert clean(whole) == whole
+    assert whole.encode()

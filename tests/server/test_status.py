@@ -1,0 +1,103 @@
+"""The last lines of a result."""
+
+from dataclasses import replace
+
+import pytest
+
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.server.status import names_line, status_line
+from kernel_exec.sessions.history import Entry, EntryKind
+
+ENTRY = Entry(
+    id="5f3a",
+    session_id="s",
+    number=1,
+    kind=EntryKind.CODE,
+    source="x",
+    outcome=Outcome.OK,
+    generation=2,
+    execution_count=3,
+    queued=0.0,
+    started=1.0,
+    ended=1.5,
+)
+DEATH: JSONObject = {"death": {"cause": "signal SIGKILL", "stderr": "Killed\n", "dump": ""}}
+
+
+def status(entry: Entry, **now: str | int) -> str:
+    given = {"session": "main", "history": "", "notice": "", "waiting": 0, **now}
+    return status_line(entry, **given)  # type: ignore[arg-type]  # a table of mixed values
+
+
+@pytest.mark.parametrize(
+    ("outcome", "details", "told"),
+    [
+        (Outcome.OK, {}, "[ok · 0.50 s · In[3] · kernel 2 · id 5f3a]"),
+        (Outcome.OK, {"exit_requested": True}, "exit() ends the kernel"),
+        (Outcome.OK, {"complete": False}, "outputs may be missing"),
+        (Outcome.EXCEPTION, {}, "[exception · 0.50 s"),
+        (Outcome.TIMEOUT, {}, "its time limit ran out; the kernel and its variables are kept"),
+        (Outcome.TIMEOUT, DEATH, "the kernel was ended (signal SIGKILL): all variables are lost"),
+        (Outcome.INTERRUPTED, {}, "interrupted · 0.50 s: the kernel and its variables are kept"),
+        (Outcome.INTERRUPTED, {"reason": "it was taken from the queue"}, "taken from the queue"),
+        (
+            Outcome.KERNEL_DIED,
+            DEATH,
+            "kernel died · 0.50 s: signal SIGKILL; all variables are lost",
+        ),
+        (Outcome.KERNEL_DIED, {"error": "no interpreter"}, "the kernel did not start"),
+    ],
+)
+def test_the_line_tells_how_it_ended_and_what_became_of_the_variables(
+    outcome: Outcome, details: JSONObject, told: str
+) -> None:
+    assert told in status(replace(ENTRY, outcome=outcome, details=details)).splitlines()[-1]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RUNNING, Outcome.QUEUED])
+def test_what_has_not_ended_tells_how_to_go_on(outcome: Outcome) -> None:
+    line = status(replace(ENTRY, outcome=outcome, ended=None), waiting=2)
+    assert 'get_execution(execution_id="5f3a", wait_seconds=45)' in line
+    assert 'interrupt_execution(execution_id="5f3a")' in line
+    assert ("2 before it" in line) is (outcome is Outcome.QUEUED)
+
+
+def test_what_is_out_of_the_ordinary_is_told() -> None:
+    line = status(ENTRY, session="plots", history="disk full", notice="history began anew")
+    assert "session plots" in line
+    assert "history: degraded (disk full)" in line
+    assert "history began anew" in line
+
+
+def test_a_new_kernel_names_what_is_gone() -> None:
+    lost: JSONObject = {"generation": 1, "reason": "signal SIGKILL", "names": ["df", "model"]}
+    first, last = status(replace(ENTRY, details={"state_lost": lost})).splitlines()
+    assert first == "[a new kernel: what generation 1 held is gone (signal SIGKILL): df, model]"
+    assert last.startswith("[ok")
+
+
+def test_last_words_come_before_the_line() -> None:
+    lines = status(replace(ENTRY, outcome=Outcome.KERNEL_DIED, details=DEATH)).splitlines()
+    assert lines[:2] == ["[the kernel's stderr]", "Killed"]
+    noisy = {**DEATH, "error": "x\n" * 500}
+    assert len(status(replace(ENTRY, details=noisy)).splitlines()) < 40
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ({}, ""),
+        ({"added": {"x": "int"}}, "names: + x int"),
+        (
+            {"added": {"x": "int", "f": "function"}, "changed": {"df": "DataFrame"}, "gone": ["y"]},
+            "names: + x int, f function  ~ df DataFrame  - y",
+        ),
+        (
+            {"gone": [f"n{at}" for at in range(20)]},
+            "names: - n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11, … (20 names)",
+        ),
+    ],
+)
+def test_new_changed_and_gone_names_are_one_line(names: JSONObject, line: str) -> None:
+    assert names_line(replace(ENTRY, details={"names": names})) == line
