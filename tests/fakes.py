@@ -173,7 +173,7 @@ class FakeKernels:
         try:
             yield kernel
         finally:
-            kernel._die(Death(reason="it was closed"))
+            kernel._die(Death(reason="the server ended"))
 
 
 def _message(

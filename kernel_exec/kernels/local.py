@@ -84,6 +84,8 @@ async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]
             ) from error
         finally:
             with anyio.CancelScope(shield=True):
+                if not kernel.busy:
+                    await kernel.disconnect()  # nothing more can come that anybody waits for
                 await guard.cleanup()
                 await kernel.disconnect()
                 await manager.shutdown_kernel(now=True)
@@ -165,6 +167,11 @@ class LocalKernel:
     def death(self) -> Death | None:
         """How it ended, once it has and all that it sent was received."""
         return self._driver.death
+
+    @property
+    def busy(self) -> bool:
+        """True while an execution is under way."""
+        return self._driver.current is not None
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -297,7 +304,7 @@ class LocalKernel:
             self._channels.stop(drain=True)
 
     def _on_closed(self) -> None:
-        death = self._guard.death or Death(reason="it was closed")
+        death = self._guard.death or Death(reason="the server ended")
         for name in ("stdout", "stderr"):
             execution_id, written = _read_journal(self._run_dir / f"{name}.journal")
             if execution_id and execution_id == self._driver.current:

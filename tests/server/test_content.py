@@ -119,7 +119,9 @@ def test_repeated_warnings_are_counted() -> None:
     warning = "a.py:3: UserWarning: careful\n  warnings.warn('careful')\n"
     text = f"first\n{warning * 100}last\n"
     assert body(Stream(name="stderr", text=text)) == (
-        "[stderr]\nfirst\na.py:3: UserWarning: careful [100 times]\n  warnings.warn('careful')\nlast\n"
+        "[stderr]\nfirst\n"
+        "a.py:3: UserWarning: careful [100 times]\n  warnings.warn('careful')\n"
+        "last\n"
     )
 
 
@@ -146,7 +148,12 @@ def test_a_long_output_is_cut_in_its_middle_and_names_the_call_for_the_rest() ->
 
 
 def test_the_call_counts_what_the_stream_said_before() -> None:
-    outputs = [out("a\nb\n"), result("1"), Stream(name="stderr", text="e\n"), out(NUMBERS)]
+    outputs: list[Output] = [
+        out("a\nb\n"),
+        result("1"),
+        Stream(name="stderr", text="e\n"),
+        out(NUMBERS),
+    ]
     stream, offset = hidden(body(*outputs))
     rest = page(lines_of(outputs, stream), offset=offset).text
     text = body(*outputs)
@@ -264,7 +271,8 @@ def test_the_fields_for_programs_have_the_names_of_the_seed_and_ours() -> None:
     ("outcome", "details", "outputs", "status", "error"),
     [
         (Outcome.RUNNING, {}, [], "running", None),
-        (Outcome.EXCEPTION, {}, [ErrorOutput(ename="E", evalue="v", traceback=())], "error", "E: v"),
+        (Outcome.EXCEPTION, {}, [ErrorOutput(ename="E", evalue="v", traceback=())], "error",
+         "E: v"),
         (Outcome.KERNEL_DIED, {"death": {"cause": "signal SIGKILL"}}, [], "error",
          "the kernel died: signal SIGKILL"),
         (Outcome.KERNEL_DIED, {"error": "no interpreter"}, [], "error", "no interpreter"),

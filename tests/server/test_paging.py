@@ -28,7 +28,7 @@ NUMBERS = [str(number) for number in range(1000)]
 def test_a_page_tells_where_it_is_and_where_the_next_begins(
     asked: dict[str, int], first: int, last: int, following: int | None
 ) -> None:
-    found = page(NUMBERS, **asked)
+    found = page(NUMBERS, **asked)  # type: ignore[arg-type]  # only numbers
     assert found.text.split("\n") == NUMBERS[first : last + 1]
     assert (found.first, found.shown) == (first, last - first + 1)
     assert (found.total_lines, found.next_offset) == (1000, following)

@@ -2,22 +2,18 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketStream
-from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp.server.stdio import stdio_server
 
-from kernel_exec.server.stdio import converse
-from kernel_exec.server.wire import Wire
+from tests.server.peer import INITIALIZED, call, handshake, request, served
 from tests.server.tiny import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -41,116 +37,48 @@ NO_MESSAGES = [
 ]
 
 
-def request(method: str, **params: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": f"a {method}", "method": method, "params": params}
-
-
-def call(tool: str, text: str = "") -> dict[str, Any]:
-    return request("tools/call", name=tool, arguments={"text": text})
-
-
-def handshake(version: str = "2025-06-18") -> dict[str, Any]:
-    return request(
-        "initialize",
-        protocolVersion=version,
-        capabilities={},
-        clientInfo={"name": "test", "version": "1"},
-    )
-
-
-INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-
-
-class Peer:
-    """Speaks to a server in this process, line by line."""
-
-    def __init__(self, stream: SocketStream) -> None:
-        self.stream = stream
-        self._lines = BufferedByteReceiveStream(stream)
-
-    async def say(self, message: dict[str, Any] | bytes) -> None:
-        line = message if isinstance(message, bytes) else json.dumps(message).encode()
-        await self.stream.send(line + b"\n")
-
-    async def hear(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(await self._lines.receive_until(b"\n", 1 << 30))
-        return answer
-
-    async def ask(self, message: dict[str, Any] | bytes) -> dict[str, Any]:
-        await self.say(message)
-        return await self.hear()
-
-    async def begin(self) -> dict[str, Any]:
-        answer = await self.ask(handshake())
-        await self.say(INITIALIZED)
-        return answer
-
-    async def call(self, tool: str, text: str = "") -> str:
-        answer = await self.ask(call(tool, text))
-        said: str = answer["result"]["content"][0]["text"]
-        return said
-
-
-@asynccontextmanager
-async def served() -> AsyncIterator[Peer]:
-    """A peer of a server on the other end of a socket, which is both its stdin and its stdout."""
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-
-    async def serve() -> None:
-        with theirs:
-            number = theirs.fileno()
-            await converse(tiny(), Wire(reading=number, writing=number))
-
-    with anyio.fail_after(30):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(serve)
-            async with await SocketStream.from_socket(ours) as stream:
-                yield Peer(stream)
-
-
 async def test_a_client_is_served_until_it_closes_its_end() -> None:
-    async with served() as peer:
+    async with served(tiny()) as peer:
         assert (await peer.begin())["result"]["serverInfo"] == {"name": "tiny", "version": "1"}
         assert (await peer.ask(request("ping")))["result"] == {}
-        assert await peer.call("echo", "häßlich 🐧\r\n") == "häßlich 🐧\r\n"
+        assert await peer.call("echo", text="häßlich 🐧\r\n") == "häßlich 🐧\r\n"
 
 
 async def test_messages_of_megabytes_pass_in_both_directions() -> None:
-    async with served() as peer:
+    async with served(tiny()) as peer:
         await peer.begin()
-        assert await peer.call("count", "x" * 50_000_000) == "50,000,000"
-        assert len(await peer.call("repeat", "0123456789")) == 10_000_000
+        assert await peer.call("count", text="x" * 50_000_000) == "50,000,000"
+        assert len(await peer.call("repeat", text="0123456789")) == 10_000_000
 
 
 async def test_a_line_in_many_pieces_is_one_message() -> None:
-    async with served() as peer:
+    async with served(tiny()) as peer:
         await peer.begin()
-        line = json.dumps(call("echo", "whole")).encode() + b"\n"
+        line = json.dumps(call("echo", text="whole")).encode() + b"\n"
         for at in range(len(line)):
             await peer.stream.send(line[at : at + 1])
         assert (await peer.hear())["result"]["content"][0]["text"] == "whole"
 
 
 async def test_lines_that_are_no_messages_are_passed_over() -> None:
-    async with served() as peer:
+    async with served(tiny()) as peer:
         await peer.begin()
         for line in NO_MESSAGES:
             await peer.say(line)
-            assert await peer.call("echo", "still here") == "still here"
+            assert await peer.call("echo", text="still here") == "still here"
 
 
 async def test_a_request_with_half_a_surrogate_pair_is_answered() -> None:
-    async with served() as peer:
+    async with served(tiny()) as peer:
         await peer.begin()
-        assert await peer.call("count", "\ud83d") == "1"
+        assert await peer.call("count", text="\ud83d") == "1"
         # the answer holds it, too: escaped, as it came
         assert (await peer.ask(request("\ud83d")))["error"]["data"] == "\ud83d"
-        assert await peer.call("echo", "still here") == "still here"
+        assert await peer.call("echo", text="still here") == "still here"
 
 
 async def test_a_request_that_is_not_well_formed_is_refused_by_its_id() -> None:
-    async with served() as peer:
+    async with served(tiny()) as peer:
         await peer.begin()
         answer = await peer.ask(b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": [1]}')
     assert answer["id"] == 7
@@ -160,7 +88,7 @@ async def test_a_request_that_is_not_well_formed_is_refused_by_its_id() -> None:
 
 @pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
 async def test_a_client_that_probes_and_then_initialises_is_served(version: str) -> None:
-    async with served() as peer:
+    async with served(tiny()) as peer:
         probe = await peer.ask(request("server/discover", _meta=ENVELOPE))
         assert probe["result"]["supportedVersions"] == ["2026-07-28"]
         answer = await peer.ask(handshake(version))
@@ -170,7 +98,7 @@ async def test_a_client_that_probes_and_then_initialises_is_served(version: str)
 
 
 async def test_a_client_that_probes_and_stays_with_the_newest_protocol_is_served() -> None:
-    async with served() as peer:
+    async with served(tiny()) as peer:
         for _ in range(2):
             await peer.ask(request("server/discover", _meta=ENVELOPE))
         answer = await peer.ask(request("tools/list", _meta=ENVELOPE))
@@ -191,7 +119,7 @@ async def test_a_probe_is_answered_as_the_sdk_answers_it(meta: Any, tmp_path: Pa
         stdio_server(stdin, stdout) as (incoming, outgoing),
     ):
         await stock.run(incoming, outgoing, stock.create_initialization_options())
-    async with served() as peer:
+    async with served(tiny()) as peer:
         assert await peer.ask(probe) == json.loads(answers.read_text())
 
 
@@ -247,7 +175,7 @@ def server() -> Iterator[Process]:
 def test_what_anybody_prints_goes_to_stderr_and_children_have_an_empty_stdin(
     server: Process,
 ) -> None:
-    assert server.ask(call("print", "told"))["result"]["content"][0]["text"] == "told"
+    assert server.ask(call("print", text="told"))["result"]["content"][0]["text"] == "told"
     printed = ["from print", "from descriptor 1", "from a child", "''"]
     last = ["printed after the end", "closed in order"]
     assert server.leave() == (0, b"", printed + last)
@@ -281,7 +209,7 @@ def test_a_request_under_way_at_the_end_is_answered(server: Process) -> None:
 def test_a_client_that_does_not_take_its_last_answer_does_not_hold_the_server(
     server: Process,
 ) -> None:
-    server.say(call("repeat", "x"))
+    server.say(call("repeat", text="x"))
     server.stdout.read(1)
     server.stdin.close()
     assert server.process.wait() == 0
