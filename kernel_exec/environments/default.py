@@ -32,7 +32,7 @@ async def ensure_default(storage_root: Path, *, variables: Mapping[str, str]) ->
         return environment
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(folder / "environment.lock")
+        lock = FileLock(folder / "environment.lock", thread_local=False)
         await to_thread.run_sync(lock.acquire, abandon_on_cancel=True)
     except OSError as error:
         raise UnusableEnvironmentError(

@@ -178,7 +178,7 @@ class _Builder:
             return folder
         try:
             overlays.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(overlays / f"{folder.name}.lock")
+            lock = FileLock(overlays / f"{folder.name}.lock", thread_local=False)
             await to_thread.run_sync(lock.acquire, abandon_on_cancel=True)
         except OSError as error:
             raise UnusableEnvironmentError(

@@ -32,6 +32,9 @@ from .store import Store
 QUEUE_LIMIT = 32
 """Executions that may wait in one session; more than that is a client out of control."""
 
+EXIT_GRACE = 2.0
+"""Seconds that a kernel has to end after `exit()`."""
+
 
 class Session:
     """See the module's docstring; `run` must be running for anything to happen."""
