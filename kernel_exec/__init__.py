@@ -3,9 +3,11 @@
 The map. Arrows point down; `tests/test_house.py` enforces them.
 
     cli            the commands a person types
-    server         the MCP surface: tools, arguments, what the model sees
+    host           how clients reach the server: stdin and stdout
+    server         the MCP surface: tools, their arguments, one way through all of them
     app            the services as fields, opened in order and closed in reverse
     settings       options, environment variables, kernel_exec.toml, defaults
+    content        what a model sees: text and pictures within a budget, pages of the rest
     notebooks      a session as a document
     scripts        stored .py files
     sessions       queue, history, registry
@@ -16,13 +18,13 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
 
 A tool call travels `server/tools_run` -> `sessions/registry` -> `sessions/session` ->
 `kernels/kernel` -> `kernels/channels`, whose messages feed `kernels/execution`; its events
-come back through the session into `sessions/store`, and `server/content` renders them.
+come back through the session into `sessions/store`, and `content/render` renders them.
 
 To change                            go to
     when an execution ends           kernels/execution.py (pure)
     what a message means as output   kernels/outputs.py (pure)
     what runs inside the kernel      kernels/_launch.py (stdlib only at import, Python 3.8)
-    what the model sees              server/content.py (pure)
+    what the model sees              content/render.py (pure)
+    what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)
-    what a result may cost           the constants at the top of server/content.py
 """

@@ -3,8 +3,9 @@
 import anyio
 import click
 
-from kernel_exec.server.stdio import exit_now
-from kernel_exec.server.stdio import serve as serve_stdio
+from kernel_exec.host.stdio import exit_now
+from kernel_exec.host.stdio import serve as serve_stdio
+from kernel_exec.host.wire import fill_standard_descriptors
 from kernel_exec.settings import read_settings
 
 
@@ -12,5 +13,6 @@ from kernel_exec.settings import read_settings
 @click.pass_obj
 def serve(options: dict[str, str | None]) -> None:
     """Serve MCP over stdin and stdout; what no command at all does, too."""
+    fill_standard_descriptors()
     settings = read_settings(options=options)
     exit_now(anyio.run(serve_stdio, settings, backend="asyncio"))

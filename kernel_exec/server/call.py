@@ -10,13 +10,12 @@ from anyio import to_thread
 from mcp_types import CallToolResult, ImageContent, TextContent
 
 from kernel_exec.app import App, Client
+from kernel_exec.content.images import shrink
+from kernel_exec.content.render import Circumstances, Picture, Spilled, clean, render
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Output, Stream, fold
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
-
-from .content import Circumstances, Picture, Spilled, clean, render
-from .images import shrink
 
 _FIRST_PROGRESS = 1.0
 """Seconds before the first progress: most calls are over by then."""

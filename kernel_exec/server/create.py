@@ -163,6 +163,7 @@ TOOLS: Sequence[ToolSpec] = (
         " nothing needs are folded.",
         handler=run.export_notebook,
         model=given.ExportNotebook,
+        destructive=True,
         idempotent=True,
     ),
     ToolSpec(

@@ -4,9 +4,8 @@ import json
 
 from mcp_types import CallToolResult, TextContent
 
+from kernel_exec.content.render import clean
 from kernel_exec.kernels.messages import JSON, JSONObject
-
-from .content import clean
 
 
 def texts(*blocks: str) -> CallToolResult:

@@ -7,6 +7,8 @@ import psutil
 from anyio import to_thread
 from mcp_types import CallToolResult, TextContent
 
+from kernel_exec.content.paging import Page, lines_of, page
+from kernel_exec.content.render import clean
 from kernel_exec.errors import KernelDeadError
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import Output, Stream, fold
@@ -15,8 +17,6 @@ from kernel_exec.sessions.session import Session
 
 from . import arguments as given
 from .call import Call
-from .content import clean
-from .paging import Page, lines_of, page
 from .results import structured, texts
 
 

@@ -11,8 +11,8 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp.server.lowlevel import Server
 
-from kernel_exec.server.stdio import converse
-from kernel_exec.server.wire import Wire
+from kernel_exec.host.stdio import converse
+from kernel_exec.host.wire import Wire
 
 
 def request(method: str, **params: Any) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec.content.paging import lines_of, page
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
-from kernel_exec.server.paging import lines_of, page
 
 NUMBERS = [str(number) for number in range(1000)]
 

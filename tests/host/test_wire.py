@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.server.wire import Lines
+from kernel_exec.host.wire import Lines
 
 ROOT = Path(__file__).parents[2]
 ECHO = """
 import os, anyio
-from kernel_exec.server.wire import open_wire
+from kernel_exec.host.wire import open_wire
 async def main():
     with open_wire() as wire:
         async for line in wire.lines():
@@ -48,7 +48,7 @@ def test_standard_descriptors_that_are_closed_are_no_reason_to_fail(
     program = f"""
 import os
 for each in {closed}: os.close(each)
-from kernel_exec.server.wire import fill_standard_descriptors
+from kernel_exec.host.wire import fill_standard_descriptors
 fill_standard_descriptors()
 {ECHO}
 print('nowhere', flush=True)

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
-from kernel_exec.server.content import (
+from kernel_exec.content.paging import lines_of, page
+from kernel_exec.content.render import (
     ITEM_BUDGET,
     RESULT_BUDGET,
     Circumstances,
@@ -19,7 +17,9 @@ from kernel_exec.server.content import (
     clean,
     render,
 )
-from kernel_exec.server.paging import lines_of, page
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
 from kernel_exec.sessions.history import Entry, EntryKind
 
 ENTRY = Entry(

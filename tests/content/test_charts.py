@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec.content.charts import describe_chart
 from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.server.charts import describe_chart
 
 PLOTLY = "application/vnd.plotly.v1+json"
 VEGA = "application/vnd.vegalite.v5+json"

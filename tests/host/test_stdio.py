@@ -13,8 +13,8 @@ import anyio
 import pytest
 from mcp.server.stdio import stdio_server
 
+from tests.host.tiny import tiny
 from tests.server.peer import INITIALIZED, call, handshake, request, served
-from tests.server.tiny import tiny
 
 ROOT = Path(__file__).parents[2]
 ENVELOPE = {
@@ -165,7 +165,7 @@ class Process:
 
 @pytest.fixture
 def server() -> Iterator[Process]:
-    with started("-m", "tests.server.tiny") as process:
+    with started("-m", "tests.host.tiny") as process:
         started_server = Process(process)
         started_server.ask(handshake())
         started_server.say(INITIALIZED)
@@ -227,7 +227,7 @@ def test_files_serve_as_well(tmp_path: Path) -> None:
     with (
         said.open("rb") as stdin,
         answers.open("wb") as stdout,
-        started("-m", "tests.server.tiny", stdin=stdin, stdout=stdout) as process,
+        started("-m", "tests.host.tiny", stdin=stdin, stdout=stdout) as process,
     ):
         assert process.wait() == 0
     assert json.loads(answers.read_text())["result"]["serverInfo"]["name"] == "tiny"

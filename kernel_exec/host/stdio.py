@@ -16,9 +16,9 @@ from mcp.shared.message import SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kernel_exec.app import open_app
+from kernel_exec.server.create import create_server
 from kernel_exec.settings import Settings
 
-from .create import create_server
 from .frames import Probe, Refusal, decode, encode, probed
 from .wire import Wire, open_wire
 

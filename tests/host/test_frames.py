@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.server.frames import Refusal, decode, encode, probed
+from kernel_exec.host.frames import Refusal, decode, encode, probed
 
 values = st.recursive(
     st.none()

@@ -8,7 +8,7 @@ import warnings
 from anyio import to_thread
 from PIL import Image, UnidentifiedImageError
 
-from .content import Picture
+from .render import Picture
 
 _LONG_SIDE = 800
 _MOST_PIXELS = 60_000_000

@@ -7,8 +7,8 @@ import random
 import pytest
 from PIL import Image
 
-from kernel_exec.server.content import Picture
-from kernel_exec.server.images import shrink
+from kernel_exec.content.images import shrink
+from kernel_exec.content.render import Picture
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> Picture:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec.content.tracebacks import summarise
 from kernel_exec.kernels.outputs import ErrorOutput
-from kernel_exec.server.tracebacks import summarise
 
 RULE = "-" * 75
 FULL = 'get_execution(execution_id="1", stream="error")'

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec.content.patterns import Search
 from kernel_exec.errors import InvalidArgumentError
-from kernel_exec.server.patterns import Search
 
 LINE = "INFO epoch 12 loss = 3.25 (10.0.0.1) took 5 ms"
 

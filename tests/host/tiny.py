@@ -1,4 +1,4 @@
-"""A server with tools for the tests of the wire: `python -m tests.server.tiny`."""
+"""A server with tools for the tests of the wire: `python -m tests.host.tiny`."""
 
 import os
 import subprocess
@@ -17,8 +17,8 @@ from mcp_types import (
     Tool,
 )
 
-from kernel_exec.server.stdio import converse, exit_now, leave_on_signal
-from kernel_exec.server.wire import open_wire
+from kernel_exec.host.stdio import converse, exit_now, leave_on_signal
+from kernel_exec.host.wire import open_wire
 
 CHILD = "import sys; print('from a child'); print(repr(sys.stdin.read()))"
 LISTING = "import os; print(*sorted(os.listdir('/proc/self/fd')))"
