@@ -5,8 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from anyio import to_thread
-from filelock import FileLock
+from filelock import AsyncFileLock
 
 from kernel_exec.errors import UnusableEnvironmentError
 
@@ -32,8 +31,8 @@ async def ensure_default(storage_root: Path, *, variables: Mapping[str, str]) ->
         return environment
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(folder / "environment.lock", thread_local=False)
-        await to_thread.run_sync(lock.acquire, abandon_on_cancel=True)
+        lock = AsyncFileLock(folder / "environment.lock", thread_local=False)
+        await lock.acquire()
     except OSError as error:
         raise UnusableEnvironmentError(
             f"the default environment can't be made in {str(folder)!r}: {error};"
@@ -43,7 +42,7 @@ async def ensure_default(storage_root: Path, *, variables: Mapping[str, str]) ->
         if not await _works(environment, variables):
             await _make(folder, variables)
     finally:
-        lock.release()
+        await lock.release()
     return environment
 
 

@@ -20,6 +20,15 @@ _MISLEADING = {
 _UNKNOWN_ISSUER = "invalid peer certificate"
 
 
+_UNREACHABLE = (
+    "failed to fetch",
+    "error sending request",
+    "dns error",
+    "network connectivity",
+    "network was disabled",
+)
+
+
 async def run_uv(
     arguments: Sequence[str],
     *,
@@ -46,5 +55,4 @@ async def run_uv(
 def unreachable(finished: processes.Finished) -> bool:
     """True when uv failed because it did not reach the package index."""
     said = finished.stderr.lower()
-    signs = ("failed to fetch", "error sending request", "dns error", "network connectivity")
-    return finished.returncode != 0 and any(sign in said for sign in signs)
+    return finished.returncode != 0 and any(sign in said for sign in _UNREACHABLE)

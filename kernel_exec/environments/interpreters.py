@@ -128,7 +128,7 @@ async def _question(executable: Path, *what: str, variables: Mapping[str, str]) 
             " or give the folder as a venv"
         )
     fence = uuid.uuid4().hex
-    argv = [str(executable), str(_PROBE), fence, *what]
+    argv = [str(executable), "-B", str(_PROBE), fence, *what]  # -B: it must leave no trace
     try:
         finished = await processes.run(
             argv, env=variables, cwd=Path(_PROBE.anchor), limit=_PROBE_LIMIT

@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from anyio import to_thread
-from filelock import FileLock
+from filelock import AsyncFileLock
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -36,7 +36,8 @@ _REQUIREMENT = "ipykernel>=6,!=7.0.*,!=7.1.*,!=7.2.*,!=7.3.*"
 """7.0 to 7.3 lose replies (ipykernel#1554)."""
 
 _LEFT_OUT = ("debugpy", "psutil")
-"""Nobody debugs here, and a package that the environment lacks must not seem to be there."""
+"""Nobody debugs here; and a package that the environment lacks must not seem to be there, so
+psutil goes, too, where ipykernel can do without it (from 7.4)."""
 
 _BUILD_LIMIT = 300.0
 _SMOKE_LIMIT = 60.0
@@ -148,6 +149,7 @@ class _Builder:
         finished = await processes.run(
             [
                 str(self._interpreter.executable),
+                "-B",
                 "-c",
                 _SMOKE,
                 "" if folder is None else str(folder),
@@ -161,6 +163,9 @@ class _Builder:
             self.trouble = (finished.stderr.strip().splitlines() or [""])[-1][-300:]
             return None
         version = finished.stdout.strip().splitlines()[-1]
+        if not _sound(version):
+            self.trouble = f"its ipykernel {version} is not sound"
+            return None
         return KernelSupport(kind=kind, path=folder, ipykernel_version=version)
 
     async def _made(self, constraints: Sequence[str]) -> Path | None:
@@ -178,8 +183,8 @@ class _Builder:
             return folder
         try:
             overlays.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(overlays / f"{folder.name}.lock", thread_local=False)
-            await to_thread.run_sync(lock.acquire, abandon_on_cancel=True)
+            lock = AsyncFileLock(overlays / f"{folder.name}.lock", thread_local=False)
+            await lock.acquire()
         except OSError as error:
             raise UnusableEnvironmentError(
                 f"the cache {str(self._cache)!r} can't be written: {error};"
@@ -190,7 +195,7 @@ class _Builder:
                 return folder
             return await self._make(folder, constraints)
         finally:
-            lock.release()
+            await lock.release()
 
     async def _make(self, folder: Path, constraints: Sequence[str]) -> Path | None:
         with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as name:
@@ -201,6 +206,7 @@ class _Builder:
                 if not unreachable(finished) or not self._like_the_server():
                     return None
                 await to_thread.run_sync(_copy_own, target)
+            await to_thread.run_sync(_leave_out_psutil, target)
             (target / _MARKER).write_text("\n".join(constraints), "utf-8")
             shutil.rmtree(folder, ignore_errors=True)  # what is left of a damaged one
             target.rename(folder)
@@ -210,7 +216,7 @@ class _Builder:
         self, work: Path, target: Path, constraints: Sequence[str]
     ) -> processes.Finished:
         overrides, limits = work / "overrides.txt", work / "constraints.txt"
-        overrides.write_text("".join(f'{each}; sys_platform == "never"\n' for each in _LEFT_OUT))
+        overrides.write_text('debugpy; sys_platform == "never"\n')
         limits.write_text("".join(f"{each}\n" for each in constraints))
         argv = ["pip", "install", "--quiet", "--compile-bytecode"]
         argv += ["--python", str(self._interpreter.executable), "--target", str(target)]
@@ -256,6 +262,13 @@ def _copy_own(target: Path) -> None:
                 copy = target / str(file)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, copy)
+
+
+def _leave_out_psutil(target: Path) -> None:
+    versions = [path.name.split("-")[1] for path in target.glob("ipykernel-*.dist-info")]
+    if versions and Version(versions[0].removesuffix(".dist")) >= Version("7.4"):
+        for path in target.glob("psutil*"):
+            shutil.rmtree(path)
 
 
 def _sound(version: str) -> bool:

@@ -52,8 +52,9 @@ async def serve(settings: Settings) -> int:
 
 def exit_now(code: int) -> None:
     """Leave without the interpreter's own clean-up: all of ours is done, and clients wait."""
-    with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
     os._exit(code)
 
 

@@ -268,7 +268,7 @@ def _name_cells(shell):
 def _dump_faults(run_dir):
     """Python's stack at a crash goes to `fault`, at SIGUSR1 to `stack`; fd 2 is captured."""
     crash = open(os.path.join(run_dir, "fault"), "w", encoding="utf-8")
-    faulthandler.enable(file=crash)
+    faulthandler.enable(file=crash, all_threads=False)
     if hasattr(faulthandler, "register") and hasattr(signal, "SIGUSR1"):
         stack = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
         faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)

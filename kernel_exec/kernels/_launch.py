@@ -206,6 +206,7 @@ def _start_kernel(config):
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
     sys.argv = [""]
+    sys.dont_write_bytecode = True  # the environment stays as it is, to the last file
     gc.disable()  # what is imported now lives as long as the kernel
     if overlay and config["support"] == "shadow":
         sys.path.insert(0, overlay)
@@ -228,7 +229,10 @@ def _load(name, path):
     """Import a file beside this one under a name that can't meet the user's."""
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.dont_write_bytecode = False
+    code = spec.loader.get_code(name)
+    sys.dont_write_bytecode = True
+    exec(code, module.__dict__)
     return module
 
 

@@ -1,0 +1,103 @@
+"""Child processes: all that they say is heard, and none outlives its time."""
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from kernel_exec import processes
+
+HERE = Path.cwd()
+
+
+async def run(code: str, *, limit: float = 20, **more: object) -> processes.Finished:
+    argv = [sys.executable, "-c", code]
+    return await processes.run(argv, env=os.environ, cwd=HERE, limit=limit, **more)  # type: ignore[arg-type] # on_line
+
+
+async def test_exit_code_and_both_streams_are_told() -> None:
+    done = await run("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
+    assert not done.timed_out
+
+
+async def test_lines_are_heard_as_they_come() -> None:
+    heard: list[str] = []
+    await run("print('a'); print('b\\rc'); print('d', end='')", on_line=heard.append)
+    assert heard == ["a", "b", "c", "d"]
+
+
+async def test_what_is_no_utf8_is_replaced() -> None:
+    assert (await run("import os; os.write(1, b'a\\xff')")).stdout == "a\ufffd"
+
+
+async def test_long_output_is_kept_at_both_ends() -> None:
+    done = await run("print('start'); print('x' * 5_000_000); print('end')")
+    assert done.stdout.startswith("start\n")
+    assert done.stdout.endswith("end\n")
+    assert "bytes hidden" in done.stdout
+    assert len(done.stdout) < 1_100_000
+
+
+async def test_it_has_no_terminal_and_no_input() -> None:
+    assert (await run("import sys; print(repr(sys.stdin.read()))")).stdout == "''\n"
+
+
+FAMILY = """
+import subprocess, sys, time
+for own_session in (False, True):
+    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],
+                     start_new_session=own_session)
+print('ready', flush=True)
+time.sleep(60)
+"""
+
+
+async def test_its_time_ends_the_whole_tree() -> None:
+    done = await run(FAMILY, limit=1.5)
+    assert done.timed_out
+    assert done.stdout == "ready\n"
+    assert psutil.Process().children(recursive=True) == []
+
+
+async def test_cancelling_ends_the_whole_tree() -> None:
+    with anyio.CancelScope() as scope:
+        await run(FAMILY, on_line=lambda line: scope.cancel())
+    assert scope.cancelled_caught
+    assert psutil.Process().children(recursive=True) == []
+
+
+async def test_a_grandchild_that_keeps_the_pipe_holds_nobody_up() -> None:
+    with anyio.fail_after(15):
+        done = await run(
+            "import subprocess, sys\n"
+            "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+            "print('done')"
+        )
+    assert done.stdout == "done\n"
+
+
+@pytest.mark.parametrize("program", ["/no/such/program", "/", "a\0b"])
+async def test_what_can_not_be_started_is_named(program: str) -> None:
+    with pytest.raises(processes.ProgramMissingError, match="can't be started"):
+        await processes.run([program], env={}, cwd=HERE, limit=5)
+    with pytest.raises(processes.ProgramMissingError, match="can't be started"):
+        processes.spawn([program], env={}, cwd=HERE, stderr=Path(os.devnull))
+
+
+async def test_a_spawned_program_writes_its_stderr_to_a_file_and_can_be_killed(
+    tmp_path: Path,
+) -> None:
+    code = "import sys, time; print('up', file=sys.stderr, flush=True); time.sleep(60)"
+    child = processes.spawn(
+        [sys.executable, "-c", code], env=os.environ, cwd=tmp_path, stderr=tmp_path / "log"
+    )
+    with anyio.fail_after(10):
+        while "up" not in (tmp_path / "log").read_text():
+            await anyio.lowlevel.checkpoint()
+    processes.kill(child)
+    assert child.returncode == -9
+    assert processes.reap(child) == -9
