@@ -3,6 +3,7 @@
 Never a shell; every child has a session of its own, no terminal, and no descriptor of ours.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import anyio
 import psutil
 from anyio.abc import ByteReceiveStream, Process
 
-from kernel_exec.errors import KernelExecError
+from kernel_exec.errors import BusyError, KernelExecError
 
 Child: TypeAlias = subprocess.Popen[bytes]
 
@@ -26,8 +27,11 @@ _GRACE = 2.0
 _REAP = 2.0
 """Seconds to wait for a process that has ended or was killed."""
 
+_EXHAUSTED = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""The machine has no room for one more process; the program itself may be sound."""
+
 _KEPT = 500_000
-"""Characters of each stream that are kept from its start, and again from its end."""
+"""Bytes of each stream that are kept from its start, and again from its end."""
 
 
 class ProgramMissingError(KernelExecError):
@@ -36,7 +40,10 @@ class ProgramMissingError(KernelExecError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A process that has ended. Long output is cut in its middle; `timed_out` tells of a kill."""
+    """A process that has ended. Long output is cut in its middle.
+
+    `timed_out` says that it had not ended by itself; `returncode` is negative for a signal.
+    """
 
     returncode: int
     stdout: str
@@ -59,22 +66,25 @@ async def run(
 
     Raises:
         ProgramMissingError: It can't be started.
+        BusyError: It can't be started now.
     """
     try:
         process = await anyio.open_process(
             argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
         )
     except (OSError, ValueError) as error:
-        raise ProgramMissingError(f"{argv[0]!r} can't be started: {error}") from error
+        raise _not_started(argv[0], error) from error
     assert process.stdout is not None
     assert process.stderr is not None
     stdout, stderr = _Kept(on_line), _Kept(on_line)
+    timed_out = True
     try:
-        with anyio.move_on_after(limit) as scope:
+        with anyio.move_on_after(limit):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(stdout.drain, process.stdout)
                 tasks.start_soon(stderr.drain, process.stderr)
                 await process.wait()
+                timed_out = False
                 with anyio.move_on_after(_REAP):
                     await stdout.ended.wait()
                     await stderr.ended.wait()
@@ -82,12 +92,13 @@ async def run(
     finally:
         with anyio.CancelScope(shield=True):
             await _end_tree(process)
-            await process.aclose()
+            with anyio.move_on_after(_REAP):  # what the system itself can't end holds nobody up
+                await process.aclose()
     return Finished(
         returncode=-1 if process.returncode is None else process.returncode,
         stdout=stdout.text(),
         stderr=stderr.text(),
-        timed_out=scope.cancelled_caught,
+        timed_out=timed_out,
     )
 
 
@@ -103,6 +114,7 @@ def spawn(
 
     Raises:
         ProgramMissingError: It can't be started.
+        BusyError: It can't be started now.
     """
     try:
         with stderr.open("ab") as log:
@@ -117,7 +129,7 @@ def spawn(
                 pass_fds=pass_fds,
             )
     except (OSError, ValueError) as error:
-        raise ProgramMissingError(f"{argv[0]!r} can't be started: {error}") from error
+        raise _not_started(argv[0], error) from error
 
 
 def reap(child: Child) -> int | None:
@@ -135,25 +147,36 @@ def kill(child: Child) -> None:
     reap(child)
 
 
+def _not_started(program: str, error: Exception) -> KernelExecError:
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return BusyError(
+            f"{program!r} can't be started now: {error}; end other programs, then try again"
+        )
+    return ProgramMissingError(f"{program!r} can't be started: {error}")
+
+
 async def _end_tree(process: Process) -> None:
     """SIGTERM, a grace, SIGKILL, for a process group and everything below it."""
-    below = _below(process.pid)
-    if process.returncode is None:
+    below: set[psutil.Process] = set()
+    if process.returncode is None:  # afterwards its number may be another's
+        below = _below(process.pid)
         _signal(process.pid, below, signal.SIGTERM)
         with anyio.move_on_after(_GRACE):
             await process.wait()
+    if process.returncode is None:
+        below |= _below(process.pid)  # it paid no heed, and may have started more
     _signal(process.pid, below, signal.SIGKILL)
     with anyio.move_on_after(_REAP):
         await process.wait()
 
 
-def _below(pid: int) -> list[psutil.Process]:
+def _below(pid: int) -> set[psutil.Process]:
     with suppress(psutil.Error):
-        return psutil.Process(pid).children(recursive=True)
-    return []
+        return set(psutil.Process(pid).children(recursive=True))
+    return set()
 
 
-def _signal(group: int, below: list[psutil.Process], signum: signal.Signals) -> None:
+def _signal(group: int, below: set[psutil.Process], signum: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signum)
     for process in below:

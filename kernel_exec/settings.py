@@ -26,7 +26,7 @@ CONFIG_NAME: Final = "kernel_exec.toml"
 """The configuration file that is read when it lies in the current folder."""
 
 _HOUR: Final = 3600
-_MONTH: Final = 30 * 24 * 3600
+_TEN_DAYS: Final = 10 * 24 * 3600
 _FILE_LIMIT: Final = 1_000_000
 """Bytes of a configuration file; a larger one is not ours."""
 _PATH_LIMIT: Final = 4096
@@ -372,7 +372,7 @@ def _seconds(given: _Given) -> float:
 def _limit(given: _Given) -> float | None:
     """Seconds, or None for the 0 that means no limit."""
     what = "a number of seconds, 0 for no limit,"
-    return float(_number(given, least=0, most=_MONTH, what=what)) or None
+    return float(_number(given, least=0, most=_TEN_DAYS, what=what)) or None
 
 
 def _count(given: _Given, *, least: int, most: int) -> int:

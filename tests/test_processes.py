@@ -1,6 +1,7 @@
 """Child processes: all that they say is heard, and none outlives its time."""
 
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from kernel_exec import processes
+from kernel_exec.errors import BusyError
 
 HERE = Path.cwd()
 
@@ -70,6 +72,76 @@ async def test_cancelling_ends_the_whole_tree() -> None:
     assert psutil.Process().children(recursive=True) == []
 
 
+DEAF = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, '-c', 'import signal, time; '
+                  'signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)'],
+                 start_new_session=True)
+print('ready', flush=True)
+time.sleep(60)
+"""
+
+
+async def test_one_that_ignores_sigterm_is_killed() -> None:
+    done = await run(DEAF, limit=1)
+    assert (done.returncode, done.timed_out) == (-9, True)
+    assert psutil.Process().children(recursive=True) == []
+
+
+async def test_a_grandchild_does_not_make_it_look_timed_out() -> None:
+    done = await run(
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])",
+        limit=1,
+    )
+    assert (done.returncode, done.timed_out) == (0, False)
+
+
+async def test_no_descriptor_of_ours_is_inherited(tmp_path: Path) -> None:
+    with (tmp_path / "secret").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        done = await run(
+            "import os\n"
+            f"try: os.fstat({file.fileno()})\n"
+            "except OSError: print('none')\n"
+            "print(os.getsid(0) == os.getpid())"
+        )
+    assert done.stdout == "none\nTrue\n"
+
+
+async def test_a_line_without_end_is_heard_in_bounded_pieces() -> None:
+    heard: list[str] = []
+    await run("import sys; sys.stdout.write('x' * 3_000_000)", on_line=heard.append)
+    assert len(heard) == 1
+    assert len(heard[0]) <= 500_000
+
+
+async def test_what_the_listener_raises_ends_the_program() -> None:
+    def refuse(line: str) -> None:
+        raise LookupError(line)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run(FAMILY, on_line=refuse)
+    assert caught.group_contains(LookupError, match="ready")
+    assert psutil.Process().children(recursive=True) == []
+
+
+async def test_when_there_is_no_room_for_more_programs_it_says_try_again() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())), limits[1]))
+    try:
+        with pytest.raises(BusyError, match="try again"):
+            await run("pass")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(processes.ProgramMissingError, match="gone"):
+        await processes.run([sys.executable], env={}, cwd=tmp_path / "gone", limit=5)
+
+
 async def test_a_grandchild_that_keeps_the_pipe_holds_nobody_up() -> None:
     with anyio.fail_after(15):
         done = await run(
@@ -80,7 +152,7 @@ async def test_a_grandchild_that_keeps_the_pipe_holds_nobody_up() -> None:
     assert done.stdout == "done\n"
 
 
-@pytest.mark.parametrize("program", ["/no/such/program", "/", "a\0b"])
+@pytest.mark.parametrize("program", ["/no/such/program", "/", "a\0b", "\ud800", ""])
 async def test_what_can_not_be_started_is_named(program: str) -> None:
     with pytest.raises(processes.ProgramMissingError, match="can't be started"):
         await processes.run([program], env={}, cwd=HERE, limit=5)

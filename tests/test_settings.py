@@ -162,7 +162,20 @@ def test_an_environment_that_is_not_whole_names_what_is_wrong(
 @pytest.mark.parametrize("key", ["wait_seconds", "time_limit", "idle_limit", "max_kernels"])
 @pytest.mark.parametrize(
     "value",
-    ["-1", "nan", "inf", "-inf", "1e400", "1_000", "1e12", "9" * 5000, "banana", "1,5", "\uff15"],
+    [
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "1_000",
+        "1e12",
+        "864001",
+        "9" * 5000,
+        "banana",
+        "1,5",
+        "\uff15",
+    ],
 )
 def test_a_number_that_is_not_allowed_is_refused_with_what_is(key: str, value: str) -> None:
     told = refusal(**{key: value})
@@ -198,7 +211,9 @@ def test_a_count_is_a_whole_number_in_bounds(key: str, value: str) -> None:
     assert "a whole number from" in refusal(**{key: value})
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("0", None), ("0.5", 0.5), (" 7 ", 7)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", None), ("0.5", 0.5), (" 7 ", 7), ("864000", 864_000)]
+)
 def test_zero_means_no_limit(text: str, seconds: float | None) -> None:
     settings = read(time_limit=text, idle_limit=text)
 

@@ -4,13 +4,15 @@
 
 Prints one JSON object between two lines FENCE, so that what a noisy `sitecustomize` prints does
 no harm. Imports the standard library only, and nothing that is installed. It runs without `-I`:
-the kernel will see the user's site folder and `PYTHON…` settings too, and the answer must be
-what the kernel finds.
+the kernel will see the user's site folder and `PYTHON...` settings too, and the answer must be
+what the kernel finds. ASCII only, so that Python 2 can at least tell that it is Python 2.
 """
 
+import io
 import json
 import os
 import platform
+import re
 import sys
 import sysconfig
 
@@ -20,8 +22,9 @@ def main():
     told = describe()
     if "distributions" in sys.argv[2:]:
         told["distributions"] = distributions()
-    sys.stdout.write("\n%s\n%s\n%s\n" % (sys.argv[1], json.dumps(told), sys.argv[1]))
-    sys.stdout.flush()
+    answer = "\n%s\n%s\n%s\n" % (sys.argv[1], json.dumps(told), sys.argv[1])
+    with io.open(1, "wb", closefd=False) as out:  # sys.stdout may be another's by now
+        out.write(answer.encode("ascii"))
 
 
 def describe():
@@ -34,7 +37,15 @@ def describe():
         "base_prefix": getattr(sys, "base_prefix", sys.prefix),
         "platform": sysconfig.get_platform(),
         "purelib": sysconfig.get_path("purelib"),
+        "abi": sysconfig.get_config_var("EXT_SUFFIX") or "",
+        "path": _path(),
     }
+
+
+def _path():
+    """Where imports look, without the folder of this script."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    return [entry for entry in sys.path if entry and os.path.abspath(entry) != here]
 
 
 def distributions():
@@ -45,31 +56,43 @@ def distributions():
         return []
     found = []
     seen = set()
-    here = os.path.dirname(os.path.abspath(__file__))
-    path = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
-    for distribution in metadata.distributions(path=path):
-        name = distribution.metadata["Name"]
-        if not name or name.lower() in seen:
-            continue  # the first on the path is the one that is imported
-        seen.add(name.lower())
-        found.append(
-            {
-                "name": name,
-                "version": distribution.version,
-                "location": str(distribution.locate_file("")),
-                "modules": sorted(_modules(distribution)),
-            }
-        )
+    for distribution in metadata.distributions(path=_path()):
+        try:
+            described = _describe(distribution)
+        except Exception:
+            continue  # a folder that an installer left behind, or metadata that is no text
+        key = re.sub(r"[-_.]+", "-", described["name"]).lower()
+        if key not in seen:  # the first on the path is the one that is imported
+            seen.add(key)
+            found.append(described)
     return found
+
+
+def _describe(distribution):
+    headers = distribution.metadata
+    return {
+        "name": str(headers["Name"] or _refuse("it has no name")),
+        "version": str(headers["Version"] or _refuse("it has no version")),
+        "location": str(distribution.locate_file("")),
+        "modules": sorted(_modules(distribution)),
+    }
+
+
+def _refuse(reason):
+    raise ValueError(reason)
 
 
 def _modules(distribution):
     """The top-level import names, from its own list or from its files."""
-    listed = distribution.read_text("top_level.txt")
+    try:
+        listed = distribution.read_text("top_level.txt")
+        files = () if listed else distribution.files or ()
+    except Exception:  # what it says of its files can't be read; it is there all the same
+        return set()
     if listed:
-        return {name for name in listed.split() if name}
+        return set(listed.split())
     names = set()
-    for file in distribution.files or ():
+    for file in files:
         parts = str(file).replace("\\", "/").split("/")
         name = parts[0].partition(".")[0]
         code = parts[-1].endswith((".py", ".so", ".pyd"))

@@ -30,6 +30,19 @@ _ALWAYS = {
 """Nothing may wait for a person, and text is UTF-8 whatever the locale."""
 
 
+def allowed_variables(base: Mapping[str, str], *, passed: Collection[str]) -> dict[str, str]:
+    """Of the server's variables `base` those that foreign code may see.
+
+    Secrets stay out because only known names and those in `passed` get in; so do `PYTHONPATH`,
+    `PYTHONSTARTUP`, `LD_PRELOAD` and their like, which would change what an interpreter is.
+    """
+    return {
+        name: value
+        for name, value in base.items()
+        if name in _KEPT or name in passed or name.startswith(_KEPT_PREFIXES)
+    }
+
+
 def kernel_variables(
     environment: Environment,
     interpreter: Interpreter,
@@ -37,16 +50,8 @@ def kernel_variables(
     base: Mapping[str, str],
     passed: Collection[str],
 ) -> dict[str, str]:
-    """What a kernel of `environment` gets of the server's variables `base`, activated.
-
-    Secrets stay out because only known names and those in `passed` get in; so do `PYTHONPATH`,
-    `PYTHONSTARTUP`, `LD_PRELOAD` and their like, which would change what the kernel is.
-    """
-    variables = {
-        name: value
-        for name, value in base.items()
-        if name in _KEPT or name in passed or name.startswith(_KEPT_PREFIXES)
-    }
+    """What a kernel of `environment` gets of the server's variables `base`, activated."""
+    variables = allowed_variables(base, passed=passed)
     variables |= {name: value for name, value in _ALWAYS.items() if name not in passed}
     folders = [str(interpreter.executable.parent)]
     if environment.kind in {EnvironmentKind.VENV, EnvironmentKind.VENV_UV}:

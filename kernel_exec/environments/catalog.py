@@ -8,11 +8,11 @@ import anyio
 
 from kernel_exec.errors import UnusableEnvironmentError
 
-from .activation import kernel_variables
+from .activation import allowed_variables, kernel_variables
 from .default import ensure_default
-from .interpreters import Interpreter, ask, find_executable
+from .interpreters import Interpreter, ask, find_executable, home_folder
 from .spec import Environment
-from .support import KernelSupport, find_support
+from .support import KernelSupport, find_support, fingerprint, is_there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Catalog:
         self._base = base_variables
         self._passed = passed_variables
         self._configured = configured
-        self._prepared: dict[str, tuple[float, PreparedEnvironment]] = {}
+        self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
     async def default(self) -> Environment:
@@ -56,6 +56,7 @@ class Catalog:
 
         Raises:
             UnusableEnvironmentError: The managed one can't be made.
+            BusyError: No process can be started now.
         """
         if self._configured is not None:
             return self._configured
@@ -64,17 +65,21 @@ class Catalog:
     async def prepare(self, environment: Environment) -> PreparedEnvironment:
         """Find, ask and support an environment; callers at the same time share the work.
 
+        It is asked again when it was made anew or something was installed, by whomever.
+
         Raises:
             UnusableEnvironmentError: It does not work, or is gone by now.
+            BusyError: No process can be started now.
         """
         async with self._locks.setdefault(environment.key, anyio.Lock()):
-            executable = find_executable(environment, home=Path.home(), base=self._base)
-            stamp = _modified(executable)
+            home = home_folder(self._base)
+            executable = find_executable(environment, home=home, base=self._base)
+            _require(executable)
             known = self._prepared.get(environment.key)
-            if known is not None and known[0] == stamp:
+            if known is not None and self._holds(*known):
                 return known[1]
             prepared = await self._prepare(environment, executable)
-            self._prepared[environment.key] = (stamp, prepared)
+            self._prepared[environment.key] = (fingerprint(prepared.interpreter), prepared)
             return prepared
 
     def forget(self, environment: Environment) -> None:
@@ -86,8 +91,12 @@ class Catalog:
         known = self._prepared.get(environment.key)
         return known[1] if known is not None else None
 
+    def _holds(self, stamp: str, known: PreparedEnvironment) -> bool:
+        return stamp == fingerprint(known.interpreter) and is_there(known.support)
+
     async def _prepare(self, environment: Environment, executable: Path) -> PreparedEnvironment:
-        interpreter = await ask(executable, variables=self._base)
+        allowed = allowed_variables(self._base, passed=self._passed)
+        interpreter = await ask(executable, variables=allowed)
         variables = kernel_variables(environment, interpreter, base=self._base, passed=self._passed)
         support = await find_support(
             interpreter, cache=self._cache, variables=variables, tool_variables=self._base
@@ -100,10 +109,10 @@ class Catalog:
         )
 
 
-def _modified(executable: Path) -> float:
-    """When the executable was changed; raises when it is gone."""
+def _require(executable: Path) -> None:
+    """Raise when the executable is gone."""
     try:
-        return executable.stat().st_mtime
+        executable.stat()
     except OSError as error:
         raise UnusableEnvironmentError(
             f"the interpreter {str(executable)!r} is not there ({error.strerror}):"

@@ -5,51 +5,52 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import AsyncFileLock
-
 from kernel_exec.errors import UnusableEnvironmentError
 
+from .activation import allowed_variables
 from .installer import run_uv
-from .interpreters import ask, find_executable
+from .interpreters import NoAnswerError, ask, find_executable, home_folder
+from .lockfile import locked
 from .spec import Environment, EnvironmentKind
 
 _MAKE_LIMIT = 120.0
+"""Seconds to make it: uv takes a tenth of one, a slow network disk more."""
 
 
 async def ensure_default(storage_root: Path, *, variables: Mapping[str, str]) -> Environment:
     """The default environment, made if it is not there; two processes may ask at once.
 
     One whose interpreter no longer runs, as after an upgrade of Python, is set aside and made
-    anew; its packages stay in the folder that was set aside.
+    anew; its packages stay in the folder that was set aside. One that only did not answer this
+    time is left alone.
 
     Raises:
-        UnusableEnvironmentError: It can't be made.
+        UnusableEnvironmentError: It can't be made, or does not answer now.
+        BusyError: No process can be started now.
     """
     folder = storage_root / ".kernel_exec"
     environment = Environment(kind=EnvironmentKind.VENV_UV, path=folder / "environment")
     if await _works(environment, variables):
         return environment
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = AsyncFileLock(folder / "environment.lock", thread_local=False)
-        await lock.acquire()
+        async with locked(folder / "environment.lock"):
+            if not await _works(environment, variables):
+                await _make(folder, variables)
     except OSError as error:
         raise UnusableEnvironmentError(
             f"the default environment can't be made in {str(folder)!r}: {error};"
             " set CODE_STORAGE_DIR to a folder that can be written, or name an environment"
         ) from error
-    try:
-        if not await _works(environment, variables):
-            await _make(folder, variables)
-    finally:
-        await lock.release()
     return environment
 
 
 async def _works(environment: Environment, variables: Mapping[str, str]) -> bool:
+    """False when it is not there or broken; raises when that can't be told now."""
     try:
-        executable = find_executable(environment, home=Path.home(), base=variables)
-        await ask(executable, variables=variables)
+        executable = find_executable(environment, home=home_folder(variables), base=variables)
+        await ask(executable, variables=allowed_variables(variables, passed=()))
+    except NoAnswerError:
+        raise
     except UnusableEnvironmentError:
         return False
     return True
@@ -57,7 +58,7 @@ async def _works(environment: Environment, variables: Mapping[str, str]) -> bool
 
 async def _make(folder: Path, variables: Mapping[str, str]) -> None:
     place = folder / "environment"
-    if place.exists():
+    if place.exists() or place.is_symlink():
         aside = Path(tempfile.mkdtemp(prefix="environment.broken-", dir=folder))
         place.rename(aside / "environment")
     base = str(getattr(sys, "_base_executable", sys.executable))
@@ -69,7 +70,8 @@ async def _make(folder: Path, variables: Mapping[str, str]) -> None:
         limit=_MAKE_LIMIT,
     )
     if finished.returncode != 0:
+        said = finished.stderr.strip()[-500:]
         raise UnusableEnvironmentError(
             f"the default environment could not be made (exit code {finished.returncode}):"
-            f" {finished.stderr.strip()[-500:]}"
+            f" {said or 'uv said nothing'}; name an environment of your own, or try again"
         )

@@ -11,7 +11,6 @@ _MISLEADING = {
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
     "UV_PYTHON",
-    "PYTHONDONTWRITEBYTECODE",
     "PYTHONPATH",
     "PYTHONHOME",
 }
@@ -19,13 +18,13 @@ _MISLEADING = {
 
 _UNKNOWN_ISSUER = "invalid peer certificate"
 
-
 _UNREACHABLE = (
     "failed to fetch",
     "error sending request",
     "dns error",
     "network connectivity",
     "network was disabled",
+    "network timeout",
 )
 
 
@@ -42,9 +41,18 @@ async def run_uv(
     uv trusts its own certificates unless told otherwise, and many clients start us without the
     variables that tell it. Behind a proxy that signs for itself, the second try trusts the
     system's.
+
+    Raises:
+        ProgramMissingError: uv is not there.
+        BusyError: It can't be started now.
     """
     env = {name: value for name, value in variables.items() if name not in _MISLEADING}
-    argv = [find_uv_bin(), *arguments]
+    # its byte-compiler runs the environment's Python, whose start would leave files there
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
+    try:
+        argv = [find_uv_bin(), *arguments]
+    except FileNotFoundError as error:
+        raise processes.ProgramMissingError(f"uv is missing: {error}; reinstall it") from error
     finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
     if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
         env["UV_SYSTEM_CERTS"] = "1"

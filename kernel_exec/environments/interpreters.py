@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,16 @@ _PROBE_LIMIT = 20.0
 """Seconds for a question: a cold disk on a loaded machine takes three."""
 
 
+class NoAnswerError(UnusableEnvironmentError):
+    """Raised when an interpreter could not be heard now; nothing says that it is broken."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
-    """A Python that answered: what is filled in is known to be right."""
+    """A Python that answered: what is filled in is known to be right.
+
+    `abi` is the ending of extension modules made for it, `path` where its imports look.
+    """
 
     executable: Path
     version: tuple[int, int, int]
@@ -32,6 +41,8 @@ class Interpreter:
     base_prefix: Path
     platform: str
     purelib: Path
+    abi: str = ""
+    path: tuple[Path, ...] = ()
 
     @property
     def python_version(self) -> str:
@@ -50,7 +61,7 @@ class Distribution:
 
 
 def find_executable(environment: Environment, *, home: Path, base: Mapping[str, str]) -> Path:
-    """Where an environment's interpreter should be.
+    """Where an environment's interpreter should be; `home` is the user's folder.
 
     Raises:
         UnusableEnvironmentError: There is nothing that could be one.
@@ -58,13 +69,24 @@ def find_executable(environment: Environment, *, home: Path, base: Mapping[str, 
     path = environment.path
     if path is None:
         path = _conda_prefix(environment.name or "", home=home, base=base)
-    if environment.kind is EnvironmentKind.PYTHON:
+    try:
+        return _executable_of(environment.kind, path)
+    except OSError as error:
+        raise _unseen(path, error) from error
+
+
+def _executable_of(kind: EnvironmentKind, path: Path) -> Path:
+    if not path.is_absolute():
+        raise UnusableEnvironmentError(
+            f"environment {str(path)!r} is a relative path: give the whole path"
+        )
+    if kind is EnvironmentKind.PYTHON:
         return path
     if not path.is_dir():
         raise UnusableEnvironmentError(
-            f"environment {str(path)!r} is not there: make it, or name another one"
+            f"environment {str(path)!r} is not there, or no folder: make it, or name another one"
         )
-    if environment.kind in {EnvironmentKind.VENV, EnvironmentKind.VENV_UV}:
+    if kind in {EnvironmentKind.VENV, EnvironmentKind.VENV_UV}:
         if not (path / "pyvenv.cfg").is_file():
             raise UnusableEnvironmentError(
                 f"{str(path)!r} is not a virtual environment: it has no pyvenv.cfg;"
@@ -74,11 +96,23 @@ def find_executable(environment: Environment, *, home: Path, base: Mapping[str, 
     return path / ("python.exe" if os.name == "nt" else "bin/python")
 
 
+def home_folder(base: Mapping[str, str]) -> Path:
+    """The user's folder; that of nobody when the system knows none, as in some containers."""
+    if home := base.get("HOME"):
+        return Path(home)
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
+
+
 async def ask(executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
     """Ask the interpreter itself.
 
     Raises:
         UnusableEnvironmentError: It is not there, does not run, or is too old.
+        NoAnswerError: It may be sound, but did not answer.
+        BusyError: It can't be started now.
     """
     told = await _question(executable, variables=variables)
     try:
@@ -91,6 +125,8 @@ async def ask(executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
             base_prefix=Path(told["base_prefix"]),
             platform=str(told["platform"]),
             purelib=Path(told["purelib"]),
+            abi=str(told["abi"]),
+            path=tuple(map(Path, told["path"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _nonsense(executable) from error
@@ -122,11 +158,10 @@ async def distributions(
 
 
 async def _question(executable: Path, *what: str, variables: Mapping[str, str]) -> dict[str, Any]:
-    if executable.is_dir():
-        raise UnusableEnvironmentError(
-            f"{str(executable)!r} is a folder, not an interpreter: name the executable in it,"
-            " or give the folder as a venv"
-        )
+    try:
+        _must_be_a_program(executable)
+    except OSError as error:
+        raise _unseen(executable, error) from error
     fence = uuid.uuid4().hex
     argv = [str(executable), "-B", str(_PROBE), fence, *what]  # -B: it must leave no trace
     try:
@@ -138,19 +173,52 @@ async def _question(executable: Path, *what: str, variables: Mapping[str, str]) 
             f"the interpreter {str(executable)!r} does not start: {error};"
             " make the environment again, or name another one"
         ) from error
-    if finished.timed_out:
-        raise UnusableEnvironmentError(
-            f"the interpreter {str(executable)!r} did not answer within {_PROBE_LIMIT:.0f} seconds"
-        )
     parts = finished.stdout.split(f"\n{fence}\n")
-    if len(parts) != 3:
-        said = _last_lines(finished.stderr or finished.stdout)
-        raise UnusableEnvironmentError(
-            f"{str(executable)!r} is not a working Python (exit code {finished.returncode}):"
-            f" {said or 'it said nothing'}"
+    if len(parts) == 3:
+        return _parsed(executable, parts[1])
+    if finished.timed_out:
+        raise NoAnswerError(
+            f"the interpreter {str(executable)!r} did not answer within {_PROBE_LIMIT:g} seconds"
         )
-    told: dict[str, Any] = json.loads(parts[1])
+    said = _last_lines(finished.stderr or finished.stdout)
+    killed = finished.returncode == -signal.SIGKILL  # by the system, for its memory
+    raise (NoAnswerError if killed else UnusableEnvironmentError)(
+        f"{str(executable)!r} is not a working Python (exit code {finished.returncode}):"
+        f" {said or 'it said nothing'}"
+    )
+
+
+def _must_be_a_program(executable: Path) -> None:
+    shown = repr(str(executable))
+    if executable.is_dir():
+        raise UnusableEnvironmentError(
+            f"{shown} is a folder, not an interpreter: name the executable in it,"
+            " or give the folder as a venv"
+        )
+    if executable.exists():
+        return
+    if executable.is_symlink():
+        raise UnusableEnvironmentError(
+            f"the interpreter {shown} is a link to {str(executable.readlink())!r}, which is gone:"
+            " make the environment again, or name another one"
+        )
+    raise UnusableEnvironmentError(
+        f"the interpreter {shown} is not there: make the environment again, or name another one"
+    )
+
+
+def _parsed(executable: Path, answer: str) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(answer)
+    except ValueError as error:
+        raise _nonsense(executable) from error
     return told
+
+
+def _unseen(path: Path, error: OSError) -> UnusableEnvironmentError:
+    return UnusableEnvironmentError(
+        f"{str(path)!r} can't be looked at: {error.strerror}; name another environment"
+    )
 
 
 def _nonsense(executable: Path) -> UnusableEnvironmentError:
@@ -165,12 +233,13 @@ def _conda_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
     """The prefix of a conda environment by its name, without asking conda."""
     candidates = _conda_prefixes(name, home=home, base=base)
     for prefix in candidates:
-        if (prefix / "conda-meta").is_dir():
-            return prefix
+        with suppress(OSError):  # another user's, say
+            if (prefix / "conda-meta").is_dir():
+                return prefix
     raise UnusableEnvironmentError(
         f"no conda environment is named {name!r}: looked for"
         f" {', '.join(repr(str(prefix)) for prefix in candidates[:4])} and more;"
-        " give the prefix as CONDA_ENV_NAME's path, or make it with conda"
+        " give its prefix instead of its name, or make it with conda"
     )
 
 
@@ -186,5 +255,5 @@ def _conda_prefixes(name: str, *, home: Path, base: Mapping[str, str]) -> Sequen
         listed = (home / ".conda" / "environments.txt").read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         listed = []
-    found += [Path(line) for line in listed if Path(line).name == name]
+    found += [Path(line.strip()) for line in listed if Path(line.strip()).name == name]
     return [*found, home / ".conda" / "envs" / name]

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from kernel_exec import processes
 from kernel_exec.errors import PackageError
 
+from .activation import allowed_variables
 from .installer import run_uv, unreachable
 from .interpreters import Distribution, Interpreter, distributions
 from .requirements import parse_requirement
@@ -62,24 +64,28 @@ async def install(
 ) -> Installed:
     """Install parsed requirements into the interpreter's environment, with uv.
 
+    `variables` are the server's; the interpreter gets the allowed ones.
+
     Wheels only, unless `allow_build` lets packages run code of theirs to build themselves.
 
     Raises:
         PackageError: It failed; the message holds the installer's explanation.
     """
-    before = await distributions(interpreter.executable, variables=variables)
+    allowed = allowed_variables(variables, passed=())
+    before = await distributions(interpreter.executable, variables=allowed)
     argv = ["pip", "install", "--python", str(interpreter.executable)]
     argv += ["--upgrade"] if upgrade else []
     argv += [] if allow_build else ["--only-binary", ":all:"]
     argv += ["--compile-bytecode", "--no-progress", "--", *requirements]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:  # where no file can pass for a package
+        (Path(folder) / "uv.toml").touch()  # uv looks no further up, where anybody may put one
         finished = await run_uv(
             argv, variables=variables, cwd=Path(folder), limit=INSTALL_LIMIT, on_line=on_line
         )
     if finished.returncode != 0 or finished.timed_out:
         raise PackageError(_explain(finished, requirements, allow_build=allow_build))
-    after = await distributions(interpreter.executable, variables=variables)
+    after = await distributions(interpreter.executable, variables=allowed)
     return _compare(before, after, time.monotonic() - began, _shorten(finished.stderr))
 
 
@@ -92,7 +98,8 @@ async def check(
         InvalidArgumentError: One of them is not a plain requirement.
     """
     requirements = [Requirement(parse_requirement(package)) for package in packages]
-    installed = await distributions(interpreter.executable, variables=variables)
+    allowed = allowed_variables(variables, passed=())
+    installed = await distributions(interpreter.executable, variables=allowed)
     return [
         _status(package, requirement, installed)
         for package, requirement in zip(packages, requirements, strict=True)
@@ -109,9 +116,15 @@ def _status(
         version=found.version if found else None,
         location=found.location if found else None,
         import_names=found.modules if found else (),
-        satisfied=found is not None
-        and requirement.specifier.contains(found.version, prereleases=True),
+        satisfied=found is not None and _satisfies(found.version, requirement),
     )
+
+
+def _satisfies(version: str, requirement: Requirement) -> bool:
+    try:
+        return requirement.specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:  # of the time before PEP 440
+        return not requirement.specifier
 
 
 def _find(name: str, installed: Sequence[Distribution]) -> Distribution | None:

@@ -17,7 +17,10 @@ MOST = 50
 """Requirements in one call."""
 
 _LONGEST = 200
-_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".egg", ".conda")
+_ARCHIVES = (
+    *(".whl", ".zip", ".egg", ".conda", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tlz"),
+    *(".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz", ".tar.lzma"),
+)
 _WAY_OUT = "give a name with an optional version, such as 'pandas>=2'"
 
 

@@ -10,13 +10,14 @@ What ends an execution:
 
 - its reply on shell *and* the `idle` status for it on iopub, in either order;
 - death of the process. Outputs received so far stay; a reply that had come decides the outcome;
-- silence after one half of the pair: a reply without `idle` ends `REPLY_GRACE` seconds after the
-  last message for it, marked incomplete; an `idle` without a reply means that the kernel no
-  longer answers, and costs the kernel.
+- one half of the pair alone: a reply without `idle` ends `REPLY_GRACE` seconds after the last
+  message for it, but at most `REPLY_PATIENCE` after the reply, marked incomplete; an `idle` without
+  a reply means after `IDLE_GRACE` that the kernel no longer answers, and costs the kernel.
 
 What stops one that does not end: an interrupt or its time limit starts a list of steps (SIGINT, a
 request that wakes the event loop, both again; by force also a kill). An execution is never
-abandoned while a step may still help, and always ended when the last step has passed.
+abandoned while a step may still help, and always ended when the last step has passed. Once the
+reply has come nothing is left to stop: no further step is taken.
 
 What may arrive late: outputs of threads, tasks and child processes after the end. They carry the
 id of the execution that caused them, are kept with it and marked late. A display update belongs
@@ -30,7 +31,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias
 
-from .messages import Channel, JSONObject, Message, Outgoing, execute_request, mapping, text
+from .messages import (
+    Channel,
+    JSONObject,
+    Message,
+    Outgoing,
+    count,
+    execute_request,
+    mapping,
+    text,
+)
 from .outputs import (
     DisplayData,
     ErrorOutput,
@@ -45,6 +55,9 @@ from .outputs import (
 
 REPLY_GRACE = 2.0
 """Seconds of silence after a reply without `idle`: far more than a local socket ever needs."""
+
+REPLY_PATIENCE = 60.0
+"""Seconds after a reply without `idle`, at most; a thread that never falls silent can't hold it."""
 
 BEGIN_GRACE = 0.3
 """Seconds to wait with an interrupt until the kernel says that it has begun: it can't say so when
@@ -191,7 +204,6 @@ class _Stop:
     since: float
     steps: _Steps
     done: int = 0
-    signalled: bool = False
 
     @property
     def next_at(self) -> float | None:
@@ -201,9 +213,12 @@ class _Stop:
         first = self.done
         while (at := self.next_at) is not None and at <= now:
             self.done += 1
-        actions = [action for _, action in self.steps[first : self.done]]
-        self.signalled = self.signalled or Action.INTERRUPT in actions
-        return actions
+        return [action for _, action in self.steps[first : self.done]]
+
+    @property
+    def has_killed(self) -> bool:
+        """True once nothing else is left to try."""
+        return any(action is Action.KILL for _, action in self.steps[: self.done])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -214,16 +229,27 @@ class _Current:
     limit_at: float | None
     heard_at: float
     reply: JSONObject | None = None
-    idle: bool = False
+    replied_at: float = 0.0
+    idle_at: float | None = None
     error: ErrorOutput | None = None
     begun: bool = False
     execution_count: int | None = None
     stop: _Stop | None = None
+    signalled: Outcome | None = None  # of the stop that sent a SIGINT; another may have followed
     stack: str = ""
     exit_requested: bool = False
     names: NameChanges = field(default_factory=NameChanges)
     timing: dict[str, str] = field(default_factory=dict)
     streams: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def given_up_at(self) -> float | None:
+        """When half of the pair of reply and `idle` has been alone for too long."""
+        if self.reply is not None:
+            return min(self.heard_at + REPLY_GRACE, self.replied_at + REPLY_PATIENCE)
+        if self.idle_at is not None and not (self.stop is not None and self.stop.has_killed):
+            return self.idle_at + IDLE_GRACE
+        return None
 
 
 class Conversation:
@@ -265,11 +291,12 @@ class Conversation:
         current.heard_at = now
         if message.channel is Channel.IOPUB:
             events = self._hear(current, message, now)
-        elif message.msg_type == "execute_reply":
+        elif message.msg_type == "execute_reply" and current.reply is None:
+            current.replied_at = now
             events = self._take_reply(current, message)
         else:
             events = []
-        if current.reply is not None and current.idle:
+        if current.reply is not None and current.idle_at is not None:
             events += self._end_replied(current, current.reply)
         return events
 
@@ -296,13 +323,11 @@ class Conversation:
         current = self._current
         if current is None:
             return None
-        times = [current.stop.next_at if current.stop is not None else None]
-        if current.stop is None or current.stop.steps is _POLITE:
+        times = [current.given_up_at]
+        if current.reply is None and current.stop is not None:
+            times.append(current.stop.next_at)
+        if current.reply is None and (current.stop is None or current.stop.steps is _POLITE):
             times.append(current.limit_at)
-        if current.reply is not None:
-            times.append(current.heard_at + REPLY_GRACE)
-        elif current.idle and not self._unanswering(current):
-            times.append(current.heard_at + IDLE_GRACE)
         return min((at for at in times if at is not None), default=None)
 
     def due(self, now: float) -> tuple[list[Action], list[Event]]:
@@ -310,24 +335,29 @@ class Conversation:
         current = self._current
         if current is None:
             return [], []
-        if current.reply is not None and now >= current.heard_at + REPLY_GRACE:
-            return [], self._end_replied(current, current.reply, complete=False)
+        given_up = current.given_up_at is not None and now >= current.given_up_at
+        if current.reply is not None:
+            ended = self._end_replied(current, current.reply, complete=False) if given_up else []
+            return [], ended
         limited = current.limit_at is not None and now >= current.limit_at
-        if limited and (current.stop is None or current.stop.steps is _POLITE):
-            current.stop = _Stop(outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT)
-        if (
-            current.idle
-            and current.reply is None
-            and now >= current.heard_at + IDLE_GRACE
-            and not self._unanswering(current)
-        ):
+        if given_up:
             current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
-        return (current.stop.due(now) if current.stop is not None else []), []
+        elif limited and (current.stop is None or current.stop.steps is _POLITE):
+            current.stop = _Stop(outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT)
+        if current.stop is None:
+            return [], []
+        actions = current.stop.due(now)
+        if Action.INTERRUPT in actions:
+            current.signalled = current.stop.outcome
+        return actions, []
 
     def unreadable(self, now: float) -> None:
-        """The kernel sends what can't be read any more; its current execution is lost."""
+        """The kernel sends what can't be read any more.
+
+        Its current execution is lost, unless the reply has come: then only outputs may be.
+        """
         current = self._current
-        if current is not None and not self._unanswering(current):
+        if current is not None and not (current.stop is not None and current.stop.has_killed):
             current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
 
     def recover(self, name: str, written: str) -> list[Event]:
@@ -339,8 +369,12 @@ class Conversation:
         current = self._current
         if current is None:
             return []
-        received = "".join(current.streams.get(name, ()))
-        if written.startswith(received):
+        # a lone surrogate is escaped where the text outlives the kernel
+        sent = "".join(current.streams.get(name, ()))
+        received = sent.encode("utf-8", "backslashreplace").decode("utf-8")
+        if received.startswith(written):
+            lost = ""  # the last part before a stream goes on in a file is kept nowhere else
+        elif written.startswith(received):
             lost = written[len(received) :]
         else:
             lost = written.rpartition(received[-_OVERLAP:])[2]
@@ -353,9 +387,9 @@ class Conversation:
             return []
         if current.reply is not None:
             return self._end_replied(current, current.reply, complete=False, death=death)
-        stopped = current.stop is not None and Action.KILL in _taken(current.stop)
+        stop = current.stop
         ending = Ending(
-            outcome=current.stop.outcome if stopped and current.stop else Outcome.KERNEL_DIED,
+            outcome=stop.outcome if stop is not None and stop.has_killed else Outcome.KERNEL_DIED,
             execution_count=current.execution_count,
             error=current.error,
             complete=False,
@@ -370,14 +404,16 @@ class Conversation:
             state = text(message.content, "execution_state")
             if state in {"busy", "idle"}:
                 current.timing[f"iopub.status.{state}"] = message.date
-            current.idle = current.idle or state == "idle"
+            if state == "idle" and current.idle_at is None:
+                current.idle_at = now
             return []
         if message.msg_type == "execute_input":
+            if current.begun:
+                return []
             current.timing["iopub.execute_input"] = message.date
-            count = message.content.get("execution_count")
-            current.execution_count = count if isinstance(count, int) else None
+            current.execution_count = count(message.content, "execution_count")
             current.begun = True
-            if current.stop is not None and not current.stop.done:
+            if current.stop is not None:
                 current.stop.since = min(current.stop.since, now)
             return [Began(execution_id=current.request.id, execution_count=current.execution_count)]
         output = parse(message)
@@ -398,7 +434,8 @@ class Conversation:
         for payload in payloads if isinstance(payloads, (list, tuple)) else ():
             if not isinstance(payload, Mapping):
                 continue
-            current.exit_requested |= payload.get("source") == "ask_exit"
+            exits = payload.get("source") == "ask_exit" and payload.get("keepkernel") is not True
+            current.exit_requested |= exits
             events += self._produce(current.request.id, parse_payload(payload))
         return events
 
@@ -416,22 +453,28 @@ class Conversation:
 
     def _overhear(self, message: Message) -> list[Event]:
         """A message that answers no current request: late output, or nothing of ours."""
+        output = parse(message) if message.channel is Channel.IOPUB else None
         owner = message.parent_id if message.parent_id in self._ended else None
         if owner is None and not message.parent_id:
             owner = self._latest  # a thread that started before any request
-        if owner is None or message.channel is not Channel.IOPUB:
+        if isinstance(output, Update):
+            return self._update(output)
+        if output is None or owner is None:
             return []
-        output = parse(message)
-        if output is not None and not isinstance(output, Update):
-            output = replace(output, late=owner != self.current)
-        return self._produce(owner, output)
+        return self._produce(owner, replace(output, late=owner != self.current))
+
+    def _update(self, update: Update) -> list[Event]:
+        """`update` for every execution that shows its display, whoever sent it."""
+        return [
+            Produced(execution_id=owner, output=replace(update, late=owner != self.current))
+            for owner in self._displays.get(update.display_id, ())
+        ]
 
     def _produce(self, execution_id: str, output: OutputEvent | None) -> list[Event]:
         if output is None:
             return []
         if isinstance(output, Update):
-            owners = self._displays.get(output.display_id, {})
-            return [Produced(execution_id=owner, output=output) for owner in owners]
+            return self._update(output)
         if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
             self._displays.setdefault(output.display_id, {})[execution_id] = None
         return [Produced(execution_id=execution_id, output=output)]
@@ -457,31 +500,22 @@ class Conversation:
         self._ended.add(current.request.id)
         return [Ended(execution_id=current.request.id, ending=ending)]
 
-    @staticmethod
-    def _unanswering(current: _Current) -> bool:
-        return current.stop is not None and current.stop.steps is _UNANSWERING
-
 
 def _replied(current: _Current, reply: JSONObject) -> Ending:
     """The ending that a reply decides."""
     status = text(reply, "status")
-    count = reply.get("execution_count")
-    stopped = current.stop is not None and current.stop.signalled
+    told = count(reply, "execution_count")
     outcome = Outcome.OK if status == "ok" else Outcome.EXCEPTION
-    if status != "ok" and stopped and current.stop is not None:
-        outcome = current.stop.outcome
+    if status != "ok" and current.signalled is not None:
+        outcome = current.signalled
     elif status == "aborted":
         outcome = Outcome.INTERRUPTED
     return Ending(
         outcome=outcome,
-        execution_count=count if isinstance(count, int) else current.execution_count,
+        execution_count=told if told is not None else current.execution_count,
         error=current.error,
         stack=current.stack,
         exit_requested=current.exit_requested,
         names=current.names,
         timing=current.timing,
     )
-
-
-def _taken(stop: _Stop) -> list[Action]:
-    return [action for _, action in stop.steps[: stop.done]]

@@ -102,3 +102,11 @@ def mapping(content: JSONObject, key: str) -> JSONObject:
     """The object at `key`, or an empty one."""
     value = content.get(key)
     return value if isinstance(value, Mapping) else {}
+
+
+def count(content: JSONObject, key: str) -> int | None:
+    """The whole number at `key`, or None where there is none that counts from 0."""
+    value = content.get(key)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None

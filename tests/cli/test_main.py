@@ -33,7 +33,7 @@ def test_help_names_every_option_and_command(tmp_path: Path) -> None:
     for word in WORDS:
         assert word.option in finished.stdout
         assert word.variable in finished.stdout
-    for name in ("--config", "--version", "serve", "demo"):
+    for name in ("--config", "--version", "serve", "demo", "export"):
         assert name in finished.stdout
 
 

@@ -1,18 +1,18 @@
-"""The managed default environment, and the catalog over it."""
+"""The managed default environment."""
 
 import os
-import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 
-from kernel_exec.environments.catalog import Catalog
+from kernel_exec.environments import interpreters
 from kernel_exec.environments.default import ensure_default
-from kernel_exec.environments.spec import Environment, EnvironmentKind
+from kernel_exec.environments.interpreters import NoAnswerError, ask, find_executable
 from kernel_exec.errors import UnusableEnvironmentError
-from tests.real import HERE
 
 MAKE = """
 import os, sys, anyio
@@ -58,32 +58,34 @@ async def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
         await ensure_default(tmp_path / "file", variables=os.environ)
 
 
-def catalog(folder: Path, configured: Environment | None) -> Catalog:
-    return Catalog(
-        storage_root=folder,
-        cache=folder / "cache",
-        base_variables=os.environ,
-        passed_variables=(),
-        configured=configured,
-        named={},
+async def test_one_that_does_not_answer_now_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await ensure_default(tmp_path, variables=os.environ)
+    monkeypatch.setattr(interpreters, "_PROBE_LIMIT", 0.0)
+    with pytest.raises(NoAnswerError):
+        await ensure_default(tmp_path, variables=os.environ)
+    assert not list((tmp_path / ".kernel_exec").glob("environment.broken-*"))
+    assert made.path is not None
+    assert made.path.is_dir()
+
+
+async def test_the_servers_own_settings_of_python_do_not_break_it(tmp_path: Path) -> None:
+    made = await ensure_default(tmp_path, variables=os.environ)
+    assert made == await ensure_default(
+        tmp_path, variables={**os.environ, "PYTHONHOME": "/nonexistent"}
     )
+    assert not list((tmp_path / ".kernel_exec").glob("environment.broken-*"))
 
 
-async def test_the_catalog_remembers_and_forgets(tmp_path: Path) -> None:
-    known = catalog(tmp_path, HERE)
-    assert await known.default() == HERE
-    assert known.prepared(HERE) is None
-    first = await known.prepare(HERE)
-    assert await known.prepare(HERE) is first
-    known.forget(HERE)
-    assert await known.prepare(HERE) is not first
-
-
-async def test_an_environment_that_is_gone_is_named(tmp_path: Path) -> None:
-    known = catalog(tmp_path, None)
-    place = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
-    environment = Environment(kind=EnvironmentKind.PYTHON, path=place / "bin" / "python")
-    shutil.rmtree(place)
-    with pytest.raises(UnusableEnvironmentError, match="is not there"):
-        await known.prepare(environment)
+async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(ensure_default, tmp_path, variables=os.environ))
+            while not (tmp_path / ".kernel_exec" / "environment.lock").exists():
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    with anyio.fail_after(20):
+        made = await ensure_default(tmp_path, variables=os.environ)
+    executable = find_executable(made, home=tmp_path, base={})
+    assert (await ask(executable, variables=os.environ)).prefix == made.path

@@ -1,9 +1,6 @@
 """Finding interpreters and asking them; what is wrong with one is told by name."""
 
-import ast
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +8,35 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.environments import interpreters
-from kernel_exec.environments.interpreters import ask, distributions, find_executable
+from kernel_exec.environments.interpreters import (
+    NoAnswerError,
+    ask,
+    find_executable,
+    home_folder,
+)
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
-
-PROBE = Path(interpreters.__file__).with_name("_probe.py")
+from tests.environments.pythons import require_python
 
 
 def script(path: Path, body: str, mode: int = 0o755) -> Path:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(mode)
     return path
+
+
+def link(path: Path, target: Path) -> Path:
+    path.symlink_to(target)
+    return path
+
+
+def binary(path: Path) -> Path:
+    path.write_bytes(bytes(100))
+    path.chmod(0o755)
+    return path
+
+
+LIAR = r'printf "\n%s\n{\"version\": 3}\n%s\n" "$3" "$3"'
 
 
 async def test_it_tells_what_it_is() -> None:
@@ -32,12 +47,17 @@ async def test_it_tells_what_it_is() -> None:
 
 
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (lambda at: at / "none", "does not start"),
+    "missing": (lambda at: at / "none", "is not there"),
+    "a link to nothing": (lambda at: link(at / "p", at / "gone"), "is a link to .*gone'"),
+    "below a file": (lambda at: script(at / "p", "true") / "python", "is not there"),
+    "a name too long": (lambda at: at / ("x" * 300), "can't be looked at"),
     "a folder": (lambda at: at, "is a folder, not an interpreter"),
     "not executable": (lambda at: script(at / "p", "true", 0o644), "does not start"),
     "garbage": (lambda at: script(at / "p", "echo hello"), "is not a working Python .*hello"),
     "silent": (lambda at: script(at / "p", "exit 3"), r"exit code 3\): it said nothing"),
-    "crashing": (lambda at: script(at / "p", "kill -9 $$"), "is not a working Python"),
+    "crashing": (lambda at: script(at / "p", "kill -6 $$"), "is not a working Python"),
+    "without interpreter line": (lambda at: binary(at / "p"), "does not start"),
+    "a liar": (lambda at: script(at / "p", LIAR), "did not tell what it is"),
 }
 
 
@@ -52,40 +72,40 @@ async def test_one_that_never_answers_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interpreters, "_PROBE_LIMIT", 0.3)
-    with pytest.raises(UnusableEnvironmentError, match="did not answer"):
+    with pytest.raises(NoAnswerError, match=r"did not answer within 0\.3 seconds"):
         await ask(script(tmp_path / "p", "sleep 60"), variables=os.environ)
 
 
-async def test_what_a_noisy_start_prints_does_no_harm(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("print('{}'); import sys; print(1, file=sys.stderr)")
-    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    told = await ask(Path(sys.executable), variables=variables)
-    assert told.version == sys.version_info[:3]
+async def test_one_that_was_killed_may_be_sound(tmp_path: Path) -> None:
+    with pytest.raises(NoAnswerError, match="exit code -9"):
+        await ask(script(tmp_path / "p", "kill -9 $$"), variables=os.environ)
 
 
-def test_the_probe_is_old_python() -> None:
-    ast.parse(PROBE.read_text(), feature_version=(3, 6))
-
-
-@pytest.mark.parametrize("name", ["python3.6", "python3.7"])
-async def test_a_python_that_is_too_old_says_so(name: str) -> None:
-    found = shutil.which(name)
-    if found is None or subprocess.run([found, "-V"], capture_output=True, check=False).returncode:
-        pytest.skip(f"{name} is not installed")
-    with pytest.raises(UnusableEnvironmentError, match=r"kernels need Python 3\.8"):
-        await ask(Path(found), variables=os.environ)
-
-
-async def test_distributions_are_told_with_their_import_names() -> None:
-    found = {each.name.lower(): each for each in await distributions(
-        Path(sys.executable), variables=os.environ
-    )}  # fmt: skip
-    assert found["pillow"].modules == ("PIL",)
-    assert "packaging" in found["packaging"].modules
+@pytest.mark.parametrize("version", ["2.7", "3.6", "3.7"])
+async def test_a_python_that_is_too_old_says_so(version: str) -> None:
+    python = require_python(version)
+    with pytest.raises(UnusableEnvironmentError, match=r"is Python .*need Python 3\.8"):
+        await ask(python, variables=os.environ)
 
 
 def find(environment: Environment, home: Path, **base: str) -> Path:
     return find_executable(environment, home=home, base=base)
+
+
+@pytest.mark.parametrize("kind", EnvironmentKind)
+def test_a_relative_path_is_refused(kind: EnvironmentKind, tmp_path: Path) -> None:
+    with pytest.raises(UnusableEnvironmentError, match="'python3' is a relative path"):
+        find(Environment(kind=kind, path=Path("python3")), tmp_path)
+
+
+def test_a_file_is_no_venv(tmp_path: Path) -> None:
+    with pytest.raises(UnusableEnvironmentError, match="is not there, or no folder"):
+        find(Environment(kind=EnvironmentKind.VENV, path=Path(sys.executable)), tmp_path)
+
+
+def test_the_users_folder_may_be_unknown() -> None:
+    assert home_folder({"HOME": "/h"}) == Path("/h")
+    assert home_folder({}).is_absolute()
 
 
 def test_a_venv_must_be_one(tmp_path: Path) -> None:
@@ -112,9 +132,17 @@ def test_conda_environments_are_found_by_name_without_conda(tmp_path: Path) -> N
     assert find(named, tmp_path, CONDA_EXE=str(tmp_path / "root" / "bin" / "conda")) == by_client
     usual = prefix(tmp_path / "miniforge3" / "envs" / "ml")
     assert find(named, tmp_path) == usual
+    by_root = prefix(tmp_path / "mamba" / "envs" / "ml2")
+    named2 = Environment(kind=EnvironmentKind.CONDA, name="ml2")
+    assert find(named2, tmp_path, MAMBA_ROOT_PREFIX=str(tmp_path / "mamba")) == by_root
+    base = Environment(kind=EnvironmentKind.CONDA, name="base")
+    root = prefix(tmp_path / "anaconda3")
+    assert find(base, tmp_path) == root
     listed = prefix(tmp_path / "elsewhere" / "other")
     (tmp_path / ".conda").mkdir()
-    (tmp_path / ".conda" / "environments.txt").write_text(f"{tmp_path}/elsewhere/other\n")
+    (tmp_path / ".conda" / "environments.txt").write_text(
+        f"\n/no/such/other\n{tmp_path}/elsewhere/other \n"
+    )
     assert find(Environment(kind=EnvironmentKind.CONDA, name="other"), tmp_path) == listed
 
 

@@ -18,29 +18,22 @@ from kernel_exec.environments.support import KernelSupport, SupportKind, find_su
 from kernel_exec.errors import UnusableEnvironmentError
 from kernel_exec.kernels.execution import Outcome, Request
 from kernel_exec.kernels.local import LocalKernels
+from tests.environments.pythons import make_venv, require_python, uv
 
-pytestmark = [pytest.mark.kernel, pytest.mark.network, pytest.mark.timeout(180)]
-
-
-def uv(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "uv", "--quiet", *arguments], check=True)
-
-
-def make_venv(place: Path, *packages: str, python: str = sys.executable) -> Path:
-    uv("venv", "--python", python, str(place))
-    if packages:
-        uv("pip", "install", "--python", str(place / "bin" / "python"), *packages)
-    return place
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.network,
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+]
 
 
-def tree_hash(folder: Path) -> str:
-    """Over paths, sizes and contents of all that is below `folder`."""
-    whole = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        whole.update(str(path).encode())
-        if path.is_file():
-            whole.update(path.read_bytes())
-    return whole.hexdigest()
+def contents(folder: Path) -> dict[str, str]:
+    """Every path below `folder`, and a hash over what it holds."""
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in folder.rglob("*")
+    }
 
 
 class Place:
@@ -106,7 +99,7 @@ ENVIRONMENTS: dict[str, tuple[list[str], SupportKind, str]] = {
 async def test_a_kernel_runs_and_the_environment_is_unchanged(tmp_path: Path, name: str) -> None:
     packages, kind, version = ENVIRONMENTS[name]
     place = Place(make_venv(tmp_path / "venv", *packages), tmp_path / "cache")
-    before = tree_hash(tmp_path / "venv")
+    before = contents(tmp_path / "venv")
     support = await place.support()
     assert support.kind is kind
     assert not version or support.ipykernel_version == version
@@ -121,7 +114,7 @@ async def test_a_kernel_runs_and_the_environment_is_unchanged(tmp_path: Path, na
     )
     if not packages:
         assert await place.run("import psutil") is Outcome.EXCEPTION
-    assert tree_hash(tmp_path / "venv") == before
+    assert contents(tmp_path / "venv") == before
 
 
 async def test_subprocesses_do_not_see_the_overlay(tmp_path: Path) -> None:
@@ -144,6 +137,91 @@ async def test_an_overlay_is_shared_and_a_damaged_one_is_made_again(tmp_path: Pa
     again = await second.support()
     assert again.path == made
     assert (made / ".complete").is_file()
+
+
+async def test_an_overlay_that_lost_a_file_is_made_again(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    made = (await place.support()).path
+    assert made is not None
+    lost, cut = made / "ipykernel" / "kernelbase.py", made / "zmq" / "__init__.py"
+    lost.unlink()
+    cut.unlink()  # never written to: it is one file with what is in uv's cache
+    cut.write_text("cut")
+    assert (await place.support()).path == made
+    assert lost.is_file()
+    assert cut.read_text() != "cut"
+    assert await place.run("1 + 1") is Outcome.OK
+    assert not [path.name for path in made.parent.iterdir() if path.name.startswith(".making")]
+
+
+async def test_what_one_that_was_killed_left_is_swept(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    made = (await place.support()).path
+    assert made is not None
+    left = made.with_name(f".making-{made.name}-x")
+    left.mkdir()
+    (made / ".complete").unlink()
+    await place.support()
+    assert not left.exists()
+
+
+async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(place.support)
+            while not list(tmp_path.glob("cache/overlays/.making-*/overlay")):
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    with anyio.fail_after(60):
+        assert (await place.support()).kind is SupportKind.OVERLAY
+
+
+FIND = """
+import os, sys, anyio
+from pathlib import Path
+from kernel_exec.environments.interpreters import ask
+from kernel_exec.environments.support import find_support
+async def main():
+    told = await ask(Path(sys.argv[1]), variables=os.environ)
+    made = await find_support(
+        told, cache=Path(sys.argv[2]), variables=os.environ, tool_variables=os.environ
+    )
+    print(made.path)
+anyio.run(main)
+"""
+
+
+def test_two_processes_at_once_make_one_overlay(tmp_path: Path) -> None:
+    python = make_venv(tmp_path / "venv") / "bin" / "python"
+    argv = [sys.executable, "-c", FIND, str(python), str(tmp_path / "cache")]
+    running = [subprocess.Popen(argv, stdout=subprocess.PIPE) for _ in range(2)]
+    paths = {process.communicate()[0] for process in running}
+    assert [process.returncode for process in running] == [0, 0]
+    assert len(paths) == 1
+
+
+async def test_a_cache_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    with pytest.raises(UnusableEnvironmentError, match="KERNEL_EXEC_CACHE"):
+        await place.support()
+
+
+async def test_an_interpreter_that_uv_does_not_understand_is_told(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "sitecustomize.py").write_text("import sys; print('hello'); print(1, file=sys.stderr)")
+    with pytest.raises(UnusableEnvironmentError, match=r"(?s)Python .*install ipykernel"):
+        await place.support()
+
+
+async def test_a_version_that_is_none_constrains_nothing(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "six.dist-info").mkdir()
+    (site / "six.dist-info" / "METADATA").write_text("Name: six\nVersion: 2004d\n")
+    assert (await place.support()).kind is SupportKind.OVERLAY
 
 
 async def test_two_at_once_make_one_overlay(tmp_path: Path) -> None:
@@ -178,25 +256,23 @@ async def test_without_a_network_the_servers_own_version_still_works(tmp_path: P
     assert await place.run("1 + 1") is Outcome.OK
 
 
+async def test_what_was_found_without_a_network_is_looked_for_again(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv", "tornado==6.4.2"), tmp_path / "cache")
+    assert (await place.support(offline(tmp_path))).kind is SupportKind.SHADOW
+    assert (await place.support()).kind is SupportKind.OVERLAY
+
+
 async def test_without_a_network_another_version_says_what_to_do(tmp_path: Path) -> None:
-    others = [f"3.{minor}" for minor in range(9, 15) if minor != sys.version_info.minor]
-    for version in others:
-        try:
-            make_venv(tmp_path / "venv", python=version)
-        except subprocess.CalledProcessError:
-            continue
-        place = Place(tmp_path / "venv", tmp_path / "cache")
-        with pytest.raises(UnusableEnvironmentError, match="install ipykernel"):
-            await place.support(offline(tmp_path))
-        return
-    pytest.skip("no other Python is installed")
+    python = require_python("3.12" if sys.version_info[:2] != (3, 12) else "3.13")
+    place = Place(make_venv(tmp_path / "venv", python=python), tmp_path / "cache")
+    with pytest.raises(UnusableEnvironmentError, match=r"network was disabled.*install ipykernel"):
+        await place.support(offline(tmp_path))
 
 
 @pytest.mark.parametrize("version", [f"3.{minor}" for minor in range(8, 15)])
 async def test_every_python_gets_a_kernel(tmp_path: Path, version: str) -> None:
-    try:
-        make_venv(tmp_path / "venv", python=version)
-    except subprocess.CalledProcessError:
-        pytest.skip(f"Python {version} is not installed")
-    place = Place(tmp_path / "venv", tmp_path / "cache")
+    python = require_python(version)
+    place = Place(make_venv(tmp_path / "venv", python=python), tmp_path / "cache")
+    before = contents(tmp_path / "venv")
     assert await place.run(f"import sys; assert sys.version.startswith('{version}')") is Outcome.OK
+    assert contents(tmp_path / "venv") == before

@@ -1,13 +1,18 @@
 """Sessions as notebooks."""
 
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,
@@ -92,10 +97,6 @@ OUTPUTS: dict[str, tuple[Output, dict[str, Any]]] = {
         Stream(name="stderr", text="x\n"),
         {"output_type": "stream", "name": "stderr", "text": "x\n"},
     ),
-    "late stream": (
-        Stream(name="stdout", text="x\n", late=True),
-        {"output_type": "stream", "name": "stdout", "text": "[after the cell had ended]\nx\n"},
-    ),
     "stream that goes on in a file": (
         Stream(name="stdout", text="x\n", path="/f"),
         {"output_type": "stream", "name": "stdout", "text": "x\n\n[all of it is in /f]\n"},
@@ -111,14 +112,6 @@ OUTPUTS: dict[str, tuple[Output, dict[str, Any]]] = {
             "execution_count": 1,
         },
     ),
-    "late display": (
-        DisplayData(data={"text/plain": "1"}, metadata={}, late=True),
-        {
-            "output_type": "display_data",
-            "data": {"text/plain": "1"},
-            "metadata": {"kernel_exec": {"late": True}},
-        },
-    ),
     "picture": (
         DisplayData(data={"image/png": "AAAA"}, metadata={"image/png": {"width": 3}}),
         {
@@ -127,12 +120,54 @@ OUTPUTS: dict[str, tuple[Output, dict[str, Any]]] = {
             "metadata": {"image/png": {"alt": "A plot", "width": 3}},
         },
     ),
+    "picture whose base64 is in lines": (
+        DisplayData(data={"image/png": "AA\nAA\n", "image/svg+xml": "<svg> </svg>\n"}, metadata={}),
+        {
+            "output_type": "display_data",
+            "data": {"image/png": "AAAA", "image/svg+xml": "<svg> </svg>\n"},
+            "metadata": {"image/png": {"alt": "A plot"}, "image/svg+xml": {"alt": "A plot"}},
+        },
+    ),
+    "result with a count that no notebook has": (
+        ExecuteResult(data={"text/plain": "1"}, metadata={}, execution_count=-1),
+        {
+            "output_type": "execute_result",
+            "data": {"text/plain": "1"},
+            "metadata": {},
+            "execution_count": None,
+        },
+    ),
     "JSON": (
         DisplayData(data={"application/json": {"a": [1]}, "text/plain": 5}, metadata={}),
         {
             "output_type": "display_data",
             "data": {"application/json": {"a": [1]}, "text/plain": "5"},
             "metadata": {},
+        },
+    ),
+    "other types that are called JSON": (
+        DisplayData(data={"model/gltf+json": {"a": 1}, "text/html": ["<b>", "x"]}, metadata={}),
+        {
+            "output_type": "display_data",
+            "data": {"model/gltf+json": "{'a': 1}", "text/html": "<b>x"},
+            "metadata": {},
+        },
+    ),
+    "numbers that JSON does not have": (
+        DisplayData(data={"application/json": [1.5, math.nan, -math.inf]}, metadata={}),
+        {
+            "output_type": "display_data",
+            "data": {"application/json": [1.5, None, None]},
+            "metadata": {},
+        },
+    ),
+    "error": (
+        FAILURE,
+        {
+            "output_type": "error",
+            "ename": "ValueError",
+            "evalue": "<no> & `no`",
+            "traceback": ["ValueError: no"],
         },
     ),
     "lone surrogate": (
@@ -149,6 +184,51 @@ def test_an_output_is_shown(name: str) -> None:
     assert cell["outputs"] == [expected]
 
 
+def test_late_outputs_are_kept_below_a_line_that_says_so() -> None:
+    late: list[Output] = [
+        Stream(name="stdout", text="x\n", late=True),
+        ExecuteResult(data={"text/plain": "1"}, metadata={}, execution_count=1, late=True),
+        ErrorOutput(ename="E", evalue="", traceback=(), late=True),
+    ]
+    (cell,) = made(step("x", Stream(name="stdout", text="in time\n"), *late))["cells"]
+    kinds = [output["output_type"] for output in cell["outputs"]]
+    assert kinds == ["stream", "display_data", "stream", "display_data", "error"]
+    assert cell["outputs"][1]["data"]["text/plain"] == "[after the cell had ended]"
+    assert cell["outputs"][3]["metadata"] == {"kernel_exec": {"late": True}}
+
+
+@pytest.mark.parametrize("entry_id", ["a" * 99, "a/b", "", "\ud800", "A-Z_09"])
+def test_any_entry_has_a_valid_cell_id(entry_id: str) -> None:
+    cells = made(step("x", id=entry_id, title="t"), step("x", id=f"{entry_id}."))["cells"]
+    assert len({cell["id"] for cell in cells}) == 3
+
+
+def test_the_whole_notebook_can_be_written_whatever_its_names_are() -> None:
+    record = replace(kernel(), executable="/\udcff/python", end_reason="\udcff")
+    data = {"text/\udcff": "x"}
+    notebook = made(
+        step("x = '\ud800'", DisplayData(data=data, metadata={}), title="\udcff"),
+        kernels=[record],
+    )
+    assert notebook["metadata"]["kernel_exec"]["executable"] == "/\\udcff/python"
+    assert [source for _, source in shape(notebook)] == ["### \\udcff", "x = '\\ud800'"]
+
+
+@pytest.mark.parametrize("levels", [50, 800])
+def test_a_display_may_be_as_deep_as_its_kernel_likes(levels: int) -> None:
+    value: JSON = []
+    for _ in range(levels):
+        value = [value]
+    (cell,) = made(step("x", DisplayData(data={"application/json": value}, metadata={})))["cells"]
+    written = json.dumps(cell["outputs"])
+    assert ("too deep" in written) is (levels == 800)
+
+
+def test_a_count_that_no_notebook_has_is_left_out() -> None:
+    (cell,) = made(step("x", execution_count=-1))["cells"]
+    assert cell["execution_count"] is None
+
+
 def test_private_displays_are_left_out() -> None:
     private = DisplayData(data={"application/vnd.kernel-exec.x+json": {}}, metadata={})
     (cell,) = made(step("x", private))["cells"]
@@ -159,6 +239,20 @@ def test_a_failure_that_is_needed_stays_and_may_raise() -> None:
     notebook = made(step("x = 1\n1 / 0", FAILURE, outcome=Outcome.EXCEPTION), step("x", number=2))
     assert shape(notebook) == [("code", "x = 1\n1 / 0"), ("code", "x")]
     assert notebook["cells"][0]["metadata"]["tags"] == ["raises-exception"]
+
+
+BROKEN = ErrorOutput(ename="SyntaxError", evalue="invalid syntax", traceback=())
+
+
+@pytest.mark.parametrize(
+    ("error", "kinds"),
+    [(BROKEN, ["markdown", "code"]), (FAILURE, ["code", "code"])],
+    ids=["the kernel could not read it either", "the kernel's Python is newer"],
+)
+def test_a_failure_that_does_not_parse_here(error: ErrorOutput, kinds: list[str]) -> None:
+    source = "x: = 1\n1 / 0"
+    notebook = made(step(source, error, outcome=Outcome.EXCEPTION), step("x", number=2))
+    assert [kind for kind, _ in shape(notebook)] == kinds
 
 
 def test_a_failure_that_is_not_needed_is_folded_and_can_not_break_out() -> None:
@@ -177,12 +271,44 @@ def test_what_did_not_end_by_itself_never_runs_again(outcome: Outcome) -> None:
     assert [kind for kind, _ in shape(notebook)] == ["markdown", "code"]
 
 
+def test_what_was_stopped_says_which_of_its_names_later_cells_use() -> None:
+    notebook = made(
+        step("x = y = 1\nwhile True: pass", outcome=Outcome.TIMEOUT), step("x", number=2)
+    )
+    folded = shape(notebook)[0][1]
+    assert folded.startswith("*Later cells use* `x`*, which this step may have bound")
+
+
+def test_many_missed_names_are_counted() -> None:
+    names = [f"x{n:02}" for n in range(12)]
+    stopped = step("; ".join(f"{name} = 1" for name in names), outcome=Outcome.INTERRUPTED)
+    folded = shape(made(stopped, step(" + ".join(names), number=2)))[0][1]
+    assert "`x09` and 2 more*" in folded
+
+
+def test_a_folded_cell_shows_the_end_of_what_it_said_without_escapes() -> None:
+    said = Stream(name="stdout", text="a" * 3000 + "\x1b[31mred\x1b[0m")
+    result = ExecuteResult(data={"text/plain": "42"}, metadata={}, execution_count=1)
+    picture = DisplayData(data={"image/png": "AAAA"}, metadata={})
+    failure = ErrorOutput(ename="E", evalue="\x1b[1mbold\x1b[0m\nx", traceback=())
+    folded = shape(made(step("1/0", said, result, picture, failure, outcome=Outcome.EXCEPTION)))
+    text = folded[0][1]
+    assert "<summary>Step 1 failed: E: bold x</summary>" in text
+    assert "…aaa" in text
+    assert "red42\nE: bold\nx\n```" in text
+
+
 def test_what_never_began_is_folded() -> None:
     details = {"error": "no interpreter"}
     never = step("x", outcome=Outcome.KERNEL_DIED, started=None, details=details)
     ((kind, folded),) = shape(made(never))
     assert kind == "markdown"
-    assert "no interpreter" in folded
+    assert "<summary>Step 1 never began: no interpreter</summary>" in folded
+
+
+def test_what_still_waits_is_folded() -> None:
+    ((_, folded),) = shape(made(step("x", outcome=Outcome.QUEUED, started=None, ended=None)))
+    assert "<summary>Step 1 had not begun</summary>" in folded
 
 
 def test_exit_is_folded() -> None:
@@ -197,22 +323,131 @@ def test_earlier_kernels_are_folded_under_a_heading_that_says_how_they_ended() -
         step("x = 2", number=2, generation=2),
         kernels=[kernel(1, "signal SIGKILL"), kernel(2)],
     )
-    kinds = [kind for kind, _ in shape(notebook)]
-    assert kinds == ["markdown", "markdown", "code"]
-    assert "Kernel 1 ended (signal SIGKILL)" in shape(notebook)[1][1]
+    assert [kind for kind, _ in shape(notebook)] == ["markdown", "markdown", "markdown", "code"]
+    first, folded, last, _ = (source for _, source in shape(notebook))
+    assert first.startswith("## Kernel 1\n\n*The kernel restarted after this (signal SIGKILL)")
+    assert "<summary>Step 1 ran in an earlier kernel</summary>" in folded
+    assert last.startswith("## Kernel 2\n")
+
+
+def test_a_restart_whose_reason_is_not_known_is_told_as_well() -> None:
+    notebook = made(step("x = 1"), step("x = 2", number=2, generation=2), kernels=[])
+    assert "(the reason is not known)" in shape(notebook)[0][1]
+
+
+def test_names_of_an_earlier_kernel_keep_nothing() -> None:
+    notebook = made(
+        step("x = 1\n1 / 0", FAILURE, outcome=Outcome.EXCEPTION),
+        step("x = 1", number=2, generation=2, details={"replay_of": "1"}),
+        step("x", number=3, generation=2),
+    )
+    assert [cell for cell in shape(notebook) if cell[0] == "code"] == [
+        ("code", "x = 1"),
+        ("code", "x"),
+    ]
 
 
 def test_titles_notes_installs_and_switches_stand_where_they_happened() -> None:
-    changes = {"before": {"six": "1.0", "idna": ""}, "after": {"six": "2.0", "idna": "3.1"}}
+    changes: JSONObject = {
+        "before": {"six": "1.0", "idna": "", "old": "1"},
+        "after": {"six": "2.0", "idna": "3.1", "old": ""},
+        "stale": ["six"],
+    }
     notebook = made(
         step("six\nidna", kind=EntryKind.INSTALL, details=changes),
         step("x = 1", number=2, title="Begin"),
         step("# Why", number=3, kind=EntryKind.NOTE),
         step("venv:/f", number=4, kind=EntryKind.ENVIRONMENT),
         step("no", number=5, kind=EntryKind.INSTALL, outcome=Outcome.EXCEPTION),
+        step("later", number=6, kind=EntryKind.INSTALL, outcome=Outcome.RUNNING),
     )
-    install, title, code, note, switch, failed = (source for _, source in shape(notebook))
-    assert install == "*Installed* `six`, `idna`\n\n- `six` 1.0 → 2.0\n- `idna` 3.1"
+    install, title, code, note, switch, failed, running = (source for _, source in shape(notebook))
+    assert install == (
+        "*Installed* `six`, `idna`\n\n- `six` 1.0 → 2.0\n- `idna` 3.1\n- `old` 1 → removed\n\n"
+        "*The running kernel keeps what it had imported of* `six`"
+    )
     assert (title, code, note) == ("### Begin", "x = 1", "# Why")
     assert "venv:/f" in switch
-    assert "failed" in failed
+    assert failed == "*Installing* `no` *failed:*"
+    assert running == "*Installing* `later` *had not ended*"
+
+
+def test_a_title_stays_one_heading_and_holds_no_markup() -> None:
+    title, _ = shape(made(step("x", title="a\n\n# <b>")))
+    assert title == ("markdown", "### a # &lt;b&gt;")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "shown"),
+    [("a", "`a`"), ("a`b", "``a`b``"), ("`a", "`` `a ``"), ("a``b`c", "```a``b`c```")],
+)
+def test_inline_code_can_not_be_ended(requirement: str, shown: str) -> None:
+    ((_, source),) = shape(made(step(requirement, kind=EntryKind.INSTALL)))
+    assert source == f"*Installed* {shown}"
+
+
+RUNS: dict[str, tuple[list[tuple[str, Outcome]], str]] = {
+    "a failure that is needed": (
+        [("x = [1]\nx.append(2)\n1 / 0", Outcome.EXCEPTION), ("print(x)", Outcome.OK)],
+        "[1, 2]\n",
+    ),
+    "a failure that is not needed": (
+        [("import no_such_module", Outcome.EXCEPTION), ("print(1)", Outcome.OK)],
+        "1\n",
+    ),
+    "top-level await": (
+        [
+            ("import asyncio\nx = await asyncio.sleep(0, 3)", Outcome.OK),
+            ("print(x)", Outcome.OK),
+        ],
+        "3\n",
+    ),
+    "magics": (
+        [
+            ("%time x = 1\n%no_such_magic", Outcome.EXCEPTION),
+            ("%%capture out\nprint(x)", Outcome.OK),
+            ("print(out.stdout, end='')", Outcome.OK),
+        ],
+        "1\n",
+    ),
+    "input that nobody gives": (
+        [("x = 1\ny = input()", Outcome.EXCEPTION), ("print(x)", Outcome.OK)],
+        "1\n",
+    ),
+    "indented code": (
+        [("    x = 1\n    1 / 0", Outcome.EXCEPTION), ("print(x)", Outcome.OK)],
+        "1\n",
+    ),
+    "an object that another one holds": (
+        [
+            ("rows = []\nall_rows = []\nall_rows.append(rows)", Outcome.OK),
+            ("rows.append(1)\n1 / 0", Outcome.EXCEPTION),
+            ("print(all_rows)", Outcome.OK),
+        ],
+        "[[1]]\n",
+    ),
+    "help, a command and a timed failure": (
+        [
+            ("len?", Outcome.OK),
+            ("%%time\nx = 1\n1 / 0", Outcome.EXCEPTION),
+            ("said = !echo {x}", Outcome.OK),
+            ("print(said[0])", Outcome.OK),
+        ],
+        "1\n",
+    ),
+    "words of all alphabets": ([("größe = '漢字 🐧'\nprint(größe)", Outcome.OK)], "漢字 🐧\n"),
+}
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", RUNS)
+async def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
+    cells, expected = RUNS[name]
+    steps = [
+        step(source, number=number, outcome=outcome)
+        for number, (source, outcome) in enumerate(cells, 1)
+    ]
+    notebook = nbformat.from_dict(made(*steps))  # type: ignore[no-untyped-call]
+    client = NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}})
+    await client.async_execute()
+    assert notebook.cells[-1].outputs[0].text == expected

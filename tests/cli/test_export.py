@@ -1,0 +1,194 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from kernel_exec.cli.main import main
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.outputs import Stream
+from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
+from kernel_exec.sessions.store import open_store
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+async def fill(root: Path, *sessions: tuple[str, str, float, float | None]) -> None:
+    """Put sessions of (id, name, created, time of its only entry) into the history."""
+    async with open_store(root) as store:
+        for id_, name, created, used in sessions:
+            store.put_session(
+                SessionRecord(id=id_, name=name, environment="venv:/v", created=created)
+            )
+            if used is not None:
+                entry = Entry(
+                    id=f"entry-{id_}",
+                    session_id=id_,
+                    number=1,
+                    kind=EntryKind.CODE,
+                    source=f"print('{id_}')",
+                    outcome=Outcome.OK,
+                    generation=1,
+                    queued=used,
+                    started=used,
+                    ended=used,
+                )
+                store.put_entry(entry)
+                store.add_event(f"entry-{id_}", Stream(name="stdout", text=f"{id_}\n"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Export in this process, in an empty current folder, from the history below `store`."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "store").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("CODE_STORAGE_DIR", str(tmp_path / "store"))
+
+    def export(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["export", *arguments])
+        told = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, told.out, told.err
+
+    return export
+
+
+def sources(notebook: str) -> str:
+    read: Any = json.loads(Path(notebook.strip()).read_text("utf-8"))
+    return "\n".join("".join(cell["source"]) for cell in read["cells"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [((), "print('old')"), (("lab",), "print('old')"), (("main",), "print('two')"),
+     (("one",), "print('one')")],
+    ids=["the latest", "by name", "the latest of a name", "by id"],
+)  # fmt: skip
+def test_the_session_that_was_used_last_is_exported_unless_another_is_named(
+    run: Run, tmp_path: Path, wanted: tuple[str, ...], told: str
+) -> None:
+    sessions = [("old", "lab", 1, 9), ("one", "main", 2, 2), ("two", "main", 3, 3),
+                ("unused", "main", 99, None)]  # fmt: skip
+    anyio.run(fill, tmp_path / "store", *sessions)
+
+    code, out, err = run(*wanted)
+
+    assert (code, err) == (0, "")
+    assert Path(out.strip()).parent == tmp_path / "store" / "notebooks"
+    assert told in sources(out)
+    assert sources(out).count("print(") == 1
+
+
+def test_the_exported_notebook_holds_the_outputs(run: Run, tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
+
+    _, out, _ = run()
+
+    read: Any = json.loads(Path(out.strip()).read_text("utf-8"))
+    outputs = [output for cell in read["cells"] for output in cell.get("outputs", ())]
+    assert ["".join(output["text"]) for output in outputs] == ["a\n"]
+
+
+def test_a_relative_output_is_taken_from_the_current_folder(run: Run, tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
+
+    code, out, _ = run("--output", "mine.ipynb")
+
+    assert code == 0
+    assert Path(out.strip()) == tmp_path / "here" / "mine.ipynb"
+    assert (tmp_path / "here" / "mine.ipynb").exists()
+
+
+def test_a_foreign_file_is_replaced_only_when_asked(run: Run, tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
+    mine = tmp_path / "here" / "mine.ipynb"
+    mine.write_text("mine")
+
+    code, out, err = run("--output", str(mine))
+    assert (code, out, mine.read_text()) == (2, "", "mine")
+    assert err.startswith("error: ")
+    assert run("--output", str(mine), "--overwrite")[0] == 0
+    assert "print('a')" in sources(str(mine))
+
+
+def test_a_session_that_is_not_known_is_told_with_those_that_are(run: Run, tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path / "store", *[(str(n), f"s{n}", n, n) for n in range(15)])
+
+    code, out, err = run("nope")
+
+    assert (code, out) == (1, "")
+    assert "'nope'" in err
+    assert "'s14'" in err
+    assert "and 5 more" in err
+
+
+@pytest.mark.parametrize("root", ["store", "missing", "file"])
+def test_a_folder_without_history_is_told_and_nothing_is_made_in_it(
+    run: Run, tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("CODE_STORAGE_DIR", str(tmp_path / root))
+
+    code, out, err = run()
+
+    assert (code, out) == (1, "")
+    assert str(tmp_path / root) in err
+    assert "CODE_STORAGE_DIR" in err
+    assert list((tmp_path / "store").iterdir()) == []
+    assert not (tmp_path / "missing").exists()
+
+
+def test_history_without_a_session_is_told(run: Run, tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path / "store")
+
+    assert run() == (1, "", "error: history holds no session yet: run code in one first\n")
+
+
+def test_broken_history_is_told_without_a_traceback(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "store" / ".kernel_exec"
+    folder.mkdir()
+    (folder / "history.db").write_bytes(b"not a database" * 1000)
+
+    code, out, err = run()
+
+    assert (code, out) == (1, "")
+    assert err.startswith("warning: ")
+    assert "error: " in err
+    assert "Traceback" not in err
+
+
+def test_history_of_a_server_that_still_runs_is_exported(run: Run, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    script = (
+        "import asyncio, sys; from pathlib import Path;"
+        "from kernel_exec.sessions.history import SessionRecord;"
+        "from kernel_exec.sessions.store import open_store\n"
+        "async def main():\n"
+        "    async with open_store(Path(sys.argv[1])) as store:\n"
+        "        record = SessionRecord(id='x', name='live', environment='e', created=1)\n"
+        "        store.put_session(record)\n"
+        "        await store.settle()\n"
+        "        print('ready', flush=True)\n"
+        "        sys.stdin.read()\n"
+        "asyncio.run(main())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-B", "-c", script, str(root)],
+        cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+
+        code, out, err = run("live")
+
+        assert (code, err) == (0, "")
+        assert Path(out.strip()).exists()
+        assert server.poll() is None
+        server.communicate()

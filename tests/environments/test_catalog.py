@@ -1,0 +1,107 @@
+"""Environments are made ready once, and again when they change."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
+from kernel_exec.environments.spec import Environment, EnvironmentKind
+from kernel_exec.errors import UnusableEnvironmentError
+from tests.real import HERE
+
+
+def make_catalog(folder: Path, configured: Environment | None = None) -> Catalog:
+    return Catalog(
+        storage_root=folder,
+        cache=folder / "cache",
+        base_variables=os.environ,
+        passed_variables=(),
+        configured=configured,
+        named={},
+    )
+
+
+async def test_it_remembers_and_forgets(tmp_path: Path) -> None:
+    known = make_catalog(tmp_path, HERE)
+    assert await known.default() == HERE
+    assert known.prepared(HERE) is None
+    first = await known.prepare(HERE)
+    assert await known.prepare(HERE) is first
+    assert known.prepared(HERE) is first
+    known.forget(HERE)
+    assert known.prepared(HERE) is None
+    assert await known.prepare(HERE) is not first
+    known.forget(HERE)
+    known.forget(HERE)
+
+
+async def test_callers_at_the_same_time_share_the_work(tmp_path: Path) -> None:
+    known = make_catalog(tmp_path)
+    found: list[PreparedEnvironment] = []
+
+    async def prepare() -> None:
+        found.append(await known.prepare(HERE))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(prepare)
+    assert found[0] is found[1] is found[2]
+
+
+async def test_one_that_gives_up_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    known = make_catalog(tmp_path)
+    with anyio.move_on_after(0):
+        await known.prepare(HERE)
+    with anyio.fail_after(30):
+        assert (await known.prepare(HERE)).environment == HERE
+
+
+def site_of_its_own(folder: Path) -> Environment:
+    """A venv that sees the packages of the interpreter that runs the tests."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    (here,) = {path for path in sys.path if path.endswith("site-packages") and Path(path).is_dir()}
+    (site / "here.pth").write_text(f"{here}\n")
+    return Environment(kind=EnvironmentKind.VENV, path=folder)
+
+
+async def test_what_is_installed_behind_its_back_is_noticed(tmp_path: Path) -> None:
+    environment = site_of_its_own(tmp_path / "venv")
+    known = make_catalog(tmp_path)
+    first = await known.prepare(environment)
+    (first.interpreter.purelib / "new-1.dist-info").mkdir()
+    assert await known.prepare(environment) is not first
+
+
+@pytest.mark.parametrize("kind", [EnvironmentKind.VENV, EnvironmentKind.PYTHON])
+async def test_one_that_is_gone_is_named(tmp_path: Path, kind: EnvironmentKind) -> None:
+    place = tmp_path / "venv"
+    venv = site_of_its_own(place)
+    environment = (
+        venv if kind is EnvironmentKind.VENV else Environment(kind=kind, path=place / "bin/python")
+    )
+    known = make_catalog(tmp_path)
+    await known.prepare(environment)
+    shutil.rmtree(place)
+    with pytest.raises(UnusableEnvironmentError, match="is not there"):
+        await known.prepare(environment)
+
+
+async def test_the_servers_own_settings_of_python_do_not_reach_the_interpreter(
+    tmp_path: Path,
+) -> None:
+    known = Catalog(
+        storage_root=tmp_path,
+        cache=tmp_path / "cache",
+        base_variables={**os.environ, "PYTHONHOME": "/nonexistent", "SECRET": "x"},
+        passed_variables=(),
+        configured=None,
+        named={},
+    )
+    prepared = await known.prepare(HERE)
+    assert "SECRET" not in prepared.variables

@@ -1,0 +1,150 @@
+"""Installing packages, and telling what is installed."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from kernel_exec.environments import packages
+from kernel_exec.environments.interpreters import Interpreter, ask
+from kernel_exec.environments.packages import Installed, check, install
+from kernel_exec.errors import InvalidArgumentError, PackageError
+from tests.environments.pythons import make_venv
+
+
+async def interpreter(venv: Path) -> Interpreter:
+    return await ask(venv / "bin" / "python", variables=os.environ)
+
+
+async def put(
+    venv: Path, *requirements: str, upgrade: bool = False, **more: str
+) -> tuple[Installed, list[str]]:
+    heard: list[str] = []
+    done = await install(
+        await interpreter(venv),
+        requirements,
+        upgrade=upgrade,
+        allow_build=False,
+        variables={**os.environ, **more},
+        on_line=heard.append,
+    )
+    return done, heard
+
+
+def plain_venv(place: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+    return place
+
+
+@pytest.mark.network
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("make", [make_venv, plain_venv])
+async def test_what_an_install_changed_is_told(tmp_path: Path, make: object) -> None:
+    venv = make(tmp_path / "venv")  # type: ignore[operator] # one of two functions
+    done, heard = await put(venv, "six==1.16.0")
+    assert (done.before, done.after, done.modules) == ({"six": ""}, {"six": "1.16.0"}, ())
+    assert "six==1.16.0" in done.output
+    assert any("six==1.16.0" in line for line in heard)
+    done, _ = await put(venv, "six")
+    assert (done.before, done.after) == ({}, {})
+    done, _ = await put(venv, "six", upgrade=True)
+    assert done.before == {"six": "1.16.0"}
+    assert done.modules == ("six",)
+    assert list(venv.glob("lib/python*/site-packages/__pycache__/six.*.pyc"))
+
+
+@pytest.mark.network
+async def test_the_resolver_explains_what_can_not_be(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    with pytest.raises(PackageError, match=r"(?s)exit code 1\).*six==1\.16\.0.*unsatisfiable"):
+        await put(venv, "six==1.16.0", "six==1.15.0")
+    (status,) = await check(await interpreter(venv), ["six"], variables=os.environ)
+    assert not status.satisfied
+
+
+@pytest.mark.network
+async def test_a_package_without_a_wheel_needs_leave_to_be_built(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    with pytest.raises(PackageError, match="allow_build=true builds from source"):
+        await put(venv, "docopt==0.6.2")
+
+
+async def test_an_index_that_can_not_be_reached_says_so(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    with pytest.raises(PackageError, match="index could not be reached"):
+        await put(venv, "six", UV_OFFLINE="1", UV_CACHE_DIR=str(tmp_path / "empty"))
+    with pytest.raises(PackageError, match="index could not be reached"):
+        await put(
+            venv, "six",
+            UV_DEFAULT_INDEX="http://127.0.0.1:9/simple", UV_HTTP_RETRIES="0",
+            UV_CACHE_DIR=str(tmp_path / "empty"),
+        )  # fmt: skip
+
+
+async def test_settings_that_others_left_in_the_temporary_folder_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = make_venv(tmp_path / "venv")
+    (tmp_path / "uv.toml").write_text("this is no TOML")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(PackageError, match="index could not be reached"):
+        await put(venv, "six", UV_OFFLINE="1", UV_CACHE_DIR=str(tmp_path / "empty"))
+
+
+async def test_an_install_that_takes_too_long_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = make_venv(tmp_path / "venv")
+    monkeypatch.setattr(packages, "INSTALL_LIMIT", 0.0)
+    with pytest.raises(PackageError, match="took more than 0 seconds"):
+        await put(venv, "six")
+
+
+def distribution(venv: Path, name: str, version: str, module: str) -> None:
+    (site,) = venv.glob("lib/python*/site-packages")
+    place = site / f"{name}-{version}.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    (place / "top_level.txt").write_text(f"{module}\n")
+    (site / f"{module}.py").write_text(f"open({str(venv / 'imported')!r}, 'w')")
+
+
+SATISFIED = {
+    "scikit-learn": True,
+    "scikit_learn": True,
+    "SciKit.Learn": True,
+    "sklearn": True,
+    "scikit-learn>=1.5": True,
+    "sklearn>=1.5,<1.6": True,
+    "scikit-learn>=2": False,
+    "scikit-learn==1.5.*": True,
+    "old": True,
+    "old>=1": False,
+    "rc": True,
+    "rc>=1": True,
+    "nothing": False,
+    "nothing>=1": False,
+}
+
+
+async def test_what_is_installed_is_told_and_nothing_imported(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    distribution(venv, "scikit_learn", "1.5.2", "sklearn")
+    distribution(venv, "old", "2004d", "older")
+    distribution(venv, "rc", "2.0rc1", "rc")
+    found = await check(await interpreter(venv), list(SATISFIED), variables=os.environ)
+    assert {each.requested: each.satisfied for each in found} == SATISFIED
+    first = found[0]
+    assert (first.distribution, first.version) == ("scikit_learn", "1.5.2")
+    assert first.import_names == ("sklearn",)
+    assert first.location is not None
+    assert Path(first.location).parts[-1] == "site-packages"
+    assert not (venv / "imported").exists()
+
+
+async def test_what_is_no_requirement_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="is refused"):
+        await check(await interpreter(make_venv(tmp_path / "venv")), ["-r x"], variables={})
