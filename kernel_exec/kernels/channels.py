@@ -19,7 +19,7 @@ from jupyter_client.session import DELIM, Session
 
 from kernel_exec.errors import KernelStartError
 
-from .messages import Channel, Message, Outgoing
+from .messages import Channel, Message, Outgoing, text
 
 _RECONNECT_MILLISECONDS = 2
 _DRAIN_MILLISECONDS = 50
@@ -176,11 +176,11 @@ class Channels:
             header, parent, metadata, content = [json.loads(part) for part in parts]
             return Message(
                 channel=channel,
-                msg_type=header["msg_type"],
-                content=content,
-                parent_id=parent.get("msg_id", ""),
-                metadata=metadata,
-                date=header.get("date", ""),
+                msg_type=text(header, "msg_type"),
+                content=content if isinstance(content, dict) else {},
+                parent_id=text(parent, "msg_id"),
+                metadata=metadata if isinstance(metadata, dict) else {},
+                date=text(header, "date"),
                 size=sum(map(len, frames)),
             )
         except (ValueError, TypeError, KeyError, AttributeError):

@@ -111,7 +111,7 @@ class Driver:
                 answer.given.set()
         if unreadable:
             self._conversation.unreadable(now)
-        self._set_timer()
+        self._on_time()  # not only the timer's: a flood of messages would put it off for ever
 
     def note_stack(self, stack: str) -> None:
         """Keep a stack dump for the ending of the current execution."""

@@ -130,7 +130,9 @@ def _make_manager(
         run_dir=run_dir,
         kernel_id=run_dir.name,
         kernel_spec=KernelSpec(
-            argv=[str(plan.prepared.interpreter.executable), str(launcher)], language="python"
+            # -B: a .pth file may import before our launcher does, and must leave no trace, too
+            argv=[str(plan.prepared.interpreter.executable), "-B", str(launcher)],
+            language="python",
         ),
         parent=manager,
     )

@@ -83,7 +83,7 @@ async def main() -> None:
         leave_on_signal(scope)
         with open_wire() as wire:
             await converse(tiny(), wire)
-    print("printed after the end")
+    print("printed after the end", flush=True)
     sys.stderr.write("closed in order\n")
 
 
