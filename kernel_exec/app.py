@@ -16,9 +16,8 @@ from kernel_exec.environments.requirements import parse_requirements
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import BusyError, InvalidArgumentError, KernelDeadError, NotFoundError
 from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.kernels.outputs import Stream, fold
-from kernel_exec.notebooks.build import Step, build
-from kernel_exec.notebooks.export import default_path, export_ipynb
+from kernel_exec.kernels.outputs import Stream
+from kernel_exec.notebooks.export import default_path, export_ipynb, read_notebook
 from kernel_exec.scripts import ScriptStore, checked_source
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 from kernel_exec.sessions.registry import Places, Sessions
@@ -89,11 +88,10 @@ class Configured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A notebook that was written: its file, its cells, and the entries behind them."""
+    """A notebook that was written: its file and the number of its cells."""
 
     path: Path
     cells: int
-    entries: int
 
 
 class Client:
@@ -255,21 +253,12 @@ class Client:
         record = await store.session(opened.id) or SessionRecord(
             id=opened.id, name=opened.name, environment=opened.environment.key, created=0.0
         )
-        entries = await store.entries(opened.id)
-        events = await store.session_events(opened.id)
-        notebook = build(
-            session=record,
-            kernels=await store.kernels(opened.id),
-            steps=[
-                Step(entry=entry, outputs=tuple(fold(events.get(entry.id, ()))))
-                for entry in entries
-            ],
-        )
+        notebook = await read_notebook(store, record)
         target = root / path if path else default_path(root, record, ".ipynb")
         written = await export_ipynb(notebook, target, overwrite=overwrite)
         cells = notebook["cells"]
         assert isinstance(cells, list)
-        return Exported(path=written, cells=len(cells), entries=len(entries))
+        return Exported(path=written, cells=len(cells))
 
     async def note(self, *, markdown: str, session: str = "") -> Entry:
         """Put the agent's words between the cells."""

@@ -7,10 +7,7 @@ import anyio
 import click
 
 from kernel_exec.errors import NotFoundError, StorageError
-from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.kernels.outputs import fold
-from kernel_exec.notebooks.build import Step, build
-from kernel_exec.notebooks.export import default_path, export_ipynb
+from kernel_exec.notebooks.export import default_path, export_ipynb, read_notebook
 from kernel_exec.sessions.history import SessionRecord
 from kernel_exec.sessions.store import Store, open_store
 from kernel_exec.settings import read_settings
@@ -53,7 +50,7 @@ async def _export(root: Path, wanted: str, target: Path | None, overwrite: bool)
             click.echo(f"warning: {store.notice}", err=True)
         record = await _find(store, wanted)
         path = target or default_path(root, record, ".ipynb")
-        return await export_ipynb(await _notebook(store, record), path, overwrite=overwrite)
+        return await export_ipynb(await read_notebook(store, record), path, overwrite=overwrite)
 
 
 async def _find(store: Store, wanted: str) -> SessionRecord:
@@ -80,15 +77,3 @@ def _names(records: Sequence[SessionRecord]) -> str:
     names = list(dict.fromkeys(repr(record.name) for record in reversed(records)))
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
-
-
-async def _notebook(store: Store, record: SessionRecord) -> JSONObject:
-    entries = await store.entries(record.id)
-    events = await store.session_events(record.id)
-    return build(
-        session=record,
-        kernels=await store.kernels(record.id),
-        steps=[
-            Step(entry=entry, outputs=tuple(fold(events.get(entry.id, ())))) for entry in entries
-        ],
-    )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from .interpreters import Interpreter
 from .spec import Environment, EnvironmentKind
@@ -65,6 +66,12 @@ def kernel_variables(
         }
     elif interpreter.prefix != interpreter.base_prefix:
         variables["VIRTUAL_ENV"] = str(interpreter.prefix)
-    if path := variables.get("PATH", os.defpath):
-        folders.append(path)
+    path = variables.get("PATH", os.defpath).split(os.pathsep)
+    folders += [folder for folder in path if folder not in _activated(base)]
     return variables | {"PATH": os.pathsep.join(folders)}
+
+
+def _activated(base: Mapping[str, str]) -> set[str]:
+    """Folders on `PATH` because the server was started in an activated venv: not the kernel's."""
+    venv = base.get("VIRTUAL_ENV")
+    return {str(Path(venv, place)) for place in ("bin", "Scripts")} if venv else set()

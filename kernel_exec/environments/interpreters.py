@@ -210,7 +210,7 @@ def _must_be_a_program(executable: Path) -> None:
 def _parsed(executable: Path, answer: str) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(answer)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _nonsense(executable) from error
     return told
 

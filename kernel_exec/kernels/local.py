@@ -17,7 +17,7 @@ from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError
 
 from .channels import Channels
 from .driver import Driver
-from .execution import Action, Death, Ending, Request
+from .execution import Action, Death, Ending, Event, Produced, Request
 from .guard import GuardedProvisioner
 from .kernel import Kernel, KernelInfo, Listener
 from .messages import (
@@ -30,6 +30,7 @@ from .messages import (
     request,
     text,
 )
+from .outputs import Spill
 
 _START_LIMIT = 60.0
 """Seconds from launch to ready: a cold cache on a loaded machine takes ten."""
@@ -150,7 +151,8 @@ class LocalKernel:
         self._plan = plan
         self._guard = guard
         self._run_dir = run_dir
-        self._driver = Driver(listener=listener, send=self._send, act=self._act)
+        self._listener = listener
+        self._driver = Driver(listener=self._listen, send=self._send, act=self._act)
         self._channels: Channels | None = None
         self._heard_iopub = anyio.Event()
         self._stack_from: int | None = None
@@ -270,6 +272,12 @@ class LocalKernel:
             ipykernel_version=self._plan.prepared.support.ipykernel_version,
             support=self._plan.prepared.support.kind.value,
         )
+
+    def _listen(self, event: Event) -> None:
+        """Pass an event on, unless user code forged it: our streams spill into our folder only."""
+        spill = event.output if isinstance(event, Produced) else None
+        if not isinstance(spill, Spill) or Path(spill.path).parent == self._plan.spill_dir:
+            self._listener(event)
 
     def _send(self, outgoing: Outgoing) -> None:
         if self._channels is not None:

@@ -13,9 +13,11 @@ from anyio import to_thread
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
 from kernel_exec.kernels.messages import JSONObject, mapping
+from kernel_exec.kernels.outputs import fold
 from kernel_exec.sessions.history import SessionRecord
+from kernel_exec.sessions.store import Store
 
-from .build import writable
+from .build import Step, build, writable
 
 _NAME = 80
 """Characters of a session's name in a file name; file systems allow 255 in all."""
@@ -27,6 +29,21 @@ def default_path(storage_root: Path, session: SessionRecord, suffix: str) -> Pat
     """Where a session's document goes unless somebody says otherwise."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", session.name)[:_NAME].lstrip(".") or "session"
     return storage_root / "notebooks" / f"{name}-{session.id[:8]}{suffix}"
+
+
+async def read_notebook(store: Store, session: SessionRecord) -> JSONObject:
+    """The notebook of a session, from its history."""
+    entries = await store.entries(session.id)
+    events = await store.session_events(session.id)
+    kernels = await store.kernels(session.id)
+
+    def make() -> JSONObject:
+        steps = [
+            Step(entry=entry, outputs=tuple(fold(events.get(entry.id, ())))) for entry in entries
+        ]
+        return build(session=session, kernels=kernels, steps=steps)
+
+    return await to_thread.run_sync(make)
 
 
 async def export_ipynb(notebook: JSONObject, path: Path, *, overwrite: bool) -> Path:

@@ -14,6 +14,7 @@ from kernel_exec.content.images import shrink
 from kernel_exec.content.render import Circumstances, Picture, Spilled, clean, render
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Output, Stream, fold
+from kernel_exec.sessions.blobs import open_spilled
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
 
@@ -119,16 +120,16 @@ def _read_spilled(outputs: list[Output]) -> dict[str, Spilled]:
     for output in outputs:
         if isinstance(output, Stream) and output.path:
             try:
-                found[output.path] = _measure(Path(output.path))
+                found[output.path] = _measure(output.path)
             except OSError:
                 continue  # the file is gone; the head is shown as all there is
     return found
 
 
-def _measure(path: Path) -> Spilled:
+def _measure(path: str) -> Spilled:
     lines = characters = 0
     tail = b""
-    with path.open("rb") as file:
+    with open_spilled(path) as file:
         while chunk := file.read(1 << 20):
             lines += chunk.count(b"\n")
             characters += len(chunk.translate(None, _CONTINUING))

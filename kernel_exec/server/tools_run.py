@@ -1,7 +1,6 @@
 """The tools that run code, follow it, and keep what came of it."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import psutil
 from anyio import to_thread
@@ -12,6 +11,7 @@ from kernel_exec.content.render import clean
 from kernel_exec.errors import KernelDeadError
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import Output, Stream, fold
+from kernel_exec.sessions.blobs import open_spilled
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
 
@@ -125,7 +125,6 @@ async def export_notebook(call: Call, asked: given.ExportNotebook) -> CallToolRe
             "status": "success",
             "path": str(exported.path),
             "cells": exported.cells,
-            "entries": exported.entries,
         }
     )
 
@@ -155,11 +154,11 @@ def _lines(outputs: Iterable[Output], stream: str) -> Iterator[str]:
     for output in outputs:
         if isinstance(output, Stream) and output.path and stream in {"all", output.name}:
             try:
-                with Path(output.path).open(encoding="utf-8", errors="replace") as file:
+                with open_spilled(output.path) as file:
                     for line in file:
-                        yield line.removesuffix("\n")
+                        yield line.decode("utf-8", "replace").removesuffix("\n")
                 continue
-            except FileNotFoundError:
+            except OSError:
                 yield f"[the file {output.path} is gone; this is the beginning]"
         yield from lines_of([output], stream)
 

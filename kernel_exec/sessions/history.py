@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.outputs import (
     Clear,
     DisplayData,
@@ -150,11 +150,10 @@ def decode_event(body: JSONObject) -> OutputEvent:
                 late=late,
             )
         case "execute_result":
-            count = body.get("execution_count")
             return ExecuteResult(
                 data=mapping(body, "data"),
                 metadata=mapping(body, "metadata"),
-                execution_count=count if isinstance(count, int) else None,
+                execution_count=count(body, "execution_count"),
                 display_id=display_id,
                 late=late,
             )

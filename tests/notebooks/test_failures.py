@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.notebooks.failures import Cell, Verdict, names_of, needed, plain_python
+from kernel_exec.notebooks.failures import Cell, Verdict, names_of, needed
+from kernel_exec.notebooks.plain import plain_python
 
 F, K = True, False  # failed, kept well
 
