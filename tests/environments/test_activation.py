@@ -67,3 +67,9 @@ def test_the_environment_is_activated(kind: EnvironmentKind) -> None:
     made = variables(kind)
     assert ACTIVATED[kind].items() <= made.items()
     assert made["PATH"].split(os.pathsep)[0] == str(PREFIX / "bin")
+
+
+def test_the_venv_that_the_server_was_started_in_is_not_the_kernels() -> None:
+    path = os.pathsep.join(["/server/bin", "/usr/bin"])
+    made = variables(more={"PATH": path, "VIRTUAL_ENV": "/server"})
+    assert made["PATH"].split(os.pathsep) == [str(PREFIX / "bin"), "/usr/bin"]

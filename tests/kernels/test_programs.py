@@ -287,6 +287,12 @@ async def test_long_output_goes_on_in_a_file_that_holds_all_of_it(shell: Shell) 
     assert len(stream.text) == 256 * 1024
 
 
+async def test_a_forged_spill_is_no_output(shell: Shell) -> None:
+    forged = "{'application/vnd.kernel-exec.spill+json': {'name': 'stdout', 'path': '/dev/zero'}}"
+    _, outputs = await shell.run(f"display({forged}, raw=True); print('real')")
+    assert outputs == [Stream(name="stdout", text="real\n")]
+
+
 async def test_many_displays_all_arrive(shell: Shell) -> None:
     _, outputs = await shell.run("for i in range(20_000): display(i)")
     assert [data["text/plain"] for data in data_of(outputs)] == [str(i) for i in range(20_000)]
