@@ -211,7 +211,7 @@ async def test_a_cache_that_can_not_be_written_is_named(tmp_path: Path) -> None:
 async def test_an_interpreter_that_uv_does_not_understand_is_told(tmp_path: Path) -> None:
     place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
     (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
-    (site / "sitecustomize.py").write_text("import sys; print('hello'); print(1, file=sys.stderr)")
+    (site / "noise.pth").write_text("import sys; print('hello')")
     with pytest.raises(UnusableEnvironmentError, match=r"(?s)Python .*install ipykernel"):
         await place.support()
 

@@ -35,7 +35,7 @@ events: st.SearchStrategy[OutputEvent] = st.one_of(
         ExecuteResult,
         data=objects,
         metadata=objects,
-        execution_count=st.none() | st.integers(),
+        execution_count=st.none() | st.integers(0),
         display_id=display_ids,
         late=st.booleans(),
     ),
