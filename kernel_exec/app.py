@@ -103,6 +103,17 @@ class Client:
         self.environment: Environment | None = None
         self._app = app
         self._working_directory: Path | None = None
+        self._told = ""
+
+    @property
+    def working_directory(self) -> Path:
+        """Where the kernels of its sessions start."""
+        return self._working_directory or self._app.settings.working_directory
+
+    def news(self) -> str:
+        """What became of earlier history, "" when that has been told before."""
+        before, self._told = self._told, self._app.store.notice
+        return "" if before == self._told else self._told
 
     async def session(self, name: str = "") -> Session:
         """The session `name` ("" for the default one) in the client's environment."""

@@ -72,17 +72,8 @@ async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]
         manager, guard = _make_manager(plan, run_dir)
         kernel = LocalKernel(plan, guard, run_dir, listener)
         try:
-            with anyio.fail_after(_START_LIMIT):
-                await manager.start_kernel(
-                    env=dict(plan.prepared.variables), cwd=plan.working_directory
-                )
-                await kernel.connect(manager)
+            await _start(plan, manager, kernel, run_dir)
             yield kernel
-        except TimeoutError as error:
-            raise KernelStartError(
-                f"the kernel of {plan.prepared.interpreter.executable} did not answer within"
-                f" {_START_LIMIT:.0f} seconds; its stderr:\n{_tail(run_dir / 'stderr')}"
-            ) from error
         finally:
             with anyio.CancelScope(shield=True):
                 if not kernel.busy:
@@ -92,6 +83,25 @@ async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]
                 await manager.shutdown_kernel(now=True)
     finally:
         shutil.rmtree(run_dir, ignore_errors=True)
+
+
+async def _start(
+    plan: LocalKernels, manager: AsyncKernelManager, kernel: "LocalKernel", run_dir: Path
+) -> None:
+    what = f"the kernel of {str(plan.prepared.interpreter.executable)!r}"
+    try:
+        with anyio.fail_after(_START_LIMIT):
+            await manager.start_kernel(
+                env=dict(plan.prepared.variables), cwd=plan.working_directory
+            )
+            await kernel.connect(manager)
+    except TimeoutError as error:
+        raise KernelStartError(
+            f"{what} did not answer within {_START_LIMIT:.0f} seconds; its stderr:\n"
+            f"{_tail(run_dir / 'stderr')}"
+        ) from error
+    except OSError as error:
+        raise KernelStartError(f"{what} can't be launched: {error}") from error
 
 
 def _make_run_dir(runtime_dir: Path) -> Path:
@@ -344,7 +354,7 @@ def _read(path: Path, start: int = 0) -> str:
 
 
 def _tail(path: Path) -> str:
-    return _read(path)[-_TAIL:]
+    return _read(path, max(0, _size(path) - 4 * _TAIL))[-_TAIL:]  # 4 bytes a character at most
 
 
 def _size(path: Path) -> int:

@@ -16,6 +16,7 @@ from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Output, Stream, fold
 from kernel_exec.sessions.blobs import open_spilled
 from kernel_exec.sessions.history import Entry
+from kernel_exec.sessions.registry import DEFAULT_NAME
 from kernel_exec.sessions.session import Session
 
 _FIRST_PROGRESS = 1.0
@@ -68,15 +69,17 @@ class Call:
         outputs = fold(await self.app.store.events(entry.id))
         spilled = await to_thread.run_sync(_read_spilled, outputs) if _has_spilled(outputs) else {}
         settings = self.app.settings
+        record = session or await self.app.store.session(entry.session_id)
         rendered = render(
             entry,
             outputs,
             Circumstances(
-                session=session.name if session is not None else "main",
+                session=record.name if record is not None else DEFAULT_NAME,
                 own=(entry.file_path or "", str(settings.storage_root)),
                 home=str(Path.home()),
                 spilled=spilled,
                 history=self.app.store.degraded,
+                notice=self.client.news(),
                 waiting=session.waiting_before(entry.id) if session is not None else 0,
                 most_pictures=settings.inline_images,
             ),

@@ -61,9 +61,11 @@ async def configure_environment(call: Call, asked: given.ConfigureEnvironment) -
         {
             "status": "success",
             "message": f"the environment is {current.environment.key} now;"
-            " the kernel and the variables of the previous one are kept",
+            " the kernel and the variables of the previous one are kept"
+            + ("; its next kernel starts in the working directory" if directory else ""),
             "previous": _seed_config(configured.previous),
             "current": {**_seed_config(current.environment), **_described(current)},
+            "working_directory": str(call.client.working_directory),
         }
     )
 
@@ -79,7 +81,7 @@ async def get_environment_config(call: Call, asked: given.GetEnvironmentConfig) 
             "status": "success",
             "config": {**_seed_config(environment), **_described(prepared)},
             "storage_root": str(settings.storage_root),
-            "working_directory": str(settings.working_directory),
+            "working_directory": str(call.client.working_directory),
             "limits": {
                 "wait_seconds": settings.wait_seconds,
                 "time_limit": settings.time_limit,

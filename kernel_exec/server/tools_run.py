@@ -13,6 +13,7 @@ from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import Output, Stream, fold
 from kernel_exec.sessions.blobs import open_spilled
 from kernel_exec.sessions.history import Entry
+from kernel_exec.sessions.replay import restart_and_replay
 from kernel_exec.sessions.session import Session
 
 from . import arguments as given
@@ -73,7 +74,10 @@ async def interrupt_execution(call: Call, asked: given.InterruptExecution) -> Ca
 async def restart_kernel(call: Call, asked: given.RestartKernel) -> CallToolResult:
     """Begin with a new kernel, on request with the old state made again."""
     session = await call.client.session(asked.session)
-    report = await session.restart(replay=asked.restore == "replay")
+    if asked.restore == "replay":
+        report = await restart_and_replay(session, call.app.store)
+    else:
+        report = await session.restart()
     told: dict[str, JSON] = {
         "status": "success",
         "session": session.name,
@@ -97,6 +101,8 @@ async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult
         "queued": now.queued,
         "history": call.app.store.degraded or "ok",
     }
+    if call.app.store.notice:
+        told["notice"] = call.app.store.notice
     if now.current is not None:
         told["execution_id"] = now.current
     if now.death:

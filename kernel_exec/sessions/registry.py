@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,6 +60,7 @@ class Sessions:
         self._max_kernels = max_kernels
         self._idle_limit = idle_limit
         self._sessions: dict[tuple[str, str], Session] = {}
+        self._directories: dict[tuple[str, str], Path] = {}
         self._opening = anyio.Lock()
         self._leases = ExitStack()
         self._tasks: TaskGroup | None = None
@@ -94,7 +96,8 @@ class Sessions:
         """The session with this name in this environment.
 
         A named one continues where an earlier server left it, unless another server has it; the
-        default one ("") always begins anew.
+        default one ("") always begins anew. Its next kernel starts in `working_directory`, where
+        one is given.
 
         Raises:
             InvalidArgumentError: The name is not allowed.
@@ -105,17 +108,17 @@ class Sessions:
                 " use letters, digits, '_', '.' and '-', at most 100 of them"
             )
         key = (name or DEFAULT_NAME, environment.key)
+        if working_directory is not None:
+            self._directories[key] = working_directory
         async with self._opening:
             if key not in self._sessions:
-                session = await self._make(name, environment, working_directory)
+                session = await self._make(name, environment)
                 assert self._tasks is not None
                 await self._tasks.start(session.run)
                 self._sessions[key] = session
         return self._sessions[key]
 
-    async def _make(
-        self, name: str, environment: Environment, working_directory: Path | None
-    ) -> Session:
+    async def _make(self, name: str, environment: Environment) -> Session:
         record = await self._store.find_session(name, environment.key) if name else None
         number = generation = 0
         if record is not None and self._lease(record):
@@ -132,24 +135,17 @@ class Sessions:
             )
             self._lease(record)
             self._store.put_session(record)
-        session_id = record.id
-
-        async def prepare() -> KernelStarter:
-            return await self._prepare(session_id, environment, working_directory)
-
         return Session(
             record=record,
             environment=environment,
-            prepare=prepare,
+            prepare=partial(self._prepare, record, environment),
             store=self._store,
             number=number,
             generation=generation,
             idle_limit=self._idle_limit,
         )
 
-    async def _prepare(
-        self, session_id: str, environment: Environment, working_directory: Path | None
-    ) -> KernelStarter:
+    async def _prepare(self, record: SessionRecord, environment: Environment) -> KernelStarter:
         running = [
             session.name for session in self._sessions.values() if session.status().pid is not None
         ]
@@ -159,8 +155,9 @@ class Sessions:
                 " use one of them, or raise KERNEL_EXEC_MAX_KERNELS"
             )
         prepared = await self._catalog.prepare(environment)
-        spill_dir = self._places.folder / "spill" / session_id
-        directory = working_directory or self._places.working_directory
+        spill_dir = self._places.folder / "spill" / record.id
+        key = (record.name, environment.key)
+        directory = self._directories.get(key, self._places.working_directory)
         for needed in (spill_dir, directory):
             try:
                 needed.mkdir(mode=0o700, parents=True, exist_ok=True)

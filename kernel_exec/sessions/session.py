@@ -6,7 +6,7 @@ touches the kernel's life. Callers submit, wait and ask; what they see are histo
 """
 
 import json
-import math
+import logging
 import time
 from collections import deque
 from dataclasses import replace
@@ -15,11 +15,8 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from kernel_exec.environments.spec import Environment
-from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError
-from kernel_exec.kernels.execution import (
-    Outcome,
-    Request,
-)
+from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError, KernelStartError
+from kernel_exec.kernels.execution import Outcome, Request
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
@@ -28,6 +25,8 @@ from .history import Entry, EntryKind, KernelRecord, SessionRecord
 from .ledger import Ledger, Live, Signal
 from .reports import KernelStatus, Prepare, RestartReport, Submission, Work, describe_ending
 from .store import Store
+
+_log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 32
 """Executions that may wait in one session; more than that is a client out of control."""
@@ -158,16 +157,13 @@ class Session:
             self._kernel.interrupt(force=force)
         return live.entry
 
-    async def restart(self, *, replay: bool = False) -> RestartReport:
+    async def restart(self) -> RestartReport:
         """End the kernel, whatever it does now, and start the next generation.
-
-        With `replay`, what had succeeded runs again, in order, up to the first failure.
 
         Raises:
             KernelExecError: The new kernel did not start.
         """
         lost = tuple(self._kernel.names) if self._kernel is not None else ()
-        again = await self._succeeded() if replay else []
         for entry_id in list(self._queue):
             self.interrupt(entry_id)
         before, self._start_error = self._generation, None
@@ -180,12 +176,7 @@ class Session:
             await self._started.wait()
         if self._start_error is not None:
             raise self._start_error
-        replayed: list[Entry] = []
-        for entry in again:
-            replayed.append(await self._run_again(entry))
-            if replayed[-1].outcome is not Outcome.OK:
-                break
-        return RestartReport(generation=self._generation, lost=lost, replayed=tuple(replayed))
+        return RestartReport(generation=self._generation, lost=lost)
 
     def undertake(self, kind: EntryKind, source: str, work: Work, *, title: str = "") -> Entry:
         """Begin work beside the kernel, such as an install, with an entry of its own."""
@@ -267,15 +258,22 @@ class Session:
                     tasks.start_soon(self._watch_death, kernel)
                     await self._serve(kernel)
                     tasks.cancel_scope.cancel()
-        except KernelExecError as error:
-            self._start_error = error
-            if self._queue:
-                live = self._ledger.find(self._queue.popleft())
-                self._ledger.end(live, Outcome.KERNEL_DIED, {"error": str(error)})
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other sessions go on
+            self._give_up(_described(error))
         finally:
             self._starting = False
             self._note_end()
             self._started.fire()
+
+    def _give_up(self, reason: str) -> None:
+        """End what the kernel ran, or else what it should have been started for."""
+        self._start_error = KernelStartError(reason)
+        running = self._current is not None
+        wanted = self._current or (self._queue.popleft() if self._queue else None)
+        self._current = None
+        if wanted is not None:
+            details: JSONObject = {"death": {"cause": reason}} if running else {"error": reason}
+            self._ledger.end(self._ledger.find(wanted), Outcome.KERNEL_DIED, details)
 
     async def _serve(self, kernel: Kernel) -> None:
         while kernel.death is None and not self._restart_wanted:
@@ -313,10 +311,8 @@ class Session:
                 details={**entry.details, **lost},
             ),
         )
-        try:
-            ending = await kernel.execute(request)
-        finally:
-            self._current = None
+        ending = await kernel.execute(request)
+        self._current = None
         live.entry = replace(
             live.entry, execution_count=ending.execution_count, timing=ending.timing
         )
@@ -324,6 +320,9 @@ class Session:
         self._ledger.end(
             live, Outcome.INTERRUPTED if restarted else ending.outcome, describe_ending(ending)
         )
+        if ending.exit_requested:  # nothing may begin in a kernel that is about to end
+            with anyio.move_on_after(EXIT_GRACE):
+                await kernel.wait_death()
 
     async def _carry_out(self, live: Live, work: Work) -> None:
         """Do work beside the kernel; whatever happens, its entry ends with the truth."""
@@ -338,36 +337,14 @@ class Session:
                 live.cancel = scope.cancel
                 details = await work(emit)
                 outcome = Outcome.OK
-        except KernelExecError as error:
-            outcome, details = Outcome.EXCEPTION, {"error": str(error)}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the session goes on
+            outcome, details = Outcome.EXCEPTION, {"error": _described(error)}
         finally:
             self._ledger.end(live, outcome, details)
 
     async def _watch_death(self, kernel: Kernel) -> None:
         await kernel.wait_death()
         self._wake.fire()
-
-    async def _run_again(self, entry: Entry) -> Entry:
-        again = self.submit(
-            Submission(
-                source=entry.source,
-                title=entry.title,
-                kind=entry.kind,
-                file_path=entry.file_path,
-                details={"replay_of": entry.id},
-            )
-        )
-        return await self.wait(again.id, math.inf)
-
-    async def _succeeded(self) -> list[Entry]:
-        """What succeeded in this generation."""
-        return [
-            entry
-            for entry in await self._store.entries(self.id)
-            if entry.generation == self._generation
-            and entry.outcome is Outcome.OK
-            and entry.kind in {EntryKind.CODE, EntryKind.SCRIPT}
-        ]
 
     def _note_start(self, kernel: Kernel) -> None:
         self._starting = False
@@ -398,3 +375,13 @@ class Session:
                 "names": list(kernel.names),
             }
         self._store.put_kernel(replace(record, ended=time.time(), end_reason=reason))
+
+
+def _described(error: Exception) -> str:
+    """What went wrong; the log has the traceback of what we did not foresee."""
+    while isinstance(error, ExceptionGroup):  # a task group's wrapping
+        error = error.exceptions[0]
+    if isinstance(error, KernelExecError):
+        return str(error)
+    _log.error("a session's task failed", exc_info=error)
+    return f"{type(error).__name__}: {error}"

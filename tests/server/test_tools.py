@@ -157,6 +157,15 @@ async def test_death_is_told_and_so_is_what_was_lost(agent: Agent) -> None:
     assert "kernel 2" in after
 
 
+async def test_nothing_begins_in_a_kernel_that_exit_is_about_to_end(agent: Agent) -> None:
+    await agent.run("x = 1")
+    assert "exit() ends the kernel" in await agent.run("exit()")
+    after = await agent.run("1 + 1")
+    assert after.startswith("2\n")
+    assert "what generation 1 held is gone (exit code 0): x" in after
+    assert "kernel 2" in after
+
+
 async def test_long_output_is_cut_and_the_rest_can_be_paged_and_searched(agent: Agent) -> None:
     result = await agent.call("execute_code", code="for i in range(50_000): print('row', i)")
     shown = text_of(result)
@@ -341,6 +350,38 @@ async def test_switching_back_finds_the_variables_again(tmp_path: Path) -> None:
         assert "ModuleNotFoundError" in await agent.run("import pandas")
         await agent.call("configure_environment", type="python", python_path=sys.executable)
         assert (await agent.run("x")).startswith("'here'\n")
+
+
+async def test_a_working_directory_is_that_of_the_next_kernel(tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    async with agent_in(tmp_path) as agent:
+        await agent.run("import os")
+        configured = await agent.call(
+            "configure_environment",
+            type="python",
+            python_path=sys.executable,
+            working_directory=str(place),
+        )
+        assert "next kernel" in (configured.structured_content or {})["message"]
+        assert str(place) not in await agent.run("os.getcwd()")
+        await agent.call("restart_kernel")
+        assert str(place) in await agent.run("import os; os.getcwd()")
+        found = (await agent.call("get_environment_config")).structured_content or {}
+        assert found["working_directory"] == str(place)
+
+
+async def test_history_that_was_set_aside_is_told_once_and_kept_in_the_status(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "storage" / ".kernel_exec"
+    folder.mkdir(parents=True)
+    (folder / "history.db").write_bytes(b"not a database" * 100)
+    async with agent_in(tmp_path) as agent:
+        assert "history.db.corrupt-1" in await agent.run("x = 1")
+        assert "history.db.corrupt-1" not in await agent.run("x")
+        status = (await agent.call("kernel_status")).structured_content or {}
+        assert "history.db.corrupt-1" in status["notice"]
 
 
 @pytest.mark.network

@@ -8,16 +8,23 @@ from pathlib import Path
 import anyio
 import pytest
 
-from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError, NotFoundError
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.errors import (
+    BusyError,
+    KernelDeadError,
+    KernelStartError,
+    NotFoundError,
+    PackageError,
+)
+from kernel_exec.kernels.execution import Ending, Outcome, Request
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import Stream, fold
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
+from kernel_exec.sessions.replay import restart_and_replay
 from kernel_exec.sessions.reports import Emit, Submission
 from kernel_exec.sessions.session import QUEUE_LIMIT, Session
 from kernel_exec.sessions.store import Store, open_store
-from tests.fakes import STUBBORN, FakeKernels
+from tests.fakes import STUBBORN, FakeKernel, FakeKernels
 from tests.real import HERE
 
 SLEEP = "import time; time.sleep(60)"
@@ -32,14 +39,14 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, idle_limit: float | None = None, fails: str = ""
+    folder: Path, *, idle_limit: float | None = None, fails: Exception | None = None
 ) -> AsyncIterator[Running]:
     kernels = FakeKernels()
     failures = [fails] if fails else []
 
     async def prepare() -> KernelStarter:
         if failures:
-            raise KernelStartError(failures.pop())
+            raise failures.pop()
         return kernels
 
     async with open_store(folder) as store, anyio.create_task_group() as tasks:
@@ -195,7 +202,7 @@ async def test_replay_runs_again_what_had_succeeded_up_to_the_first_failure(
     async with running(tmp_path) as now:
         for source in ("x = 1", "print('before'); 1 / 0", "x"):
             await run(now.session, source)
-        report = await now.session.restart(replay=True)
+        report = await restart_and_replay(now.session, now.store)
         assert [(entry.source, entry.outcome.value) for entry in report.replayed] == [
             ("x = 1", "ok"),
             ("x", "ok"),
@@ -203,14 +210,40 @@ async def test_replay_runs_again_what_had_succeeded_up_to_the_first_failure(
         assert all("replay_of" in entry.details for entry in report.replayed)
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KernelStartError("no interpreter there"), "no interpreter there"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+    ],
+    ids=["foreseen", "unforeseen"],
+)
 async def test_a_kernel_that_does_not_start_fails_its_execution_and_is_tried_again(
-    tmp_path: Path,
+    tmp_path: Path, error: Exception, told: str
 ) -> None:
-    async with running(tmp_path, fails="no interpreter there") as now:
+    async with running(tmp_path, fails=error) as now:
         failed = await run(now.session, "1 + 1")
         assert failed.outcome is Outcome.KERNEL_DIED
-        assert failed.details["error"] == "no interpreter there"
+        assert failed.details["error"] == told
         assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
+
+
+async def test_a_fault_of_ours_ends_the_kernel_and_not_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: FakeKernel, request: Request) -> Ending:
+        raise ValueError("not foreseen")
+
+    async with running(tmp_path) as now:
+        await run(now.session, "x = 1")
+        with monkeypatch.context() as broken:
+            broken.setattr(FakeKernel, "execute", fail)
+            failed = await run(now.session, "x")
+        assert failed.outcome is Outcome.KERNEL_DIED
+        assert "not foreseen" in str(failed.details["death"])
+        after = await run(now.session, "1 + 1")
+        assert (after.outcome, after.generation) == (Outcome.OK, 2)
+        assert "state_lost" in after.details
 
 
 async def test_a_time_limit_belongs_to_its_execution(tmp_path: Path) -> None:
@@ -248,17 +281,31 @@ async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
         assert now.session.entry(sleeping.id) is not None
 
 
-async def test_work_beside_the_kernel_can_fail_and_can_be_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PackageError("no such package"), "no such package"),
+        (PermissionError("not yours"), "PermissionError: not yours"),
+    ],
+    ids=["foreseen", "unforeseen"],
+)
+async def test_work_beside_the_kernel_can_fail(tmp_path: Path, error: Exception, told: str) -> None:
     async def fail(emit: Emit) -> JSONObject:
-        raise KernelStartError("no such package")
+        raise error
 
+    async with running(tmp_path) as now:
+        failed = now.session.undertake(EntryKind.INSTALL, "six", fail)
+        ended = await now.session.wait(failed.id, 15)
+        assert (ended.outcome, ended.details) == (Outcome.EXCEPTION, {"error": told})
+        assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
+
+
+async def test_work_beside_the_kernel_can_be_stopped(tmp_path: Path) -> None:
     async def wait_for_ever(emit: Emit) -> JSONObject:
         await anyio.sleep_forever()
         return {}
 
     async with running(tmp_path) as now:
-        failed = now.session.undertake(EntryKind.INSTALL, "six", fail)
-        assert (await now.session.wait(failed.id, 15)).details["error"] == "no such package"
         stopped = now.session.undertake(EntryKind.INSTALL, "six", wait_for_ever)
         await now.session.wait(stopped.id, 0)
         now.session.interrupt(stopped.id)
