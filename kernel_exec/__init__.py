@@ -7,6 +7,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     server         the MCP surface: tools, their arguments, one way through all of them
     app            the services as fields, opened in order and closed in reverse
     settings       options, environment variables, kernel_exec.toml, defaults
+    configuration  kernel_exec.toml itself: read, and an environment added to it
     content        what a model sees: text and pictures within a budget, pages of the rest
     notebooks      a session as a document
     scripts        stored .py files

@@ -6,18 +6,21 @@
 import json
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
+
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
-from kernel_exec.environments.packages import PackageStatus, check, install
-from kernel_exec.environments.requirements import parse_requirements
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import BusyError, InvalidArgumentError, KernelDeadError, NotFoundError
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.export import default_path, export_ipynb, read_notebook
+from kernel_exec.packages.install import install
+from kernel_exec.packages.inventory import PackageStatus, check
+from kernel_exec.packages.requirements import parse_requirements
 from kernel_exec.scripts import ScriptStore, checked_source
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 from kernel_exec.sessions.registry import Places, Sessions
@@ -228,27 +231,32 @@ class Client:
                 requirements,
                 upgrade=upgrade,
                 allow_build=allow_build,
-                variables=self._app.settings.server_variables,
+                variables=prepared.variables,
+                tool_variables=self._app.catalog.tool_variables,
                 on_line=lambda line: emit(Stream(name="stdout", text=f"{line}\n")),
             )
             self._app.catalog.forget(opened.environment)
             return {
-                "before": installed.before,
-                "after": installed.after,
+                "installer": installed.tool,
+                "before": installed.changes.before,
+                "after": installed.changes.after,
                 "seconds": round(installed.seconds, 3),
                 "output": installed.output,
-                "stale": await _refresh(opened, installed.modules),
+                "stale": await self._refresh(opened, installed.changes.modules),
             }
 
         entry = opened.undertake(EntryKind.INSTALL, "\n".join(requirements), work)
         return opened, entry
 
-    async def check(self, packages: Sequence[str]) -> list[PackageStatus]:
-        """What is installed of `packages`; nothing is imported."""
+    async def check(self, packages: Sequence[object]) -> list[PackageStatus]:
+        """What is installed of `packages`; nothing is imported.
+
+        Raises:
+            InvalidArgumentError: One of them is not a plain requirement.
+        """
+        parse_requirements(packages)
         prepared = await self._app.catalog.prepare(await self._environment())
-        return await check(
-            prepared.interpreter, packages, variables=self._app.settings.server_variables
-        )
+        return await check(prepared.interpreter, packages, variables=prepared.variables)
 
     async def export(
         self, *, session: str = "", path: str = "", overwrite: bool = False
@@ -283,11 +291,20 @@ class Client:
             self.environment = await self._app.catalog.default()
         return self.environment
 
+    async def _refresh(self, session: Session, modules: Sequence[str]) -> list[str]:
+        """Let all kernels of the environment find what was installed; the session's stale imports.
 
-async def _refresh(session: Session, modules: Sequence[str]) -> list[str]:
-    """Let a running kernel find what was installed; which of its imports are stale now."""
-    try:
-        stale = await session.evaluate(f"refresh({json.dumps(list(modules))})")
-    except (KernelDeadError, BusyError):
-        return []
-    return [str(name) for name in stale] if isinstance(stale, list) else []
+        What a kernel has imported stays as it was; whoever answers too late finds it all the same.
+        """
+        stale: dict[str, list[str]] = {}
+
+        async def ask(each: Session) -> None:
+            with suppress(KernelDeadError, BusyError):
+                told = await each.evaluate(f"refresh({json.dumps(list(modules))})")
+                stale[each.id] = [str(name) for name in told] if isinstance(told, list) else []
+
+        async with anyio.create_task_group() as tasks:
+            for each in self._app.sessions.all.values():
+                if each.environment.key == session.environment.key:
+                    tasks.start_soon(ask, each)
+        return stale.get(session.id, [])

@@ -166,7 +166,7 @@ class _Item:
 
 def _items(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Iterator[_Item]:
     """What there is to read, each part ending in a newline."""
-    if entry.kind is EntryKind.INSTALL and entry.outcome.ended:
+    if entry.kind is EntryKind.INSTALL and entry.outcome in {Outcome.OK, Outcome.EXCEPTION}:
         whole = _installed(entry)
         shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="stdout"))
         yield _Item(text=shown, place=0, cut=shown != whole)
@@ -306,6 +306,8 @@ def _installed(entry: Entry) -> str:
     lines = [_change(name, str(before.get(name, "")), str(new)) for name, new in after.items()]
     if not lines and entry.outcome is Outcome.OK:
         lines.append("all of them were installed already")
+    if (installer := text(details, "installer")) not in {"", "uv"}:
+        lines.append(f"installed with {installer}")
     stale = details.get("stale")
     if isinstance(stale, (list, tuple)) and stale:
         lines.append(

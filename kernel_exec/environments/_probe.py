@@ -1,6 +1,6 @@
 """Tells about the interpreter that runs it; a script for any Python from 3.6.
 
-    python _probe.py FENCE [distributions]
+    python _probe.py FENCE [distributions | torn SINCE]
 
 Prints one JSON object between two lines FENCE, so that what a noisy `sitecustomize` prints does
 no harm. Imports the standard library only, and nothing that is installed. It runs without `-I`:
@@ -22,6 +22,8 @@ def main():
     told = describe()
     if "distributions" in sys.argv[2:]:
         told["distributions"] = distributions()
+    if "torn" in sys.argv[2:]:
+        told["torn"] = torn(float(sys.argv[-1]))
     answer = "\n%s\n%s\n%s\n" % (sys.argv[1], json.dumps(told), sys.argv[1])
     with io.open(1, "wb", closefd=False) as out:  # sys.stdout may be another's by now
         out.write(answer.encode("ascii"))
@@ -66,6 +68,35 @@ def distributions():
             seen.add(key)
             found.append(described)
     return found
+
+
+def torn(since):
+    """Names of distributions that were touched after `since` (epoch seconds) and lack files.
+
+    An installer that was killed leaves them; caches of bytecode do not count.
+    """
+    from importlib import metadata
+
+    found = []
+    for distribution in metadata.distributions(path=_path()):
+        folder = getattr(distribution, "_path", None)
+        try:
+            name = distribution.metadata["Name"]
+            touched = os.stat(str(folder)).st_mtime >= since
+            if name and touched and str(folder).endswith(".dist-info") and _lacks(distribution):
+                found.append(str(name))
+        except Exception:
+            continue  # nothing can be said of it
+    return sorted(found)
+
+
+def _lacks(distribution):
+    """True when a file that a distribution lists is not there, or no list is."""
+    files = distribution.files
+    return files is None or not all(
+        str(file).endswith(".pyc") or os.path.lexists(str(distribution.locate_file(file)))
+        for file in files
+    )
 
 
 def _describe(distribution):

@@ -1,10 +1,19 @@
-"""The environment variables of a kernel: an allow-list, the user's additions, and activation."""
+"""The environment variables of kernels and tools: allow-lists, the user's additions, activation.
 
+What conda does when it activates a prefix is done here without it: 4 ms instead of 1.2 s, and no
+process between us and the kernel.
+"""
+
+import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from .interpreters import Interpreter
+from kernel_exec import processes
+from kernel_exec.errors import UnusableEnvironmentError
+
+from . import conda
+from .interpreters import Interpreter, home_folder
 from .spec import Environment, EnvironmentKind
 
 _KEPT = frozenset(
@@ -18,6 +27,10 @@ _KEPT = frozenset(
 )  # fmt: skip
 _KEPT_PREFIXES = ("LC_", "XDG_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_")
 
+_INSTALLERS = ("UV_", "PIP_", "CONDA_", "_CONDA_", "MAMBA_", "RATTLER_")
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "FTP_PROXY"})
+_OF_TOOLS = _PROXIES | {"NETRC", "RUST_LOG", "CARGO_HOME", "CC", "CXX", "CFLAGS", "LDFLAGS"}
+
 _ALWAYS = {
     "PAGER": "cat",
     "GIT_PAGER": "cat",
@@ -29,6 +42,16 @@ _ALWAYS = {
     "PYTHONIOENCODING": "utf-8",
 }
 """Nothing may wait for a person, and text is UTF-8 whatever the locale."""
+
+_SCRIPTS_LIMIT = 20.0
+"""Seconds for all of a prefix's activation scripts: they set variables, which takes none."""
+
+_SOURCE = 'for script; do . "$script" >/dev/null 2>&1; done; exec /usr/bin/env -0'
+"""Said to a shell, with the scripts as arguments: no path is ever read as code."""
+
+_OF_THE_SHELL = {"_", "SHLVL", "PWD", "OLDPWD"}
+_UNSET = "***unset***"
+"""What conda's state holds for a variable that was removed."""
 
 
 def allowed_variables(base: Mapping[str, str], *, passed: Collection[str]) -> dict[str, str]:
@@ -44,6 +67,42 @@ def allowed_variables(base: Mapping[str, str], *, passed: Collection[str]) -> di
     }
 
 
+def tool_variables(base: Mapping[str, str], *, passed: Collection[str]) -> dict[str, str]:
+    """What uv, pip and conda get: foreign code may run in them, when a package builds itself.
+
+    Beside what kernels get, their own settings and the proxies, which may hold passwords.
+    """
+    own = {
+        name: value
+        for name, value in base.items()
+        if name.startswith(_INSTALLERS) or name.upper() in _OF_TOOLS
+    }
+    return allowed_variables(base, passed=passed) | own
+
+
+async def activate(
+    environment: Environment,
+    interpreter: Interpreter,
+    *,
+    base: Mapping[str, str],
+    passed: Collection[str],
+) -> dict[str, str]:
+    """What a kernel of `environment` gets of the server's variables `base`, activated.
+
+    Raises:
+        UnusableEnvironmentError: An activation script of the prefix does not end well.
+        BusyError: No process can be started now.
+    """
+    variables = kernel_variables(environment, interpreter, base=base, passed=passed)
+    if environment.kind is not EnvironmentKind.CONDA:
+        return variables
+    variables |= _prefix_variables(environment, interpreter.prefix, base)
+    stored = _stored(interpreter.prefix)
+    variables |= {name: value for name, value in stored.items() if value != _UNSET}
+    scripts = sorted((interpreter.prefix / "etc" / "conda" / "activate.d").glob("*.sh"))
+    return await _source(scripts, variables) if scripts and os.name != "nt" else variables
+
+
 def kernel_variables(
     environment: Environment,
     interpreter: Interpreter,
@@ -51,27 +110,97 @@ def kernel_variables(
     base: Mapping[str, str],
     passed: Collection[str],
 ) -> dict[str, str]:
-    """What a kernel of `environment` gets of the server's variables `base`, activated."""
+    """The same without what only conda has."""
     variables = allowed_variables(base, passed=passed)
     variables |= {name: value for name, value in _ALWAYS.items() if name not in passed}
-    folders = [str(interpreter.executable.parent)]
     if environment.kind in {EnvironmentKind.VENV, EnvironmentKind.VENV_UV}:
         variables["VIRTUAL_ENV"] = str(environment.path)
-    elif environment.kind is EnvironmentKind.CONDA:
-        prefix = str(interpreter.prefix)
-        variables |= {
-            "CONDA_PREFIX": prefix,
-            "CONDA_DEFAULT_ENV": environment.name or prefix,
-            "CONDA_SHLVL": "1",
-        }
     elif interpreter.prefix != interpreter.base_prefix:
         variables["VIRTUAL_ENV"] = str(interpreter.prefix)
     path = variables.get("PATH", os.defpath).split(os.pathsep)
+    folders = [str(interpreter.executable.parent)]
     folders += [folder for folder in path if folder not in _activated(base)]
     return variables | {"PATH": os.pathsep.join(folders)}
 
 
+def activation_files(prefix: Path) -> Iterator[Path]:
+    """The files of a prefix that decide about variables; when they change, ask again."""
+    yield prefix / "conda-meta" / "state"
+    for place in ("activate.d", "env_vars.d"):
+        folder = prefix / "etc" / "conda" / place
+        yield folder
+        yield from sorted(folder.glob("*"))
+
+
 def _activated(base: Mapping[str, str]) -> set[str]:
-    """Folders on `PATH` because the server was started in an activated venv: not the kernel's."""
-    venv = base.get("VIRTUAL_ENV")
-    return {str(Path(venv, place)) for place in ("bin", "Scripts")} if venv else set()
+    """Folders on `PATH` because the server was started in an activated shell: not the kernel's."""
+    prefixes = [base[name] for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if base.get(name)]
+    return {str(Path(prefix, place)) for prefix in prefixes for place in ("bin", "Scripts")}
+
+
+def _prefix_variables(
+    environment: Environment, prefix: Path, base: Mapping[str, str]
+) -> dict[str, str]:
+    name = environment.name or conda.default_name(prefix)
+    variables = {
+        "CONDA_PREFIX": str(prefix),
+        "CONDA_DEFAULT_ENV": name,
+        "CONDA_PROMPT_MODIFIER": f"({name}) ",
+        "CONDA_SHLVL": "1",
+    }
+    client = conda.find_client(prefix, home=home_folder(base), base=base)
+    return variables if client is None else variables | {"CONDA_EXE": str(client)}
+
+
+def _stored(prefix: Path) -> dict[str, str]:
+    """Variables that packages bring (`env_vars.d`) and that `conda env config vars` has set."""
+    found: dict[str, str] = {}
+    for path in sorted((prefix / "etc" / "conda" / "env_vars.d").glob("*.json")):
+        found |= _texts(_parsed(path))
+    state = _parsed(prefix / "conda-meta" / "state")
+    return found | _texts(state.get("env_vars"))
+
+
+def _parsed(path: Path) -> dict[str, object]:
+    try:
+        told = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _texts(told: object) -> dict[str, str]:
+    pairs = told.items() if isinstance(told, dict) else ()
+    return {name: value for name, value in pairs if isinstance(value, str) and "\0" not in value}
+
+
+async def _source(scripts: list[Path], variables: dict[str, str]) -> dict[str, str]:
+    """`variables` after a shell has sourced `scripts`, as conda does it."""
+    bash = Path("/bin/bash")
+    shell = [str(bash), "--norc", "--noprofile"] if bash.exists() else ["/bin/sh"]
+    finished = await processes.run(
+        [*shell, "-c", _SOURCE, "activate", *map(str, scripts)],
+        env=variables,
+        cwd=Path(bash.anchor),
+        limit=_SCRIPTS_LIMIT,
+    )
+    if finished.returncode != 0 or finished.timed_out:
+        how = "took too long" if finished.timed_out else f"ended with {finished.returncode}"
+        raise UnusableEnvironmentError(
+            f"the activation scripts in {str(scripts[0].parent)!r} ({how}) do not let the"
+            f" shell go on: {', '.join(script.name for script in scripts)}; mend or remove"
+            " the one that exits"
+        )
+    told = dict(each.split("=", 1) for each in finished.stdout.split("\0") if "=" in each)
+    return {
+        name: variables[name] if _same(variables.get(name), value) else value
+        for name, value in told.items()
+        if name in variables or (name not in _OF_THE_SHELL and not name.startswith("BASH_FUNC_"))
+    }
+
+
+def _same(before: str | None, after: str) -> bool:
+    """True when a value came back as it went in; bytes that are no text come back replaced."""
+    if before is None:
+        return False
+    return before.encode("utf-8", "surrogateescape").decode("utf-8", "replace") == after

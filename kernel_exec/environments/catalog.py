@@ -8,10 +8,11 @@ import anyio
 
 from kernel_exec.errors import UnusableEnvironmentError
 
-from .activation import allowed_variables, kernel_variables
-from .default import ensure_default
+from . import conda
+from .activation import activate, allowed_variables, tool_variables
+from .default import default_environment, ensure_default
 from .interpreters import Interpreter, ask, find_executable, home_folder
-from .spec import Environment
+from .spec import Environment, EnvironmentKind
 from .support import KernelSupport, find_support, fingerprint, is_there
 
 
@@ -50,6 +51,23 @@ class Catalog:
         self._configured = configured
         self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
         self._locks: dict[str, anyio.Lock] = {}
+
+    @property
+    def tool_variables(self) -> Mapping[str, str]:
+        """What installers get of the server's variables."""
+        return tool_variables(self._base, passed=self._passed)
+
+    @property
+    def active(self) -> Environment:
+        """The environment to begin with, whether it is made already or not."""
+        return self._configured or default_environment(self._storage_root)
+
+    def known(self) -> dict[str, Environment]:
+        """What may be switched to, by name: the active one, the named ones, conda's own."""
+        found = {"default" if self._configured is None else "configured": self.active, **self.named}
+        for name, prefix in conda.prefixes(home=home_folder(self._base), base=self._base).items():
+            found.setdefault(f"conda {name}", Environment(kind=EnvironmentKind.CONDA, path=prefix))
+        return found
 
     async def default(self) -> Environment:
         """The configured environment, or the managed one, made if need be.
@@ -97,9 +115,9 @@ class Catalog:
     async def _prepare(self, environment: Environment, executable: Path) -> PreparedEnvironment:
         allowed = allowed_variables(self._base, passed=self._passed)
         interpreter = await ask(executable, variables=allowed)
-        variables = kernel_variables(environment, interpreter, base=self._base, passed=self._passed)
+        variables = await activate(environment, interpreter, base=self._base, passed=self._passed)
         support = await find_support(
-            interpreter, cache=self._cache, variables=variables, tool_variables=self._base
+            interpreter, cache=self._cache, variables=variables, tool_variables=self.tool_variables
         )
         return PreparedEnvironment(
             environment=environment,

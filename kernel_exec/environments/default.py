@@ -8,13 +8,19 @@ from pathlib import Path
 from kernel_exec.errors import UnusableEnvironmentError
 
 from .activation import allowed_variables
-from .installer import run_uv
 from .interpreters import NoAnswerError, ask, find_executable, home_folder
 from .lockfile import locked
 from .spec import Environment, EnvironmentKind
+from .uv import run_uv
 
 _MAKE_LIMIT = 120.0
 """Seconds to make it: uv takes a tenth of one, a slow network disk more."""
+
+
+def default_environment(storage_root: Path) -> Environment:
+    """Where the default environment is, or will be."""
+    path = storage_root / ".kernel_exec" / "environment"
+    return Environment(kind=EnvironmentKind.VENV_UV, path=path)
 
 
 async def ensure_default(storage_root: Path, *, variables: Mapping[str, str]) -> Environment:
@@ -29,7 +35,7 @@ async def ensure_default(storage_root: Path, *, variables: Mapping[str, str]) ->
         BusyError: No process can be started now.
     """
     folder = storage_root / ".kernel_exec"
-    environment = Environment(kind=EnvironmentKind.VENV_UV, path=folder / "environment")
+    environment = default_environment(storage_root)
     if await _works(environment, variables):
         return environment
     try:

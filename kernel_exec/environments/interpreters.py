@@ -4,8 +4,7 @@ import json
 import os
 import signal
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
 
+from . import conda
 from .spec import Environment, EnvironmentKind
 
 OLDEST = (3, 8)
@@ -68,7 +68,7 @@ def find_executable(environment: Environment, *, home: Path, base: Mapping[str, 
     """
     path = environment.path
     if path is None:
-        path = _conda_prefix(environment.name or "", home=home, base=base)
+        path = conda.find_prefix(environment.name or "", home=home, base=base)
     try:
         return _executable_of(environment.kind, path)
     except OSError as error:
@@ -93,7 +93,18 @@ def _executable_of(kind: EnvironmentKind, path: Path) -> Path:
                 f" make one with `python -m venv {path}` or name another one"
             )
         return path / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    return path / ("python.exe" if os.name == "nt" else "bin/python")
+    if not conda.is_prefix(path):
+        raise UnusableEnvironmentError(
+            f"{str(path)!r} is not a conda environment: it has no conda-meta;"
+            " give the prefix of one, or another type"
+        )
+    executable = path / ("python.exe" if os.name == "nt" else "bin/python")
+    if not (executable.exists() or executable.is_symlink()):
+        raise UnusableEnvironmentError(
+            f"the conda environment {str(path)!r} has no Python:"
+            f" `conda install --prefix {path} python` puts one there"
+        )
+    return executable
 
 
 def home_folder(base: Mapping[str, str]) -> Path:
@@ -155,6 +166,12 @@ async def distributions(
         )
     except (KeyError, TypeError) as error:
         raise _nonsense(executable) from error
+
+
+async def torn(executable: Path, *, since: float, variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of distributions touched after `since` (epoch seconds) of which files are missing."""
+    told = await _question(executable, "torn", repr(since), variables=variables)
+    return tuple(map(str, told["torn"]))
 
 
 async def _question(executable: Path, *what: str, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -227,33 +244,3 @@ def _nonsense(executable: Path) -> UnusableEnvironmentError:
 
 def _last_lines(said: str) -> str:
     return " ".join(said.strip().splitlines()[-3:])[-500:]
-
-
-def _conda_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
-    """The prefix of a conda environment by its name, without asking conda."""
-    candidates = _conda_prefixes(name, home=home, base=base)
-    for prefix in candidates:
-        with suppress(OSError):  # another user's, say
-            if (prefix / "conda-meta").is_dir():
-                return prefix
-    raise UnusableEnvironmentError(
-        f"no conda environment is named {name!r}: looked for"
-        f" {', '.join(repr(str(prefix)) for prefix in candidates[:4])} and more;"
-        " give its prefix instead of its name, or make it with conda"
-    )
-
-
-def _conda_prefixes(name: str, *, home: Path, base: Mapping[str, str]) -> Sequence[Path]:
-    clients = (base.get("CONDA_EXE"), base.get("MAMBA_EXE"))
-    roots = [Path(client).parent.parent for client in clients if client]
-    if root := base.get("MAMBA_ROOT_PREFIX"):
-        roots.append(Path(root))
-    usual = ("miniconda3", "anaconda3", "miniforge3", "mambaforge", "micromamba")
-    roots += [home / each for each in usual] + [Path("/opt") / each for each in ("conda", *usual)]
-    found = [root if name == "base" else root / "envs" / name for root in roots]
-    try:
-        listed = (home / ".conda" / "environments.txt").read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        listed = []
-    found += [Path(line.strip()) for line in listed if Path(line.strip()).name == name]
-    return [*found, home / ".conda" / "envs" / name]

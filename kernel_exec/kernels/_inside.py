@@ -10,12 +10,12 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 - `!command` gets no terminal, so nothing waits for input for ever;
 - SIGINT wakes the event loop, so that `await` can be interrupted (ipykernel#881);
 - cells are compiled under the name of their stored script;
+- what a cell imports from the overlay is told, as the environment does not have it;
 - replies tell which names are new, changed or gone; `variables` describes them.
 """
 
 import asyncio
 import builtins
-import collections
 import faulthandler
 import fnmatch
 import importlib
@@ -28,6 +28,8 @@ import sys
 import sysconfig
 import threading
 
+import _kernel_exec_descriptions as descriptions
+import _kernel_exec_overlay as overlay
 import _kernel_exec_streams as streams
 import jupyter_client.localinterfaces
 from ipykernel.ipkernel import IPythonKernel
@@ -72,7 +74,7 @@ def _set_up(app):
     _shell_without_terminal(app.shell)
     _name_cells(app.shell)
     _dump_faults(_settings["run_dir"])
-    _describe_frames(app.shell)
+    descriptions.format_frames(app.shell)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 
 
@@ -94,6 +96,7 @@ class Kernel(IPythonKernel):
         self._print = builtins.print
         self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
         self._names = {}
+        self._overlay = overlay.OverlayImports(_settings["overlay"])
         self._in_user_code = 0
         self._interrupt_came = False
         self._guard_user_code(self.shell)
@@ -133,6 +136,7 @@ class Kernel(IPythonKernel):
         parent = self.get_parent("shell") if hasattr(self, "get_parent") else self._parent_header
         ours = (parent or {}).get("metadata", {}).get("kernel_exec", {})
         self.shell.compile.cell_file = ours.get("file")
+        self._say(self._overlay_warnings(*args, **kwargs))
         return await super().do_execute(*args, **kwargs)
 
     def finish_metadata(self, parent, metadata, reply_content):
@@ -180,8 +184,15 @@ class Kernel(IPythonKernel):
         if getattr(builtins, "print", None) is not self._print:
             builtins.print = self._print
             notes.append("print was replaced and is restored")
+        self._say(notes)
+
+    def _say(self, notes):
         for note in notes:
             self._streams["stderr"].write("[kernel-exec] %s\n" % note)
+
+    def _overlay_warnings(self, code, silent, *args, **kwargs):
+        """What to say of a cell's imports; nothing of what we ask ourselves."""
+        return [] if silent else self._overlay.warnings(code, self.shell.transform_cell)
 
 
 def _send_surrogates_escaped(session):
@@ -282,53 +293,6 @@ def _wake_on_signal():
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
 
 
-def _describe_frames(shell):
-    """Give DataFrames a compact text form beside their usual ones."""
-    from IPython.core.formatters import BaseFormatter
-    from traitlets import ObjectName, Unicode
-
-    class ModelFormatter(BaseFormatter):
-        """Text made for a language model."""
-
-        format_type = Unicode("text/llm+plain")
-        print_method = ObjectName("_repr_llm_")
-
-    formatter = ModelFormatter(parent=shell.display_formatter)
-    shell.display_formatter.formatters["text/llm+plain"] = formatter
-    for module in ("pandas", "pandas.core.frame"):
-        formatter.for_type_by_name(module, "DataFrame", describe_frame)
-
-
-def describe_frame(frame, head=8, tail=2, columns=30):
-    """Shape, dtypes with nulls, first and last rows as CSV: the most per character."""
-    rows, width = frame.shape
-    counted = rows * width <= 20000000
-    nulls = frame.isna().sum().tolist() if counted else [0] * width
-    described = [
-        "%s %s%s" % (name, dtype, " (%d null)" % null if null else "")
-        for name, dtype, null in zip(frame.columns[:columns], frame.dtypes[:columns], nulls)
-    ]
-    if width > columns:
-        described.append("... %d more" % (width - columns))
-    lines = [
-        "DataFrame %s rows x %d columns" % (format(rows, ","), width),
-        "columns: " + "; ".join(described),
-    ]
-    shown = frame.iloc[:, :columns]
-    if rows <= head + tail:
-        lines.append(shown.to_csv(float_format="%.5g").rstrip())
-    else:
-        lines.append(shown.head(head).to_csv(float_format="%.5g").rstrip())
-        lines.append("... %s rows not shown" % format(rows - head - tail, ","))
-        lines.append(shown.tail(tail).to_csv(float_format="%.5g", header=False).rstrip())
-    return "\n".join(lines)
-
-
-_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, range, collections.deque)
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_ARRAYS = ("numpy", "pandas", "polars", "torch", "xarray", "scipy", "pyarrow", "jax", "tensorflow")
-
-
 class _Text:
     """A value whose representation is a given text, so that it travels as it is."""
 
@@ -349,7 +313,7 @@ def variables(pattern="*", most=500):
             continue
         total += 1
         if len(found) < most:
-            found.append(_describe(name, value))
+            found.append(descriptions.describe_variable(name, value))
     return _Text(json.dumps({"variables": found, "total": total}))
 
 
@@ -359,30 +323,3 @@ def refresh(modules):
     for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         site.addsitedir(folder)  # reads new .pth files
     return _Text(json.dumps(sorted(name for name in modules if name in sys.modules)))
-
-
-def _describe(name, value):
-    kind = type(value)
-    array = kind.__module__.partition(".")[0] in _ARRAYS
-    described = {"name": name, "type": kind.__name__}
-    try:
-        if array and getattr(value, "shape", None) is not None:
-            described["shape"] = [int(extent) for extent in value.shape]
-        elif isinstance(value, _SIZED):
-            described["length"] = len(value)
-        described["size"] = _size(value) if array else sys.getsizeof(value)
-        if isinstance(value, _PLAIN):
-            text = repr(value[:80] if isinstance(value, (str, bytes)) else value)
-            described["preview"] = text if len(text) <= 80 else text[:77] + "..."
-    except Exception:
-        described["note"] = "its description failed"
-    return described
-
-
-def _size(value):
-    usage = getattr(value, "memory_usage", None)
-    if callable(usage):
-        total = usage(index=True)
-        return int(total.sum() if hasattr(total, "sum") else total)
-    size = getattr(value, "nbytes", None)
-    return int(size) if isinstance(size, int) else sys.getsizeof(value)

@@ -31,9 +31,11 @@ def main():
     """Become guardian and kernel."""
     with open(sys.argv[1], encoding="utf-8") as file:
         config = json.load(file)
+    if config.get("smoke"):
+        _try_start(config)
     if hasattr(os, "fork"):
         _guard(config["guard_fd"])
-    _start_kernel(config)
+    _make_app(config).start()
 
 
 def _guard(fd):
@@ -200,8 +202,17 @@ def _report(fd, line):
         pass
 
 
-def _start_kernel(config):
-    """Import ipykernel by the way of its support, tuned for a fast start, and run it."""
+def _try_start(config):
+    """Do all of a start but serve; tell the version on what stdout was before it was captured."""
+    out = os.dup(1)
+    _make_app(config)
+    version = sys.modules["ipykernel"].__version__
+    os.write(out, ("\n<ipykernel %s>\n" % version).encode("ascii"))
+    os._exit(0)
+
+
+def _make_app(config):
+    """Import ipykernel by the way of its support, tuned for a fast start."""
     overlay = config["overlay"]
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
@@ -213,7 +224,8 @@ def _start_kernel(config):
     elif overlay:
         sys.path.append(overlay)
     sys.modules["debugpy"] = None  # its import costs more than all else, and nobody debugs here
-    _load("_kernel_exec_streams", os.path.join(here, "_streams.py"))
+    for name in ("streams", "overlay", "descriptions"):
+        _load("_kernel_exec_" + name, os.path.join(here, "_%s.py" % name))
     inside = _load("_kernel_exec_inside", os.path.join(here, "_inside.py"))
     app = inside.make_app(config)
     del sys.modules["debugpy"]
@@ -222,7 +234,7 @@ def _start_kernel(config):
         sys.path.append(overlay)
     gc.freeze()
     gc.enable()
-    app.start()
+    return app
 
 
 def _load(name, path):

@@ -295,7 +295,9 @@ def _install(entry: Entry) -> str:
     if isinstance(stale, Sequence) and not isinstance(stale, str) and stale:
         names = ", ".join(_literal(str(name)) for name in stale)
         changes += ["", f"*The running kernel keeps what it had imported of* {names}"]
-    return "\n".join([f"*Installed* {asked}", "", *changes]).rstrip()
+    installer = text(details, "installer")
+    how = f" *with* {_literal(installer)}" if installer else ""
+    return "\n".join([f"*Installed* {asked}{how}", "", *changes]).rstrip()
 
 
 def _change(before: JSON, after: JSON) -> str:

@@ -7,7 +7,7 @@ from mcp_types import CallToolResult
 from kernel_exec.app import App
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
-from kernel_exec.errors import InvalidArgumentError, NotFoundError
+from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
 from kernel_exec.kernels.messages import JSON, JSONObject
 
 from . import arguments as given
@@ -29,7 +29,7 @@ async def check_installed_packages(
     call: Call, asked: given.CheckInstalledPackages
 ) -> CallToolResult:
     """What is installed, from metadata."""
-    found = await call.client.check([str(package) for package in asked.packages])
+    found = await call.client.check(asked.packages)
     return structured(
         {
             "status": "success",
@@ -75,11 +75,14 @@ async def get_environment_config(call: Call, asked: given.GetEnvironmentConfig) 
     app, settings = call.app, call.app.settings
     session = await call.client.session()
     environment = session.environment
-    prepared = await app.catalog.prepare(environment)
+    try:
+        found = _described(await app.catalog.prepare(environment))
+    except UnusableEnvironmentError as error:  # what is configured can be told all the same
+        found = {"error": str(error)}
     return structured(
         {
             "status": "success",
-            "config": {**_seed_config(environment), **_described(prepared)},
+            "config": {**_seed_config(environment), **found},
             "storage_root": str(settings.storage_root),
             "working_directory": str(call.client.working_directory),
             "limits": {
@@ -88,29 +91,47 @@ async def get_environment_config(call: Call, asked: given.GetEnvironmentConfig) 
                 "max_kernels": settings.max_kernels,
                 "idle_limit": settings.idle_limit,
             },
-            "named_environments": {
-                name: _seed_config(named) for name, named in app.catalog.named.items()
-            },
-            "sessions": [
-                {
-                    "session": open_session.name,
-                    "environment": open_session.environment.key,
-                    "state": open_session.status().state,
-                    "generation": open_session.status().generation,
-                }
-                for open_session in app.sessions.all.values()
-            ],
+            "environments": _known(app, environment),
         }
     )
+
+
+def _known(app: App, current: Environment) -> list[JSON]:
+    """All environments that may be switched to or have a kernel, with their kernels' states."""
+    found = {
+        environment.key: (name, environment) for name, environment in app.catalog.known().items()
+    }
+    kernels: dict[str, list[JSON]] = {}
+    for session in app.sessions.all.values():
+        found.setdefault(session.environment.key, ("", session.environment))
+        status = session.status()
+        kernels.setdefault(session.environment.key, []).append(
+            {
+                "session": session.name,
+                "state": status.state,
+                "generation": status.generation,
+                "python_version": status.python_version,
+            }
+        )
+    return [
+        {
+            "name": name,
+            **_seed_config(environment),
+            "current": key == current.key,
+            "kernels": kernels.get(key, []),
+        }
+        for key, (name, environment) in found.items()
+    ]
 
 
 def _environment(app: App, asked: given.ConfigureEnvironment) -> Environment:
     """The environment that the arguments name."""
     if asked.name:
-        if asked.name not in app.catalog.named:
-            known = ", ".join(sorted(app.catalog.named)) or "none is configured"
-            raise NotFoundError(f"no environment is named {asked.name!r} (known: {known})")
-        return app.catalog.named[asked.name]
+        known = app.catalog.known()
+        if asked.name not in known:
+            names = ", ".join(map(repr, known))
+            raise NotFoundError(f"no environment is named {asked.name!r} (known: {names})")
+        return known[asked.name]
     if not asked.type:
         raise InvalidArgumentError("configure_environment needs type, or name")
     kind = EnvironmentKind(asked.type)
@@ -122,9 +143,9 @@ def _environment(app: App, asked: given.ConfigureEnvironment) -> Environment:
     }[kind]
     if not value:
         raise InvalidArgumentError(f"type {kind.value!r} needs {argument}")
-    if kind is EnvironmentKind.CONDA and "/" not in value:
-        return Environment(kind=kind, name=value)
     path = Path(value).expanduser()
+    if kind is EnvironmentKind.CONDA and not path.is_absolute():
+        return Environment(kind=kind, name=value)  # a relative prefix is no name, and is refused
     if not path.is_absolute():
         path = app.settings.working_directory / path
     return Environment(kind=kind, path=path)

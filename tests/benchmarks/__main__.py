@@ -1,15 +1,13 @@
-"""Prints the figures that the README promises: `python -m tests.benchmarks`.
+"""Prints the figures that the README promises: `python -m tests.benchmarks [environments] [ROUNDS]`.
 
 Every figure is a ratio of medians from rounds that alternate in one run, because a shared machine
 drifts. Nothing here asserts anything.
 """
 
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -28,19 +26,11 @@ from kernel_exec.sessions.store import open_store
 from tests.real import local_kernels
 
 from .bare import BareClient, stock_kernel
+from .environments import environment_rows
+from .timing import median_ms, timed
 
 PING = PingRequest()
 _PRINT_100_MB = "for _ in range(100): print(('x' * 99 + '\\n') * 10_000, end='')"
-
-
-def median_ms(seconds: list[float]) -> float:
-    return statistics.median(seconds) * 1000
-
-
-async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    began = time.perf_counter()
-    await work()
-    return time.perf_counter() - began
 
 
 def server_parameters(folder: Path) -> StdioServerParameters:
@@ -137,8 +127,7 @@ async def history(folder: Path, count: int) -> tuple[float, float]:
     return median_ms(took[:100]), median_ms(took[-100:])
 
 
-async def main(rounds: int) -> None:
-    table = Table("what", "ours", "measure", "ratio", "aim")
+async def add_kernel_rows(table: Table, rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="kx") as name, stock_kernel() as bare:
         folder = Path(name)
         # ping is of the handshake's era
@@ -176,9 +165,21 @@ async def main(rounds: int) -> None:
     add("  growth of the server", f"{much[2]:.0f} MB", "", "", "< 50 MB")
     add("history, first 100", f"{first:.2f} ms", "", "", "< 1 ms")
     add(f"history, at {rounds * 50:,}", f"{last:.2f} ms", "", f"{last / first:.2f}", "the same")
+
+
+async def main(which: str, rounds: int) -> None:
+    table = Table("what", "ours", "measure", "ratio", "aim")
+    if which != "environments":
+        await add_kernel_rows(table, rounds)
+    with tempfile.TemporaryDirectory(prefix="kx") as name:
+        for row in await environment_rows(Path(name), rounds):
+            table.add_row(*row)
     Console().print(table)
 
 
 if __name__ == "__main__":
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    anyio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    for each in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
+        os.environ.pop(each, None)
+    words = [each for each in sys.argv[1:] if not each.isdecimal()]
+    counts = [int(each) for each in sys.argv[1:] if each.isdecimal()]
+    anyio.run(main, *words or [""], *counts or [200])

@@ -33,7 +33,7 @@ def test_help_names_every_option_and_command(tmp_path: Path) -> None:
     for word in WORDS:
         assert word.option in finished.stdout
         assert word.variable in finished.stdout
-    for name in ("--config", "--version", "serve", "demo", "export"):
+    for name in ("--config", "--version", "serve", "demo", "export", "env"):
         assert name in finished.stdout
 
 
@@ -71,6 +71,8 @@ def test_what_help_says_of_a_command_is_what_the_command_says(name: str) -> None
         (["--wait-seconds"], "--wait-seconds"),
         (["nope"], "'nope'"),
         (["serve", "--nope"], "--nope"),
+        (["env"], "Missing command"),
+        (["env", "nope"], "'nope'"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_told_in_a_line_with_exit_code_2(

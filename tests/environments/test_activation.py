@@ -58,7 +58,6 @@ ACTIVATED = {
     EnvironmentKind.VENV: {"VIRTUAL_ENV": str(PREFIX)},
     EnvironmentKind.VENV_UV: {"VIRTUAL_ENV": str(PREFIX)},
     EnvironmentKind.PYTHON: {"VIRTUAL_ENV": str(PREFIX)},
-    EnvironmentKind.CONDA: {"CONDA_PREFIX": str(PREFIX), "CONDA_DEFAULT_ENV": str(PREFIX)},
 }
 
 

@@ -121,7 +121,8 @@ def test_a_venv_must_be_one(tmp_path: Path) -> None:
 
 def prefix(path: Path) -> Path:
     (path / "conda-meta").mkdir(parents=True)
-    return path / "bin" / "python"
+    (path / "bin").mkdir()
+    return link(path / "bin" / "python", Path(sys.executable))
 
 
 def test_conda_environments_are_found_by_name_without_conda(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.environments import packages
 from kernel_exec.environments.interpreters import Interpreter, ask
-from kernel_exec.environments.packages import Installed, check, install
 from kernel_exec.errors import InvalidArgumentError, PackageError
+from kernel_exec.packages import installers
+from kernel_exec.packages.install import Installed, install
+from kernel_exec.packages.inventory import check
 from tests.environments.pythons import make_venv
 
 
@@ -28,7 +29,8 @@ async def put(
         requirements,
         upgrade=upgrade,
         allow_build=False,
-        variables={**os.environ, **more},
+        variables=os.environ,
+        tool_variables={**os.environ, **more},
         on_line=heard.append,
     )
     return done, heard
@@ -45,14 +47,14 @@ def plain_venv(place: Path) -> Path:
 async def test_what_an_install_changed_is_told(tmp_path: Path, make: object) -> None:
     venv = make(tmp_path / "venv")  # type: ignore[operator] # one of two functions
     done, heard = await put(venv, "six==1.16.0")
-    assert (done.before, done.after, done.modules) == ({"six": ""}, {"six": "1.16.0"}, ())
+    assert (done.changes.before, done.changes.after) == ({"six": ""}, {"six": "1.16.0"})
     assert "six==1.16.0" in done.output
     assert any("six==1.16.0" in line for line in heard)
     done, _ = await put(venv, "six")
-    assert (done.before, done.after) == ({}, {})
+    assert (done.changes.before, done.changes.after) == ({}, {})
     done, _ = await put(venv, "six", upgrade=True)
-    assert done.before == {"six": "1.16.0"}
-    assert done.modules == ("six",)
+    assert done.changes.before == {"six": "1.16.0"}
+    assert done.changes.modules == ("six",)
     assert list(venv.glob("lib/python*/site-packages/__pycache__/six.*.pyc"))
 
 
@@ -98,7 +100,7 @@ async def test_an_install_that_takes_too_long_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     venv = make_venv(tmp_path / "venv")
-    monkeypatch.setattr(packages, "INSTALL_LIMIT", 0.0)
+    monkeypatch.setattr(installers, "INSTALL_LIMIT", 0.0)
     with pytest.raises(PackageError, match="took more than 0 seconds"):
         await put(venv, "six")
 

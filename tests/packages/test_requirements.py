@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from kernel_exec.environments.requirements import MOST, parse_requirements
+from kernel_exec.packages.requirements import MOST, parse_requirements
 from kernel_exec.errors import InvalidArgumentError
 
 REFUSED = [

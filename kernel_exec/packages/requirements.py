@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import Specifier
 
 from kernel_exec.errors import InvalidArgumentError
 
@@ -48,6 +49,35 @@ def parse_requirement(package: object) -> str:
         shown = ascii(package)[:80]
         raise InvalidArgumentError(f"package {shown} is refused: {refusal}; {_WAY_OUT}")
     return str(Requirement(str(package).strip()))
+
+
+def conda_spec(requirement: str, python_version: str) -> str:
+    """A normalised requirement as conda writes it, "" where its marker does not hold.
+
+    Raises:
+        InvalidArgumentError: It has extras, which conda does not know.
+    """
+    parsed = Requirement(requirement)
+    if parsed.extras:
+        raise InvalidArgumentError(
+            f"package {requirement!r} has extras, and conda packages have none:"
+            " name the packages that the extras stand for"
+        )
+    if parsed.marker is not None and not parsed.marker.evaluate(_marker_values(python_version)):
+        return ""
+    return parsed.name.lower() + ",".join(sorted(map(_conda_clause, parsed.specifier)))
+
+
+def _marker_values(python_version: str) -> dict[str, str]:
+    short = ".".join(python_version.split(".")[:2])
+    return {"python_version": short, "python_full_version": python_version, "extra": ""}
+
+
+def _conda_clause(clause: Specifier) -> str:
+    if clause.operator == "==" and clause.version.endswith(".*"):
+        return f"={clause.version.removesuffix('.*')}"  # conda would read it as ==
+    operator = "==" if clause.operator == "===" else clause.operator
+    return f"{operator}{clause.version}"
 
 
 def _refusal(package: object) -> str:

@@ -25,6 +25,12 @@ _UNREACHABLE = (
     "network connectivity",
     "network was disabled",
     "network timeout",
+    "failed to establish a new connection",  # pip
+    "name resolution",
+    "condahttperror",  # conda
+    "connectionfailed",
+    "could not connect",
+    "download error",
 )
 
 
@@ -36,7 +42,7 @@ async def run_uv(
     limit: float,
     on_line: Callable[[str], None] | None = None,
 ) -> processes.Finished:
-    """Run uv with the server's variables, within `limit` seconds.
+    """Run uv with an installer's variables, within `limit` seconds.
 
     uv trusts its own certificates unless told otherwise, and many clients start us without the
     variables that tell it. Behind a proxy that signs for itself, the second try trusts the
@@ -61,6 +67,6 @@ async def run_uv(
 
 
 def unreachable(finished: processes.Finished) -> bool:
-    """True when uv failed because it did not reach the package index."""
-    said = finished.stderr.lower()
+    """True when an installer failed because it did not reach the package index."""
+    said = (finished.stderr + finished.stdout).lower()
     return finished.returncode != 0 and any(sign in said for sign in _UNREACHABLE)

@@ -1,0 +1,71 @@
+"""Tells when a cell imports what is there for the kernel only; loaded in the kernel's process.
+
+Standard library only, Python 3.8 syntax. What an overlay brings can be imported by user code, too,
+and would be missing when the code runs elsewhere; in a shadow, what the kernel has imported is
+there instead of the environment's own version. Each name is told once in a kernel's life.
+"""
+
+import ast
+import importlib.machinery
+import os
+import sys
+from importlib import metadata
+
+_ONLY_HERE = (
+    "%s is there for the kernel only: the environment does not have it; install it with"
+    " install_dependencies if the code needs it"
+)
+_HIDDEN = "%s is version %s here, which the kernel needs; the environment's own is %s"
+_DISTRIBUTIONS = {"dateutil": "python-dateutil", "zmq": "pyzmq"}
+
+
+class OverlayImports:
+    """Knows what an overlay brings; `folder` is "" when there is none."""
+
+    def __init__(self, folder):
+        """Look at what there is."""
+        self._folder = folder
+        self._names = {name.partition(".")[0] for name in os.listdir(folder)} if folder else set()
+
+    def warnings(self, code, transform):
+        """What to say of the imports in a cell; `transform` makes Python of its magics."""
+        mentioned = {name for name in self._names if name in code}
+        imported = mentioned & _imported(code, transform) if mentioned else set()
+        self._names -= imported
+        return [told for told in map(self._warning, sorted(imported)) if told]
+
+    def _warning(self, name):
+        path = [entry for entry in sys.path if entry != self._folder]
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is None or spec.loader is None:
+            return _ONLY_HERE % name
+        loaded = getattr(sys.modules.get(name), "__file__", None) or ""
+        if not loaded.startswith(self._folder + os.sep):
+            return ""
+        here, own = (_version(name, where) for where in ([self._folder], path))
+        return _HIDDEN % (name, here, own) if own and here != own else ""
+
+
+def _imported(code, transform):
+    """The top-level names of modules that are imported anywhere in a cell."""
+    try:
+        tree = ast.parse(transform(code))
+    except Exception:
+        return set()  # running it will tell what is wrong
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def _version(name, path):
+    """The version of the distribution that brings `name` to `path`, "" when none tells."""
+    wanted = _DISTRIBUTIONS.get(name, name).lower().replace("_", "-")
+    for distribution in metadata.distributions(path=path):
+        named = distribution.metadata["Name"] or ""
+        if named.lower().replace("_", "-") == wanted:
+            return distribution.version
+    return ""

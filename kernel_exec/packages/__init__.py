@@ -1,0 +1,1 @@
+"""Packages: which requirements are let through, installing them, telling what is installed."""

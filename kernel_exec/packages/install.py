@@ -1,0 +1,158 @@
+"""Installs packages into an environment, and leaves a usable one whatever happens."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+from packaging.utils import canonicalize_name
+
+from kernel_exec.environments.interpreters import Interpreter, torn
+from kernel_exec.environments.uv import unreachable
+from kernel_exec.errors import KernelExecError, PackageError
+
+from . import installers
+from .inventory import Changes, Inventory, compare, take_inventory
+
+_MEND_LIMIT = 60.0
+"""Seconds to look at what a stopped install has left and to mend it."""
+
+_SHOWN = 3000
+"""Characters of an installer's explanation that are passed on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What an install changed, by which installer (`uv`, `pip` or `conda`), its words, seconds."""
+
+    changes: Changes
+    tool: str
+    seconds: float
+    output: str
+
+
+async def install(
+    interpreter: Interpreter,
+    requirements: Sequence[str],
+    *,
+    upgrade: bool,
+    allow_build: bool,
+    variables: Mapping[str, str],
+    tool_variables: Mapping[str, str],
+    on_line: Callable[[str], None],
+) -> Installed:
+    """Install parsed requirements into the interpreter's environment.
+
+    `variables` are the interpreter's, `tool_variables` the installer's. Wheels only, unless
+    `allow_build` lets packages run code of theirs to build themselves. One that is cancelled
+    tells `on_line` in which state it has left the environment.
+
+    Raises:
+        PackageError: It failed; the message holds the installer's explanation.
+        InvalidArgumentError: A requirement has no form that the installer knows.
+    """
+    look = partial(take_inventory, interpreter, variables=variables)
+    before = await look()
+    began, clock = time.time(), time.monotonic()
+    order = installers.Order(
+        interpreter=interpreter,
+        requirements=requirements,
+        upgrade=upgrade,
+        allow_build=allow_build,
+        present=frozenset(canonicalize_name(each.name) for each in before),
+        variables=tool_variables,
+        on_line=on_line,
+    )
+    try:
+        carried = await installers.carry_out(order)
+    except anyio.get_cancelled_exc_class():
+        with anyio.move_on_after(_MEND_LIMIT, shield=True):
+            on_line(f"the install was stopped; {await _mend(order, before, began, variables)}")
+        raise
+    if carried.failed:
+        killed = carried.finished.timed_out or carried.finished.returncode < 0
+        state = await _mend(order, before, began, variables) if killed else ""
+        raise PackageError(_explain(carried, order, state))
+    return Installed(
+        changes=compare(before, await look()),
+        tool=carried.tool.value,
+        seconds=time.monotonic() - clock,
+        output=_shorten(carried.finished.stderr or carried.finished.stdout),
+    )
+
+
+async def _mend(
+    order: installers.Order, before: Inventory, began: float, variables: Mapping[str, str]
+) -> str:
+    """Undo what an ended installer has left half done; says in which state the environment is."""
+    python = order.interpreter
+    try:
+        half = await torn(python.executable, since=began - 1, variables=variables)
+        after = await take_inventory(python, variables=variables)
+        failed = await _put_back(order, _versions(before), _versions(after), half)
+        changes = compare(before, await take_inventory(python, variables=variables))
+    except KernelExecError as error:
+        return f"the environment does not answer now: {error}"
+    now = f"what changed: {changes}" if changes.after else "nothing has changed"
+    if failed:
+        return f"what was half done could not be undone ({failed}): install again; {now}"
+    return f"the environment is usable; {now}"
+
+
+async def _put_back(
+    order: installers.Order, was: Mapping[str, str], now: Mapping[str, str], half: Sequence[str]
+) -> str:
+    """Undo what is half done, or else complete it; says what failed, or ""."""
+    torn_names: set[str] = {canonicalize_name(name) for name in half}
+    wanted = {name: was.get(name) or now[name] for name in torn_names & now.keys()}
+    wanted |= {name: version for name, version in was.items() if name not in now}
+    if not wanted:
+        return ""
+    failed = await installers.put_back(order, wanted)
+    complete = {name: now[name] for name in wanted if name in now}
+    if failed and complete and complete != wanted:
+        return await installers.put_back(order, complete)
+    return failed
+
+
+def _versions(inventory: Inventory) -> dict[str, str]:
+    return {canonicalize_name(each.name): each.version for each in inventory}
+
+
+def _explain(carried: installers.Carried, order: installers.Order, state: str) -> str:
+    finished, asked = carried.finished, ", ".join(order.requirements)
+    if finished.timed_out:
+        limit = f"{installers.INSTALL_LIMIT:.0f} seconds"
+        return f"installing {asked} took more than {limit} and was ended; {state}"
+    if finished.returncode < 0:
+        return f"{carried.tool} was killed (signal {-finished.returncode}); {state}"
+    said = _shorten(finished.stderr if finished.stderr.strip() else finished.stdout)
+    return (
+        f"installing {asked} with {carried.tool} failed (exit code {finished.returncode}):\n"
+        f"{said}{_way_out(carried, said, allow_build=order.allow_build)}"
+    )
+
+
+def _way_out(carried: installers.Carried, said: str, *, allow_build: bool) -> str:
+    folded = re.sub(r"\s+", " ", said)
+    if unreachable(carried.finished):
+        return "\nThe package index could not be reached: check the network or its settings."
+    if "externally managed" in folded:
+        return "\nThis interpreter belongs to the system: make a venv and configure that."
+    if carried.tool is installers.Tool.CONDA and "PackagesNotFoundError" in folded:
+        return (
+            "\nconda's channels do not have it: add a channel to conda's configuration, or run"
+            " `%pip install` in a cell to take it from the package index."
+        )
+    if not allow_build and ("no usable wheels" in folded or "No matching distribution" in folded):
+        return "\nWhere there is no wheel, allow_build=true builds from source, running its code."
+    return ""
+
+
+def _shorten(said: str) -> str:
+    stripped = said.strip()
+    if len(stripped) <= _SHOWN:
+        return stripped
+    return f"{stripped[: _SHOWN // 3]}\n[…]\n{stripped[-2 * _SHOWN // 3 :]}"

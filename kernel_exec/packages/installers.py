@@ -1,0 +1,172 @@
+"""Which installer an environment needs, and what it is told: always argv, never a shell.
+
+uv serves Python environments; where it does not understand an interpreter, that interpreter's
+own pip. A conda prefix gets conda, mamba or micromamba, and uv only where none of them is found.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from kernel_exec import processes
+from kernel_exec.environments import conda
+from kernel_exec.environments.interpreters import Interpreter, home_folder
+from kernel_exec.environments.uv import run_uv
+
+from .requirements import conda_spec
+
+INSTALL_LIMIT = 1800.0
+"""Seconds for one install: the largest frameworks take minutes on a slow line."""
+
+_NOT_UNDERSTOOD = re.compile(
+    r"failed to inspect python|querying python at|failed to query python|broken symlink",
+    re.IGNORECASE,
+)
+
+
+class Tool(StrEnum):
+    """What installs."""
+
+    UV = "uv"
+    PIP = "pip"
+    CONDA = "conda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be installed; `present` are the names that are there already.
+
+    `variables` are what installers get, `on_line` hears them live.
+    """
+
+    interpreter: Interpreter
+    requirements: Sequence[str]
+    upgrade: bool
+    allow_build: bool
+    present: frozenset[str]
+    variables: Mapping[str, str] = field(repr=False)
+    on_line: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """An order that was carried out, for better or worse: by what, and how it ended."""
+
+    tool: Tool
+    finished: processes.Finished
+
+    @property
+    def failed(self) -> bool:
+        """True when it did not do all that was asked."""
+        return self.finished.returncode != 0 or self.finished.timed_out
+
+
+async def carry_out(order: Order) -> Carried:
+    """Install what is ordered, with the installer that the environment needs.
+
+    Raises:
+        InvalidArgumentError: A requirement has no form that conda knows; nothing was run.
+        ProgramMissingError: The installer can't be started.
+        BusyError: It can't be started now.
+    """
+    prefix = order.interpreter.prefix
+    with tempfile.TemporaryDirectory() as folder:  # where no file can pass for a package
+        work = Path(folder)
+        (work / "uv.toml").touch()  # uv looks no further up, where anybody may put one
+        if conda.is_prefix(prefix):
+            home = home_folder(order.variables)
+            client = conda.find_client(prefix, home=home, base=order.variables)
+            if client is not None:
+                return await _with_conda(order, client, work)
+            order.on_line("no conda, mamba or micromamba was found: uv installs into the prefix")
+        return await _with_uv(order, work)
+
+
+def conda_commands(
+    client: str, prefix: Path, specs: Sequence[str], *, upgrade: bool, present: frozenset[str]
+) -> list[list[str]]:
+    """The commands for conda: only what is there already, and named without a version, updates."""
+    update = [
+        spec
+        for spec in specs
+        if upgrade and not set("<>=!~") & set(spec) and canonicalize_name(spec) in present
+    ]
+    groups = {"update": update, "install": [spec for spec in specs if spec not in update]}
+    return [
+        [client, verb, "--prefix", str(prefix), "--yes", *named]
+        for verb, named in groups.items()
+        if named
+    ]
+
+
+async def _with_conda(order: Order, client: Path, work: Path) -> Carried:
+    version = order.interpreter.python_version
+    specs = [spec for each in order.requirements if (spec := conda_spec(each, version))]
+    commands = conda_commands(
+        str(client), order.interpreter.prefix, specs, upgrade=order.upgrade, present=order.present
+    )
+    done = processes.Finished(returncode=0, stdout="", stderr="")
+    for argv in commands:
+        finished = await _run(argv, order, work)
+        done = processes.Finished(
+            returncode=finished.returncode,
+            stdout=done.stdout + finished.stdout,
+            stderr=done.stderr + finished.stderr,
+            timed_out=finished.timed_out,
+        )
+        if finished.returncode != 0 or finished.timed_out:
+            break
+    return Carried(tool=Tool.CONDA, finished=done)
+
+
+async def _with_uv(order: Order, work: Path) -> Carried:
+    argv = ["pip", "install", "--python", str(order.interpreter.executable)]
+    argv += ["--compile-bytecode", "--no-progress", *_choices(order), "--", *order.requirements]
+    finished = await run_uv(
+        argv, variables=order.variables, cwd=work, limit=INSTALL_LIMIT, on_line=order.on_line
+    )
+    if finished.returncode != 0 and _NOT_UNDERSTOOD.search(finished.stderr):
+        order.on_line("uv does not understand this interpreter: trying its own pip")
+        by_pip = await _with_pip(order, work)
+        if "No module named pip" not in by_pip.finished.stderr:
+            return by_pip
+    return Carried(tool=Tool.UV, finished=finished)
+
+
+async def _with_pip(order: Order, work: Path) -> Carried:
+    argv = [str(order.interpreter.executable), "-I", "-m", "pip", "install", "--no-input"]
+    argv += ["--disable-pip-version-check", "--progress-bar", "off", *_choices(order), "--"]
+    return Carried(tool=Tool.PIP, finished=await _run([*argv, *order.requirements], order, work))
+
+
+def _choices(order: Order) -> list[str]:
+    """What uv and pip spell alike."""
+    upgrade = ["--upgrade"] if order.upgrade else []
+    return upgrade if order.allow_build else [*upgrade, "--only-binary", ":all:"]
+
+
+async def _run(argv: Sequence[str], order: Order, work: Path) -> processes.Finished:
+    return await processes.run(
+        argv, env=order.variables, cwd=work, limit=INSTALL_LIMIT, on_line=order.on_line
+    )
+
+
+async def put_back(order: Order, versions: Mapping[str, str]) -> str:
+    """Make distributions whole, in these versions by name; says what failed, or "".
+
+    Only from what uv has already: whoever has stopped an install does not want a download.
+    """
+    argv = ["pip", "install", "--python", str(order.interpreter.executable), "--no-deps"]
+    argv += ["--offline", *(f"--reinstall-package={name}" for name in versions), "--"]
+    argv += [f"{name}=={version}" for name, version in versions.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "uv.toml").touch()
+        finished = await run_uv(
+            argv, variables=order.variables, cwd=Path(folder), limit=INSTALL_LIMIT
+        )
+    return finished.stderr.strip()[-300:] if finished.returncode != 0 else ""
