@@ -71,7 +71,7 @@ class Wire:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Wire]:
+def started(folder: Path, **variables: str) -> Iterator[Wire]:
     errors = folder / "stderr"
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
@@ -83,6 +83,7 @@ def started(folder: Path) -> Iterator[Wire]:
                 **os.environ,
                 "CODE_STORAGE_DIR": str(folder / "storage"),
                 "KERNEL_EXEC_CACHE": str(folder / "cache"),
+                **variables,
             },
         )
     try:
@@ -239,3 +240,21 @@ def test_a_kill_leaves_no_process_behind(tmp_path: Path, victim: str) -> None:
             assert "kernel died" in wire.run("os.kill(os.getpid(), 9)")
             assert wait_gone(below) == []
             assert wire.run("1").startswith("1\n")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has /proc")
+def test_code_can_not_read_the_servers_variables(tmp_path: Path) -> None:
+    look = """
+import os, pathlib
+print([name for name in os.environ if "SECRET" in name])
+for process in pathlib.Path("/proc").glob("[0-9]*/environ"):
+    try:
+        if b"no-cell-sees-this"[::-1] in process.read_bytes():
+            print("in", process)
+    except OSError:
+        pass
+"""
+    secret = "no-cell-sees-this"[::-1]  # the client of this test is another process, and has none
+    with started(tmp_path, MY_SECRET=secret) as wire:
+        wire.initialize()
+        assert wire.run(look).startswith("[]\nnames: ")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject, mapping, text
-from kernel_exec.sessions.history import Entry
+from kernel_exec.sessions.history import Entry, EntryKind
 
 _FOREIGN = re.compile(r"site-packages|/lib/python\d|kernel_exec/kernels/_|^Thread |^Extension mod")
 """Frames of libraries and of our own in a dump, and threads that are theirs."""
@@ -33,7 +33,7 @@ def status_line(entry: Entry, *, session: str, history: str, notice: str, waitin
         parts.append(f"history: degraded ({history})")
     if notice:
         parts.append(notice)
-    blocks = [*_state_lost(mapping(details, "state_lost")), *_last_words(details)]
+    blocks = [*_state_lost(mapping(details, "state_lost")), *_last_words(entry)]
     return "\n".join([*blocks, f"[{' · '.join(parts)}]"])
 
 
@@ -101,13 +101,15 @@ def _state_lost(lost: JSONObject) -> list[str]:
     return [f"[a new kernel: what generation {generation} held is gone ({reason}){which}]"]
 
 
-def _last_words(details: JSONObject) -> list[str]:
+def _last_words(entry: Entry) -> list[str]:
+    details = entry.details
     death = mapping(details, "death")
+    wrong = "" if entry.kind is EntryKind.INSTALL else text(details, "error")  # told above
     told = (
         ("where it was at its time limit", text(details, "stack")),
         ("the kernel's fault dump", text(death, "dump")),
         ("the kernel's stderr", text(death, "stderr")),
-        ("what went wrong", text(details, "error") if "before" not in details else ""),
+        ("what went wrong", wrong),
     )
     blocks = []
     for title, words in told:

@@ -1,12 +1,13 @@
 """The environments of this server: found, asked, and made ready for kernels, once each."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
-from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 
 from . import conda
 from .activation import activate, allowed_variables, tool_variables
@@ -65,8 +66,10 @@ class Catalog:
     def known(self) -> dict[str, Environment]:
         """What may be switched to, by name: the active one, the named ones, conda's own."""
         found = {"default" if self._configured is None else "configured": self.active, **self.named}
-        for name, prefix in conda.prefixes(home=home_folder(self._base), base=self._base).items():
-            found.setdefault(f"conda {name}", Environment(kind=EnvironmentKind.CONDA, path=prefix))
+        for name in conda.prefixes(home=home_folder(self._base), base=self._base):
+            with suppress(InvalidArgumentError):  # conda allows names that we do not
+                environment = Environment(kind=EnvironmentKind.CONDA, name=name)
+                found.setdefault(f"conda {name}", environment)
         return found
 
     async def default(self) -> Environment:

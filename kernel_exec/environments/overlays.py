@@ -30,6 +30,9 @@ from .uv import run_uv, unreachable
 SOUND = Requirement("ipykernel>=6,!=7.0.*,!=7.1.*,!=7.2.*,!=7.3.*")
 """7.0 to 7.3 lose replies (ipykernel#1554)."""
 
+_WANTED = "ipykernel>=6.29,!=7.0.*,!=7.1.*,!=7.2.*,!=7.3.*"
+"""Of those the ones that say truly what they need: older ones resolve, and then do not start."""
+
 LEFT_OUT = ("debugpy", "psutil")
 """Nobody debugs here; and a package that the environment lacks must not seem to be there, so
 psutil goes, too, where ipykernel can do without it (from 7.4)."""
@@ -140,7 +143,7 @@ class Overlays:
         argv += ["--dry-run"] if dry else ["--compile-bytecode"]
         argv += ["--python", str(self._interpreter.executable), "--target", str(target)]
         argv += ["--overrides", str(overrides), "--constraints", str(limits)]
-        argv += ["--only-binary", ":all:", "--", str(SOUND)]
+        argv += ["--only-binary", ":all:", "--", _WANTED]
         return await run_uv(argv, variables=self._tool_variables, cwd=work, limit=_BUILD_LIMIT)
 
     def _like_the_server(self) -> bool:

@@ -34,6 +34,12 @@ _OLDER_NEEDS = {
 }
 """What ipykernel and its relations need on a Python older than the server's."""
 
+_ENTWINED = {
+    *("comm", "ipython", "ipython-genutils", "jedi", "jupyter-client", "jupyter-core", "parso"),
+    *("matplotlib-inline", "traitlets"),
+}
+"""What belongs so closely to ipykernel that a shadow brings its own."""
+
 _LAUNCHER = Path(__file__).parents[1] / "kernels" / "_launch.py"
 """Run, not imported: a start that is tried is that of a kernel."""
 
@@ -140,7 +146,9 @@ class _Ways:
         return None if folder is None else await self._try(SupportKind.OVERLAY, folder)
 
     async def shadow(self) -> KernelSupport | None:
-        constraints = await self._overlays.compatible(self._constraints())
+        """As little of the environment's as possible is hidden."""
+        apart = [each for each in self._constraints() if each.split("==")[0] not in _ENTWINED]
+        constraints = await self._overlays.compatible(apart)
         for attempt in dict.fromkeys((constraints, ())):
             folder = await self._overlays.ensure(attempt)
             if folder is not None and (support := await self._try(SupportKind.SHADOW, folder)):

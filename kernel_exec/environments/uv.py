@@ -62,6 +62,8 @@ async def run_uv(
     finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
     if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
         env["UV_SYSTEM_CERTS"] = "1"
+        if on_line is not None:
+            on_line("trying again with the system's certificates")
         finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
     return finished
 

@@ -194,6 +194,7 @@ class LocalKernel:
 
     async def execute(self, request: Request) -> Ending:
         """Run `request` to its end."""
+        self._stack_from = None
         return await self._driver.execute(request)
 
     def interrupt(self, *, force: bool) -> None:
@@ -299,6 +300,7 @@ class LocalKernel:
     def _deliver(self, messages: Sequence[Message], unreadable: int) -> None:
         if any(message.channel is Channel.IOPUB for message in messages):
             self._heard_iopub.set()
+        self._note_stack()
         self._driver.receive(messages, unreadable)
 
     def _act(self, action: Action) -> None:
@@ -307,9 +309,6 @@ class LocalKernel:
                 self._stack_from = _size(self._run_dir / "stack")
                 self._guard.dump_stack()
             case Action.INTERRUPT:
-                if self._stack_from is not None:
-                    self._driver.note_stack(_read(self._run_dir / "stack", self._stack_from))
-                    self._stack_from = None
                 self._guard.command(b"i")
             case Action.NUDGE:
                 self._nudge()
@@ -318,12 +317,24 @@ class LocalKernel:
             case Action.ABANDON:
                 self._driver.finish(Death(reason="it did not end after SIGKILL"))
 
+    def _note_stack(self) -> None:
+        """Take note of a stack that was asked for, once it is written.
+
+        That is before the code ends: no Python runs between the signal and the dump.
+        """
+        if self._stack_from is None:
+            return
+        if stack := _read(self._run_dir / "stack", self._stack_from):
+            self._driver.note_stack(stack)
+            self._stack_from = None
+
     def _on_exit(self) -> None:
         """The process has ended: receive what it had sent, then finish."""
         if self._channels is not None:
             self._channels.stop(drain=True)
 
     def _on_closed(self) -> None:
+        self._note_stack()
         death = self._guard.death or Death(reason="the server ended")
         for name in ("stdout", "stderr"):
             execution_id, written = _read_journal(self._run_dir / f"{name}.journal")

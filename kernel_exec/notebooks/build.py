@@ -2,8 +2,8 @@
 
 The body that runs is what the last kernel ran. Earlier generations are folded above it, each
 under a heading that says how it ended. A failed cell stays runnable when a later one needs it
-(`failures`); otherwise it is folded, never hidden. Code that did not end by itself is always
-folded: nobody wants to run it again; its cell says which of its names later cells use.
+(`failures`); otherwise it is folded, never hidden, as is always code that did not end by itself:
+its cell says which of its names later cells use.
 """
 
 import hashlib
@@ -28,7 +28,6 @@ from .failures import Cell, Verdict, needed
 
 SCHEMA = 1
 """Version of what we keep under `metadata.kernel_exec`."""
-
 _PRIVATE = ("application/vnd.kernel-exec.", "text/llm+plain")
 _JSON_MIME = re.compile(r"application/(.*\+)?json$")
 _BASE64 = re.compile(r"image/(?!svg\+xml)|(?:audio|video)/|application/pdf")
@@ -289,14 +288,13 @@ def _install(entry: Entry) -> str:
         return f"*Installing* {asked} *failed:* {_html(_one_line(_reason(entry)))}".rstrip()
     before, after = mapping(details, "before"), mapping(details, "after")
     changes = [
-        f"- {_literal(name)} {_change(before.get(name), new)}" for name, new in after.items()
+        f"- {_literal(name)} {_change(before.get(name), now)}" for name, now in after.items()
     ]
     stale = details.get("stale")
     if isinstance(stale, Sequence) and not isinstance(stale, str) and stale:
         names = ", ".join(_literal(str(name)) for name in stale)
         changes += ["", f"*The running kernel keeps what it had imported of* {names}"]
-    installer = text(details, "installer")
-    how = f" *with* {_literal(installer)}" if installer else ""
+    how = f" *with* {_literal(tool)}" if (tool := text(details, "installer")) else ""
     return "\n".join([f"*Installed* {asked}{how}", "", *changes]).rstrip()
 
 

@@ -1,5 +1,6 @@
-"""Prints the figures that the README promises: `python -m tests.benchmarks [environments] [ROUNDS]`.
+"""Prints the figures that the README promises: `python -m tests.benchmarks`.
 
+With the word `environments` only what concerns them, with a number so many rounds.
 Every figure is a ratio of medians from rounds that alternate in one run, because a shared machine
 drifts. Nothing here asserts anything.
 """
@@ -167,9 +168,9 @@ async def add_kernel_rows(table: Table, rounds: int) -> None:
     add(f"history, at {rounds * 50:,}", f"{last:.2f} ms", "", f"{last / first:.2f}", "the same")
 
 
-async def main(which: str, rounds: int) -> None:
+async def main(only_environments: bool, rounds: int) -> None:
     table = Table("what", "ours", "measure", "ratio", "aim")
-    if which != "environments":
+    if not only_environments:
         await add_kernel_rows(table, rounds)
     with tempfile.TemporaryDirectory(prefix="kx") as name:
         for row in await environment_rows(Path(name), rounds):
@@ -180,6 +181,6 @@ async def main(which: str, rounds: int) -> None:
 if __name__ == "__main__":
     for each in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
         os.environ.pop(each, None)
-    words = [each for each in sys.argv[1:] if not each.isdecimal()]
-    counts = [int(each) for each in sys.argv[1:] if each.isdecimal()]
-    anyio.run(main, *words or [""], *counts or [200])
+    words = sys.argv[1:]
+    rounds = next((int(word) for word in words if word.isdecimal()), 200)
+    anyio.run(main, "environments" in words, rounds)

@@ -6,9 +6,9 @@ uv's own cache of packages is warm on both sides, which also get the same variab
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -95,15 +95,17 @@ async def _activation(folder: Path, rounds: int) -> list[Row]:
 async def _overlay(folder: Path, rounds: int) -> list[Row]:
     place = await _venv(folder / "venv")
     await _fetch(place, folder, "ipykernel")
+    work = folder / "round"
+    argv = _uv(
+        place, "install", "--target", str(work / "target"), "--compile-bytecode", "ipykernel"
+    )
     cold, noted, shared, plain = [], [], [], []
-    for at in range(max(5, rounds // 20)):
-        work = folder / str(at)
+    for _ in range(max(5, rounds // 20)):
         other = await _venv(work / "venv")
-        argv = _uv(place, "install", "--target", str(work / "target"))
-        argv += ["--compile-bytecode", "ipykernel"]
-        plain.append(await timed(lambda argv=argv: _run(argv, _tools())))
-        for took, which in ((cold, place), (noted, place), (shared, other)):
-            took.append(await timed(lambda w=which, c=work / "cache": _support(w, c)))
+        plain.append(await timed(lambda: _run(argv, _tools())))
+        cold.append(await timed(lambda: _support(place, work / "cache")))
+        noted.append(await timed(lambda: _support(place, work / "cache")))
+        shared.append(await timed(partial(_support, other, work / "cache")))
         shutil.rmtree(work)
     measure = "`uv pip install --target`"
     return [
@@ -180,7 +182,8 @@ def _tools() -> dict[str, str]:
 
 def _row(what: str, ours: list[float], plain: list[float], measure: str) -> Row:
     mine, theirs = median_ms(ours), median_ms(plain)
-    return what, _ms(mine), f"{_ms(theirs)} {measure}", f"{mine / theirs:.2f}"
+    ratio = mine / theirs
+    return what, _ms(mine), f"{_ms(theirs)} {measure}", f"{ratio:.{2 if ratio >= 0.1 else 3}f}"
 
 
 def _ms(value: float) -> str:

@@ -1,5 +1,6 @@
 """The interpreters of this machine, and environments made of them."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +21,14 @@ def make_venv(place: Path, *packages: str, python: str | Path = sys.executable) 
     if packages:
         uv("pip", "install", "--python", str(place / "bin" / "python"), *packages)
     return place
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every path below `folder`, and a hash over what it holds."""
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in folder.rglob("*")
+    }
 
 
 def require_python(version: str) -> Path:

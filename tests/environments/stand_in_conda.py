@@ -275,4 +275,7 @@ def _step(title: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # rattler's threads may crash an interpreter that tidies up

@@ -119,34 +119,6 @@ def test_a_venv_must_be_one(tmp_path: Path) -> None:
     assert find(environment, tmp_path) == tmp_path / "v" / "bin" / "python"
 
 
-def prefix(path: Path) -> Path:
-    (path / "conda-meta").mkdir(parents=True)
-    (path / "bin").mkdir()
-    return link(path / "bin" / "python", Path(sys.executable))
-
-
-def test_conda_environments_are_found_by_name_without_conda(tmp_path: Path) -> None:
-    named = Environment(kind=EnvironmentKind.CONDA, name="ml")
-    with pytest.raises(UnusableEnvironmentError, match="'ml'"):
-        find(named, tmp_path)
-    by_client = prefix(tmp_path / "root" / "envs" / "ml")
-    assert find(named, tmp_path, CONDA_EXE=str(tmp_path / "root" / "bin" / "conda")) == by_client
-    usual = prefix(tmp_path / "miniforge3" / "envs" / "ml")
-    assert find(named, tmp_path) == usual
-    by_root = prefix(tmp_path / "mamba" / "envs" / "ml2")
-    named2 = Environment(kind=EnvironmentKind.CONDA, name="ml2")
-    assert find(named2, tmp_path, MAMBA_ROOT_PREFIX=str(tmp_path / "mamba")) == by_root
-    base = Environment(kind=EnvironmentKind.CONDA, name="base")
-    root = prefix(tmp_path / "anaconda3")
-    assert find(base, tmp_path) == root
-    listed = prefix(tmp_path / "elsewhere" / "other")
-    (tmp_path / ".conda").mkdir()
-    (tmp_path / ".conda" / "environments.txt").write_text(
-        f"\n/no/such/other\n{tmp_path}/elsewhere/other \n"
-    )
-    assert find(Environment(kind=EnvironmentKind.CONDA, name="other"), tmp_path) == listed
-
-
 NAMES_REFUSED = ["x; touch P #", "$(id)", "a b", "../../env", "-n base", "x\ny", "", "a" * 200]
 
 

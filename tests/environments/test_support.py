@@ -1,7 +1,7 @@
 """ipykernel reaches interpreters that have none, or a bad one, and changes nothing there."""
 
-import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,9 +16,10 @@ from kernel_exec.environments.interpreters import Interpreter, ask
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.environments.support import KernelSupport, SupportKind, find_support
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.kernels.execution import Outcome, Request
+from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
 from kernel_exec.kernels.local import LocalKernels
-from tests.environments.pythons import make_venv, require_python, uv
+from kernel_exec.kernels.outputs import Stream
+from tests.environments.pythons import contents, make_venv, require_python, uv
 
 pytestmark = [
     pytest.mark.kernel,
@@ -26,14 +27,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(180),
 ]
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Every path below `folder`, and a hash over what it holds."""
-    return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        for path in folder.rglob("*")
-    }
 
 
 class Place:
@@ -58,6 +51,11 @@ class Place:
 
     async def run(self, source: str) -> Outcome:
         """How code ends in a kernel that is supported so."""
+        outcome, _ = await self.tell(source)
+        return outcome
+
+    async def tell(self, *sources: str) -> tuple[Outcome, str]:
+        """How the last of the cells ends in such a kernel, and what all of them wrote."""
         interpreter = await self.interpreter()
         prepared = PreparedEnvironment(
             environment=self.environment,
@@ -71,10 +69,19 @@ class Place:
             spill_dir=self.cache,
             runtime_dir=Path("/tmp"),
         )
-        async with start(lambda event: None) as kernel:
+        written: list[str] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Produced) and isinstance(event.output, Stream):
+                written.append(event.output.text)
+
+        async with start(listen) as kernel:
             with anyio.fail_after(60):
-                ending = await kernel.execute(Request(id="e", source=source))
-        return ending.outcome
+                endings = [
+                    await kernel.execute(Request(id=f"e{number}", source=source))
+                    for number, source in enumerate(sources)
+                ]
+        return endings[-1].outcome, "".join(written)
 
 
 ENVIRONMENTS: dict[str, tuple[list[str], SupportKind, str]] = {
@@ -115,6 +122,98 @@ async def test_a_kernel_runs_and_the_environment_is_unchanged(tmp_path: Path, na
     if not packages:
         assert await place.run("import psutil") is Outcome.EXCEPTION
     assert contents(tmp_path / "venv") == before
+
+
+OLD = [
+    *("traitlets==4.3.3", "tornado==6.0.4", "ipython==7.16.3", "jedi==0.17.2"),
+    *("pyzmq==19.0.2", "jupyter_client==6.1.12", "python-dateutil==2.8.2"),
+]
+
+
+async def test_old_relations_are_hidden_no_more_than_needed(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv", *OLD, python=require_python("3.8"))
+    place = Place(venv, tmp_path / "cache")
+    before = contents(venv)
+    assert (await place.support()).kind is SupportKind.SHADOW
+    source = """
+import dateutil, six, subprocess, sys
+print(dateutil.__version__)
+import traitlets
+code = "import traitlets, IPython; print(traitlets.__version__, IPython.__version__)"
+print(subprocess.run([sys.executable, "-Bc", code], stdout=subprocess.PIPE).stdout.decode())
+"""
+    outcome, told = await place.tell(source)
+    assert outcome is Outcome.OK
+    assert "2.8.2" in told
+    assert "4.3.3 7.16.3" in told
+    assert re.search(r"traitlets is version 5\.\S+ here, which the kernel needs; .* 4\.3\.3", told)
+    assert "dateutil is" not in told
+    assert contents(venv) == before
+
+
+async def test_what_only_the_kernel_has_is_told_once(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv", "tornado==6.4.2"), tmp_path / "cache")
+    outcome, told = await place.tell(
+        "%time import traitlets.config as t, tornado, json\nx = 'IPython'",
+        "def later():\n    from zmq import Context\nimport traitlets",
+        "from dateutil import parser",
+    )
+    assert outcome is Outcome.OK
+    only_here = re.findall(r"\[kernel-exec\] (\w+) is there for the kernel only", told)
+    assert only_here == ["traitlets", "zmq", "dateutil"]
+    assert "install it with install_dependencies" in told
+    assert await place.run("import numpy") is Outcome.EXCEPTION
+
+
+async def test_an_ipykernel_that_does_not_start_is_not_used(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv", "ipykernel==6.31.0"), tmp_path / "cache")
+    (broken,) = (tmp_path / "venv").glob("lib/python*/site-packages/ipykernel/kernelapp.py")
+    source = broken.read_text().replace("def init_kernel(self", "def init_kernel_no_more(self")
+    broken.unlink()  # it is one file with what is in uv's cache
+    broken.write_text(source)
+    assert (await place.support()).kind is SupportKind.SHADOW
+    assert await place.run("1 + 1") is Outcome.OK
+
+
+async def test_a_venv_sees_what_its_system_has(tmp_path: Path) -> None:
+    under = make_venv(tmp_path / "under", "six==1.16.0", "tornado==6.4.2")
+    (site,) = under.glob("lib/python*/site-packages")
+    uv("venv", "--system-site-packages", "--python", sys.executable, str(tmp_path / "venv"))
+    (own,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (own / "system.pth").write_text(f"{site}\n")  # the system of a machine is not for tests
+    before = contents(tmp_path / "venv") | contents(under)
+    place = Place(tmp_path / "venv", tmp_path / "cache")
+    outcome, told = await place.tell("import six, tornado; print(six.__version__, tornado.version)")
+    assert (outcome, told) == (Outcome.OK, "1.16.0 6.4.2\n")
+    assert contents(tmp_path / "venv") | contents(under) == before
+
+
+AS_IN_PLAIN_PYTHON = """
+import math, multiprocessing, pickle, subprocess, sys
+def successor(x): return x + 1
+class Thing: pass
+assert type(pickle.loads(pickle.dumps(Thing()))) is Thing and Thing.__module__ == "__main__"
+assert sys.executable == {executable!r}
+said = subprocess.run([sys.executable, "-c", "import sys; print(sys.prefix)"], stdout=-1).stdout
+assert said.decode().strip() == sys.prefix
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(successor, [1, 2]) == [2, 3]
+with multiprocessing.get_context("spawn").Pool(2) as pool:
+    assert pool.map(math.sqrt, [1, 4]) == [1.0, 2.0]
+"""
+
+
+async def test_processes_and_pickle_are_as_in_plain_python(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    source = AS_IN_PLAIN_PYTHON.format(executable=str(place.executable))
+    outcome, told = await place.tell(source)
+    assert (outcome, told) == (Outcome.OK, "")
+
+
+async def test_an_overlay_is_byte_compiled(tmp_path: Path) -> None:
+    made = (await Place(make_venv(tmp_path / "venv"), tmp_path / "cache").support()).path
+    assert made is not None
+    assert list((made / "ipykernel" / "__pycache__").glob("kernelbase.*.pyc"))
 
 
 async def test_subprocesses_do_not_see_the_overlay(tmp_path: Path) -> None:

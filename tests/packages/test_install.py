@@ -1,11 +1,13 @@
 """Installing packages, and telling what is installed."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import anyio
 import pytest
 
 from kernel_exec.environments.interpreters import Interpreter, ask
@@ -101,7 +103,81 @@ async def test_an_install_that_takes_too_long_is_ended(
 ) -> None:
     venv = make_venv(tmp_path / "venv")
     monkeypatch.setattr(installers, "INSTALL_LIMIT", 0.0)
-    with pytest.raises(PackageError, match="took more than 0 seconds"):
+    with pytest.raises(
+        PackageError, match=r"took more than 0 seconds.*usable; nothing has changed"
+    ):
+        await put(venv, "six")
+
+
+@pytest.mark.network
+@pytest.mark.timeout(120)
+async def test_what_an_ended_install_left_half_done_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = make_venv(tmp_path / "venv", "six==1.16.0", "idna==3.10", "toolz==1.0.0")
+    (site,) = venv.glob("lib/python*/site-packages")
+    carry_out = installers.carry_out
+
+    async def tear(order: installers.Order) -> installers.Carried:
+        """What a killed installer may leave: one torn, one gone, one without its list."""
+        (site / "six.py").unlink()
+        shutil.rmtree(site / "idna")
+        shutil.rmtree(site / "idna-3.10.dist-info")
+        (site / "toolz-1.0.0.dist-info" / "RECORD").unlink()
+        for folder in ("six-1.16.0.dist-info", "toolz-1.0.0.dist-info"):
+            os.utime(site / folder)
+        return await carry_out(order)
+
+    monkeypatch.setattr(installers, "carry_out", tear)
+    monkeypatch.setattr(installers, "INSTALL_LIMIT", 0.05)
+    message = "the environment is usable; nothing has changed"
+    with pytest.raises(PackageError, match=message):
+        await put(venv, "six>=1.17", upgrade=True)
+    imported = "import six, idna, toolz; print(six.__version__, idna.__version__)"
+    argv = [str(venv / "bin" / "python"), "-c", imported]
+    assert subprocess.run(argv, capture_output=True, check=True).stdout == b"1.16.0 3.10\n"
+
+
+@pytest.mark.network
+async def test_one_who_stops_an_install_is_told_in_which_state_it_is(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    told: list[str] = []
+    with anyio.CancelScope() as scope:
+
+        def hear(line: str) -> None:
+            told.append(line)
+            scope.cancel()
+
+        await install(
+            await interpreter(venv),
+            ["pandas", "scipy"],
+            upgrade=False,
+            allow_build=False,
+            variables=os.environ,
+            tool_variables={**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache")},
+            on_line=hear,
+        )
+    assert "the install was stopped; the environment is usable; nothing has changed" in told[-1]
+
+
+@pytest.mark.network
+@pytest.mark.timeout(120)
+async def test_pip_serves_where_uv_does_not_understand_the_interpreter(tmp_path: Path) -> None:
+    venv = plain_venv(tmp_path / "venv")
+    (site,) = venv.glob("lib/python*/site-packages")
+    (site / "noise.pth").write_text("import sys; print('hello')")
+    done, heard = await put(venv, "six==1.16.0")
+    assert (done.tool, done.changes.after) == ("pip", {"six": "1.16.0"})
+    assert any("trying its own pip" in line for line in heard)
+    with pytest.raises(PackageError, match=r"with pip failed \(exit code 1\)"):
+        await put(venv, "six==0.0.0.1")
+
+
+async def test_without_pip_the_words_of_uv_are_passed_on(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    (site,) = venv.glob("lib/python*/site-packages")
+    (site / "noise.pth").write_text("import sys; print('hello')")
+    with pytest.raises(PackageError, match="with uv failed"):
         await put(venv, "six")
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from kernel_exec.packages.requirements import MOST, parse_requirements
 from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.packages.requirements import MOST, conda_spec, parse_requirements
 
 REFUSED = [
     "-r /etc/passwd", "-rsecret.txt", "--index-url=http://evil/simple", "-e .", "-e./evil",
@@ -60,3 +60,26 @@ def test_whatever_is_passed_on_is_a_plain_name(package: str) -> None:
         return
     assert Requirement(passed).url is None
     assert passed[0].isalnum()
+
+
+AS_CONDA_WRITES_IT = {
+    "pandas": "pandas",
+    "Pillow>=10,<12": "pillow<12,>=10",
+    "numpy==2.1.*": "numpy=2.1",
+    "numpy==2.1.0": "numpy==2.1.0",
+    "foo===1.0": "foo==1.0",
+    "torch~=2.0": "torch~=2.0",
+    'tomli; python_version < "3.11"': "",
+    'tomli; python_version >= "3.11"': "tomli",
+}
+
+
+@pytest.mark.parametrize("requirement", AS_CONDA_WRITES_IT)
+def test_conda_gets_a_requirement_in_its_own_words(requirement: str) -> None:
+    (parsed,) = parse_requirements([requirement])
+    assert conda_spec(parsed, "3.12.1") == AS_CONDA_WRITES_IT[requirement]
+
+
+def test_conda_has_no_extras() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"'pandas\[excel\]' has extras"):
+        conda_spec("pandas[excel]", "3.12.1")

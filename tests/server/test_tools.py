@@ -337,21 +337,6 @@ async def test_a_storage_root_that_can_not_be_written_is_told(tmp_path: Path) ->
         assert "CODE_STORAGE_DIR" in text_of(result)
 
 
-async def test_switching_back_finds_the_variables_again(tmp_path: Path) -> None:
-    place = make_venv(tmp_path / "venv")
-    async with agent_in(tmp_path) as agent:
-        await agent.run("x = 'here'")
-        switched = await agent.call(
-            "configure_environment", type="venv-uv", uv_venv_path=str(place)
-        )
-        current = (switched.structured_content or {})["current"]
-        assert current["kernel_support"] == "overlay"
-        assert "NameError" in await agent.run("x")
-        assert "ModuleNotFoundError" in await agent.run("import pandas")
-        await agent.call("configure_environment", type="python", python_path=sys.executable)
-        assert (await agent.run("x")).startswith("'here'\n")
-
-
 async def test_a_working_directory_is_that_of_the_next_kernel(tmp_path: Path) -> None:
     place = tmp_path / "elsewhere"
     place.mkdir()
@@ -382,22 +367,3 @@ async def test_history_that_was_set_aside_is_told_once_and_kept_in_the_status(
         assert "history.db.corrupt-1" not in await agent.run("x")
         status = (await agent.call("kernel_status")).structured_content or {}
         assert "history.db.corrupt-1" in status["notice"]
-
-
-@pytest.mark.network
-async def test_what_was_just_installed_imports_in_the_running_kernel(tmp_path: Path) -> None:
-    place = make_venv(tmp_path / "venv")
-    async with agent_in(tmp_path) as agent:
-        await agent.call("configure_environment", type="venv-uv", uv_venv_path=str(place))
-        assert "ModuleNotFoundError" in await agent.run("import tabulate")
-        first = await agent.call("install_dependencies", packages=["tabulate==0.8.10"])
-        assert "+ tabulate 0.8.10\n" in text_of(first)
-        assert (await agent.run("import tabulate; tabulate.__version__")).startswith("'0.8.10'")
-        second = await agent.call("install_dependencies", packages='["tabulate==0.9.0"]')
-        assert "~ tabulate 0.8.10 -> 0.9.0\n" in text_of(second)
-        assert "now stale: tabulate" in text_of(second)
-        checked = await agent.call("check_installed_packages", packages="tabulate>=0.9")
-        assert (checked.structured_content or {})["all_installed"]
-        unheard_of = await agent.call("install_dependencies", packages=["no-such-package-as-this"])
-        assert unheard_of.is_error
-        assert "exit code 1" in text_of(unheard_of)

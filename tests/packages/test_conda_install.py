@@ -1,0 +1,118 @@
+"""Packages go into genuine conda prefixes through a client that speaks conda's command line."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kernel_exec.environments.interpreters import Interpreter, ask
+from kernel_exec.errors import InvalidArgumentError, PackageError
+from kernel_exec.packages.install import Installed, install
+from kernel_exec.packages.installers import conda_commands
+from kernel_exec.packages.inventory import check
+from tests.environments.conda import make_prefix, make_root, shared_channel, stand_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def channel() -> Path:
+    return shared_channel()
+
+
+async def make_ml(place: Path, *, client: bool = True) -> Path:
+    root = place / "root"
+    if client:
+        stand_in(make_root(root))
+    ml = root / "envs" / "ml"
+    return await make_prefix(ml, shared_channel(), "python", "demo-noarch=1.0")
+
+
+async def interpreter(prefix: Path) -> Interpreter:
+    return await ask(prefix / "bin" / "python", variables=os.environ)
+
+
+async def put(
+    prefix: Path, *requirements: str, upgrade: bool = False, **more: str
+) -> tuple[Installed, list[str]]:
+    heard: list[str] = []
+    tool = {"HOME": str(prefix.parents[2]), "CONDA_CHANNELS": shared_channel().as_uri(), **more}
+    done = await install(
+        await interpreter(prefix),
+        requirements,
+        upgrade=upgrade,
+        allow_build=False,
+        variables=os.environ,
+        tool_variables=tool,
+        on_line=heard.append,
+    )
+    return done, heard
+
+
+async def test_a_package_of_no_python_is_installed_and_told(tmp_path: Path) -> None:
+    ml = await make_ml(tmp_path)
+    done, heard = await put(ml, "native-lib", "demo-noarch")
+    assert done.tool == "conda"
+    assert (done.changes.before, done.changes.after) == ({"native-lib": ""}, {"native-lib": "1.0"})
+    assert any(line.startswith("Executing transaction") for line in heard)
+    (native,) = await check(await interpreter(ml), ["native-lib>=1"], variables=os.environ)
+    assert (native.satisfied, native.location) == (True, str(ml))
+
+
+async def test_what_is_there_is_upgraded_and_the_rest_installed(tmp_path: Path) -> None:
+    ml = await make_ml(tmp_path)
+    done, _ = await put(ml, "demo-noarch", "native-lib", upgrade=True)
+    assert done.changes.after == {"demo-noarch": "2.0", "native-lib": "1.0"}
+    assert done.changes.before == {"demo-noarch": "1.0", "native-lib": ""}
+    assert done.changes.modules == ("demo_noarch",)
+    done, _ = await put(ml, "demo-noarch<2")
+    assert done.changes.after == {"demo-noarch": "1.0"}
+
+
+FAILURES = {
+    "a name that no channel has": (["nothere"], r"nothere.*channels do not have it: add a channel"),
+    "what can not hold together": (["needs-missing"], r"not-in-this-channel"),
+    "a version that there is not": (["demo-noarch>=9"], r"demo-noarch"),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+async def test_condas_own_explanation_is_passed_on(tmp_path: Path, what: str) -> None:
+    requirements, message = FAILURES[what]
+    ml = await make_ml(tmp_path)
+    with pytest.raises(PackageError, match=rf"(?s)with conda failed \(exit code 1\).*{message}"):
+        await put(ml, *requirements)
+    (demo,) = await check(await interpreter(ml), ["demo-noarch==1.0"], variables=os.environ)
+    assert demo.satisfied
+
+
+async def test_a_channel_that_can_not_be_reached_is_told(tmp_path: Path) -> None:
+    ml = await make_ml(tmp_path)
+    with pytest.raises(PackageError, match="index could not be reached"):
+        await put(ml, "native-lib", CONDA_CHANNELS="http://127.0.0.1:9/channel")
+
+
+async def test_extras_are_refused_before_conda_runs(tmp_path: Path) -> None:
+    ml = await make_ml(tmp_path)
+    with pytest.raises(InvalidArgumentError, match="has extras"):
+        await put(ml, "native-lib", "demo-noarch[x]")
+    (native,) = await check(await interpreter(ml), ["native-lib"], variables=os.environ)
+    assert native.distribution is None
+
+
+@pytest.mark.network
+async def test_where_there_is_no_client_uv_installs(tmp_path: Path) -> None:
+    ml = await make_ml(tmp_path, client=False)
+    done, heard = await put(ml, "six==1.16.0", PATH="/usr/bin:/bin")
+    assert (done.tool, done.changes.after) == ("uv", {"six": "1.16.0"})
+    assert any("no conda, mamba or micromamba was found" in line for line in heard)
+
+
+def test_only_a_bare_name_that_is_there_is_updated() -> None:
+    commands = conda_commands(
+        "conda", Path("/p"), ["a", "b>=2", "c"], upgrade=True, present=frozenset({"a", "b"})
+    )
+    assert commands == [
+        ["conda", "update", "--prefix", "/p", "--yes", "a"],
+        ["conda", "install", "--prefix", "/p", "--yes", "b>=2", "c"],
+    ]
