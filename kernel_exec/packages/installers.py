@@ -23,6 +23,9 @@ from .requirements import conda_spec
 INSTALL_LIMIT = 1800.0
 """Seconds for one install: the largest frameworks take minutes on a slow line."""
 
+_PUT_BACK_LIMIT = 50.0
+"""Seconds to link files that are there already."""
+
 _NOT_UNDERSTOOD = re.compile(
     r"failed to inspect python|querying python at|failed to query python|broken symlink",
     re.IGNORECASE,
@@ -161,12 +164,12 @@ async def put_back(order: Order, versions: Mapping[str, str]) -> str:
 
     Only from what uv has already: whoever has stopped an install does not want a download.
     """
-    argv = ["pip", "install", "--python", str(order.interpreter.executable), "--no-deps"]
-    argv += ["--offline", *(f"--reinstall-package={name}" for name in versions), "--"]
+    argv = ["pip", "install", "--quiet", "--python", str(order.interpreter.executable)]
+    argv += ["--no-deps", "--offline", *(f"--reinstall-package={name}" for name in versions), "--"]
     argv += [f"{name}=={version}" for name, version in versions.items()]
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "uv.toml").touch()
         finished = await run_uv(
-            argv, variables=order.variables, cwd=Path(folder), limit=INSTALL_LIMIT
+            argv, variables=order.variables, cwd=Path(folder), limit=_PUT_BACK_LIMIT
         )
     return finished.stderr.strip()[-300:] if finished.returncode != 0 else ""

@@ -129,7 +129,7 @@ async def test_what_an_ended_install_left_half_done_is_put_back(
         return await carry_out(order)
 
     monkeypatch.setattr(installers, "carry_out", tear)
-    monkeypatch.setattr(installers, "INSTALL_LIMIT", 0.05)
+    monkeypatch.setattr(installers, "INSTALL_LIMIT", 0.0)
     message = "the environment is usable; nothing has changed"
     with pytest.raises(PackageError, match=message):
         await put(venv, "six>=1.17", upgrade=True)
