@@ -233,6 +233,7 @@ class Client:
                 allow_build=allow_build,
                 variables=prepared.variables,
                 tool_variables=self._app.catalog.tool_variables,
+                locks=self._app.settings.cache / "installs",
                 on_line=lambda line: emit(Stream(name="stdout", text=f"{line}\n")),
             )
             self._app.catalog.forget(opened.environment)

@@ -91,8 +91,9 @@ def list_(options: Options, as_json: bool) -> None:
 @click.option("--conda", metavar="NAME|PREFIX", help="A conda environment.")
 @click.option("--python", metavar="PATH", help="A Python executable.")
 @click.option("--replace", is_flag=True, help="Replace the environment that has the name.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was added as a JSON object.")
 @click.pass_obj
-def add(options: Options, /, name: str, replace: bool, **places: str | None) -> None:
+def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: str | None) -> None:
     """Write an environment into the configuration file.
 
     Its Python must answer first. The file is the one of --config or KERNEL_EXEC_CONFIG, otherwise
@@ -111,6 +112,8 @@ def add(options: Options, /, name: str, replace: bool, **places: str | None) -> 
     file = settings.config_file
     write(file, with_environment(file, name, environment, replace=replace))
     click.echo(f"added `{name}` (Python {interpreter.python_version}) to {file}", err=True)
+    if as_json:
+        _print_json(_named(name, environment, file).as_json())
 
 
 @env.command()
@@ -144,17 +147,22 @@ def check(options: Options, names: Sequence[str], as_json: bool) -> int:
 
 @env.command()
 @click.argument("name", default="")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
-def path(options: Options, name: str) -> None:
+def path(options: Options, name: str, as_json: bool) -> None:
     """Print the path of the configuration file, or of a Python.
 
     The file need not be there yet. The Python is that of the environment NAME.
     """
-    if not name:
-        click.echo(find_config_file(options=options))
-        return
-    settings = read_settings(options=options)
-    click.echo(_executable(settings, _find(_configured(settings), name).environment))
+    if name:
+        settings = read_settings(options=options)
+        found = _executable(settings, _find(_configured(settings), name).environment)
+    else:
+        found = find_config_file(options=options)
+    if as_json:
+        _print_json({"path": str(found)})
+    else:
+        click.echo(found)
 
 
 def _configured(settings: Settings) -> list[Configured]:
@@ -165,13 +173,13 @@ def _configured(settings: Settings) -> list[Configured]:
         active=True,
     )
     return [active] + [
-        Configured(
-            name=name,
-            environment=environment,
-            source=f"`environments.{name}` in {settings.config_file}",
-        )
+        _named(name, environment, settings.config_file)
         for name, environment in settings.named_environments.items()
     ]
+
+
+def _named(name: str, environment: Environment, file: Path) -> Configured:
+    return Configured(name=name, environment=environment, source=f"`environments.{name}` in {file}")
 
 
 def _find(found: Sequence[Configured], name: str) -> Configured:
@@ -232,5 +240,5 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:half]} [...] {text[-half:]}"
 
 
-def _print_json(rows: Sequence[Mapping[str, object]]) -> None:
-    click.echo(json.dumps(rows, indent=2))
+def _print_json(told: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
+    click.echo(json.dumps(told, indent=2))

@@ -85,7 +85,12 @@ async def find_support(
     installed = await distributions(interpreter.executable, variables=variables)
     overlays = Overlays(interpreter, cache=cache, tool_variables=tool_variables)
     ways = _Ways(interpreter, installed, overlays, variables)
-    support = await ways.own() or await ways.overlay() or await ways.shadow()
+    try:
+        support = await ways.own() or await ways.overlay() or await ways.shadow()
+    except OSError as error:
+        raise UnusableEnvironmentError(
+            f"no kernel can be tried, for lack of a temporary folder: {error}; set TMPDIR"
+        ) from error
     if support is None:
         trouble = overlays.trouble or ways.trouble or "it does not import"
         raise UnusableEnvironmentError(

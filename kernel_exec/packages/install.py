@@ -1,15 +1,19 @@
 """Installs packages into an environment, and leaves a usable one whatever happens."""
 
+import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import anyio
 from packaging.utils import canonicalize_name
 
 from kernel_exec.environments.interpreters import Interpreter, torn
+from kernel_exec.environments.lockfile import locked
 from kernel_exec.environments.uv import unreachable
 from kernel_exec.errors import KernelExecError, PackageError
 
@@ -41,35 +45,48 @@ async def install(
     allow_build: bool,
     variables: Mapping[str, str],
     tool_variables: Mapping[str, str],
+    locks: Path,
     on_line: Callable[[str], None],
 ) -> Installed:
-    """Install parsed requirements into the interpreter's environment.
+    """Install parsed requirements into the interpreter's environment, one install at a time.
 
-    `variables` are the interpreter's, `tool_variables` the installer's. Wheels only, unless
-    `allow_build` lets packages run code of theirs to build themselves. One that is cancelled
-    tells `on_line` in which state it has left the environment.
+    `variables` are the interpreter's, `tool_variables` the installer's, `locks` a folder that all
+    servers share. Wheels only, unless `allow_build` lets packages run code of theirs to build
+    themselves. One that is cancelled tells `on_line` in which state it has left the environment.
 
     Raises:
         PackageError: It failed; the message holds the installer's explanation.
         InvalidArgumentError: A requirement has no form that the installer knows.
     """
-    look = partial(take_inventory, interpreter, variables=variables)
-    before = await look()
-    began, clock = time.time(), time.monotonic()
     order = installers.Order(
         interpreter=interpreter,
         requirements=requirements,
         upgrade=upgrade,
         allow_build=allow_build,
-        present=frozenset(canonicalize_name(each.name) for each in before),
         variables=tool_variables,
         on_line=on_line,
     )
+    key = hashlib.sha256(os.fsencode(interpreter.prefix)).hexdigest()[:16]
     try:
-        carried = await installers.carry_out(order)
+        # two at once would each be told what the other has changed
+        async with locked(locks / f"{key}.lock"):
+            return await _install(order, variables)
+    except OSError as error:
+        raise PackageError(f"nothing was installed, for lack of a place: {error}") from error
+
+
+async def _install(order: installers.Order, variables: Mapping[str, str]) -> Installed:
+    look = partial(take_inventory, order.interpreter, variables=variables)
+    before = await look()
+    began, clock = time.time(), time.monotonic()
+    present = frozenset(canonicalize_name(each.name) for each in before)
+    try:
+        carried = await installers.carry_out(order, present=present)
     except anyio.get_cancelled_exc_class():
         with anyio.move_on_after(_MEND_LIMIT, shield=True):
-            on_line(f"the install was stopped; {await _mend(order, before, began, variables)}")
+            order.on_line(
+                f"the install was stopped; {await _mend(order, before, began, variables)}"
+            )
         raise
     if carried.failed:
         killed = carried.finished.timed_out or carried.finished.returncode < 0

@@ -42,16 +42,12 @@ class Tool(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be installed; `present` are the names that are there already.
-
-    `variables` are what installers get, `on_line` hears them live.
-    """
+    """What is to be installed; `variables` are what installers get, `on_line` hears them live."""
 
     interpreter: Interpreter
     requirements: Sequence[str]
     upgrade: bool
     allow_build: bool
-    present: frozenset[str]
     variables: Mapping[str, str] = field(repr=False)
     on_line: Callable[[str], None]
 
@@ -69,8 +65,10 @@ class Carried:
         return self.finished.returncode != 0 or self.finished.timed_out
 
 
-async def carry_out(order: Order) -> Carried:
+async def carry_out(order: Order, *, present: frozenset[str]) -> Carried:
     """Install what is ordered, with the installer that the environment needs.
+
+    `present` are the normalised names of what is there already.
 
     Raises:
         InvalidArgumentError: A requirement has no form that conda knows; nothing was run.
@@ -85,7 +83,7 @@ async def carry_out(order: Order) -> Carried:
             home = home_folder(order.variables)
             client = conda.find_client(prefix, home=home, base=order.variables)
             if client is not None:
-                return await _with_conda(order, client, work)
+                return await _with_conda(order, client, work, present)
             order.on_line("no conda, mamba or micromamba was found: uv installs into the prefix")
         return await _with_uv(order, work)
 
@@ -107,11 +105,11 @@ def conda_commands(
     ]
 
 
-async def _with_conda(order: Order, client: Path, work: Path) -> Carried:
+async def _with_conda(order: Order, client: Path, work: Path, present: frozenset[str]) -> Carried:
     version = order.interpreter.python_version
     specs = [spec for each in order.requirements if (spec := conda_spec(each, version))]
     commands = conda_commands(
-        str(client), order.interpreter.prefix, specs, upgrade=order.upgrade, present=order.present
+        str(client), order.interpreter.prefix, specs, upgrade=order.upgrade, present=present
     )
     done = processes.Finished(returncode=0, stdout="", stderr="")
     for argv in commands:

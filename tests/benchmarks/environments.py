@@ -143,6 +143,7 @@ async def _install_six(place: _Place) -> None:
         allow_build=False,
         variables=place.variables,
         tool_variables=_tools(),
+        locks=place.interpreter.prefix.parent / "locks",
         on_line=lambda line: None,
     )
     assert set(done.changes.after) == {"six"}, done

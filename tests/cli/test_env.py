@@ -450,6 +450,13 @@ def test_one_environment_that_fails_does_not_stop_the_check_of_the_others(
     assert set(Path(tempfile.gettempdir()).glob("kernel-exec-check-*")) <= before
 
 
+def test_add_and_path_speak_json_too(run: Run, here: Path) -> None:
+    added = json.loads(run("env", "add", "lab", "--python", sys.executable, "--json")[1])
+    assert (added["name"], added["kind"], added["path"]) == ("lab", "python", sys.executable)
+    assert json.loads(run("env", "path", "--json")[1]) == {"path": str(here / "kernel_exec.toml")}
+    assert json.loads(run("env", "path", "lab", "--json")[1]) == {"path": sys.executable}
+
+
 @pytest.mark.kernel
 def test_the_json_of_a_check_has_what_was_found_and_what_went_wrong(run: Run, here: Path) -> None:
     broken_venv(here / "broken")

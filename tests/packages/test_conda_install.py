@@ -44,6 +44,7 @@ async def put(
         allow_build=False,
         variables=os.environ,
         tool_variables=tool,
+        locks=prefix.parents[2] / "locks",
         on_line=heard.append,
     )
     return done, heard

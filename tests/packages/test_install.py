@@ -33,6 +33,7 @@ async def put(
         allow_build=False,
         variables=os.environ,
         tool_variables={**os.environ, **more},
+        locks=venv.parent / "locks",
         on_line=heard.append,
     )
     return done, heard
@@ -118,7 +119,7 @@ async def test_what_an_ended_install_left_half_done_is_put_back(
     (site,) = venv.glob("lib/python*/site-packages")
     carry_out = installers.carry_out
 
-    async def tear(order: installers.Order) -> installers.Carried:
+    async def tear(order: installers.Order, *, present: frozenset[str]) -> installers.Carried:
         """What a killed installer may leave: one torn, one gone, one without its list."""
         (site / "six.py").unlink()
         shutil.rmtree(site / "idna")
@@ -126,7 +127,7 @@ async def test_what_an_ended_install_left_half_done_is_put_back(
         (site / "toolz-1.0.0.dist-info" / "RECORD").unlink()
         for folder in ("six-1.16.0.dist-info", "toolz-1.0.0.dist-info"):
             os.utime(site / folder)
-        return await carry_out(order)
+        return await carry_out(order, present=present)
 
     monkeypatch.setattr(installers, "carry_out", tear)
     monkeypatch.setattr(installers, "INSTALL_LIMIT", 0.0)
@@ -155,6 +156,7 @@ async def test_one_who_stops_an_install_is_told_in_which_state_it_is(tmp_path: P
             allow_build=False,
             variables=os.environ,
             tool_variables={**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache")},
+            locks=tmp_path / "locks",
             on_line=hear,
         )
     assert "the install was stopped; the environment is usable; nothing has changed" in told[-1]
@@ -226,3 +228,25 @@ async def test_what_is_installed_is_told_and_nothing_imported(tmp_path: Path) ->
 async def test_what_is_no_requirement_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="is refused"):
         await check(await interpreter(make_venv(tmp_path / "venv")), ["-r x"], variables={})
+
+
+@pytest.mark.network
+async def test_two_at_once_are_told_each_what_it_has_changed(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    found: dict[str, Installed] = {}
+
+    async def one(requirement: str) -> None:
+        found[requirement], _ = await put(venv, requirement)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one, "six==1.16.0")
+        tasks.start_soon(one, "idna==3.10")
+    assert found["six==1.16.0"].changes.after == {"six": "1.16.0"}
+    assert found["idna==3.10"].changes.after == {"idna": "3.10"}
+
+
+async def test_a_place_for_locks_is_needed(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    (tmp_path / "locks").touch()
+    with pytest.raises(PackageError, match="nothing was installed"):
+        await put(venv, "six")

@@ -142,11 +142,11 @@ async def test_a_long_install_is_followed_and_stopped_like_an_execution(
     begun = anyio.Event()
     carry_out = installers.carry_out
 
-    async def hold(order: installers.Order) -> installers.Carried:
+    async def hold(order: installers.Order, *, present: frozenset[str]) -> installers.Carried:
         order.on_line("Resolving")
         begun.set()
         await anyio.sleep_forever()
-        return await carry_out(order)
+        return await carry_out(order, present=present)
 
     place = make_venv(tmp_path / "venv")
     async with agent_in(tmp_path) as agent:
