@@ -223,15 +223,15 @@ class Client:
         """
         requirements = parse_requirements(packages)
         opened = await self.session(session)
-        prepared = await self._app.catalog.prepare(opened.environment)
+        found = await self._app.catalog.find(opened.environment)
 
         async def work(emit: Emit) -> JSONObject:
             installed = await install(
-                prepared.interpreter,
+                found.interpreter,
                 requirements,
                 upgrade=upgrade,
                 allow_build=allow_build,
-                variables=prepared.variables,
+                variables=found.variables,
                 tool_variables=self._app.catalog.tool_variables,
                 locks=self._app.settings.cache / "installs",
                 on_line=lambda line: emit(Stream(name="stdout", text=f"{line}\n")),
@@ -256,8 +256,8 @@ class Client:
             InvalidArgumentError: One of them is not a plain requirement.
         """
         parse_requirements(packages)
-        prepared = await self._app.catalog.prepare(await self._environment())
-        return await check(prepared.interpreter, packages, variables=prepared.variables)
+        found = await self._app.catalog.find(await self._environment())
+        return await check(found.interpreter, packages, variables=found.variables)
 
     async def export(
         self, *, session: str = "", path: str = "", overwrite: bool = False

@@ -18,13 +18,19 @@ from .support import KernelSupport, find_support, fingerprint, is_there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedEnvironment:
-    """An environment that a kernel can be started in; `variables` are all that it gets."""
+class FoundEnvironment:
+    """An environment whose interpreter answers; `variables` are all that its programs get."""
 
     environment: Environment
     interpreter: Interpreter
-    support: KernelSupport
     variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedEnvironment(FoundEnvironment):
+    """An environment that a kernel can be started in."""
+
+    support: KernelSupport
 
 
 class Catalog:
@@ -93,15 +99,26 @@ class Catalog:
             BusyError: No process can be started now.
         """
         async with self._locks.setdefault(environment.key, anyio.Lock()):
-            home = home_folder(self._base)
-            executable = find_executable(environment, home=home, base=self._base)
-            _require(executable)
+            executable = self._executable(environment)
             known = self._prepared.get(environment.key)
             if known is not None and self._holds(*known):
                 return known[1]
-            prepared = await self._prepare(environment, executable)
+            prepared = await self._support(await self._ask(environment, executable))
             self._prepared[environment.key] = (fingerprint(prepared.interpreter), prepared)
             return prepared
+
+    async def find(self, environment: Environment) -> FoundEnvironment:
+        """Find and ask an environment, whether a kernel can be had for it or not.
+
+        Raises:
+            UnusableEnvironmentError: Its interpreter does not work, or is gone by now.
+            BusyError: No process can be started now.
+        """
+        executable = self._executable(environment)
+        known = self._prepared.get(environment.key)
+        if known is not None and self._holds(*known):
+            return known[1]
+        return await self._ask(environment, executable)
 
     def forget(self, environment: Environment) -> None:
         """Ask again the next time: something was installed."""
@@ -115,18 +132,32 @@ class Catalog:
     def _holds(self, stamp: str, known: PreparedEnvironment) -> bool:
         return stamp == fingerprint(known.interpreter) and is_there(known.support)
 
-    async def _prepare(self, environment: Environment, executable: Path) -> PreparedEnvironment:
+    def _executable(self, environment: Environment) -> Path:
+        home = home_folder(self._base)
+        executable = find_executable(environment, home=home, base=self._base)
+        _require(executable)
+        return executable
+
+    async def _ask(self, environment: Environment, executable: Path) -> FoundEnvironment:
         allowed = allowed_variables(self._base, passed=self._passed)
         interpreter = await ask(executable, variables=allowed)
         variables = await activate(environment, interpreter, base=self._base, passed=self._passed)
+        return FoundEnvironment(
+            environment=environment, interpreter=interpreter, variables=variables
+        )
+
+    async def _support(self, found: FoundEnvironment) -> PreparedEnvironment:
         support = await find_support(
-            interpreter, cache=self._cache, variables=variables, tool_variables=self.tool_variables
+            found.interpreter,
+            cache=self._cache,
+            variables=found.variables,
+            tool_variables=self.tool_variables,
         )
         return PreparedEnvironment(
-            environment=environment,
-            interpreter=interpreter,
+            environment=found.environment,
+            interpreter=found.interpreter,
+            variables=found.variables,
             support=support,
-            variables=variables,
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 from packaging.utils import canonicalize_name
 
+from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Interpreter, torn
 from kernel_exec.environments.lockfile import locked
 from kernel_exec.environments.uv import unreachable
@@ -127,6 +128,8 @@ async def _put_back(
     wanted |= {name: version for name, version in was.items() if name not in now}
     if not wanted:
         return ""
+    if conda.is_prefix(order.interpreter.prefix):  # whose files uv must not mix with its own
+        return f"{', '.join(sorted(wanted))}: conda did not roll back"
     failed = await installers.put_back(order, wanted)
     complete = {name: now[name] for name in wanted if name in now}
     if failed and complete and complete != wanted:

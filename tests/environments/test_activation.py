@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.environments.activation import kernel_variables
+from kernel_exec.environments.activation import kernel_variables, tool_variables
 from kernel_exec.environments.interpreters import Interpreter
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 
@@ -72,3 +72,15 @@ def test_the_venv_that_the_server_was_started_in_is_not_the_kernels() -> None:
     path = os.pathsep.join(["/server/bin", "/usr/bin"])
     made = variables(more={"PATH": path, "VIRTUAL_ENV": "/server"})
     assert made["PATH"].split(os.pathsep) == [str(PREFIX / "bin"), "/usr/bin"]
+
+
+@pytest.mark.parametrize(
+    "name", ["UV_INDEX_LAB_PASSWORD", "PIP_CERT", "CONDA_CHANNELS", "https_proxy"]
+)
+def test_installers_get_their_own_settings_too(name: str) -> None:
+    assert tool_variables({name: "x"}, passed=()) == {name: "x"}
+
+
+@pytest.mark.parametrize("name", [*SECRETS[:-1], *MISLEADING])
+def test_installers_run_foreign_code_and_get_no_secrets(name: str) -> None:
+    assert tool_variables({name: "x"}, passed=()) == {}

@@ -12,6 +12,7 @@ import pytest
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import UnusableEnvironmentError
+from tests.environments.pythons import make_venv
 from tests.real import HERE
 
 
@@ -105,3 +106,39 @@ async def test_the_servers_own_settings_of_python_do_not_reach_the_interpreter(
     )
     prepared = await known.prepare(HERE)
     assert "SECRET" not in prepared.variables
+
+
+async def test_what_kernels_do_not_support_is_found_all_the_same(tmp_path: Path) -> None:
+    venv = make_venv(tmp_path / "venv")
+    catalog = Catalog(
+        storage_root=tmp_path,
+        cache=Path("/dev/null"),
+        base_variables=os.environ,
+        passed_variables=(),
+        configured=Environment(kind=EnvironmentKind.VENV, path=venv),
+        named={},
+    )
+    environment = await catalog.default()
+    assert (await catalog.find(environment)).interpreter.prefix == venv
+    with pytest.raises(UnusableEnvironmentError, match="KERNEL_EXEC_CACHE"):
+        await catalog.prepare(environment)
+
+
+def test_what_may_be_switched_to_has_a_name(tmp_path: Path) -> None:
+    (tmp_path / "miniforge3" / "envs" / "ml" / "conda-meta").mkdir(parents=True)
+    (tmp_path / "miniforge3" / "envs" / "odd name" / "conda-meta").mkdir(parents=True)
+    catalog = Catalog(
+        storage_root=tmp_path,
+        cache=tmp_path,
+        base_variables={"HOME": str(tmp_path)},
+        passed_variables=(),
+        configured=None,
+        named={"lab": HERE},
+    )
+    assert catalog.known() == {
+        "default": Environment(
+            kind=EnvironmentKind.VENV_UV, path=tmp_path / ".kernel_exec" / "environment"
+        ),
+        "lab": HERE,
+        "conda ml": Environment(kind=EnvironmentKind.CONDA, name="ml"),
+    }

@@ -1,12 +1,14 @@
 """Packages go into genuine conda prefixes through a client that speaks conda's command line."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from kernel_exec.environments.interpreters import Interpreter, ask
 from kernel_exec.errors import InvalidArgumentError, PackageError
+from kernel_exec.packages import installers
 from kernel_exec.packages.install import Installed, install
 from kernel_exec.packages.installers import conda_commands
 from kernel_exec.packages.inventory import check
@@ -117,3 +119,23 @@ def test_only_a_bare_name_that_is_there_is_updated() -> None:
         ["conda", "update", "--prefix", "/p", "--yes", "a"],
         ["conda", "install", "--prefix", "/p", "--yes", "b>=2", "c"],
     ]
+
+
+async def test_a_prefix_that_conda_left_half_done_is_told_and_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ml = await make_ml(tmp_path)
+    carry_out = installers.carry_out
+
+    async def tear(order: installers.Order, *, present: frozenset[str]) -> installers.Carried:
+        (record,) = (ml / "conda-meta").glob("demo-noarch-*.json")
+        record.unlink()
+        (site,) = ml.glob("lib/python*/site-packages")
+        shutil.rmtree(site / "demo_noarch-1.0.dist-info")
+        return await carry_out(order, present=present)
+
+    monkeypatch.setattr(installers, "carry_out", tear)
+    monkeypatch.setattr(installers, "INSTALL_LIMIT", 0.0)
+    message = r"demo-noarch: conda did not roll back\): install again; .*demo-noarch 1\.0 \(gone\)"
+    with pytest.raises(PackageError, match=message):
+        await put(ml, "native-lib")
