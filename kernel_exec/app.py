@@ -4,7 +4,6 @@
 """
 
 import json
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -49,7 +48,6 @@ class App:
 async def open_app(settings: Settings) -> AsyncIterator[App]:
     """Open the services in order; leaving ends the kernels, then closes the store."""
     folder = settings.storage_root / ".kernel_exec"
-    runtime_dir = settings.server_variables.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     catalog = Catalog(
         storage_root=settings.storage_root,
         cache=settings.cache,
@@ -66,7 +64,7 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
             places=Places(
                 folder=folder,
                 working_directory=settings.working_directory,
-                runtime_dir=Path(runtime_dir),
+                runtime_dir=settings.runtime_dir,
             ),
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,

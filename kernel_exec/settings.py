@@ -7,6 +7,7 @@ uses it, and told with its own way out.
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,11 @@ class Settings:
     pass_env: frozenset[str]
     inline_images: int
     server_variables: Mapping[str, str]
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Where sockets lie: a folder with a short path."""
+        return Path(self.server_variables.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
 
 
 def process_variables() -> MutableMapping[str, str]:

@@ -67,14 +67,13 @@ async def check(settings: Settings, environment: Environment | None) -> Checked:
 
 async def _use(prepared: PreparedEnvironment, settings: Settings) -> None:
     """Start a kernel as a server would, but in a folder of its own, and run code in it."""
-    runtime_dir = settings.server_variables.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     with tempfile.TemporaryDirectory(prefix="kernel-exec-check-") as name:
         folder = Path(name)
         start = LocalKernels(
             prepared=prepared,
             working_directory=folder,
             spill_dir=folder,
-            runtime_dir=Path(runtime_dir),
+            runtime_dir=settings.runtime_dir,
         )
         async with start(_ignore) as kernel:
             ending = await kernel.execute(

@@ -93,7 +93,7 @@ class Overlays:
     def _name(self, constraints: Sequence[str]) -> str:
         python = self._interpreter
         parts = [python.implementation, python.python_version, python.platform, python.abi]
-        key = hashlib.sha256("\n".join([*parts, *constraints]).encode()).hexdigest()[:16]
+        key = hashlib.sha256("\n".join([*parts, _WANTED, *constraints]).encode()).hexdigest()[:16]
         return f"{python.implementation.lower()}{python.version[0]}{python.version[1]}-{key}"
 
     async def _resolves(self, constraints: Sequence[str]) -> bool:

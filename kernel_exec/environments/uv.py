@@ -25,12 +25,6 @@ _UNREACHABLE = (
     "network connectivity",
     "network was disabled",
     "network timeout",
-    "failed to establish a new connection",  # pip
-    "name resolution",
-    "condahttperror",  # conda
-    "connectionfailed",
-    "could not connect",
-    "download error",
 )
 
 
@@ -69,6 +63,6 @@ async def run_uv(
 
 
 def unreachable(finished: processes.Finished) -> bool:
-    """True when an installer failed because it did not reach the package index."""
-    said = (finished.stderr + finished.stdout).lower()
+    """True when uv failed because it did not reach the package index."""
+    said = finished.stderr.lower()
     return finished.returncode != 0 and any(sign in said for sign in _UNREACHABLE)

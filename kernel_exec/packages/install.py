@@ -15,14 +15,14 @@ from packaging.utils import canonicalize_name
 from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Interpreter, torn
 from kernel_exec.environments.lockfile import locked
-from kernel_exec.environments.uv import unreachable
 from kernel_exec.errors import KernelExecError, PackageError
 
 from . import installers
 from .inventory import Changes, Inventory, compare, take_inventory
 
-_MEND_LIMIT = 60.0
-"""Seconds to look at what a stopped install has left and to mend it."""
+_MEND_LIMIT = 20.0
+"""Seconds to look at what a stopped install has left and to mend it, at most; a server that
+leaves waits for it."""
 
 _SHOWN = 3000
 """Characters of an installer's explanation that are passed on."""
@@ -73,7 +73,10 @@ async def install(
         async with locked(locks / f"{key}.lock"):
             return await _install(order, variables)
     except OSError as error:
-        raise PackageError(f"nothing was installed, for lack of a place: {error}") from error
+        raise PackageError(
+            f"the install could not be carried out: {error}; KERNEL_EXEC_CACHE and TMPDIR must"
+            " lead to folders that can be written"
+        ) from error
 
 
 async def _install(order: installers.Order, variables: Mapping[str, str]) -> Installed:
@@ -157,7 +160,7 @@ def _explain(carried: installers.Carried, order: installers.Order, state: str) -
 
 def _way_out(carried: installers.Carried, said: str, *, allow_build: bool) -> str:
     folded = re.sub(r"\s+", " ", said)
-    if unreachable(carried.finished):
+    if carried.unreachable:
         return "\nThe package index could not be reached: check the network or its settings."
     if "externally managed" in folded:
         return "\nThis interpreter belongs to the system: make a venv and configure that."

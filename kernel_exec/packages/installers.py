@@ -16,18 +16,25 @@ from packaging.utils import canonicalize_name
 from kernel_exec import processes
 from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Interpreter, home_folder
-from kernel_exec.environments.uv import run_uv
+from kernel_exec.environments.uv import run_uv, unreachable
 
 from .requirements import conda_spec
 
 INSTALL_LIMIT = 1800.0
 """Seconds for one install: the largest frameworks take minutes on a slow line."""
 
-_PUT_BACK_LIMIT = 50.0
+_PUT_BACK_LIMIT = 15.0
 """Seconds to link files that are there already."""
 
 _NOT_UNDERSTOOD = re.compile(
     r"failed to inspect python|querying python at|failed to query python|broken symlink",
+    re.IGNORECASE,
+)
+
+
+_UNREACHABLE = re.compile(
+    r"failed to establish a new connection|name resolution"  # pip
+    r"|CondaHTTPError|ConnectionFailed|could not connect|download error",
     re.IGNORECASE,
 )
 
@@ -63,6 +70,14 @@ class Carried:
     def failed(self) -> bool:
         """True when it did not do all that was asked."""
         return self.finished.returncode != 0 or self.finished.timed_out
+
+    @property
+    def unreachable(self) -> bool:
+        """True when it failed because the package index or a channel could not be reached."""
+        if self.tool is Tool.UV:
+            return unreachable(self.finished)
+        said = self.finished.stderr + self.finished.stdout
+        return self.failed and _UNREACHABLE.search(said) is not None
 
 
 async def carry_out(order: Order, *, present: frozenset[str]) -> Carried:
