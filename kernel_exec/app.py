@@ -23,7 +23,7 @@ from kernel_exec.packages.requirements import parse_requirements
 from kernel_exec.scripts import ScriptStore, checked_source
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 from kernel_exec.sessions.registry import Places, Sessions
-from kernel_exec.sessions.reports import Emit, Submission
+from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import Session
 from kernel_exec.sessions.store import Store, open_store
 from kernel_exec.settings import Settings
@@ -223,7 +223,7 @@ class Client:
         opened = await self.session(session)
         found = await self._app.catalog.find(opened.environment)
 
-        async def work(emit: Emit) -> JSONObject:
+        async def work(aside: Aside) -> Done:
             installed = await install(
                 found.interpreter,
                 requirements,
@@ -232,10 +232,10 @@ class Client:
                 variables=found.variables,
                 tool_variables=self._app.catalog.tool_variables,
                 locks=self._app.settings.cache / "installs",
-                on_line=lambda line: emit(Stream(name="stdout", text=f"{line}\n")),
+                on_line=lambda line: aside.emit(Stream(name="stdout", text=f"{line}\n")),
             )
             self._app.catalog.forget(opened.environment)
-            return {
+            details: JSONObject = {
                 "installer": installed.tool,
                 "before": installed.changes.before,
                 "after": installed.changes.after,
@@ -243,8 +243,10 @@ class Client:
                 "output": installed.output,
                 "stale": await self._refresh(opened, installed.changes.modules),
             }
+            return Done(details=details)
 
-        entry = opened.undertake(EntryKind.INSTALL, "\n".join(requirements), work)
+        submission = Submission(source="\n".join(requirements), kind=EntryKind.INSTALL)
+        entry = opened.undertake(submission, work)
         return opened, entry
 
     async def check(self, packages: Sequence[object]) -> list[PackageStatus]:

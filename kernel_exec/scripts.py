@@ -1,15 +1,31 @@
 """Stored `.py` files below the storage root: what ran, under a name that tracebacks can show."""
 
+import codecs
+import json
 import os
 import re
 import secrets
+import stat
 import tempfile
 import unicodedata
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from kernel_exec.errors import InvalidArgumentError, StorageError
+from filelock import FileLock, Timeout
+
+from kernel_exec.confined import (
+    DEVICES,
+    PRIVATE_FOLDER,
+    Place,
+    folder_of,
+    open_in,
+    opened,
+    place_below,
+)
+from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
 
 _SOURCE_LIMIT: Final = 10_000_000
 """Characters of a script; more than that is data, and belongs in a file of its own."""
@@ -21,18 +37,58 @@ _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 _PUNCTUATION: Final = frozenset("_-. ")
 
-_DEVICES: Final = frozenset(
-    {"con", "prn", "aux", "nul", "conin", "conout"}
-    | {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
-)
-"""Names that Windows gives to devices, whatever follows the first dot."""
+_FILE_LIMIT: Final = 10_000_000
+"""Bytes that a script may grow to; each append writes all of it."""
+
+_READ_LIMIT: Final = 1_000_000_000
+"""Bytes of a file that is read; its lines are counted, and nobody waits for more."""
+
+_PAGE_LIMIT: Final = 100_000
+"""Characters of a page as JSON writes them, so that a result stays below what hosts take."""
+
+_LINE_LIMIT: Final = 10_000
+"""Characters of a line; what is longer is data, and its beginning shows what it is."""
+
+_CHUNK: Final = 1 << 20
+
+_LOCK_WAIT: Final = 20.0
+"""Seconds to wait for others who append; one append takes milliseconds."""
+
+_LOCK_POLL: Final = 0.005
+"""Seconds between two attempts to get the lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """A script that was added to, and how long it is now."""
+
+    path: Path
+    lines: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptPage:
+    """Lines of a script, from `offset` (0 is the first) up to `next_offset`, None at the end.
+
+    `cut_lines` are the offsets of lines that are shown in part; `encoding_errors` is true when
+    bytes that are not UTF-8 were replaced.
+    """
+
+    path: Path
+    text: str
+    offset: int
+    next_offset: int | None
+    total_lines: int
+    cut_lines: tuple[int, ...]
+    encoding_errors: bool
 
 
 class ScriptStore:
     """The scripts below `root`, which is made when the first one is saved."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = root.absolute()
 
     def save(self, source: str, stem: str = "") -> Path:
         """Store `source` as `<stem>_<8 hex>.py`, or `code_<8 hex>.py` when `stem` is empty.
@@ -57,6 +113,65 @@ class ScriptStore:
                 " make room there, or set CODE_STORAGE_DIR to a folder that can be written"
             ) from error
         return path
+
+    def append(self, file_path: str, content: str) -> Appended:
+        """Add `content` to a script below the root, beginning a new line if its end is none.
+
+        Who reads the file meanwhile sees it before or after; of several who append, through this
+        server or another, one comes after the other. The mode stays, hard links do not.
+
+        Raises:
+            InvalidArgumentError: The path is not allowed, the content is not Python text, or the
+                file would be too large.
+            NotFoundError: There is no such file.
+            BusyError: Others append all the time.
+            StorageError: It can't be written; the file is as it was.
+        """
+        added = checked_source(content).encode()
+        place = place_below(self._root, file_path)
+        try:
+            with folder_of(place) as folder, self._lock():
+                return _append(folder, place, added)
+        except Timeout as error:
+            raise BusyError(
+                f"{str(place.path)!r} can't be appended to, others write scripts: try again"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"{str(place.path)!r} can't be appended to: {error.strerror}; it is unchanged:"
+                " make room there and let the server's user write"
+            ) from error
+
+    def read(self, file_path: str, *, offset: int = 0, limit: int) -> ScriptPage:
+        """At most `limit` lines of a file below the root, and as many as fit one result.
+
+        Raises:
+            InvalidArgumentError: The path is not allowed, or the file is too large.
+            NotFoundError: There is no such file.
+            StorageError: It can't be read.
+        """
+        place = place_below(self._root, file_path)
+        try:
+            with opened(place) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                if size > _READ_LIMIT:
+                    raise InvalidArgumentError(
+                        f"{str(place.path)!r} has {size:,} bytes, and {_READ_LIMIT:,} are allowed:"
+                        " read what you need of it with execute_code"
+                    )
+                return _read_page(stream, place.path, offset, limit)
+        except OSError as error:
+            raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Be the only one who appends, of all servers; raises `OSError`."""
+        folder = self._root / PRIVATE_FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with FileLock(
+            folder / "scripts.lock", timeout=_LOCK_WAIT, poll_interval=_LOCK_POLL, mode=0o600
+        ):
+            yield
 
 
 def checked_source(source: str) -> str:
@@ -97,7 +212,7 @@ def _plain_name(stem: str) -> str:
             f"filename {stem[:_NAME_LIMIT]!r} is not allowed: use letters, digits, '_', '-', '.'"
             " and spaces, beginning with a letter, a digit or '_', without a folder"
         )
-    if name.partition(".")[0].casefold().strip() in _DEVICES:
+    if name.partition(".")[0].casefold().strip() in DEVICES:
         raise InvalidArgumentError(
             f"filename {stem!r} is not allowed: Windows keeps that name for a device"
         )
@@ -130,3 +245,127 @@ def _write(path: Path, content: bytes) -> None:
         with suppress(OSError):
             Path(unfinished).unlink()
         raise
+
+
+def _append(folder: int, place: Place, added: bytes) -> Appended:
+    """Append while nobody else does; raises `OSError`."""
+    with open_in(folder, place) as stream:
+        before = os.fstat(stream.fileno())
+        content = stream.read(_FILE_LIMIT + 1)
+    if added and content[-1:] not in {b"", b"\n"}:
+        content += b"\n"
+    content += added
+    if len(content) > _FILE_LIMIT:
+        raise InvalidArgumentError(
+            f"{str(place.path)!r} would have more than the {_FILE_LIMIT:,} bytes that are"
+            " allowed: begin another file with initialize_code_file"
+        )
+    if added:
+        _replace(folder, place.parts[-1], content, stat.S_IMODE(before.st_mode) & 0o777)
+    lines = content.count(b"\n") + (content[-1:] not in {b"", b"\n"})
+    return Appended(path=place.path, lines=lines, size=len(content))
+
+
+def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
+    """Put a file in place of another one, whole or not at all; raises `OSError`.
+
+    It is synced, as what the file held before is at stake.
+    """
+    unfinished = f".unfinished-{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(unfinished, flags, 0o600, dir_fd=folder)
+    try:
+        with os.fdopen(file, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fchmod(file, mode)
+            os.fsync(file)
+        os.replace(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished, dir_fd=folder)
+        raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A line as it is shown."""
+
+    text: str
+    cut: bool
+    invalid: bool
+
+
+def _read_page(stream: BinaryIO, path: Path, offset: int, limit: int) -> ScriptPage:
+    """The lines from `offset` on; the others are only counted. Raises `OSError`."""
+    passed = _pass_lines(stream, offset)
+    lines: list[_Line] = []
+    room = _PAGE_LIMIT
+    while len(lines) < limit:
+        start = stream.tell()
+        line = _next_line(stream)
+        if line is None:
+            break
+        room -= len(json.dumps(line.text, ensure_ascii=False))
+        if lines and room < 0:
+            stream.seek(start)
+            break
+        lines.append(line)
+    rest = _pass_lines(stream, None)
+    return ScriptPage(
+        path=path,
+        text="".join(line.text for line in lines),
+        offset=offset,
+        next_offset=offset + len(lines) if rest else None,
+        total_lines=passed + len(lines) + rest,
+        cut_lines=tuple(offset + at for at, line in enumerate(lines) if line.cut),
+        encoding_errors=any(line.invalid for line in lines),
+    )
+
+
+def _pass_lines(stream: BinaryIO, wanted: int | None) -> int:
+    """Go on by `wanted` lines, or to the end, and tell by how many it was; raises `OSError`."""
+    passed = 0
+    ended = True
+    while wanted is None or passed < wanted:
+        chunk = stream.read(_CHUNK)
+        if not chunk:
+            return passed if ended else passed + 1
+        count = chunk.count(b"\n")
+        ended = chunk.endswith(b"\n")
+        if wanted is None or passed + count < wanted:
+            passed += count
+            continue
+        at = -1
+        for _ in range(wanted - passed):
+            at = chunk.index(b"\n", at + 1)
+        stream.seek(at + 1 - len(chunk), os.SEEK_CUR)
+        return wanted
+    return passed
+
+
+def _next_line(stream: BinaryIO) -> _Line | None:
+    """The line that begins here, None at the end; raises `OSError`."""
+    most = 4 * (_LINE_LIMIT + 1)
+    begin = stream.readline(most)
+    if not begin:
+        return None
+    whole = begin.endswith(b"\n") or len(begin) < most
+    text, invalid = _decoded(begin, whole)
+    size = len(begin.removesuffix(b"\n"))
+    while not whole and (more := stream.readline(_CHUNK)):
+        whole = more.endswith(b"\n")
+        size += len(more.removesuffix(b"\n"))
+    cut = len(text.removesuffix("\n")) > _LINE_LIMIT
+    if cut:
+        text = f"{text[:_LINE_LIMIT]} [line cut here: it has {size:,} bytes]\n"
+    return _Line(text=text, cut=cut, invalid=invalid)
+
+
+def _decoded(line: bytes, whole: bool) -> tuple[str, bool]:
+    """Text, and whether bytes that are not UTF-8 were replaced in it."""
+    decoder = codecs.getincrementaldecoder("utf-8")
+    try:
+        return decoder("strict").decode(line, final=whole), False
+    except UnicodeDecodeError:
+        return decoder("replace").decode(line, final=whole), True

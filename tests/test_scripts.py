@@ -5,9 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from kernel_exec.errors import InvalidArgumentError, StorageError
-from kernel_exec.scripts import ScriptStore, checked_source
+from kernel_exec import scripts
+from kernel_exec.errors import BusyError, InvalidArgumentError, NotFoundError, StorageError
+from kernel_exec.scripts import Appended, ScriptPage, ScriptStore, checked_source
+
+UNIX = pytest.mark.skipif(
+    os.open not in os.supports_dir_fd, reason="files are appended to by descriptors of folders"
+)
 
 
 @pytest.mark.parametrize(
@@ -157,3 +163,285 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
 
     assert finished.returncode == 7
     assert list(tmp_path.iterdir()) == []
+
+
+@UNIX
+def test_what_is_appended_begins_a_new_line(tmp_path: Path) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save("a = 1")
+
+    assert store.append(path.name, "b = 2\r\n") == Appended(path=path, lines=2, size=12)
+    assert store.append(str(path), "c = 3") == Appended(path=path, lines=3, size=17)
+    assert path.read_text() == "a = 1\nb = 2\nc = 3"
+    assert store.append(path.name, "") == Appended(path=path, lines=3, size=17)
+    assert path.read_text() == "a = 1\nb = 2\nc = 3"
+
+
+@UNIX
+def test_an_empty_script_is_appended_to_without_an_empty_line(tmp_path: Path) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save("")
+
+    assert store.append(path.name, "") == Appended(path=path, lines=0, size=0)
+    assert store.append(path.name, "é") == Appended(path=path, lines=1, size=2)
+    assert path.read_text("utf-8") == "é"
+
+
+@UNIX
+def test_every_script_that_is_saved_can_be_read_and_appended_to(tmp_path: Path) -> None:
+    store = ScriptStore(tmp_path)
+    for stem in ("", "plot", "plot.py.py", "step 2-b_3.1", "ana\u0301lisis", "a" * 200, "_", "x.1"):
+        path = store.save("1\n", stem)
+        assert store.append(str(path), "2\n").lines == 2
+        assert store.read(path.name, limit=9).text == "1\n2\n"
+
+
+@UNIX
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o755])
+def test_appending_keeps_the_mode_and_leaves_nothing_beside(tmp_path: Path, mode: int) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save("1\n")
+    path.chmod(mode)
+
+    store.append(path.name, "2\n")
+
+    assert path.stat().st_mode & 0o777 == mode
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".kernel_exec", path.name]
+    assert (tmp_path / ".kernel_exec").stat().st_mode & 0o777 == 0o700
+
+
+@UNIX
+def test_who_reads_during_an_append_sees_the_file_before(tmp_path: Path) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save("1\n")
+    with path.open() as reading:
+        store.append(path.name, "2\n" * 1000)
+        assert reading.read() == "1\n"
+
+
+@UNIX
+def test_a_file_in_a_folder_is_appended_to_there(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.py").write_bytes(b"\xff")
+
+    assert ScriptStore(tmp_path).append("sub/a.py", "b").lines == 2
+    assert (tmp_path / "sub" / "a.py").read_bytes() == b"\xff\nb"
+    assert [each.name for each in (tmp_path / "sub").iterdir()] == ["a.py"]
+
+
+@UNIX
+def test_nothing_is_appended_through_a_link(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "bashrc").write_text("mine")
+    (root / "link.py").symlink_to(tmp_path / "bashrc")
+    (root / "folder").symlink_to(tmp_path)
+    for path in ("link.py", "folder/bashrc", "../bashrc", str(tmp_path / "bashrc")):
+        with pytest.raises(InvalidArgumentError, match=r"link|outside|no name"):
+            ScriptStore(root).append(path, "evil")
+    assert (tmp_path / "bashrc").read_text() == "mine"
+    assert sorted(each.name for each in root.iterdir()) == [".kernel_exec", "folder", "link.py"]
+
+
+@UNIX
+def test_nothing_is_appended_where_there_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="initialize_code_file"):
+        ScriptStore(tmp_path).append("a.py", "1")
+    with pytest.raises(NotFoundError, match="initialize_code_file"):
+        ScriptStore(tmp_path / "none").append("a.py", "1")
+    assert [each.name for each in tmp_path.iterdir()] == [".kernel_exec"]
+
+
+@UNIX
+def test_a_script_does_not_grow_without_end(tmp_path: Path) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save("x" * 9_999_990)
+
+    assert store.append(path.name, "123456789").size == 10_000_000
+    with pytest.raises(InvalidArgumentError, match="more than the 10,000,000 bytes"):
+        store.append(path.name, "1")
+    assert path.stat().st_size == 10_000_000
+
+
+@UNIX
+def test_content_that_is_not_text_is_not_appended(tmp_path: Path) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save("1")
+
+    with pytest.raises(InvalidArgumentError, match="NUL in line 1"):
+        store.append(path.name, "\0")
+    assert path.read_text() == "1"
+
+
+@UNIX
+def test_an_append_that_fails_half_way_loses_nothing(tmp_path: Path) -> None:
+    path = ScriptStore(tmp_path).save("x" * 900)
+    script = (
+        "import resource, signal, sys; from pathlib import Path;"
+        "from kernel_exec.errors import StorageError; from kernel_exec.scripts import ScriptStore;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: ScriptStore(Path(sys.argv[1])).append(sys.argv[2], 'y' * 5000)\n"
+        "except StorageError as error: print(error); sys.exit(7)"
+    )
+
+    finished = subprocess.run(
+        [sys.executable, "-B", "-c", script, str(tmp_path), path.name],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert finished.returncode == 7, finished.stderr
+    assert "File too large; it is unchanged: make room there" in finished.stdout
+    assert path.read_text() == "x" * 900
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".kernel_exec", path.name]
+
+
+@UNIX
+def test_a_root_that_takes_no_lock_is_told(tmp_path: Path) -> None:
+    path = ScriptStore(tmp_path).save("1")
+    (tmp_path / ".kernel_exec").touch()
+
+    with pytest.raises(StorageError, match="can't be appended to: File exists; it is unchanged"):
+        ScriptStore(tmp_path).append(path.name, "2")
+
+
+@UNIX
+def test_who_waits_too_long_for_others_is_told_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "_LOCK_WAIT", 0)
+    path = ScriptStore(tmp_path).save("1")
+    (tmp_path / ".kernel_exec").mkdir()
+
+    with (
+        FileLock(tmp_path / ".kernel_exec" / "scripts.lock"),
+        pytest.raises(BusyError, match="try again"),
+    ):
+        ScriptStore(tmp_path).append(path.name, "2")
+    assert path.read_text() == "1"
+
+
+@UNIX
+def test_two_processes_that_append_lose_nothing_and_do_not_mix(tmp_path: Path) -> None:
+    path = ScriptStore(tmp_path).save("")
+    script = (
+        "import sys; from pathlib import Path; from kernel_exec.scripts import ScriptStore\n"
+        "store = ScriptStore(Path(sys.argv[1]))\n"
+        "for n in range(200): store.append(sys.argv[2], f'{sys.argv[3]} {n} ' + 'x' * 300)"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-B", "-c", script, str(tmp_path), path.name, name])
+        for name in "ab"
+    ]
+    assert [process.wait(50) for process in running] == [0, 0]
+
+    lines = path.read_text().splitlines()
+    assert len(lines) == 400
+    for name in "ab":
+        assert [line for line in lines if line[0] == name] == [
+            f"{name} {n} " + "x" * 300 for n in range(200)
+        ]
+
+
+def page_of(folder: Path, content: bytes, *, offset: int = 0, limit: int = 2000) -> ScriptPage:
+    (folder / "a.py").write_bytes(content)
+    return ScriptStore(folder).read("a.py", offset=offset, limit=limit)
+
+
+@UNIX
+def test_a_small_file_is_read_as_it_is(tmp_path: Path) -> None:
+    page = page_of(tmp_path, b"\xef\xbb\xbfa\r\nb\n\n\xc3\xa9")
+
+    assert page == ScriptPage(
+        path=tmp_path / "a.py", text="\ufeffa\r\nb\n\né", offset=0, next_offset=None,
+        total_lines=4, cut_lines=(), encoding_errors=False,
+    )  # fmt: skip
+
+
+@UNIX
+@pytest.mark.parametrize(
+    ("content", "offset", "limit", "text", "next_offset", "total"),
+    [
+        (b"", 0, 5, "", None, 0),
+        (b"", 3, 5, "", None, 0),
+        (b"\n", 0, 5, "\n", None, 1),
+        (b"a", 0, 1, "a", None, 1),
+        (b"a\nb\nc\n", 0, 2, "a\nb\n", 2, 3),
+        (b"a\nb\nc\n", 2, 2, "c\n", None, 3),
+        (b"a\nb\nc\n", 3, 2, "", None, 3),
+        (b"a\nb\nc", 1, 1, "b\n", 2, 3),
+        (b"a\nb\nc", 2, 1, "c", None, 3),
+        (b"a\nb\nc", 9, 1, "", None, 3),
+        (b"x\n" * 3_000_000 + b"end", 3_000_000, 1, "end", None, 3_000_001),
+        (b"x\n" * 3_000_000 + b"end", 2_999_999, 1, "x\n", 3_000_000, 3_000_001),
+    ],
+    ids=range(12),
+)
+def test_pages_are_counted_in_lines(
+    tmp_path: Path,
+    content: bytes,
+    offset: int,
+    limit: int,
+    text: str,
+    next_offset: int | None,
+    total: int,
+) -> None:
+    page = page_of(tmp_path, content, offset=offset, limit=limit)
+
+    assert (page.text, page.next_offset, page.total_lines) == (text, next_offset, total)
+    assert page.offset == offset
+
+
+@UNIX
+def test_pages_put_together_are_the_file(tmp_path: Path) -> None:
+    content = "".join(f"{n} {'é' * (n % 977)}\n" for n in range(3000))
+    offset: int | None = 0
+    pages = []
+    while offset is not None:
+        page = page_of(tmp_path, content.encode(), offset=offset)
+        assert 0 < len(page.text) <= 100_000
+        pages.append(page.text)
+        offset = page.next_offset
+
+    assert "".join(pages) == content
+    assert len(pages) > 10
+
+
+@UNIX
+@pytest.mark.parametrize("character", ["x", "é", "🙂"])
+def test_a_line_that_is_too_long_is_cut_and_says_so(tmp_path: Path, character: str) -> None:
+    size = 3_000_000 * len(character.encode())
+    long = character.encode() * 3_000_000
+
+    page = page_of(tmp_path, b"a\n" + long + b"\nb\n")
+    assert page.text == f"a\n{character * 10_000} [line cut here: it has {size:,} bytes]\nb\n"
+    assert (page.cut_lines, page.total_lines, page.next_offset) == ((1,), 3, None)
+    assert not page.encoding_errors
+
+    last = page_of(tmp_path, b"a\n" + long)
+    assert (last.cut_lines, last.total_lines, last.next_offset) == ((1,), 2, None)
+    assert page_of(tmp_path, b"x" * 10_000).cut_lines == ()
+    assert page_of(tmp_path, b"x" * 10_000 + b"\n").cut_lines == ()
+    assert page_of(tmp_path, b"x" * 10_001).cut_lines == (0,)
+    assert page_of(tmp_path, "🙂".encode() * 10_001).cut_lines == (0,)
+
+
+@UNIX
+@pytest.mark.parametrize("content", [b"a\xffb\n", b"a\xffb", b"a\n\xe2\x82", b"\xed\xa0\x80"])
+def test_bytes_that_are_not_utf8_are_replaced_and_told(tmp_path: Path, content: bytes) -> None:
+    page = page_of(tmp_path, content)
+
+    assert page.encoding_errors
+    assert page.text == content.decode("utf-8", "replace")
+
+
+@UNIX
+def test_a_sparse_file_is_read_by_its_beginning_up_to_a_gigabyte(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes(b"first\n")
+    os.truncate(tmp_path / "a.py", 50_000_000)
+
+    page = ScriptStore(tmp_path).read("a.py", limit=1)
+    assert (page.text, page.next_offset, page.total_lines) == ("first\n", 1, 2)
+    os.truncate(tmp_path / "a.py", 10**12)
+    with pytest.raises(InvalidArgumentError, match=r"has 1,000,000,000,000 bytes.*execute_code"):
+        ScriptStore(tmp_path).read("a.py", limit=1)

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject, mapping, text
-from kernel_exec.sessions.history import Entry, EntryKind
+from kernel_exec.sessions.history import Entry, EntryKind, is_isolated
 
-_FOREIGN = re.compile(r"site-packages|/lib/python\d|kernel_exec/kernels/_|^Thread |^Extension mod")
+_FOREIGN = re.compile(
+    r"site-packages|/lib/python\d|/overlays/\w+-[0-9a-f]{16}/|kernel_exec/kernels/_"
+    r"|^Thread |^Extension mod"
+)
 """Frames of libraries and of our own in a dump, and threads that are theirs."""
 
 _MOST_NAMES = 12
@@ -20,7 +23,9 @@ def status_line(entry: Entry, *, session: str, history: str, notice: str, waitin
     parts = [_outcome(entry, waiting)]
     if entry.execution_count is not None:
         parts.append(f"In[{entry.execution_count}]")
-    if entry.generation:
+    if is_isolated(entry):
+        parts.append("isolated")
+    elif entry.generation:
         parts.append(f"kernel {entry.generation}")
     parts.append(f"id {entry.id}")
     if session != "main":
@@ -54,11 +59,7 @@ def names_line(entry: Entry) -> str:
 def _outcome(entry: Entry, waiting: int) -> str:
     seconds = f" · {entry.duration:.2f} s" if entry.duration is not None else ""
     death = text(mapping(entry.details, "death"), "cause")
-    kept = (
-        f"the kernel was ended ({death}): all variables are lost"
-        if death
-        else "the kernel and its variables are kept"
-    )
+    kept = _kept(entry, death)
     match entry.outcome:
         case Outcome.QUEUED:
             return f"queued, {waiting} before it" if waiting else "queued, the kernel is starting"
@@ -78,10 +79,20 @@ def _outcome(entry: Entry, waiting: int) -> str:
         case Outcome.KERNEL_DIED:
             if text(entry.details, "error"):
                 return "the kernel did not start"
+            if is_isolated(entry):
+                return f"process died{seconds}: {death}; {kept}"
             return (
                 f"kernel died{seconds}: {death}; all variables are lost, the next call starts"
                 " a new kernel"
             )
+
+
+def _kept(entry: Entry, death: str) -> str:
+    if is_isolated(entry):
+        return "it ran in a process of its own; the kernel and its variables are untouched"
+    if death:
+        return f"the kernel was ended ({death}): all variables are lost"
+    return "the kernel and its variables are kept"
 
 
 def _go_on(entry: Entry) -> str:

@@ -9,7 +9,7 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 - messages that hold lone surrogates are sent escaped instead of lost;
 - `!command` gets no terminal, so nothing waits for input for ever;
 - SIGINT wakes the event loop, so that `await` can be interrupted (ipykernel#881);
-- cells are compiled under the name of their stored script;
+- cells are compiled under the name of their stored script, and scripts find what they expect;
 - what a cell imports from the overlay is told, as the environment does not have it;
 - replies tell which names are new, changed or gone; `variables` describes them.
 """
@@ -30,6 +30,7 @@ import threading
 
 import _kernel_exec_descriptions as descriptions
 import _kernel_exec_overlay as overlay
+import _kernel_exec_script as script
 import _kernel_exec_streams as streams
 import jupyter_client.localinterfaces
 from ipykernel.ipkernel import IPythonKernel
@@ -137,7 +138,8 @@ class Kernel(IPythonKernel):
         ours = (parent or {}).get("metadata", {}).get("kernel_exec", {})
         self.shell.compile.cell_file = ours.get("file")
         self._say(self._overlay_warnings(*args, **kwargs))
-        return await super().do_execute(*args, **kwargs)
+        with script.as_script(self.shell, ours):
+            return await super().do_execute(*args, **kwargs)
 
     def finish_metadata(self, parent, metadata, reply_content):
         """Add to a reply which names are new, changed or gone."""

@@ -224,7 +224,7 @@ def _make_app(config):
     elif overlay:
         sys.path.append(overlay)
     sys.modules["debugpy"] = None  # its import costs more than all else, and nobody debugs here
-    for name in ("streams", "overlay", "descriptions"):
+    for name in ("streams", "overlay", "script", "descriptions"):
         _load("_kernel_exec_" + name, os.path.join(here, "_%s.py" % name))
     inside = _load("_kernel_exec_inside", os.path.join(here, "_inside.py"))
     app = inside.make_app(config)

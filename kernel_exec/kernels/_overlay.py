@@ -12,10 +12,10 @@ import sys
 from importlib import metadata
 
 _ONLY_HERE = (
-    "%s is there for the kernel only: the environment does not have it; install it with"
+    "%s comes from the kernel's overlay: the environment does not have it; install it with"
     " install_dependencies if the code needs it"
 )
-_HIDDEN = "%s is version %s here, which the kernel needs; the environment's own is %s"
+_HIDDEN = "%s is version %s here, from the kernel's overlay; the environment's own is %s"
 _DISTRIBUTIONS = {"dateutil": "python-dateutil", "zmq": "pyzmq"}
 
 

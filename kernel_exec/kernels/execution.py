@@ -99,11 +99,15 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to run. `time_limit` is in seconds, None for none; tracebacks name `file_path`."""
+    """What to run. `time_limit` is in seconds, None for none; tracebacks name `file_path`.
+
+    `arguments` make it a script, which finds them in `sys.argv`; None for a cell.
+    """
 
     id: str
     source: str
     file_path: str | None = None
+    arguments: tuple[str, ...] | None = None
     time_limit: float | None = None
 
 
@@ -280,7 +284,10 @@ class Conversation:
         self._current = _Current(request=request, limit_at=limit, heard_at=now)
         self._latest = request.id
         return execute_request(
-            msg_id=request.id, source=request.source, file_path=request.file_path
+            msg_id=request.id,
+            source=request.source,
+            file_path=request.file_path,
+            arguments=request.arguments,
         )
 
     def receive(self, message: Message, now: float) -> list[Event]:

@@ -46,12 +46,22 @@ class Outgoing:
 
 
 def execute_request(
-    *, msg_id: str, source: str, file_path: str | None, silent: bool = False
+    *,
+    msg_id: str,
+    source: str,
+    file_path: str | None,
+    arguments: Sequence[str] | None = None,
+    silent: bool = False,
 ) -> Outgoing:
     """Ask the kernel to run `source`; tracebacks name `file_path` when it is given.
 
+    With `arguments`, even none, it runs as a script does.
+
     `stop_on_error` is off, so an error never aborts what another request queued.
     """
+    ours: dict[str, JSON] = {} if file_path is None else {"file": file_path}
+    if arguments is not None:
+        ours["arguments"] = list(arguments)
     return Outgoing(
         channel=Channel.SHELL,
         msg_type="execute_request",
@@ -64,7 +74,7 @@ def execute_request(
             "allow_stdin": False,
             "stop_on_error": False,
         },
-        metadata={} if file_path is None else {"kernel_exec": {"file": file_path}},
+        metadata={} if not ours else {"kernel_exec": ours},
     )
 
 

@@ -22,9 +22,16 @@ from kernel_exec.kernels.outputs import (
     Stream,
     strip_ansi,
 )
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.sessions.history import (
+    Entry,
+    EntryKind,
+    KernelRecord,
+    SessionRecord,
+    is_isolated,
+)
 
 from .failures import Cell, Verdict, needed
+from .markdown import fence, html, literal, one_line
 
 SCHEMA = 1
 """Version of what we keep under `metadata.kernel_exec`."""
@@ -93,7 +100,7 @@ def build(
 
 
 def _ran(entry: Entry) -> bool:
-    return entry.kind in _CODE and entry.started is not None
+    return entry.kind in _CODE and entry.started is not None and not is_isolated(entry)
 
 
 def _verdicts(steps: Sequence[Step], last: int) -> list[Verdict]:
@@ -123,11 +130,11 @@ def _cells(step: Step, verdict: Verdict) -> list[JSONObject]:
             return [_markdown(entry, "install", _install(entry))]
         case EntryKind.ENVIRONMENT:
             version = text(entry.details, "python_version")
-            words = f"*Switched to environment* {_literal(entry.source)}"
-            more = f" (Python {_html(version)})" if version else ""
+            words = f"*Switched to environment* {literal(entry.source)}"
+            more = f" (Python {html(version)})" if version else ""
             return [_markdown(entry, "environment", words + more)]
         case EntryKind.CODE | EntryKind.SCRIPT:
-            title = _html(" ".join(entry.title.split()))
+            title = html(" ".join(entry.title.split()))
             heading = [_markdown(entry, "title", f"### {title}")] if title else []
             if verdict.keep:
                 return [*heading, _code(step)]
@@ -240,13 +247,13 @@ def _folded(step: Step, missed: Sequence[str]) -> str:
     said = f"{shown}\n{strip_ansi(reason)}".strip("\n")
     summary = f"Step {entry.number} {_what(entry)}"
     if reason:
-        summary += f": {_html(_one_line(reason))}"
-    blocks = [_fence(entry.source, "python"), *([_fence(said, "text")] if said else [])]
+        summary += f": {html(one_line(reason))}"
+    blocks = [fence(entry.source, "python"), *([fence(said, "text")] if said else [])]
     inside = "\n\n".join(blocks)
     folded = f"<details>\n<summary>{summary}</summary>\n\n{inside}\n\n</details>"
     if not missed:
         return folded
-    names = ", ".join(map(_literal, missed[:_MISSED]))
+    names = ", ".join(map(literal, missed[:_MISSED]))
     more = f" and {len(missed) - _MISSED} more" if len(missed) > _MISSED else ""
     words = f"*Later cells use* {names}{more}*, which this step may have bound or changed.*"
     return f"{words}\n\n{folded}"
@@ -258,7 +265,8 @@ def _what(entry: Entry) -> str:
         return "never began"
     if entry.outcome is Outcome.OK and entry.details.get("exit_requested"):
         return "ended its kernel"
-    return _WHAT_FAILED.get(entry.outcome, "ran in an earlier kernel")
+    where = "ran in a process of its own" if is_isolated(entry) else "ran in an earlier kernel"
+    return _WHAT_FAILED.get(entry.outcome, where)
 
 
 def _printed(output: Output) -> str:
@@ -281,26 +289,24 @@ def _reason(entry: Entry) -> str:
 
 def _install(entry: Entry) -> str:
     details = entry.details
-    asked = ", ".join(map(_literal, entry.source.splitlines()))
+    asked = ", ".join(map(literal, entry.source.splitlines()))
     if not entry.outcome.ended:
         return f"*Installing* {asked} *had not ended*"
     if entry.outcome is not Outcome.OK:
-        return f"*Installing* {asked} *failed:* {_html(_one_line(_reason(entry)))}".rstrip()
+        return f"*Installing* {asked} *failed:* {html(one_line(_reason(entry)))}".rstrip()
     before, after = mapping(details, "before"), mapping(details, "after")
-    changes = [
-        f"- {_literal(name)} {_change(before.get(name), now)}" for name, now in after.items()
-    ]
+    changes = [f"- {literal(name)} {_change(before.get(name), now)}" for name, now in after.items()]
     stale = details.get("stale")
     if isinstance(stale, Sequence) and not isinstance(stale, str) and stale:
-        names = ", ".join(_literal(str(name)) for name in stale)
+        names = ", ".join(literal(str(name)) for name in stale)
         changes += ["", f"*The running kernel keeps what it had imported of* {names}"]
-    how = f" *with* {_literal(tool)}" if (tool := text(details, "installer")) else ""
+    how = f" *with* {literal(tool)}" if (tool := text(details, "installer")) else ""
     return "\n".join([f"*Installed* {asked}{how}", "", *changes]).rstrip()
 
 
 def _change(before: JSON, after: JSON) -> str:
-    new = _html(str(after)) if after else "removed"
-    return f"{_html(str(before))} → {new}" if before else new
+    new = html(str(after)) if after else "removed"
+    return f"{html(str(before))} → {new}" if before else new
 
 
 def _generation_heading(entry: Entry, end_reason: str | None) -> JSONObject:
@@ -308,7 +314,7 @@ def _generation_heading(entry: Entry, end_reason: str | None) -> JSONObject:
     if end_reason is None:
         words = "*A new kernel: no variables of the earlier ones. What runs again begins here.*"
     else:
-        reason = _html(_one_line(end_reason)) or "the reason is not known"
+        reason = html(one_line(end_reason)) or "the reason is not known"
         lost = "and its variables were lost: what it ran is folded"
         words = f"*The kernel restarted after this ({reason}) {lost}.*"
     return _markdown(entry, "kernel", f"## Kernel {entry.generation}\n\n{words}")
@@ -358,31 +364,6 @@ def _cell_id(entry: Entry, role: str) -> str:
         return f"{entry.id}-{role}"
     digest = hashlib.sha256(entry.id.encode("utf-8", "backslashreplace")).hexdigest()
     return f"{digest[:32]}-{role}"
-
-
-def _fence(written: str, language: str) -> str:
-    """A fenced block that nothing in `written` can end."""
-    longest = max((len(run) for run in re.findall(r"`+", written)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{written}\n{fence}"
-
-
-def _one_line(words: str) -> str:
-    line = " ".join(strip_ansi(words).split())
-    return line if len(line) <= 200 else f"{line[:200]}…"
-
-
-def _literal(words: str) -> str:
-    """`words` as inline code that nothing in them can end."""
-    line = _one_line(words)
-    runs = {len(run) for run in re.findall(r"`+", line)}
-    ticks = "`" * next(count for count in range(1, len(runs) + 2) if count not in runs)
-    space = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{ticks}{space}{line}{space}{ticks}"
-
-
-def _html(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def writable(value: JSON, levels: int = _LEVELS) -> JSON:

@@ -42,6 +42,9 @@ Wait = Annotated[
 ExecutionId = Annotated[
     str, Field(default="", description="From a result; empty for the session's latest.")
 ]
+FilePath = Annotated[
+    str, Field(description="As another tool returned it, or relative to the storage root.")
+]
 Names = Annotated[list[Any], BeforeValidator(_list_from_text), Field(max_length=200)]
 
 
@@ -67,6 +70,28 @@ class ExecuteCode(Arguments):
         le=_MOST_RUN,
         description="Seconds the code may run; 0 for no limit.",
     )
+
+
+class InitializeCodeFile(Arguments):
+    """Of `initialize_code_file`."""
+
+    content: str = Field(max_length=MOST_CODE, description="What the file begins with.")
+    filename: str = Field(default="", description="Stem of its name; a unique part is added.")
+
+
+class AppendToCodeFile(Arguments):
+    """Of `append_to_code_file`."""
+
+    file_path: FilePath
+    content: str = Field(max_length=MOST_CODE, description="What comes next, from a new line on.")
+
+
+class ReadCodeFile(Arguments):
+    """Of `read_code_file`."""
+
+    file_path: FilePath
+    offset: int = Field(default=0, ge=0, description="First line to show, from 0.")
+    limit: int = Field(default=2000, ge=1, le=10_000, description="Most lines to show.")
 
 
 class InstallDependencies(Arguments):

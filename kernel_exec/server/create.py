@@ -30,6 +30,7 @@ from kernel_exec.sessions.session import Session
 
 from . import arguments as given
 from . import tools_environment as environment
+from . import tools_files as files
 from . import tools_run as run
 from .call import Call
 from .results import failed
@@ -76,6 +77,32 @@ TOOLS: Sequence[ToolSpec] = (
         model=given.ExecuteCode,
         destructive=True,
         open_world=True,
+    ),
+    ToolSpec(
+        name="initialize_code_file",
+        title="Begin a code file",
+        description="Store Python as a new file, without running it, to write a long script step"
+        " by step. Returns its file_path.",
+        handler=files.initialize_code_file,
+        model=given.InitializeCodeFile,
+    ),
+    ToolSpec(
+        name="append_to_code_file",
+        title="Append to a code file",
+        description="Add code at the end of a stored file, on a new line, without running it."
+        " Each call adds it once more.",
+        handler=files.append_to_code_file,
+        model=given.AppendToCodeFile,
+    ),
+    ToolSpec(
+        name="read_code_file",
+        title="Read a code file",
+        description="Show a stored file by pages of lines; next_offset is where the next page"
+        " begins.",
+        handler=files.read_code_file,
+        model=given.ReadCodeFile,
+        read_only=True,
+        idempotent=True,
     ),
     ToolSpec(
         name="install_dependencies",

@@ -92,6 +92,19 @@ class Entry:
         return max(0.0, self.ended - self.started)
 
 
+def script_arguments(entry: Entry) -> tuple[str, ...] | None:
+    """What a script finds in `sys.argv` behind its path; None for what is no script."""
+    if entry.kind is not EntryKind.SCRIPT:
+        return None
+    told = entry.details.get("arguments")
+    return tuple(map(str, told)) if isinstance(told, (list, tuple)) else ()
+
+
+def is_isolated(entry: Entry) -> bool:
+    """True for a script that ran in a process of its own: it has changed no variable."""
+    return entry.details.get("mode") == "isolated"
+
+
 def encode_event(event: OutputEvent) -> JSONObject:
     """`event` as a JSON object, for keeping."""
     body: dict[str, JSON]

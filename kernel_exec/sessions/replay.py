@@ -4,8 +4,9 @@ import math
 from dataclasses import replace
 
 from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSONObject
 
-from .history import Entry, EntryKind
+from .history import Entry, EntryKind, is_isolated, script_arguments
 from .reports import RestartReport, Submission
 from .session import Session
 from .store import Store
@@ -24,17 +25,20 @@ async def restart_and_replay(session: Session, store: Store) -> RestartReport:
         if entry.generation == generation
         and entry.outcome is Outcome.OK
         and entry.kind in {EntryKind.CODE, EntryKind.SCRIPT}
+        and not is_isolated(entry)
     ]
     report = await session.restart()
     replayed: list[Entry] = []
     for entry in succeeded:
+        arguments = script_arguments(entry)
+        script: JSONObject = {} if arguments is None else {"arguments": list(arguments)}
         again = session.submit(
             Submission(
                 source=entry.source,
                 title=entry.title,
                 kind=entry.kind,
                 file_path=entry.file_path,
-                details={"replay_of": entry.id},
+                details={"replay_of": entry.id, **script},
             )
         )
         replayed.append(await session.wait(again.id, math.inf))

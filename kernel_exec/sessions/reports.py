@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kernel_exec.kernels.execution import Ending
+from kernel_exec.kernels.execution import Ending, Outcome
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
@@ -15,8 +15,29 @@ Prepare: TypeAlias = Callable[[], Awaitable[KernelStarter]]
 """Makes the environment ready and tells how to start its kernels; raises KernelExecError."""
 
 Emit: TypeAlias = Callable[[OutputEvent], None]
-Work: TypeAlias = Callable[[Emit], Awaitable[JSONObject]]
-"""Work beside the kernel, such as an install: emits outputs, returns the entry's details."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """What work beside the kernel is given: where its outputs go, and how to say what stops it.
+
+    Until it calls `stop_by`, it is cancelled.
+    """
+
+    emit: Emit
+    stop_by: Callable[[Callable[[], None]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """How work beside the kernel ended, with the details for its entry."""
+
+    outcome: Outcome = Outcome.OK
+    details: JSONObject
+
+
+Work: TypeAlias = Callable[[Aside], Awaitable[Done]]
+"""Work beside the kernel, such as an install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

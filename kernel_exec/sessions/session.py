@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import replace
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -21,9 +22,10 @@ from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
 
-from .history import Entry, EntryKind, KernelRecord, SessionRecord
+from .history import Entry, EntryKind, KernelRecord, SessionRecord, script_arguments
+from .isolated import isolated
 from .ledger import Ledger, Live, Signal
-from .reports import KernelStatus, Prepare, RestartReport, Submission, Work, describe_ending
+from .reports import Aside, KernelStatus, Prepare, RestartReport, Submission, Work, describe_ending
 from .store import Store
 
 _log = logging.getLogger(__name__)
@@ -178,14 +180,24 @@ class Session:
             raise self._start_error
         return RestartReport(generation=self._generation, lost=lost)
 
-    def undertake(self, kind: EntryKind, source: str, work: Work, *, title: str = "") -> Entry:
+    def undertake(self, submission: Submission, work: Work) -> Entry:
         """Begin work beside the kernel, such as an install, with an entry of its own."""
         assert self._tasks is not None, "the session runs"
         live = self._ledger.begin(
-            kind, source, outcome=Outcome.RUNNING, generation=self._generation, title=title
+            submission.kind,
+            submission.source,
+            outcome=Outcome.RUNNING,
+            generation=self._generation,
+            title=submission.title,
+            file_path=submission.file_path,
+            details=submission.details,
         )
         self._tasks.start_soon(self._carry_out, live, work)
         return live.entry
+
+    def submit_isolated(self, submission: Submission, arguments: tuple[str, ...]) -> Entry:
+        """Begin to run a script in a kernel of its own, beside that of the session."""
+        return self.undertake(submission, isolated(self._prepare, submission, arguments))
 
     def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
         """Put something that is over already into the history."""
@@ -294,6 +306,7 @@ class Session:
             id=entry.id,
             source=entry.source,
             file_path=entry.file_path,
+            arguments=script_arguments(entry),
             time_limit=live.time_limit,
         )
         if kernel.death is not None:
@@ -335,8 +348,8 @@ class Session:
         try:
             with anyio.CancelScope() as scope:
                 live.cancel = scope.cancel
-                details = await work(emit)
-                outcome = Outcome.OK
+                done = await work(Aside(emit=emit, stop_by=partial(setattr, live, "cancel")))
+                outcome, details = done.outcome, done.details
         except Exception as error:  # noqa: BLE001 - whatever it is, the session goes on
             outcome, details = Outcome.EXCEPTION, {"error": _described(error)}
         finally:

@@ -57,7 +57,9 @@ def spoiled_venv(folder: Path, then: str) -> Path:
     """A virtual environment in which `1 + 1` makes `then` happen, and nothing else does."""
     venv.create(folder)
     (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "sitecustomize.py").write_text(
+    # not sitecustomize: some systems have one of their own, which comes first
+    (packages / "spoil.pth").write_text("import spoil\n")
+    (packages / "spoil.py").write_text(
         "import os, sys\n"
         "def hook(event, values):\n"
         "    if event == 'exec' and values[0].co_names == () and 2 in values[0].co_consts:\n"

@@ -101,3 +101,16 @@ def test_last_words_come_before_the_line() -> None:
 )
 def test_new_changed_and_gone_names_are_one_line(names: JSONObject, line: str) -> None:
     assert names_line(replace(ENTRY, details={"names": names})) == line
+
+
+def test_a_stack_shows_the_users_frames_only() -> None:
+    stack = (
+        "Stack (most recent call first):\n"
+        '  File "/data/code_1.py", line 1 in <module>\n'
+        '  File "/cache/overlays/cpython311-53227d96ed38b714/IPython/shell.py", line 2 in run\n'
+        '  File "/usr/lib/python3.11/asyncio/events.py", line 3 in run\n'
+    )
+    told = status(replace(ENTRY, outcome=Outcome.TIMEOUT, details={"stack": stack}))
+    assert "code_1.py" in told
+    assert "IPython" not in told
+    assert "asyncio" not in told

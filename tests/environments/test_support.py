@@ -146,7 +146,9 @@ print(subprocess.run([sys.executable, "-Bc", code], stdout=subprocess.PIPE).stdo
     assert outcome is Outcome.OK
     assert "2.8.2" in told
     assert "4.3.3 7.16.3" in told
-    assert re.search(r"traitlets is version 5\.\S+ here, which the kernel needs; .* 4\.3\.3", told)
+    assert re.search(
+        r"traitlets is version 5\.\S+ here, from the kernel's overlay; .* 4\.3\.3", told
+    )
     assert "dateutil is" not in told
     assert contents(venv) == before
 
@@ -159,7 +161,7 @@ async def test_what_only_the_kernel_has_is_told_once(tmp_path: Path) -> None:
         "from dateutil import parser",
     )
     assert outcome is Outcome.OK
-    only_here = re.findall(r"\[kernel-exec\] (\w+) is there for the kernel only", told)
+    only_here = re.findall(r"\[kernel-exec\] (\w+) comes from the kernel's overlay", told)
     assert only_here == ["traitlets", "zmq", "dateutil"]
     assert "install it with install_dependencies" in told
     assert await place.run("import numpy") is Outcome.EXCEPTION

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.server.arguments import (
     AddNote,
+    AppendToCodeFile,
     Arguments,
     CheckInstalledPackages,
     ConfigureEnvironment,
@@ -17,9 +18,11 @@ from kernel_exec.server.arguments import (
     ExportNotebook,
     GetEnvironmentConfig,
     GetExecution,
+    InitializeCodeFile,
     InstallDependencies,
     InterruptExecution,
     KernelStatus,
+    ReadCodeFile,
     RestartKernel,
     parse,
     schema,
@@ -27,15 +30,18 @@ from kernel_exec.server.arguments import (
 
 MODELS: list[type[Arguments]] = [
     AddNote,
+    AppendToCodeFile,
     CheckInstalledPackages,
     ConfigureEnvironment,
     ExecuteCode,
     ExportNotebook,
     GetEnvironmentConfig,
     GetExecution,
+    InitializeCodeFile,
     InstallDependencies,
     InterruptExecution,
     KernelStatus,
+    ReadCodeFile,
     RestartKernel,
 ]
 json_values = st.recursive(
@@ -116,6 +122,9 @@ def test_null_is_an_argument_left_out_unless_it_is_needed() -> None:
         (InterruptExecution, {"force": "maybe"}, "is 'maybe': Input should be a valid boolean"),
         (ConfigureEnvironment, {"type": "docker"}, "'conda', 'venv', 'venv-uv' or 'python'"),
         (AddNote, {"markdown": ""}, "at least 1 character"),
+        (AppendToCodeFile, {"content": "x"}, "argument 'file_path' is missing"),
+        (ReadCodeFile, {"file_path": "a", "offset": -1}, "argument 'offset' is -1: "),
+        (ReadCodeFile, {"file_path": "a", "limit": 0}, "argument 'limit' is 0: "),
         (RestartKernel, {"restore": "all"}, "'none' or 'replay'"),
     ],
 )

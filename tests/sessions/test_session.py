@@ -17,11 +17,10 @@ from kernel_exec.errors import (
 )
 from kernel_exec.kernels.execution import Ending, Outcome, Request
 from kernel_exec.kernels.kernel import KernelStarter
-from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import Stream, fold
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 from kernel_exec.sessions.replay import restart_and_replay
-from kernel_exec.sessions.reports import Emit, Submission
+from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import QUEUE_LIMIT, Session
 from kernel_exec.sessions.store import Store, open_store
 from tests.fakes import STUBBORN, FakeKernel, FakeKernels
@@ -263,17 +262,20 @@ async def test_an_idle_kernel_is_ended_and_the_loss_is_told(tmp_path: Path) -> N
         assert after.details["state_lost"]["names"] == ["x"]
 
 
+INSTALL = Submission(source="six", kind=EntryKind.INSTALL)
+
+
 async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
     tmp_path: Path,
 ) -> None:
-    async def work(emit: Emit) -> JSONObject:
-        emit(Stream(name="stdout", text="resolving\n"))
+    async def work(aside: Aside) -> Done:
+        aside.emit(Stream(name="stdout", text="resolving\n"))
         await anyio.lowlevel.checkpoint()
-        return {"changed": 1}
+        return Done(details={"changed": 1})
 
     async with running(tmp_path) as now:
         sleeping = now.session.submit(Submission(source=SLEEP))
-        entry = now.session.undertake(EntryKind.INSTALL, "six", work)
+        entry = now.session.undertake(INSTALL, work)
         done = await now.session.wait(entry.id, 15)
         assert done.outcome is Outcome.OK
         assert done.details == {"changed": 1}
@@ -290,23 +292,23 @@ async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
     ids=["foreseen", "unforeseen"],
 )
 async def test_work_beside_the_kernel_can_fail(tmp_path: Path, error: Exception, told: str) -> None:
-    async def fail(emit: Emit) -> JSONObject:
+    async def fail(aside: Aside) -> Done:
         raise error
 
     async with running(tmp_path) as now:
-        failed = now.session.undertake(EntryKind.INSTALL, "six", fail)
+        failed = now.session.undertake(INSTALL, fail)
         ended = await now.session.wait(failed.id, 15)
         assert (ended.outcome, ended.details) == (Outcome.EXCEPTION, {"error": told})
         assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
 
 
 async def test_work_beside_the_kernel_can_be_stopped(tmp_path: Path) -> None:
-    async def wait_for_ever(emit: Emit) -> JSONObject:
+    async def wait_for_ever(aside: Aside) -> Done:
         await anyio.sleep_forever()
-        return {}
+        return Done(details={})
 
     async with running(tmp_path) as now:
-        stopped = now.session.undertake(EntryKind.INSTALL, "six", wait_for_ever)
+        stopped = now.session.undertake(INSTALL, wait_for_ever)
         await now.session.wait(stopped.id, 0)
         now.session.interrupt(stopped.id)
         assert (await now.session.wait(stopped.id, 15)).outcome is Outcome.INTERRUPTED

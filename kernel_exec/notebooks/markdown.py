@@ -1,0 +1,32 @@
+"""Foreign words in Markdown, so that nothing in them ends or opens what they should not. Pure."""
+
+import re
+
+from kernel_exec.kernels.outputs import strip_ansi
+
+
+def fence(written: str, language: str) -> str:
+    """A fenced block that nothing in `written` can end."""
+    longest = max((len(run) for run in re.findall(r"`+", written)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{written}\n{fence}"
+
+
+def one_line(words: str) -> str:
+    """`words` without line ends and colours, and not too many of them."""
+    line = " ".join(strip_ansi(words).split())
+    return line if len(line) <= 200 else f"{line[:200]}…"
+
+
+def literal(words: str) -> str:
+    """`words` as inline code that nothing in them can end."""
+    line = one_line(words)
+    runs = {len(run) for run in re.findall(r"`+", line)}
+    ticks = "`" * next(count for count in range(1, len(runs) + 2) if count not in runs)
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{ticks}{space}{line}{space}{ticks}"
+
+
+def html(words: str) -> str:
+    """`words` without a meaning in HTML."""
+    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

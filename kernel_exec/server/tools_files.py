@@ -1,0 +1,57 @@
+"""The tools that write and read code files, without running them."""
+
+from functools import partial
+
+from anyio import to_thread
+from mcp_types import CallToolResult
+
+from kernel_exec.kernels.messages import JSON
+
+from . import arguments as given
+from .call import Call
+from .results import structured
+
+
+async def initialize_code_file(call: Call, asked: given.InitializeCodeFile) -> CallToolResult:
+    """Store code as a new script."""
+    path = await to_thread.run_sync(call.app.scripts.save, asked.content, asked.filename)
+    return structured(
+        {
+            "status": "success",
+            "message": "the file was made; append_to_code_file adds to it",
+            "file_path": str(path),
+            "generated_filename": path.name,
+        }
+    )
+
+
+async def append_to_code_file(call: Call, asked: given.AppendToCodeFile) -> CallToolResult:
+    """Add code to a script."""
+    appended = await to_thread.run_sync(call.app.scripts.append, asked.file_path, asked.content)
+    return structured(
+        {
+            "status": "success",
+            "message": "the content was appended",
+            "file_path": str(appended.path),
+            "lines": appended.lines,
+            "bytes": appended.size,
+        }
+    )
+
+
+async def read_code_file(call: Call, asked: given.ReadCodeFile) -> CallToolResult:
+    """Show lines of a script."""
+    read = partial(call.app.scripts.read, asked.file_path, offset=asked.offset, limit=asked.limit)
+    page = await to_thread.run_sync(read)
+    told: dict[str, JSON] = {
+        "status": "success",
+        "content": page.text,
+        "file_path": str(page.path),
+        "total_lines": page.total_lines,
+        "offset": page.offset,
+        "next_offset": page.next_offset,
+        "encoding_errors": page.encoding_errors,
+    }
+    if page.cut_lines:
+        told["cut_lines"] = list(page.cut_lines)
+    return structured(told)
