@@ -11,9 +11,11 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     content        what a model sees: text and pictures within a budget, pages of the rest
     notebooks      a session as a document
     scripts        stored .py files
+    confined       paths below one folder, opened so that no link leads out of it
     sessions       queue, history, registry
     kernels        messages, outputs, the execution state machine, the local kernel
-    environments   interpreters, kernel support, activation, packages
+    packages       which requirements get through, installers, what is installed
+    environments   interpreters, conda's prefixes, kernel support, activation
     processes      starts and stops child processes; the only module that does
     errors         what can go wrong
 

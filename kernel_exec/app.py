@@ -3,6 +3,7 @@
 `App` does not know how many clients there are, nor by what transport they come.
 """
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
 from kernel_exec.environments.spec import Environment
@@ -176,6 +178,44 @@ class Client:
         submission = Submission(
             source=source, title=title, file_path=str(path), time_limit=time_limit
         )
+        return opened, opened.submit(submission)
+
+    async def run_script(
+        self,
+        file_path: str,
+        arguments: tuple[str, ...],
+        *,
+        isolated: bool,
+        session: str = "",
+        title: str = "",
+        time_limit: float | None = None,
+    ) -> tuple[Session, Entry]:
+        """Run a stored script in the session's kernel, or isolated in one of its own.
+
+        Raises:
+            InvalidArgumentError: The path is not allowed, or the file is no code.
+            NotFoundError: There is no such file.
+            BusyError: The session's queue is full.
+        """
+        path, source = await to_thread.run_sync(self._app.scripts.source, file_path)
+        opened = await self.session(session)
+        submission = Submission(
+            source=source,
+            title=title,
+            kind=EntryKind.SCRIPT,
+            file_path=str(path),
+            time_limit=time_limit,
+            details={
+                "arguments": list(arguments),
+                "mode": "isolated" if isolated else "kernel",
+                "sha256": hashlib.sha256(source.encode()).hexdigest(),
+            },
+        )
+        resent = opened.resent(EntryKind.SCRIPT, source)
+        if resent is not None and resent.details == submission.details:
+            return opened, resent
+        if isolated:
+            return opened, opened.submit_isolated(submission, arguments)
         return opened, opened.submit(submission)
 
     async def find(

@@ -1,12 +1,14 @@
 """Stored `.py` files below the storage root: what ran, under a name that tracebacks can show."""
 
 import codecs
+import io
 import json
 import os
 import re
 import secrets
 import stat
 import tempfile
+import tokenize
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -162,6 +164,29 @@ class ScriptStore:
                 return _read_page(stream, place.path, offset, limit)
         except OSError as error:
             raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
+
+    def source(self, file_path: str) -> tuple[Path, str]:
+        """The whole path and the code of a file below the root, in the encoding it declares.
+
+        Raises:
+            InvalidArgumentError: The path is not allowed, or the file is no code or too long.
+            NotFoundError: There is no such file.
+            StorageError: It can't be read.
+        """
+        place = place_below(self._root, file_path)
+        try:
+            with opened(place) as stream:
+                content = stream.read(4 * _SOURCE_LIMIT + 1)  # bytes of that many characters
+        except OSError as error:
+            raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
+        try:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+            return place.path, checked_source(content.decode(encoding))
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise InvalidArgumentError(
+                f"{str(place.path)!r} is not text in the encoding it declares ({error}):"
+                " save it as UTF-8"
+            ) from error
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

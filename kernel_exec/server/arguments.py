@@ -72,6 +72,29 @@ class ExecuteCode(Arguments):
     )
 
 
+class ExecuteCodeFile(Arguments):
+    """Of `execute_code_file`."""
+
+    file_path: FilePath
+    mode: Literal["kernel", "isolated"] = Field(
+        default="kernel",
+        description="kernel: its variables stay for the next call; isolated: in a process of its"
+        " own, which sees none of the session's variables and changes none.",
+    )
+    args: Names = Field(default_factory=list, description="What the script finds in sys.argv[1:].")
+    session: Session
+    title: str = Field(
+        default="", max_length=300, description="What this step is for; its heading later on."
+    )
+    wait_seconds: Wait
+    timeout_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=_MOST_RUN,
+        description="Seconds the script may run; 0 for no limit.",
+    )
+
+
 class InitializeCodeFile(Arguments):
     """Of `initialize_code_file`."""
 

@@ -79,6 +79,16 @@ TOOLS: Sequence[ToolSpec] = (
         open_world=True,
     ),
     ToolSpec(
+        name="execute_code_file",
+        title="Run a code file",
+        description="Run a stored file as a script, with __file__ and sys.argv, in the session's"
+        " kernel or isolated in a process of its own. Longer runs go on under a handle.",
+        handler=run.execute_code_file,
+        model=given.ExecuteCodeFile,
+        destructive=True,
+        open_world=True,
+    ),
+    ToolSpec(
         name="initialize_code_file",
         title="Begin a code file",
         description="Store Python as a new file, without running it, to write a long script step"

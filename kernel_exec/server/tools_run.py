@@ -23,15 +23,27 @@ from .results import structured, texts
 
 async def execute_code(call: Call, asked: given.ExecuteCode) -> CallToolResult:
     """Run code in the session's kernel."""
-    limit = call.app.settings.time_limit
-    if asked.timeout_seconds is not None:
-        limit = asked.timeout_seconds or None
     session, entry = await call.client.run(
         source=asked.code,
         session=asked.session,
         filename=asked.filename,
         title=asked.title,
-        time_limit=limit,
+        time_limit=_limit(call, asked.timeout_seconds),
+    )
+    call.begun(session, entry)
+    entry = await call.follow(session, entry, call.window(asked.wait_seconds))
+    return await call.present(session, entry)
+
+
+async def execute_code_file(call: Call, asked: given.ExecuteCodeFile) -> CallToolResult:
+    """Run a stored script."""
+    session, entry = await call.client.run_script(
+        asked.file_path,
+        tuple(map(str, asked.args)),
+        isolated=asked.mode == "isolated",
+        session=asked.session,
+        title=asked.title,
+        time_limit=_limit(call, asked.timeout_seconds),
     )
     call.begun(session, entry)
     entry = await call.follow(session, entry, call.window(asked.wait_seconds))
@@ -143,6 +155,13 @@ async def add_note(call: Call, asked: given.AddNote) -> CallToolResult:
 
 _STOP_WINDOW = 10.0
 """Seconds to wait for an interrupted execution: a kernel that must be killed takes up to eight."""
+
+
+def _limit(call: Call, timeout_seconds: float | None) -> float | None:
+    """Seconds that code may run, None for no limit."""
+    if timeout_seconds is None:
+        return call.app.settings.time_limit
+    return timeout_seconds or None
 
 
 def _page(outputs: list[Output], asked: given.GetExecution) -> Page:
