@@ -23,7 +23,13 @@ from kernel_exec.packages.install import install
 from kernel_exec.packages.inventory import PackageStatus, check
 from kernel_exec.packages.requirements import parse_requirements
 from kernel_exec.scripts import ScriptStore, checked_source
-from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
+from kernel_exec.sessions.history import (
+    Entry,
+    EntryKind,
+    SessionRecord,
+    is_isolated,
+    script_arguments,
+)
 from kernel_exec.sessions.registry import Places, Sessions
 from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import Session
@@ -212,7 +218,11 @@ class Client:
             },
         )
         resent = opened.resent(EntryKind.SCRIPT, source)
-        if resent is not None and resent.details == submission.details:
+        if (
+            resent is not None
+            and script_arguments(resent) == arguments
+            and is_isolated(resent) is isolated
+        ):
             return opened, resent
         if isolated:
             return opened, opened.submit_isolated(submission, arguments)

@@ -2,9 +2,22 @@
 
 import uuid
 
+from kernel_exec.errors import BusyError
 from kernel_exec.kernels.execution import Event, Produced, Request
 
 from .reports import Aside, Done, Prepare, Submission, Work, describe_ending
+
+MOST = 8
+"""Scripts that may run so at once in one session; each is a process with its memory."""
+
+
+def refuse_more(running: int) -> None:
+    """Raise `BusyError` when no further script may begin."""
+    if running >= MOST:
+        raise BusyError(
+            f"{running} isolated scripts run already: wait for them with get_execution, or"
+            " interrupt one"
+        )
 
 
 def isolated(prepare: Prepare, submission: Submission, arguments: tuple[str, ...]) -> Work:

@@ -13,7 +13,7 @@ from kernel_exec.kernels.execution import Began, Event, Outcome, Produced
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import OutputEvent, Stream
 
-from .history import Entry, EntryKind
+from .history import Entry, EntryKind, is_isolated
 from .store import Store
 
 KEPT = 200
@@ -194,6 +194,10 @@ class Ledger:
             if live.given_up and (live.entry.kind, live.entry.source) == (kind, source):
                 return live
         return None
+
+    def isolated(self) -> int:
+        """How many scripts run in processes of their own."""
+        return sum(is_isolated(live.entry) for live in self._unfinished.values())
 
     def _note_end(self, live: Live) -> None:
         live.done.set()

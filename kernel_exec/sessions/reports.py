@@ -1,15 +1,19 @@
 """What is asked of a session, and what it reports."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from kernel_exec.errors import KernelExecError
 from kernel_exec.kernels.execution import Ending, Outcome
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
 
 from .history import Entry, EntryKind
+
+_log = logging.getLogger(__name__)
 
 Prepare: TypeAlias = Callable[[], Awaitable[KernelStarter]]
 """Makes the environment ready and tells how to start its kernels; raises KernelExecError."""
@@ -102,3 +106,13 @@ def describe_ending(ending: Ending) -> JSONObject:
             "dump": death.dump,
         }
     return details
+
+
+def describe_error(error: Exception) -> str:
+    """What went wrong; the log has the traceback of what we did not foresee."""
+    while isinstance(error, ExceptionGroup):  # a task group's wrapping
+        error = error.exceptions[0]
+    if isinstance(error, KernelExecError):
+        return str(error)
+    _log.error("a session's task failed", exc_info=error)
+    return f"{type(error).__name__}: {error}"

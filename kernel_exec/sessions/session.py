@@ -6,7 +6,6 @@ touches the kernel's life. Callers submit, wait and ask; what they see are histo
 """
 
 import json
-import logging
 import time
 from collections import deque
 from dataclasses import replace
@@ -23,12 +22,19 @@ from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
 
 from .history import Entry, EntryKind, KernelRecord, SessionRecord, script_arguments
-from .isolated import isolated
+from .isolated import isolated, refuse_more
 from .ledger import Ledger, Live, Signal
-from .reports import Aside, KernelStatus, Prepare, RestartReport, Submission, Work, describe_ending
+from .reports import (
+    Aside,
+    KernelStatus,
+    Prepare,
+    RestartReport,
+    Submission,
+    Work,
+    describe_ending,
+    describe_error,
+)
 from .store import Store
-
-_log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 32
 """Executions that may wait in one session; more than that is a client out of control."""
@@ -196,7 +202,8 @@ class Session:
         return live.entry
 
     def submit_isolated(self, submission: Submission, arguments: tuple[str, ...]) -> Entry:
-        """Begin to run a script in a kernel of its own, beside that of the session."""
+        """Begin to run a script in a kernel of its own; raises `BusyError` when too many run."""
+        refuse_more(self._ledger.isolated())
         return self.undertake(submission, isolated(self._prepare, submission, arguments))
 
     def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
@@ -271,7 +278,7 @@ class Session:
                     await self._serve(kernel)
                     tasks.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other sessions go on
-            self._give_up(_described(error))
+            self._give_up(describe_error(error))
         finally:
             self._starting = False
             self._note_end()
@@ -351,7 +358,7 @@ class Session:
                 done = await work(Aside(emit=emit, stop_by=partial(setattr, live, "cancel")))
                 outcome, details = done.outcome, done.details
         except Exception as error:  # noqa: BLE001 - whatever it is, the session goes on
-            outcome, details = Outcome.EXCEPTION, {"error": _described(error)}
+            outcome, details = Outcome.EXCEPTION, {"error": describe_error(error)}
         finally:
             self._ledger.end(live, outcome, details)
 
@@ -388,13 +395,3 @@ class Session:
                 "names": list(kernel.names),
             }
         self._store.put_kernel(replace(record, ended=time.time(), end_reason=reason))
-
-
-def _described(error: Exception) -> str:
-    """What went wrong; the log has the traceback of what we did not foresee."""
-    while isinstance(error, ExceptionGroup):  # a task group's wrapping
-        error = error.exceptions[0]
-    if isinstance(error, KernelExecError):
-        return str(error)
-    _log.error("a session's task failed", exc_info=error)
-    return f"{type(error).__name__}: {error}"

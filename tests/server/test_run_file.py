@@ -8,6 +8,7 @@ import nbformat
 import psutil
 import pytest
 
+from kernel_exec.sessions import isolated
 from tests.server.test_tools import Agent, agent_in, meta_of, text_of
 
 pytestmark = [
@@ -128,3 +129,25 @@ async def test_a_file_that_is_no_text_is_refused(agent: Agent, tmp_path: Path) -
     assert refused.is_error
     assert "save it as UTF-8" in text_of(refused)
     assert text_of(await agent.call("execute_code_file", file_path="latin.py")).startswith("é\n")
+
+
+async def test_isolated_scripts_run_side_by_side_up_to_a_number(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolated, "MOST", 2)
+    path = await make(agent, "import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    running = [
+        meta_of(
+            await agent.call(
+                "execute_code_file", file_path=path, mode="isolated", args=[at], wait_seconds=0
+            )
+        )["execution_id"]
+        for at in range(2)
+    ]
+    assert len(set(running)) == 2
+    third = await agent.call("execute_code_file", file_path=path, mode="isolated")
+    assert third.is_error
+    assert "2 isolated scripts run already" in text_of(third)
+    for execution_id in running:
+        stopped = await agent.call("interrupt_execution", execution_id=execution_id)
+        assert meta_of(stopped)["outcome"] == "interrupted"
