@@ -24,7 +24,8 @@ def hide_variables(variables: MutableMapping[str, str]) -> None:
         stat = Path("/proc/self/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
         start, end = int(stat[_ENV_START]), int(stat[_ENV_END])
         for name, value in list(variables.items()):
-            variables[name] = value  # the C library now has a copy elsewhere
+            with suppress(OSError, ValueError):  # names that nobody can set
+                variables[name] = value  # the C library now has a copy elsewhere
         if 0 < start < end:
             ctypes.memset(start, 0, end - start)
     with suppress(OSError, AttributeError):
