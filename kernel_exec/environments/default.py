@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kernel_exec.errors import UnusableEnvironmentError
 
-from .activation import allowed_variables
+from .activation import allowed_variables, tool_variables
 from .interpreters import NoAnswerError, ask, find_executable, home_folder
 from .lockfile import locked
 from .spec import Environment, EnvironmentKind
@@ -71,7 +71,7 @@ async def _make(folder: Path, variables: Mapping[str, str]) -> None:
     # a venv can't be moved once it is made; `ask` tells a half-made one from a whole one
     finished = await run_uv(
         ["venv", "--quiet", "--no-project", "--python", base, "--", str(place)],
-        variables=variables,
+        variables=tool_variables(variables, passed=()),
         cwd=folder,
         limit=_MAKE_LIMIT,
     )
