@@ -103,6 +103,16 @@ async def test_extras_are_refused_before_conda_runs(tmp_path: Path) -> None:
     assert native.distribution is None
 
 
+async def test_a_real_client_installs_where_the_machine_has_one(tmp_path: Path) -> None:
+    found = filter(None, map(shutil.which, ("conda", "mamba", "micromamba")))
+    real = next(found, None)
+    if real is None:
+        pytest.skip("conda, mamba and micromamba are not installed")
+    ml = await make_ml(tmp_path, client=False)
+    done, _ = await put(ml, "native-lib", CONDA_EXE=real)
+    assert (done.tool, done.changes.after) == ("conda", {"native-lib": "1.0"})
+
+
 @pytest.mark.network
 async def test_where_there_is_no_client_uv_installs(tmp_path: Path) -> None:
     ml = await make_ml(tmp_path, client=False)
