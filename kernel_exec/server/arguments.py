@@ -39,6 +39,19 @@ Wait = Annotated[
         description="Seconds to wait for the end before the call returns; work goes on after it.",
     ),
 ]
+Title = Annotated[
+    str,
+    Field(default="", max_length=300, description="What this step is for; its heading later on."),
+]
+TimeLimit = Annotated[
+    float | None,
+    Field(
+        default=None,
+        ge=0,
+        le=_MOST_RUN,
+        description="Seconds the code may run; 0 for no limit.",
+    ),
+]
 ExecutionId = Annotated[
     str, Field(default="", description="From a result; empty for the session's latest.")
 ]
@@ -60,16 +73,9 @@ class ExecuteCode(Arguments):
     code: str = Field(max_length=MOST_CODE, description="Python, with IPython's % and ! lines.")
     filename: str = Field(default="", description="Stem of the script file the code is kept in.")
     session: Session
-    title: str = Field(
-        default="", max_length=300, description="What this step is for; its heading later on."
-    )
+    title: Title
     wait_seconds: Wait
-    timeout_seconds: float | None = Field(
-        default=None,
-        ge=0,
-        le=_MOST_RUN,
-        description="Seconds the code may run; 0 for no limit.",
-    )
+    timeout_seconds: TimeLimit
 
 
 class ExecuteCodeFile(Arguments):
@@ -83,16 +89,9 @@ class ExecuteCodeFile(Arguments):
     )
     args: Names = Field(default_factory=list, description="What the script finds in sys.argv[1:].")
     session: Session
-    title: str = Field(
-        default="", max_length=300, description="What this step is for; its heading later on."
-    )
+    title: Title
     wait_seconds: Wait
-    timeout_seconds: float | None = Field(
-        default=None,
-        ge=0,
-        le=_MOST_RUN,
-        description="Seconds the script may run; 0 for no limit.",
-    )
+    timeout_seconds: TimeLimit
 
 
 class InitializeCodeFile(Arguments):
