@@ -85,7 +85,10 @@ WORDS: Final = (
     _ours("time_limit", "Seconds that an execution may run; 0 for no limit (default: 1800)."),
     _ours("max_kernels", "Kernels that may run at once (default: 8)."),
     _ours("idle_limit", "Seconds after which an idle kernel ends; 0 for never (default: 0)."),
-    _ours("pass_env", "Names of variables that kernels get as well, with commas between them."),
+    _ours(
+        "pass_env",
+        "Names of variables that kernels and installers get as well, with commas between them.",
+    ),
     _ours("inline_images", "Images shown in one result (default: 2)."),
 )
 """Everything that can be set, in the order of `--help` and the README."""

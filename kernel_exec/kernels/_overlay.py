@@ -9,6 +9,7 @@ import ast
 import importlib.machinery
 import os
 import sys
+import warnings
 from importlib import metadata
 
 _ONLY_HERE = (
@@ -49,7 +50,9 @@ class OverlayImports:
 def _imported(code, transform):
     """The top-level names of modules that are imported anywhere in a cell."""
     try:
-        tree = ast.parse(transform(code))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # running it will warn
+            tree = ast.parse(transform(code))
     except Exception:
         return set()  # running it will tell what is wrong
     names = set()

@@ -1,0 +1,42 @@
+"""Which imports of a cell are told; `tests/environments/test_support.py` has it with real ones."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# runs in kernels of any Python, so it has no types
+OverlayImports: Any = importlib.import_module("kernel_exec.kernels._overlay").OverlayImports
+
+TOLD = {
+    "import only_here": True,
+    "import json, only_here.deep as deep": True,
+    "from only_here.deep import name": True,
+    "def later():\n    import only_here": True,
+    "import only_here\nx = '\\d'": True,
+    "from . import only_here": False,
+    "only_here = 1": False,
+    "import only_here_too": False,
+    "'import only_here'": False,
+    "import only_here (": False,
+}
+
+
+@pytest.mark.parametrize("code", TOLD)
+def test_what_is_imported_is_told_and_nothing_else(tmp_path: Path, code: str) -> None:
+    (tmp_path / "only_here").mkdir()
+    told = OverlayImports(str(tmp_path)).warnings(code, str)
+    assert len(told) == TOLD[code]
+    assert all("only_here comes from the kernel's overlay" in each for each in told)
+
+
+def test_a_name_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "only_here.py").touch()
+    imports = OverlayImports(str(tmp_path))
+    assert len(imports.warnings("import only_here", str)) == 1
+    assert imports.warnings("import only_here", str) == []
+
+
+def test_without_an_overlay_nothing_is_told() -> None:
+    assert OverlayImports("").warnings("import only_here", str) == []
