@@ -1,23 +1,30 @@
 """Starts and ends child processes; the only module that does.
 
-Never a shell; every child has a session of its own, no terminal, and no descriptor of ours.
+Never a shell; every child has a session of its own, no terminal, and no descriptor of ours. All
+carry a mark in their environment, by which a `warden` finds and ends them when we were killed.
 """
 
 import errno
 import os
+import secrets
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import anyio
 import psutil
+from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process
 
 from kernel_exec.errors import BusyError, KernelExecError
+
+if sys.platform != "win32":
+    import resource
 
 Child: TypeAlias = subprocess.Popen[bytes]
 
@@ -32,6 +39,17 @@ _EXHAUSTED = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 _KEPT = 500_000
 """Bytes of each stream that are kept from its start, and again from its end."""
+
+_MARK = ("KERNEL_EXEC_SERVER", f"{os.getpid()}-{secrets.token_hex(8)}")
+"""A variable and its value, which all that this process starts has, and nothing else."""
+
+_WARDEN = Path(__file__).with_name("_warden.py")
+
+_ENDED = -1
+"""Stands for the start of a process that has ended, and that nobody has reaped yet."""
+
+_PLENTY = 65_536
+"""Descriptors for 3,000 kernels; with far more, programs that close all they may have are slow."""
 
 
 class ProgramMissingError(KernelExecError):
@@ -70,7 +88,7 @@ async def run(
     """
     try:
         process = await anyio.open_process(
-            argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
+            argv, env=_marked(env), cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
         )
     except (OSError, ValueError) as error:
         raise _not_started(argv[0], error) from error
@@ -120,7 +138,7 @@ def spawn(
         with stderr.open("ab") as log:
             return subprocess.Popen(
                 argv,
-                env=dict(env),
+                env=_marked(env),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -145,6 +163,120 @@ def kill(child: Child) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     reap(child)
+
+
+@asynccontextmanager
+async def warden(env: Mapping[str, str]) -> AsyncIterator[None]:
+    """See to it that all that we start ends with us, even if we are killed.
+
+    A process of its own waits for our end of a pipe to close, so it costs nothing at each start.
+
+    Raises:
+        ProgramMissingError: It can't be started.
+        BusyError: It can't be started now.
+    """
+    process = _start_warden(env)
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(reap, process)
+
+
+def _start_warden(env: Mapping[str, str]) -> Child:
+    argv = [sys.executable, "-I", "-S", "-B", str(_WARDEN), *_MARK]
+    argv.append(str(Path(psutil.__file__).parents[1]))
+    try:
+        return subprocess.Popen(
+            argv,
+            env=dict(env),
+            cwd=_WARDEN.anchor,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise _not_started(argv[0], error) from error
+
+
+def identity() -> str:
+    """A word for this process that no later one has: its id, its start, its world of ids."""
+    return f"{os.getpid():x}.{_start(os.getpid()) or 0:x}.{_world():x}"
+
+
+def is_gone(word: str) -> bool:
+    """True when the process with this `identity` has ended; False when nobody can tell."""
+    try:
+        pid, start, world = (int(part, 16) for part in word.split("."))
+    except ValueError:
+        return False
+    if world != _world():
+        return False
+    if (now := _start(pid)) is not None:
+        return now != start
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False  # it is there, and the system hides it
+
+
+def _start(pid: int) -> int | None:
+    """When a process began, by a clock that nobody sets; None when the system does not tell."""
+    if not sys.platform.startswith("linux"):
+        with suppress(psutil.Error, OverflowError):
+            return int(psutil.Process(pid).create_time())
+        return None
+    try:
+        # the command's name may hold anything, even ")"
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return _ENDED if fields[0] in {b"Z", b"X"} else int(fields[19])
+
+
+def _world() -> int:
+    """The namespace that our process ids belong to: containers share folders, but not ids."""
+    with suppress(OSError):
+        return Path("/proc/self/ns/pid").stat().st_ino
+    return 0
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as it may have: each kernel takes twenty."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _PLENTY if hard == resource.RLIM_INFINITY else min(hard, _PLENTY)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # macOS has a limit below the one it tells
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def require_descriptors(count: int) -> None:
+    """Raise `BusyError` when so many descriptors are not to be had."""
+    if sys.platform == "win32":
+        return
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        used = len(os.listdir("/dev/fd"))  # noqa: PTH208 - names, not paths
+    except OSError as error:
+        used = soft if error.errno in _EXHAUSTED else 0
+    if soft != resource.RLIM_INFINITY and used + count > soft:
+        raise BusyError(
+            f"this server may have {soft} open files and has {used}: end a kernel (`exit()` in its"
+            " session), or raise the limit (`ulimit -n`) and start the server again"
+        )
+
+
+def _marked(env: Mapping[str, str]) -> dict[str, str]:
+    name, value = _MARK
+    return {**env, name: value}
 
 
 def _not_started(program: str, error: Exception) -> KernelExecError:

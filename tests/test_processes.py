@@ -2,7 +2,12 @@
 
 import os
 import resource
+import signal
+import subprocess
 import sys
+import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -175,3 +180,76 @@ async def test_a_spawned_program_writes_its_stderr_to_a_file_and_can_be_killed(
     processes.kill(child)
     assert child.returncode == -9
     assert processes.reap(child) == -9
+
+
+CAREFREE = """
+import os, subprocess, sys, time
+subprocess.Popen(["sleep", "60"])
+subprocess.Popen(["nohup", "sleep", "60"])
+subprocess.Popen(["sleep", "60"], start_new_session=True)
+subprocess.Popen(["sh", "-c", "(sleep 60 &) &"], start_new_session=True)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+SERVER = f"""
+import anyio, os, sys
+from pathlib import Path
+from kernel_exec import processes
+
+async def main():
+    async with processes.warden(os.environ):
+        await processes.run([sys.executable, "-c", {CAREFREE!r}], env=os.environ, cwd=Path.cwd(),
+                            limit=60, on_line=lambda line: print(line, flush=True))
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_what_runs_ends_with_us_however_we_end(number: int) -> None:
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        env={**os.environ, "MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        server.send_signal(number)
+    limit = time.monotonic() + 5
+    while _marked(mark):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            ours = process.environ().get("MARK") == mark
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def test_a_process_is_gone_when_it_has_ended_and_only_then() -> None:
+    assert not processes.is_gone(processes.identity())
+    pid, start, world = processes.identity().split(".")
+    assert processes.is_gone(f"{pid}.{int(start, 16) - 1:x}.{world}")
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    assert processes.is_gone(f"{ended.pid:x}.{start}.{world}")
+    assert not processes.is_gone(f"{ended.pid:x}.{start}.{int(world, 16) + 1:x}")
+
+
+@pytest.mark.parametrize("word", ["", "a.b", "x.y.z", "1.2.3.4", "-1.-1.-1"])
+def test_nobody_can_tell_about_a_word_that_names_no_process(word: str) -> None:
+    assert not processes.is_gone(word)
+
+
+async def test_few_free_descriptors_are_too_few_for_many() -> None:
+    processes.require_descriptors(1)
+    with pytest.raises(BusyError, match="ulimit -n"):
+        processes.require_descriptors(10_000_000)

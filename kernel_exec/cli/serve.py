@@ -7,6 +7,7 @@ from kernel_exec.host.secrecy import hide_variables
 from kernel_exec.host.stdio import exit_now
 from kernel_exec.host.stdio import serve as serve_stdio
 from kernel_exec.host.wire import fill_standard_descriptors
+from kernel_exec.processes import raise_descriptor_limit
 from kernel_exec.settings import process_variables, read_settings
 
 
@@ -15,6 +16,7 @@ from kernel_exec.settings import process_variables, read_settings
 def serve(options: dict[str, str | None]) -> None:
     """Serve MCP over stdin and stdout; what no command at all does, too."""
     fill_standard_descriptors()
+    raise_descriptor_limit()
     settings = read_settings(options=options)
     hide_variables(process_variables())
     exit_now(anyio.run(serve_stdio, settings, backend="asyncio"))

@@ -10,7 +10,10 @@ when the kernel or the server is gone. The child becomes the kernel.
 Commands of the server are single bytes, the guardian's reports are lines:
 
     i interrupt    u dump the stack    t terminate    k kill everything
-    kernel PID     exit CODE           signal NUMBER
+    kernel PID     exit CODE           signal NUMBER    continued PID
+
+A kernel that a signal has stopped, as SIGSTOP does, goes on after a short while: nobody sits at a
+terminal who would continue it.
 """
 
 import ctypes
@@ -21,10 +24,20 @@ import os
 import select
 import signal
 import sys
+import time
+import traceback
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
+_PARTS = (
+    *("budgets", "owners", "widgets", "streams"),
+    *("mending", "overlay", "script", "descriptions"),
+)
+"""The files beside this one that `_inside.py` needs, each after those that it needs itself."""
+
+_STOPPED_LIMIT = 2.0
+"""Seconds that a kernel may be stopped."""
 
 
 def main():
@@ -54,7 +67,14 @@ def _guard(fd):
             os._exit(1)
         return
     try:
-        _watch(fd, pid, libc)
+        try:
+            _watch(fd, pid, libc)
+        finally:
+            _sweep()
+        os._exit(0)
+    except BaseException:  # the server finds it in the kernel's stderr
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(1)
 
@@ -69,7 +89,7 @@ def _libc():
 
 
 def _watch(fd, kernel, libc):
-    """Serve commands until the kernel has ended or the server is gone, then end all the rest."""
+    """Serve commands until the kernel has ended or the server is gone."""
     waker, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup)
@@ -77,37 +97,86 @@ def _watch(fd, kernel, libc):
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     _report(fd, "kernel %d" % kernel)
+    pause = _Pause(kernel)
     while True:
         status = _reap(kernel)
-        if status is not None:
-            if os.WIFSIGNALED(status):
-                _report(fd, "signal %d" % os.WTERMSIG(status))
-            else:
-                _report(fd, "exit %d" % os.WEXITSTATUS(status))
-            break
-        ready, _, _ = select.select([fd, waker], [], [])
+        if status is not None and os.WIFSTOPPED(status):
+            pause.begin()
+        elif status is not None:
+            _report_end(fd, status)
+            return
+        ready = _readable((fd, waker), pause.left())
         if waker in ready:
             os.read(waker, 4096)
         if fd in ready and not _obey(fd, kernel, libc):
             _signal(kernel, signal.SIGKILL)
             os.close(fd)
-            fd = None
-            break
-    _sweep()
-    os._exit(0)
+            return
+        if pause.is_over(fd in ready):
+            _signal(kernel, signal.SIGCONT)
+            _report(fd, "continued %d" % kernel)
+
+
+class _Pause:
+    """The time for which a signal holds the kernel."""
+
+    def __init__(self, kernel):
+        self._kernel = kernel
+        self._end = None
+
+    def begin(self):
+        self._end = time.monotonic() + _STOPPED_LIMIT
+
+    def left(self):
+        """Seconds, or None when it does not hold."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def is_over(self, commanded):
+        """True once, when it should end: a kernel hears no command before it goes on."""
+        if self._end is None or (not commanded and time.monotonic() < self._end):
+            return False
+        self._end = None
+        return _is_stopped(self._kernel)
+
+
+def _report_end(fd, status):
+    if os.WIFSIGNALED(status):
+        _report(fd, "signal %d" % os.WTERMSIG(status))
+    else:
+        _report(fd, "exit %d" % os.WEXITSTATUS(status))
+
+
+def _readable(fds, patience):
+    """Those of `fds` that can be read, after `patience` seconds at most; None has no limit."""
+    if not hasattr(select, "poll"):
+        return select.select(fds, [], [], patience)[0]
+    poll = select.poll()  # unlike select, it takes descriptors of any number
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(None if patience is None else int(patience * 1000) + 1)]
 
 
 def _reap(kernel):
-    """Wait for whoever has ended; the kernel's status once it is among them."""
+    """Wait for whoever has ended or stopped; the kernel's status once it is among them."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
         except ChildProcessError:
             return None
         if pid == 0:
             return None
         if pid == kernel:
             return status
+
+
+def _is_stopped(pid):
+    """True when a signal holds the process, and no debugger does."""
+    try:
+        with open("/proc/%d/status" % pid, "rb") as file:
+            status = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
+    except OSError:
+        return True  # no /proc: the system has just said so
+    return status[b"State"].split()[0] == b"T" and int(status.get(b"TracerPid", 0)) == 0
 
 
 def _obey(fd, kernel, libc):
@@ -224,7 +293,7 @@ def _make_app(config):
     elif overlay:
         sys.path.append(overlay)
     sys.modules["debugpy"] = None  # its import costs more than all else, and nobody debugs here
-    for name in ("streams", "overlay", "script", "descriptions"):
+    for name in _PARTS:
         _load("_kernel_exec_" + name, os.path.join(here, "_%s.py" % name))
     inside = _load("_kernel_exec_inside", os.path.join(here, "_inside.py"))
     app = inside.make_app(config)

@@ -37,6 +37,7 @@ class GuardedProvisioner(KernelProvisionerBase):
         self.died = anyio.Event()
         self.swept = anyio.Event()
         self.on_death: Callable[[], None] = lambda: None
+        self.on_continued: Callable[[], None] = lambda: None
         self._launch = launch
         self._run_dir = run_dir
         self._guardian: processes.Child | None = None
@@ -141,6 +142,8 @@ class GuardedProvisioner(KernelProvisionerBase):
     def _understand(self, word: str, number: str) -> None:
         if word == "kernel":
             self.kernel_pid = int(number)
+        elif word == "continued":
+            self.on_continued()
         elif word == "exit":
             self._note_death(Death(exit_code=int(number)))
         else:

@@ -17,7 +17,7 @@ from kernel_exec.environments.interpreters import Interpreter, torn
 from kernel_exec.environments.lockfile import locked
 from kernel_exec.errors import KernelExecError, PackageError
 
-from . import installers
+from . import installers, unfinished
 from .inventory import Changes, Inventory, compare, take_inventory
 
 _MEND_LIMIT = 20.0
@@ -71,7 +71,7 @@ async def install(
     try:
         # two at once would each be told what the other has changed
         async with locked(locks / f"{key}.lock"):
-            return await _install(order, variables)
+            return await _install(order, variables, locks / f"{key}.json")
     except OSError as error:
         raise PackageError(
             f"the install could not be carried out: {error}; KERNEL_EXEC_CACHE and TMPDIR must"
@@ -79,22 +79,29 @@ async def install(
         ) from error
 
 
-async def _install(order: installers.Order, variables: Mapping[str, str]) -> Installed:
+async def _install(order: installers.Order, variables: Mapping[str, str], note: Path) -> Installed:
     look = partial(take_inventory, order.interpreter, variables=variables)
+    if (earlier := unfinished.read(note)) is not None:
+        state = await _mend(order, earlier.before, earlier.began, variables)
+        order.on_line(f"an earlier install was cut off; {state}")
     before = await look()
     began, clock = time.time(), time.monotonic()
     present = frozenset(canonicalize_name(each.name) for each in before)
+    unfinished.write(note, unfinished.Begun(began=began, before=before))
+    state = ""
     try:
         carried = await installers.carry_out(order, present=present)
+        if carried.failed and (carried.finished.timed_out or carried.finished.returncode < 0):
+            state = await _mend(order, before, began, variables)
     except anyio.get_cancelled_exc_class():
         with anyio.move_on_after(_MEND_LIMIT, shield=True):
             order.on_line(
                 f"the install was stopped; {await _mend(order, before, began, variables)}"
             )
         raise
+    finally:
+        note.unlink(missing_ok=True)
     if carried.failed:
-        killed = carried.finished.timed_out or carried.finished.returncode < 0
-        state = await _mend(order, before, began, variables) if killed else ""
         raise PackageError(_explain(carried, order, state))
     return Installed(
         changes=compare(before, await look()),

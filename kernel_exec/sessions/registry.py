@@ -122,6 +122,10 @@ class Sessions:
         record = await self._store.find_session(name, environment.key) if name else None
         number = generation = 0
         if record is not None and self._lease(record):
+            record = await self._store.session(record.id)  # it may have gone before it was ours
+        else:
+            record = None
+        if record is not None:
             entries = await self._store.entries(record.id, last=1)
             kernels = await self._store.kernels(record.id)
             number = entries[-1].number if entries else 0
@@ -152,13 +156,14 @@ class Sessions:
         if len(running) >= self._max_kernels:
             raise BusyError(
                 f"{len(running)} kernels run already (sessions {', '.join(sorted(running))}):"
-                " use one of them, or raise KERNEL_EXEC_MAX_KERNELS"
+                " use one of them, end one by running exit() in it,"
+                " or raise KERNEL_EXEC_MAX_KERNELS"
             )
         prepared = await self._catalog.prepare(environment)
         spill_dir = self._places.folder / "spill" / record.id
         key = (record.name, environment.key)
         directory = self._directories.get(key, self._places.working_directory)
-        for needed in (spill_dir, directory):
+        for needed in (spill_dir.parent, spill_dir, directory):
             try:
                 needed.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
@@ -177,7 +182,7 @@ class Sessions:
     def _lease(self, record: SessionRecord) -> bool:
         """Make a session ours until we end; False when another server has it."""
         folder = self._places.folder / "sessions"
-        lock = FileLock(folder / f"{record.id}.lock", blocking=False)
+        lock = FileLock(folder / f"{record.id}.lock", blocking=False, mode=0o600)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._leases.enter_context(lock)

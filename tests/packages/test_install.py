@@ -1,18 +1,20 @@
 """Installing packages, and telling what is installed."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import anyio
 import pytest
 
-from kernel_exec.environments.interpreters import Interpreter, ask
+from kernel_exec.environments.interpreters import Interpreter, ask, distributions
 from kernel_exec.errors import InvalidArgumentError, PackageError
-from kernel_exec.packages import installers
+from kernel_exec.packages import installers, unfinished
 from kernel_exec.packages.install import Installed, install
 from kernel_exec.packages.inventory import check
 from tests.environments.pythons import make_venv
@@ -137,6 +139,30 @@ async def test_what_an_ended_install_left_half_done_is_put_back(
     imported = "import six, idna, toolz; print(six.__version__, idna.__version__)"
     argv = [str(venv / "bin" / "python"), "-c", imported]
     assert subprocess.run(argv, capture_output=True, check=True).stdout == b"1.16.0 3.10\n"
+
+
+@pytest.mark.network
+async def test_what_a_killed_server_left_half_done_is_put_back_at_the_next_install(
+    tmp_path: Path,
+) -> None:
+    venv = make_venv(tmp_path / "venv", "six==1.16.0", "idna==3.10")
+    (site,) = venv.glob("lib/python*/site-packages")
+    key = hashlib.sha256(os.fsencode(venv)).hexdigest()[:16]
+    note = tmp_path / "locks" / f"{key}.json"
+    note.parent.mkdir()
+    before = await distributions(venv / "bin" / "python", variables=os.environ)
+    unfinished.write(note, unfinished.Begun(began=time.time(), before=before))
+    (site / "six.py").unlink()
+    os.utime(site / "six-1.16.0.dist-info")
+    shutil.rmtree(site / "idna")
+    shutil.rmtree(site / "idna-3.10.dist-info")
+
+    _, told = await put(venv, "toolz")
+
+    assert "an earlier install was cut off; the environment is usable" in "".join(told)
+    argv = [str(venv / "bin" / "python"), "-c", "import six, idna, toolz"]
+    assert subprocess.run(argv, check=False).returncode == 0
+    assert not note.exists()
 
 
 @pytest.mark.network
