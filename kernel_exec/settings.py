@@ -33,7 +33,11 @@ _T = TypeVar("_T")
 _U = TypeVar("_U")
 
 _HOUR: Final = 3600
-_TEN_DAYS: Final = 10 * 24 * 3600
+_DAY: Final = 24 * 3600
+_TEN_DAYS: Final = 10 * _DAY
+_CENTURY: Final = 36_525
+"""Days."""
+_MEGABYTE: Final = 1_000_000
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_()]*")
 
@@ -89,6 +93,15 @@ WORDS: Final = (
         "pass_env",
         "Names of variables that kernels and installers get as well, with commas between them.",
     ),
+    _ours(
+        "history_days",
+        "Days after its last use that a session stays in history; 0 for ever (default: 365).",
+    ),
+    _ours(
+        "history_size",
+        "Megabytes that history may take before the sessions used longest ago go; 0 for no limit"
+        " (default: 10000).",
+    ),
     _ours("inline_images", "Images shown in one result (default: 2)."),
 )
 """Everything that can be set, in the order of `--help` and the README."""
@@ -109,7 +122,8 @@ class Settings:
     """What the user has set; every path is absolute, times are in seconds.
 
     `environment` is None for the managed default; `environment_source` is where it was set.
-    `time_limit` and `idle_limit` are None for no limit. `server_variables` are the server's own,
+    `history_size` is in bytes. `time_limit`, `idle_limit`, `history_age` and `history_size` are
+    None for no limit. `server_variables` are the server's own,
     for tools that it starts itself. `config_file` need not be there.
     """
 
@@ -124,6 +138,8 @@ class Settings:
     time_limit: float | None
     max_kernels: int
     idle_limit: float | None
+    history_age: float | None
+    history_size: float | None
     pass_env: frozenset[str]
     inline_images: int
     server_variables: Mapping[str, str]
@@ -180,6 +196,8 @@ def read_settings(
         time_limit=take("time_limit", _limit, 1800.0),
         max_kernels=take("max_kernels", lambda given: _count(given, least=1, most=1000), 8),
         idle_limit=take("idle_limit", _limit, None),
+        history_age=take("history_days", _days, 365.0 * _DAY),
+        history_size=take("history_size", _megabytes, 10_000.0 * _MEGABYTE),
         pass_env=take("pass_env", _variable_names, frozenset()),
         inline_images=take("inline_images", lambda given: _count(given, least=0, most=20), 2),
         server_variables=variables,
@@ -280,6 +298,18 @@ def _limit(given: Given) -> float | None:
     """Seconds, or None for the 0 that means no limit."""
     what = "a number of seconds, 0 for no limit,"
     return float(_number(given, least=0, most=_TEN_DAYS, what=what)) or None
+
+
+def _days(given: Given) -> float | None:
+    """Seconds, or None for the 0 that means for ever."""
+    what = "a number of days, 0 for ever,"
+    return _number(given, least=0, most=_CENTURY, what=what) * _DAY or None
+
+
+def _megabytes(given: Given) -> float | None:
+    """Bytes, or None for the 0 that means no limit."""
+    what = "a number of megabytes, 0 for no limit,"
+    return _number(given, least=0, most=_MEGABYTE**2, what=what) * _MEGABYTE or None
 
 
 def _count(given: Given, *, least: int, most: int) -> int:

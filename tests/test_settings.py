@@ -44,6 +44,8 @@ def test_with_nothing_set_everything_has_a_default() -> None:
     assert settings.idle_limit is None
     assert settings.pass_env == frozenset()
     assert settings.inline_images == 2
+    assert settings.history_age == 365 * 24 * 3600
+    assert settings.history_size == 10_000_000_000
 
 
 def test_an_option_beats_a_variable_beats_the_file_beats_the_default() -> None:
@@ -73,6 +75,14 @@ def test_every_setting_has_an_option_a_variable_and_a_key_that_are_read(
     told = refusal(f'{key} = "{quoted}"')
     assert key in told
     assert "kernel_exec.toml" in told
+
+
+def test_limits_of_history_are_in_days_and_megabytes_and_0_is_none() -> None:
+    settings = read("history_days = 0.5\nhistory_size = 20")
+    assert (settings.history_age, settings.history_size) == (12 * 3600, 20_000_000)
+
+    settings = read("", {"KERNEL_EXEC_HISTORY_DAYS": "0", "KERNEL_EXEC_HISTORY_SIZE": "0"})
+    assert (settings.history_age, settings.history_size) == (None, None)
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:

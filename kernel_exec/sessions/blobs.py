@@ -14,7 +14,7 @@ from kernel_exec.errors import StorageError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_LEFTOVER_AGE = 24 * 3600.0
+_LEFTOVER_AGE = 3600.0
 """Seconds after which an unfinished file can only be that of a process that was killed."""
 
 
@@ -64,6 +64,23 @@ class Blobs:
         if hashlib.sha256(content).hexdigest() != name:
             raise StorageError(f"{path} was changed")
         return content
+
+    def has(self, name: str) -> bool:
+        """True when there is a content of this name."""
+        return self._path(name).exists()
+
+    def remove(self, name: str) -> int:
+        """Remove a content; the bytes that it took. Raises `OSError`."""
+        path = self._path(name)
+        if not _SHA256.fullmatch(name) or not path.exists():
+            return 0
+        size = path.lstat().st_size
+        path.unlink(missing_ok=True)
+        return size
+
+    def folders(self) -> list[Path]:
+        """The folders that contents lie in."""
+        return sorted(self._folder.glob("??"))
 
     def sweep(self) -> None:
         """Remove unfinished files that a killed process left; raises `OSError`."""

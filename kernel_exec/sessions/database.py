@@ -6,7 +6,6 @@ a new one can be had; until then it still answers reads.
 """
 
 import logging
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,15 +13,33 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-import psutil
 from filelock import FileLock
 
 from kernel_exec.errors import StorageError
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON
 
 from .blobs import Blobs
-from .schema import ADD_EVENT, EVENT, Cell, Row, Write, as_text, decode, encode, migrate
+from .connections import (
+    connect,
+    connect_for_reading,
+    examine,
+    identity,
+    is_at_rest,
+    is_corruption,
+    result_code,
+    transaction,
+)
+from .schema import (
+    ADD_EVENT,
+    EVENT,
+    LAST_USES,
+    SESSION,
+    Cell,
+    Row,
+    Write,
+    as_text,
+    migrate,
+)
+from .servers import bury_dead_servers, dismiss, enlist
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +66,6 @@ _PATIENCE: Final = 2.0
 _IMPATIENCE: Final = 0.1
 """The same once a wait was in vain: no result should stand still for a lock held for ever."""
 
-_SAME_START: Final = 2.0
-"""Seconds by which two readings of one start time may differ: the boot time is rounded."""
-
-SERVER_DIED: Final = "server_died"
-"""Why an entry was interrupted, or a kernel ended, that a server which is gone had left open."""
-
 
 class Database:
     """`history.db` below `folder`; the thread that first uses it is the only one that may.
@@ -66,10 +77,11 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.server: Final = secrets.token_hex(8)
         self.notice = ""
-        self._folder = folder
+        self.folder: Final = folder
+        self.blobs: Final = Blobs(folder / "blobs")
         self._path = folder / "history.db"
-        self._blobs = Blobs(folder / "blobs")
         self._connection: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._corruption = ""
         self._suspect = False
@@ -107,13 +119,43 @@ class Database:
         Raises `sqlite3.Error`.
         """
         if self._connection is None:
-            return []
+            return self._read(query, parameters)
         with self._watched():
             return self._connection.execute(query, parameters).fetchall()
 
+    @contextmanager
+    def aside(self) -> Iterator[sqlite3.Connection]:
+        """A transaction for upkeep, which fails at once where others write.
+
+        Raises one of `FAILURES`, also where the database has yet to be opened.
+        """
+        connection, wait = self._connection, self._wait
+        if connection is None or self._suspect or self._identity != identity(self._path):
+            raise StorageError("the history database is not open")
+        self._wait_for_others(0.0)
+        try:
+            with self._watched():
+                # What a power cut undoes of it is done again; others need not wait for the disk.
+                connection.execute("PRAGMA synchronous = NORMAL")
+                with transaction(connection):
+                    yield connection
+        finally:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA synchronous = FULL")
+            self._wait_for_others(wait)
+
     def body(self, inline: Cell, blob: Cell) -> Cell:
         """An event's body, wherever it is kept; raises `StorageError` when it is lost."""
-        return inline if blob is None else self._blobs.get(as_text(blob))
+        return inline if blob is None else self.blobs.get(as_text(blob))
+
+    def last_uses(self, page: int = -1) -> Iterator[list[tuple[str, float]]]:
+        """When each session was used last, at most `page` sessions at a time."""
+        row: Cell = 0
+        while found := self.select(
+            f"{LAST_USES} WHERE session.rowid > ? ORDER BY session.rowid LIMIT ?", (row, page)
+        ):
+            row = found[-1][0]
+            yield [(as_text(session), _seconds(used)) for _, session, used in found]
 
     def tell(self, notice: str) -> None:
         """Add to what the user should be told."""
@@ -123,54 +165,79 @@ class Database:
     def close(self) -> None:
         """Take leave of the other servers, and close; raises `sqlite3.Error`."""
         connection, self._connection = self._connection, None
+        self._stop_reading()
         if connection is not None:
             with closing(connection):
-                connection.execute("DELETE FROM server WHERE id = ?", (self.server,))
+                dismiss(connection, self.server)
 
     def _commit(self, batch: Sequence[Write]) -> None:
         connection = self._usable()
         if batch:
             stored = [self._stored(write) for write in batch]
-            with self._watched(), _transaction(connection):
+            with self._watched(), transaction(connection):
+                for write, kept in zip(batch, stored, strict=True):
+                    if kept is not write and not self.blobs.has(as_text(kept.row[2])):
+                        self._stored(write)  # a sweep took its file for one of the past
                 self._apply(connection, stored)
 
     def _usable(self) -> sqlite3.Connection:
         held = self._connection
-        if held is not None and not self._suspect and self._identity == _identity(self._path):
+        if held is not None and not self._suspect and self._identity == identity(self._path):
             return held
         if held is not None and self._corruption:
             held.close()
             self._connection = held = None
+        replaced = self._identity != identity(self._path)
         self._connection = fresh = self._open()
         self._suspect = False
+        self._stop_reading()
         if held is not None:
-            held.close()
+            with closing(held):
+                if replaced:
+                    self._carry_over(held, fresh)
         return fresh
 
+    def _carry_over(self, held: sqlite3.Connection, fresh: sqlite3.Connection) -> None:
+        """Write what this server's sessions did again: the file it is in has been removed."""
+        sessions = [key[0] for table, key in self._live if table == SESSION.name]
+        try:
+            with transaction(fresh):
+                for session in sessions:
+                    for query, insert in _CARRIED:
+                        fresh.executemany(insert, held.execute(query, (session,)))
+        except sqlite3.Error as error:
+            self.tell(f"history.db was removed while in use, and all in it is lost ({error})")
+        else:
+            self.tell(
+                "history.db was removed while in use: what this server's sessions did is in a new"
+                " one, all else is lost"
+            )
+
     def _open(self) -> sqlite3.Connection:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._folder.chmod(0o700)
-        with FileLock(self._folder / "history.lock", timeout=self._wait, mode=0o600):
+        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.chmod(0o700)
+        with FileLock(self.folder / "history.lock", timeout=self._wait, mode=0o600):
             if fault := self._fault():
                 self._set_aside(fault)
             try:
                 connection = self._join()
             except sqlite3.DatabaseError as error:
-                if not _is_corruption(error):
+                if not is_corruption(error):
                     raise
                 self._set_aside(str(error))
                 connection = self._join()
             self._corruption = ""
-            self._identity = _identity(self._path)
+            self._identity = identity(self._path)
         with suppress(OSError):
-            self._blobs.sweep()
+            self.blobs.sweep()
         return connection
 
     def _fault(self) -> str:
         """What is wrong with the file there; one that replaced ours is judged anew."""
-        if self._corruption and self._identity == _identity(self._path):
+        if self._corruption and self._identity == identity(self._path):
             return self._corruption
-        return _examine(self._path) if self._path.exists() else ""
+        return examine(self._path) if self._path.exists() else ""
 
     def _set_aside(self, fault: str) -> None:
         number = 1
@@ -183,18 +250,35 @@ class Database:
 
     def _join(self) -> sqlite3.Connection:
         """Make the database ours to use: tables, our name, an end to what dead servers left."""
-        row = (self.server, os.getpid(), *_birth(psutil.Process()))
-        connection = _connect(self._path, self._wait)
+        connection = connect(self._path, self._wait)
         try:
-            with _transaction(connection):
+            with transaction(connection):
                 migrate(connection)
-                connection.execute("INSERT OR REPLACE INTO server VALUES (?, ?, ?, ?, ?)", row)
-                _bury_dead_servers(connection)
+                enlist(connection, self.server)
+                bury_dead_servers(connection)
                 self._apply(connection, self._live.values())
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _read(self, query: str, parameters: Sequence[Cell]) -> list[Row]:
+        """What `query` finds in a database that can't be written, nothing where that fails."""
+        try:
+            if not is_at_rest(self._path):
+                self._stop_reading()
+            elif self._reader is None:
+                self._reader = connect_for_reading(self._path)
+            if self._reader is not None:
+                return self._reader.execute(query, parameters).fetchall()
+        except (sqlite3.Error, OSError):
+            self._stop_reading()
+        return []
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _stored(self, write: Write) -> Write:
         """`write`, with a large body put into its file; raises `OSError`."""
@@ -203,7 +287,7 @@ class Database:
         entry, body, _ = write.row
         if not isinstance(body, str) or len(body) <= _INLINE_LIMIT:
             return write
-        return Write(table=EVENT, row=(entry, None, self._blobs.put(body.encode())), live=False)
+        return Write(table=EVENT, row=(entry, None, self.blobs.put(body.encode())), live=False)
 
     def _apply(self, connection: sqlite3.Connection, batch: Iterable[Write]) -> None:
         for write in batch:
@@ -223,8 +307,8 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            self._suspect = _code(error) not in _PASSING
-            if _is_corruption(error):
+            self._suspect = result_code(error) not in _PASSING
+            if is_corruption(error):
                 self._corruption = str(error)
             raise
 
@@ -237,115 +321,19 @@ class Database:
                 self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    # A deferred transaction that turns into a writing one fails at once where another writes.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        raise
-
-
-def _connect(path: Path, wait: float) -> sqlite3.Connection:
-    """Open the file for durable writing, or create it for its owner alone."""
-    # Only a new file is opened by us: closing it again would drop SQLite's locks on it.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    path.chmod(0o600)
-    connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _examine(path: Path) -> str:
-    """What is wrong with the database at `path`, or ""; raises what does not condemn it."""
-    with closing(sqlite3.connect(path, timeout=_PATIENCE)) as connection:
-        try:
-            ((verdict,),) = connection.execute("PRAGMA quick_check(1)")
-        except sqlite3.DatabaseError as error:
-            if not _is_corruption(error):
-                raise
-            return str(error)
-    return "" if verdict == "ok" else " ".join(str(verdict).split())[:200]
-
-
-def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; the module's own errors have none."""
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-
-
-def _is_corruption(error: sqlite3.Error) -> bool:
-    return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another that took its name, None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _bury_dead_servers(connection: sqlite3.Connection) -> None:
-    """End what servers that are no longer alive had left open; others are left alone."""
-    for id_, *birth in connection.execute("SELECT * FROM server").fetchall():
-        if not _alive(*birth):
-            connection.execute("DELETE FROM server WHERE id = ?", (id_,))
-    open_entries = connection.execute(
-        "SELECT id, details FROM entry WHERE outcome IN ('queued', 'running')"
-        " AND server NOT IN (SELECT id FROM server)"
-    ).fetchall()
-    connection.executemany(
-        "UPDATE entry SET outcome = ?, details = ? WHERE id = ?",
-        [(Outcome.INTERRUPTED.value, _with_reason(details), id_) for id_, details in open_entries],
+_CARRIED: Final = tuple(
+    (
+        f"SELECT {table}.* FROM {table} WHERE {condition}",
+        f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * columns)})",
     )
-    connection.execute(
-        "UPDATE kernel SET end_reason = ? WHERE ended IS NULL AND end_reason = ''"
-        " AND server NOT IN (SELECT id FROM server)",
-        (SERVER_DIED,),
+    for table, columns, condition in (
+        ("kernel", 9, "session = ?"),
+        ("entry", 17, "session = ?"),
+        ("event", 4, "entry IN (SELECT id FROM entry WHERE session = ?)"),
     )
+)
+"""How a session's rows are read from one database and written to another."""
 
 
-def _with_reason(details: Cell) -> str:
-    try:
-        known: dict[str, JSON] = dict(decode(details))
-    except (TypeError, ValueError, RecursionError):
-        known = {}
-    return encode({**known, "reason": SERVER_DIED})
-
-
-def _alive(pid: int, boot_id: str, booted: float, started: float) -> bool:
-    """True while the process that was born so runs; a number may name another one by now."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        boot_now, booted_now, started_now = _birth(process)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-    # When the clock is set, the start moves with the boot time (Linux), or stays (elsewhere).
-    since_boot = (started_now - booted_now) - (started - booted)
-    return boot_now == boot_id and min(abs(started_now - started), abs(since_boot)) < _SAME_START
-
-
-def _birth(process: psutil.Process) -> tuple[str, float, float]:
-    """Which boot, when that was and when `process` began, in seconds since the epoch."""
-    try:
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        boot_id = ""
-    return boot_id, psutil.boot_time(), process.create_time()
+def _seconds(cell: Cell) -> float:
+    return float(cell) if isinstance(cell, (int, float)) else 0.0

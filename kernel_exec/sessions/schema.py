@@ -60,6 +60,7 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
             entry TEXT NOT NULL REFERENCES entry (id), n INTEGER NOT NULL, body TEXT, blob TEXT,
             PRIMARY KEY (entry, n), CHECK ((body IS NULL) <> (blob IS NULL)))""",
     ),
+    ("CREATE INDEX event_by_blob ON event (blob) WHERE blob IS NOT NULL",),
 )
 
 
@@ -126,6 +127,17 @@ ADD_EVENT: Final = """INSERT INTO event (entry, n, body, blob)
     VALUES (?, (SELECT COALESCE(MAX(n), -1) + 1 FROM event WHERE entry = ?), ?, ?)"""
 
 
+DOOMED: Final = 0.0
+"""When a session was used last that is being removed: it has no environment."""
+
+LAST_USES: Final = """SELECT session.rowid, session.id,
+        CASE environment WHEN '' THEN 0.0 ELSE max(session.created, coalesce((
+            SELECT max(queued, coalesce(started, 0), coalesce(ended, 0)) FROM entry
+            WHERE entry.session = session.id ORDER BY number DESC LIMIT 1), 0)) END
+    FROM session"""
+"""When each session was used last: made, or its latest entry begun or ended."""
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the tables up to date, inside the caller's transaction.
 
@@ -148,6 +160,13 @@ def migrate(connection: sqlite3.Connection) -> None:
     if version < len(_MIGRATIONS):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+
+def is_ours(connection: sqlite3.Connection) -> bool:
+    """True when the tables are ours, and such as this program can read."""
+    ((owner,),) = connection.execute("PRAGMA application_id")
+    ((version,),) = connection.execute("PRAGMA user_version")
+    return bool(owner == APPLICATION_ID and 0 < version <= len(_MIGRATIONS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,14 @@ database holds, and each later write or `settle` tries again.
 """
 
 import asyncio
-import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -23,31 +22,12 @@ import anyio
 from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
 
+from .backlog import BATCH_LIMIT, Backlog, describe
 from .database import FAILURES, Database
 from .history import Entry, KernelRecord, SessionRecord
-from .schema import (
-    ENTRY,
-    EVENT,
-    KERNEL,
-    SESSION,
-    Cell,
-    Row,
-    Table,
-    Write,
-    as_cell,
-    as_text,
-    lost,
-    read_entry,
-    read_event,
-    read_kernel,
-    read_session,
-    write_entry,
-    write_event,
-    write_kernel,
-    write_session,
-)
+from .retention import Limits, Upkeep
+from .schema import Write, write_entry, write_event, write_kernel, write_session
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _UNREADABLE: Final = (*FAILURES, TypeError, ValueError, RecursionError, MemoryError)
@@ -59,11 +39,8 @@ _FLUSH_AFTER: Final = 0.05
 _RETRY_AFTER: Final = 1.0
 """The same while writing fails, so that a burst of outputs does not become one of attempts."""
 
-_BATCH_LIMIT: Final = 4 * 1024 * 1024
-"""Bytes in one transaction, which is what an attempt on a full disk costs."""
-
-_PENDING_LIMIT: Final = 64 * 1024 * 1024
-"""Bytes kept in memory while writing fails, before outputs are dropped."""
+_RETRY_EVERY: Final = 2.0
+"""Seconds between attempts while writing fails and nothing is asked of us."""
 
 _CLOSE_LIMIT: Final = 5.0
 """Seconds that closing may take; a disk that hangs for longer must not hold the server."""
@@ -76,10 +53,11 @@ class Store:
     the database is there but can't be read.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: Limits | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = database.server
-        self._backlog = _Backlog(database)
+        self._backlog = Backlog(database)
+        self._upkeep = Upkeep(database, limits)
         self._inbox: deque[Write] = deque()
         self._inbox_size = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -134,6 +112,10 @@ class Store:
         find = partial(self._backlog.sessions, last=1, name=name, environment=environment)
         return _only(await self._ask(find))
 
+    async def last_uses(self) -> dict[str, float]:
+        """When each session was used last, by its id, in seconds since the epoch."""
+        return await self._ask(self._backlog.last_uses)
+
     async def kernels(self, session_id: str) -> list[KernelRecord]:
         """The session's kernels by generation."""
         return await self._ask(partial(self._backlog.kernels, session_id))
@@ -167,7 +149,7 @@ class Store:
             return
         self._inbox.append(write)
         self._inbox_size += write.size
-        if self._inbox_size > _BATCH_LIMIT:
+        if self._inbox_size > BATCH_LIMIT:
             self._flush_soon()
         elif self._timer is None:
             after = _RETRY_AFTER if self._backlog.degraded else _FLUSH_AFTER
@@ -205,12 +187,23 @@ class Store:
 
     def _run(self) -> None:
         try:
-            while (command := self._commands.get()) is not None:
+            self._flush()  # which opens the database
+            while (command := self._next_command()) is not None:
                 command()
+                self._upkeep.give_way()
             self._flush()
             self._backlog.close()
         finally:
             self._call(self._release)
+
+    def _next_command(self) -> Callable[[], None] | None:
+        """What is asked of us next; while nothing is, the thread tries again or tidies up."""
+        while True:
+            degraded = self._backlog.degraded
+            try:
+                return self._commands.get(timeout=_RETRY_EVERY if degraded else self._upkeep.wait)
+            except Empty:
+                self._flush() if degraded else self._upkeep.step()
 
     def _flush(self) -> None:
         for _ in range(len(self._inbox)):
@@ -237,142 +230,18 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(storage_root: Path) -> AsyncIterator[Store]:
-    """The history in `.kernel_exec` below `storage_root`, which must exist to be used.
+async def open_store(storage_root: Path, *, limits: Limits | None = None) -> AsyncIterator[Store]:
+    """The history in `.kernel_exec` below `storage_root`, kept within `limits` if any are given.
 
     Never fails: where the database can't be used, `Store.degraded` says why. Leaving writes what
     is pending.
     """
-    store = Store(Database(storage_root / ".kernel_exec"))
+    store = Store(Database(storage_root / ".kernel_exec"), limits)
     try:
         await store.settle()
         yield store
     finally:
         await store.aclose()
-
-
-class _Backlog:
-    """The database, and before it the rows that are not in it yet. Used by the thread alone."""
-
-    def __init__(self, database: Database) -> None:
-        self.database: Final = database
-        self.degraded = ""
-        self._pending: deque[Write] = deque()
-        self._size = 0
-        self._dropped = 0
-
-    def take(self, write: Write) -> None:
-        """Add `write` to what is pending."""
-        self._pending.append(write)
-        self._size += write.size
-
-    def flush(self) -> None:
-        """Commit what is pending, as far as that is possible now."""
-        try:
-            self.database.write()
-            while batch := self._batch():
-                self.database.write(batch)
-                for write in batch:
-                    self._pending.popleft()
-                    self._size -= write.size
-        except FAILURES as error:
-            self._drop_outputs()
-            self.degraded = describe(error)
-            if self._dropped:
-                self.degraded += f" ({self._dropped} outputs dropped)"
-            return
-        if self._dropped:
-            self.database.tell(f"history lost {self._dropped} outputs: {self.degraded}")
-        self.degraded, self._dropped = "", 0
-
-    def close(self) -> None:
-        """Close the database; what is still pending is lost."""
-        if self._pending:
-            _log.warning("history lost %d records: %s", len(self._pending), self.degraded)
-        with suppress(*FAILURES):
-            self.database.close()
-
-    def sessions(self, *, last: int | None = None, **where: str) -> list[SessionRecord]:
-        return [read_session(row) for row in self._rows(SESSION, last, where)]
-
-    def kernels(self, session_id: str) -> list[KernelRecord]:
-        return [read_kernel(row) for row in self._rows(KERNEL, None, {"session": session_id})]
-
-    def entries(self, *, last: int | None = None, **where: str) -> list[Entry]:
-        return [read_entry(row) for row in self._rows(ENTRY, last, where)]
-
-    def events(self, entry_id: str) -> list[OutputEvent]:
-        owner = as_cell(entry_id)
-        query = "SELECT entry, body, blob FROM event WHERE entry = ? ORDER BY n"
-        rows = self.database.select(query, (owner,))
-        rows += [write.row for write in self._pending if write.table is EVENT]
-        return [self._event(row) for row in rows if row[0] == owner]
-
-    def session_events(self, session_id: str) -> dict[str, list[OutputEvent]]:
-        owners = [row[0] for row in self._rows(ENTRY, None, {"session": session_id})]
-        found: dict[Cell, list[OutputEvent]] = {owner: [] for owner in owners}
-        query = (
-            "SELECT event.entry, body, blob FROM event JOIN entry ON entry.id = event.entry"
-            " WHERE entry.session = ? ORDER BY event.entry, n"
-        )
-        rows = self.database.select(query, (as_cell(session_id),))
-        rows += [write.row for write in self._pending if write.table is EVENT]
-        for row in rows:
-            if row[0] in found:
-                found[row[0]].append(self._event(row))
-        return {as_text(owner): events for owner, events in found.items()}
-
-    def _rows(self, table: Table, last: int | None, where: Mapping[str, str]) -> list[Row]:
-        """The rows whose columns are as in `where`, in the table's order, at most the `last`."""
-        wanted = {table.columns.index(name): as_cell(value) for name, value in where.items()}
-        limit = -1 if last is None else last
-        rows = self.database.select(table.select(*where), (*wanted.values(), limit))[::-1]
-        pending = [
-            write.row
-            for write in self._pending
-            if write.table is table and all(write.row[at] == cell for at, cell in wanted.items())
-        ]
-        if not pending:
-            return rows
-        latest = {row[: table.key]: row for row in (*rows, *pending)}
-        ordered = sorted(latest.values(), key=table.position)
-        return ordered if last is None else ordered[max(0, len(ordered) - last) :]
-
-    def _event(self, row: Row) -> OutputEvent:
-        try:
-            return read_event(self.database.body(row[1], row[2]))
-        except StorageError as error:
-            return lost(f"can't be read: {error}")
-
-    def _batch(self) -> list[Write]:
-        batch: list[Write] = []
-        size = 0
-        for write in self._pending:
-            batch.append(write)
-            size += write.size
-            if size > _BATCH_LIMIT:
-                break
-        return batch
-
-    def _drop_outputs(self) -> None:
-        """Give up the oldest outputs where there is more than memory should hold."""
-        if self._size <= _PENDING_LIMIT:
-            return
-        kept: deque[Write] = deque()
-        for write in self._pending:
-            if write.table is EVENT and self._size > _PENDING_LIMIT // 2:
-                self._size -= write.size
-                self._dropped += 1
-            else:
-                kept.append(write)
-        self._pending = kept
-
-
-def describe(error: BaseException) -> str:
-    """What `error` says, in one phrase."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"history.db: {error}" if isinstance(error, sqlite3.Error) else str(error)
 
 
 def _resolve(future: asyncio.Future[Any], value: object, error: StorageError | None) -> None:

@@ -1,0 +1,276 @@
+"""History within its limits: whole sessions go, those that were used longest ago first.
+
+What is kept stays whole: every session that some server holds, every file that a row which stays
+refers to, all scripts and notebooks. A sweep is a generator of small steps, so that the thread
+it runs in is free for others between any two. It may be killed after each of them: a session is
+marked first, its entries go from the first on and each with all its outputs, files after the
+rows that refer to them, and what is left of it is what the next sweep begins with. One server
+sweeps at a time.
+"""
+
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from .database import FAILURES, Database
+from .removal import Removal
+from .schema import DOOMED
+
+_log = logging.getLogger(__name__)
+
+_EVERY: Final = 6 * 3600.0
+"""Seconds between two sweeps."""
+
+_AGAIN: Final = 60.0
+"""Seconds after which a sweep that failed is tried again."""
+
+_PAUSE: Final = 0.01
+"""Seconds between two steps: others are to have the interpreter and the disk as well."""
+
+_QUIET: Final = 0.25
+"""Seconds that nothing was asked of history before a step, so that no result waits for one."""
+
+_PATIENCE: Final = 1.0
+"""Seconds after which a step is due all the same: history that is never quiet is swept, too."""
+
+_JUST_USED: Final = 24 * 3600.0
+"""Seconds for which a session is kept whatever the size: somebody may want its notebook."""
+
+_ORPHANED: Final = 7 * 24 * 3600.0
+"""Seconds after which a file that no row refers to goes; a database may be put back meanwhile."""
+
+_UNFINISHED_FOR: Final = 3600.0
+"""Seconds after which an unfinished file can only be that of a process that was killed."""
+
+_UNFINISHED = re.compile(r"\.unfinished-(?:[a-z0-9_]{8}|[0-9a-f]{16})")
+_FOLDERS_LIMIT: Final = 2000
+"""Folders below the storage root that are looked at for unfinished files."""
+
+_STEP_EVENTS: Final = 500
+"""Outputs that one transaction removes, unless a single entry has more."""
+
+_STEP_SESSIONS: Final = 500
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What history may hold: sessions used within `age` seconds, `size` bytes; None for no limit.
+
+    A session that was used on the last day stays whatever the size.
+    """
+
+    age: float | None = None
+    size: float | None = None
+
+
+class Upkeep:
+    """A sweep at once, and then one now and then; for the store's thread, while it is idle."""
+
+    def __init__(self, database: Database, limits: Limits | None) -> None:
+        """Without `limits` nothing is ever done."""
+        self._database = database
+        self._limits = limits
+        self._steps: Iterator[None] | None = None
+        self._due = self._stepped = self._began = time.monotonic()
+        self._born = time.time()
+
+    @property
+    def wait(self) -> float | None:
+        """Seconds until the next step; None for never."""
+        return None if self._limits is None else max(0.0, self._due - time.monotonic())
+
+    def give_way(self) -> None:
+        """Something was asked of history; more of it may follow."""
+        now = time.monotonic()
+        if now < self._stepped + _PATIENCE:
+            self._due = max(self._due, now + _QUIET)
+
+    def step(self) -> None:
+        """Do a little."""
+        if self._limits is None:
+            return
+        now = self._stepped = time.monotonic()
+        if self._steps is None:
+            # A clock that is set while we run must not age what was used meanwhile.
+            self._steps = sweep(self._database, self._limits, self._born + now - self._began)
+        self._due = now + _PAUSE
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._steps, self._due = None, now + _EVERY
+        except FAILURES as error:
+            _log.info("history is swept later: %s", error)
+            self._steps, self._due = None, now + _AGAIN
+
+
+def sweep(database: Database, limits: Limits, now: float) -> Generator[None]:
+    """Bring history within `limits`, `now` being the time; nothing when another server does.
+
+    Raises one of `FAILURES` where the database can't be used.
+    """
+    with database.aside():
+        pass  # the folder is there, and ours
+    lock = FileLock(database.folder / "retention.lock", blocking=False, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        return
+    try:
+        yield from _unfinished(database.folder.parent, now)
+        yield from _Sweep(database, limits, now).steps()
+    finally:
+        lock.release()
+
+
+@contextmanager
+def leased(folder: Path, session_id: str) -> Iterator[bool]:
+    """Hold a session's lease; False when a server has it."""
+    lock = FileLock(folder / f"{session_id}.lock", blocking=False, mode=0o600)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock.acquire()
+        ours = True
+    except Timeout:
+        ours = False
+    try:
+        yield ours
+    finally:
+        lock.release()
+
+
+class _Sweep:
+    """One sweep; `_files` is how many bytes the files take that rows refer to."""
+
+    def __init__(self, database: Database, limits: Limits, now: float) -> None:
+        self._database = database
+        self._removal = Removal(database)
+        self._limits = limits
+        self._now = now
+        self._leases = database.folder / "sessions"
+        self._spill = database.folder / "spill"
+        self._spilled: dict[str, int] = {}
+        self._files = 0
+
+    def steps(self) -> Iterator[None]:
+        yield from self._measure_blobs()
+        yield from self._measure_spilled()
+        used: list[tuple[float, str]] = []
+        for page in self._database.last_uses(_STEP_SESSIONS):
+            used += [(at, session) for session, at in page]
+            yield
+        for at, session in sorted(used):
+            if not self._is_due(at):
+                break
+            yield from self._remove(session, at)
+        while self._removal.shrink():
+            yield
+
+    def _is_due(self, used: float) -> bool:
+        age, size = self._limits.age, self._limits.size
+        if used == DOOMED or (age is not None and used < self._now - age):
+            return True
+        if size is None or used > self._now - _JUST_USED:
+            return False
+        return self._files + self._removal.size() > size
+
+    def _measure_blobs(self) -> Iterator[None]:
+        """Count the files of large outputs; those that no row refers to go, in time."""
+        for folder in self._database.blobs.folders():
+            sizes, orphans = {}, []
+            for path in _files(folder):
+                status = path.lstat()
+                sizes[path.name] = status.st_size
+                if status.st_mtime < self._now - _ORPHANED:
+                    orphans.append(path.name)
+            self._files += sum(sizes.values()) - self._drop(orphans)
+            yield
+
+    def _measure_spilled(self) -> Iterator[None]:
+        """The same for the files that streams went on in, by session."""
+        with suppress(OSError):
+            for folder in list(self._spill.iterdir()):
+                if not _PLAIN.fullmatch(folder.name) or not _is_folder(folder):
+                    continue
+                size = sum(path.lstat().st_size for path in _files(folder))
+                self._spilled[folder.name] = size
+                self._files += size
+                old = folder.lstat().st_mtime < self._now - _ORPHANED
+                if old and not self._removal.knows(folder.name):
+                    yield from self._remove_orphaned(folder.name)
+                yield
+
+    def _remove_orphaned(self, session: str) -> Iterator[None]:
+        with leased(self._leases, session) as ours:
+            if ours:
+                yield from self._remove_files(session)
+
+    def _remove(self, session: str, used: float) -> Iterator[None]:
+        """Remove a session, unless a server has it or had it meanwhile."""
+        if not _PLAIN.fullmatch(session):
+            return
+        with leased(self._leases, session) as ours:
+            if not ours or self._removal.last_use(session) != used:
+                return
+            self._removal.doom(session)
+            while entries := self._removal.first_entries(session, _STEP_EVENTS):
+                self._drop(self._removal.remove_entries(entries), counted=True)
+                yield
+            yield from self._remove_files(session)
+            self._removal.remove_session(session)
+
+    def _remove_files(self, session: str) -> Iterator[None]:
+        """Remove what a session's streams went on in, and its lease, which is ours."""
+        folder = self._spill / session
+        if _is_folder(folder):
+            for path in _files(folder):
+                with suppress(OSError):
+                    path.unlink()
+                yield
+            with suppress(OSError):  # somebody put more into it
+                folder.rmdir()
+        self._files -= self._spilled.pop(session, 0)
+        with suppress(OSError):
+            (self._leases / f"{session}.lock").unlink()
+
+    def _drop(self, names: Iterable[str], *, counted: bool = False) -> int:
+        freed = self._removal.drop_files(names)
+        if counted:
+            self._files -= freed
+        return freed
+
+
+def _unfinished(root: Path, now: float) -> Iterator[None]:
+    """Remove what killed writes of scripts left below the storage root."""
+    for here, folders, files in islice(os.walk(root), _FOLDERS_LIMIT):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in filter(_UNFINISHED.fullmatch, files):
+            path = Path(here, name)
+            with suppress(OSError):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and status.st_mtime < now - _UNFINISHED_FOR:
+                    path.unlink()
+        yield
+
+
+def _is_folder(path: Path) -> bool:
+    """True for a folder itself: what a link leads to is not ours."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The plain files in a folder, none when it is gone."""
+    try:
+        return [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
+    except OSError:
+        return []
