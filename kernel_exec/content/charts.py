@@ -1,5 +1,7 @@
 """Interactive charts in a line of text: their kind, their axes, how much they show. Pure."""
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -10,14 +12,45 @@ _LONGEST = 80
 
 
 def describe_chart(data: JSONObject) -> str:
-    """A line on the Plotly or Vega chart in a display, "" when there is none."""
+    """A line on the chart or the map in a display, "" when there is none."""
     for mime, spec in data.items():
         if isinstance(spec, Mapping):
             if mime.startswith("application/vnd.plotly."):
                 return _plotly(spec)
             if mime.startswith(("application/vnd.vegalite.", "application/vnd.vega.")):
                 return _vega(spec)
-    return ""
+            if mime == "application/geo+json":
+                return _geojson(spec)
+    if any(mime.startswith("application/vnd.bokehjs_exec.") for mime in data):
+        return _bokeh(text(data, "application/javascript"))
+    html = text(data, "text/html")
+    return _vega(spec) if "vegaEmbed" in html and (spec := _embedded(html)) else ""
+
+
+def _embedded(html: str) -> JSONObject:
+    """The Vega chart that is the argument of a script, as Altair writes it."""
+    for called in _CALLED.finditer(html):
+        try:
+            spec, _ = json.JSONDecoder().raw_decode(html, called.start(1))
+        except ValueError:
+            continue
+        if isinstance(spec, dict) and "vega" in str(spec.get("$schema")):
+            return spec
+    return {}
+
+
+def _bokeh(script: str) -> str:
+    glyphs = Counter(_GLYPH.findall(script))
+    title = _BOKEH_TITLE.search(script)
+    told = [f"{count} {kind}" for kind, count in glyphs.most_common(_MOST_FIELDS)]
+    return _line("Bokeh chart", _short(title[1]) if title else "", [", ".join(told)])
+
+
+def _geojson(spec: JSONObject) -> str:
+    features = list(_objects(spec.get("features")))
+    kinds = Counter(text(mapping(feature, "geometry"), "type") for feature in features)
+    told = [f"{count:,} {kind}" for kind, count in kinds.most_common(_MOST_FIELDS) if kind]
+    return _line(f"GeoJSON {_short(text(spec, 'type'))}", "", [", ".join(told)])
 
 
 def _plotly(spec: JSONObject) -> str:
@@ -50,19 +83,30 @@ def _vega(spec: JSONObject) -> str:
     rows = _length(mapping(spec, "data").get("values"))
     rows += sum(_length(rows_of) for rows_of in mapping(spec, "datasets").values())
     parts = [
-        kind if isinstance(kind, str) else f"{layers} layers" if layers else "composed",
+        kind if isinstance(kind, str) else f"{layers} layers" if layers else _composed(spec),
         *encoded[:_MOST_FIELDS],
         f"{rows:,} rows" if rows else "",
     ]
     return _line("Vega chart", _title(spec), parts)
 
 
+def _composed(spec: JSONObject) -> str:
+    for how in ("hconcat", "vconcat", "concat"):
+        if charts := sum(1 for _ in _objects(spec.get(how))):
+            return f"{charts} charts"
+    return "composed"
+
+
+_CALLED = re.compile(r"\}\)\((\{)")
+_GLYPH = re.compile(r'"glyph":\{"type":"object","name":"(\w{1,40})"')
+_BOKEH_TITLE = re.compile(r'"name":"Title","id":"[^"]{1,40}","attributes":\{"text":"([^"]{1,200})"')
 _AXES = ("x", "y", "z", "values", "lat", "locations")
 
 
 def _line(kind: str, title: str, parts: list[str]) -> str:
     named = f"{kind} {title!r}" if title else kind
-    return f"[{named}: {'; '.join(part for part in parts if part)}]"
+    told = "; ".join(part for part in parts if part)
+    return f"[{named}: {told}]" if told else f"[{named}]"
 
 
 def _title(described: JSONObject) -> str:

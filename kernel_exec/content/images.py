@@ -1,24 +1,65 @@
-"""Pictures small enough for a model to be shown."""
+"""Pictures small enough for a model to be shown, and at their full size in files."""
 
 import base64
 import binascii
 import io
+import os
+import tempfile
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 from anyio import to_thread
 from PIL import Image, UnidentifiedImageError
 
-from .render import Picture
+from .render import Picture, Saved
 
 _LONG_SIDE = 800
 _MOST_PIXELS = 60_000_000
 _FORMATS = ("PNG", "JPEG")
 """What kernels send; every other decoder would only be one more to attack."""
 
+_ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
+_UNREADABLE = (
+    binascii.Error,
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+    OSError,
+    SyntaxError,
+    ValueError,
+)
+
 
 async def shrink(picture: Picture) -> Picture | None:
     """A PNG of at most 800 pixels on its long side; None when it can't be read."""
     return await to_thread.run_sync(_shrink, picture)
+
+
+def save(pictures: Sequence[Picture], folder: Path, name: str) -> list[Saved | None]:
+    """Write pictures as they are, once, as `NAME.picture-1.png` and so on; None for what failed."""
+    return [
+        _save(picture, folder / f"{name}.picture-{number}")
+        for number, picture in enumerate(pictures, 1)
+    ]
+
+
+def _save(picture: Picture, path: Path) -> Saved | None:
+    path = path.with_name(path.name + _ENDINGS[picture.mime_type])
+    try:
+        encoded = base64.b64decode(picture.data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
+                width, height = opened.size
+        if not path.exists():
+            file, unfinished = tempfile.mkstemp(prefix="unfinished-", dir=path.parent)
+            with os.fdopen(file, "wb") as stream:
+                stream.write(encoded)
+            Path(unfinished).replace(path)
+    except _UNREADABLE:
+        return None
+    return Saved(path=str(path), width=width, height=height)
 
 
 def _shrink(picture: Picture) -> Picture | None:
@@ -31,15 +72,7 @@ def _shrink(picture: Picture) -> Picture | None:
                 if opened.width * opened.height > _MOST_PIXELS:
                     return None
                 image = opened.convert("RGBA" if opened.has_transparency_data else "RGB")
-    except (
-        binascii.Error,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ):
+    except _UNREADABLE:
         return None
     if is_png and max(image.size) <= _LONG_SIDE:
         smallest = min(encoded, _png(_palette(image)), key=len)

@@ -11,8 +11,8 @@ from kernel_exec.kernels.outputs import (
     ExecuteResult,
     Output,
     Stream,
-    strip_ansi,
 )
+from kernel_exec.kernels.terminal import strip_ansi
 
 from .patterns import Search
 
@@ -81,9 +81,19 @@ def page(
 def lines_of(outputs: Sequence[Output], stream: str) -> Iterator[str]:
     """The lines of all outputs, or of one kind; tracebacks are whole."""
     for output in outputs:
-        kind, text = _text(output)
-        if stream in {"all", kind}:
-            yield from strip_ansi(text).removesuffix("\n").split("\n")
+        if stream in {"all", kind_of(output)}:
+            yield from strip_ansi(_text(output)).removesuffix("\n").split("\n")
+
+
+def kind_of(output: Output) -> str:
+    """What `get_execution` calls the stream that an output belongs to."""
+    match output:
+        case Stream():
+            return output.name
+        case ErrorOutput():
+            return "error"
+        case DisplayData() | ExecuteResult():
+            return "result"
 
 
 def shorten(line: str) -> str:
@@ -93,14 +103,14 @@ def shorten(line: str) -> str:
     return f"{line[:1200]} [… {len(line):,} characters in this line …] {line[-600:]}"
 
 
-def _text(output: Output) -> tuple[str, str]:
+def _text(output: Output) -> str:
     match output:
         case Stream():
-            return output.name, output.text
+            return output.text
         case ErrorOutput():
-            return "error", "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
+            return "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
         case DisplayData() | ExecuteResult():
-            return "result", "\n".join(
+            return "\n".join(
                 f"[{mime}]\n{data if isinstance(data, str) else json.dumps(data)}"
                 for mime, data in output.data.items()
                 if not mime.startswith("image/") or mime.endswith("svg+xml")

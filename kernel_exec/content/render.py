@@ -5,11 +5,11 @@ passed on raw, blocks are joined without a separator), so results are plain bloc
 newline, small enough for all of them, and say how to get what is not shown.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
@@ -19,12 +19,13 @@ from kernel_exec.kernels.outputs import (
     ExecuteResult,
     Output,
     Stream,
-    carry_out,
-    strip_ansi,
+    files,
 )
+from kernel_exec.kernels.terminal import carry_out, strip_ansi
 from kernel_exec.sessions.history import Entry, EntryKind
 
-from .charts import describe_chart
+from .displays import PICTURES, readable
+from .hints import hint
 from .paging import lines_of
 from .status import names_line, status_line
 from .tracebacks import headline, summarise
@@ -37,10 +38,10 @@ ITEM_BUDGET = 4_000
 
 _HEAD = 0.6
 _SMALL_OUTPUT = 2_000
-_TEXTS = ("text/llm+plain", "text/latex", "text/markdown", "text/plain")
-_PICTURES = ("image/png", "image/jpeg")
+_NAMED_PICTURES = 10
+"""Pictures whose files a result names."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_PLACEHOLDER = re.compile(r"<IPython\.core\.display\.\w+ object>$")
 _WARNING = re.compile(r"^(\S+:\d+: )?(?P<category>\w*Warning): ")
 
 
@@ -61,11 +62,21 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spilled:
-    """A stream that goes on in a file: its last part, and how much there is in all."""
+    """A text that goes on in a file: its last part, and how much there is in all."""
 
     tail: str
     characters: int
     lines: int
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """The file of a picture at its full size, and its width and height in pixels."""
+
+    path: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +84,17 @@ class Circumstances:
     """What a result depends on beside its entry.
 
     `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`;
-    `history` says why history is degraded, `waiting` how many executions run before this one.
+    `history` says why history is degraded, `waiting` how many executions run before this one,
+    `background` what earlier executions have put out since the last result, `pictures` where the
+    first pictures are.
     """
 
     session: str = "main"
     own: tuple[str, ...] = ()
     home: str = ""
     spilled: Mapping[str, Spilled] = field(default_factory=dict)
+    pictures: Sequence[Saved | None] = ()
+    background: Sequence[str] = ()
     history: str = ""
     notice: str = ""
     waiting: int = 0
@@ -103,12 +118,11 @@ def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rende
     if first < last:
         shown.append(_hidden(entry, outputs[: items[first].place], last - first, now))
     shown += [item.text for item in items[last:]]
-    pictures = [picture for output in outputs if (picture := _picture(output))]
+    pictures = pictures_of(outputs)
     hidden_pictures = len(pictures) - min(len(pictures), now.most_pictures)
-    if hidden_pictures:
-        shown.append(f"[{hidden_pictures} more pictures are in the notebook]\n")
-    if line := names_line(entry):
-        shown.append(f"{line}\n")
+    shown += _about_pictures(len(pictures), now)
+    after = (f"hint: {advice}" if (advice := hint(outputs)) else "", *now.background)
+    shown += [f"{clean(line)}\n" for line in (*after, names_line(entry)) if line]
     status = status_line(
         entry, session=now.session, history=now.history, notice=now.notice, waiting=now.waiting
     )
@@ -180,15 +194,18 @@ def _items(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Itera
             full = _call(entry, stream="error")
             whole = shown = clean(summarise(output, own=now.own, home=now.home, full=full))
         else:
-            whole = clean(_readable(output.data))
-            shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="result"))
+            whole, shown = _display(entry, output, now)
         if shown.strip():
             late = "[late]\n" if output.late else ""
             text = late + shown.removesuffix("\n") + "\n"
-            yield _Item(text=text, place=place, cut=shown is not whole)
+            yield _Item(text=text, place=place, cut=shown != whole)
 
 
-def _stream(entry: Entry, output: Stream, before: int, now: Circumstances) -> tuple[str, str]:
+_Told: TypeAlias = tuple[str, str]
+"""All of a text that there is here, and what is shown of it."""
+
+
+def _stream(entry: Entry, output: Stream, before: int, now: Circumstances) -> _Told:
     """All of a stream's text that there is here, and what is shown of it.
 
     `before` is the number of lines that came earlier on the same stream.
@@ -201,23 +218,48 @@ def _stream(entry: Entry, output: Stream, before: int, now: Circumstances) -> tu
         offset = before + (lines if counted is written else 0)
         return _call(entry, stream=output.name, offset=offset)
 
-    spilled = now.spilled.get(output.path) if output.path is not None else None
-    if spilled is None:
+    if output.path is None or output.path not in now.spilled:
         shown = cut(counted, ITEM_BUDGET, how)
         return label + counted, label + shown
-    head = counted[: int(ITEM_BUDGET * _HEAD)]
+    return label + counted, label + _both_ends(counted, output.path, now, how)
+
+
+def _display(entry: Entry, output: DisplayData | ExecuteResult, now: Circumstances) -> _Told:
+    """The same of a display; what was too large to travel is named."""
+    paths = {mime: path for mime, path in files(output).items() if path in now.spilled}
+    whole = clean(readable(output.data))
+
+    def how(lines: int) -> str:
+        return _call(entry, stream="result", offset=lines)
+
+    shortened = next((path for mime, path in paths.items() if mime in output.data), None)
+    if shortened is not None:
+        shown = _both_ends(whole, shortened, now, how)
+    else:
+        shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="result"))
+    left_out = [
+        f"[{mime} of {now.spilled[path].size:,} bytes is in {path}]"
+        for mime, path in paths.items()
+        if mime not in output.data
+    ]
+    return whole, "\n".join([*([shown] if shown else []), *left_out])
+
+
+def _both_ends(begins: str, path: str, now: Circumstances, how: Callable[[int], str]) -> str:
+    """Head and tail of a text that goes on in a file."""
+    spilled = now.spilled[path]
+    head = begins[: int(ITEM_BUDGET * _HEAD)]
     tail = clean(carry_out(spilled.tail))[-int(ITEM_BUDGET * (1 - _HEAD)) :]
-    return counted, (
-        f"{label}{head}\n[… of {spilled.lines:,} lines ({spilled.characters:,} characters);"
-        f" all of it is in {output.path}: {how(head.count(chr(10)))}]\n{tail}"
+    return (
+        f"{head}\n[… of {spilled.lines:,} lines ({spilled.characters:,} characters);"
+        f" all of it is in {path}: {how(head.count(chr(10)))}]\n{tail}"
     )
 
 
 def _line_count(output: Output, now: Circumstances) -> int:
     """Lines of an output, as `get_execution` counts them."""
-    if isinstance(output, Stream) and output.path is not None and output.path in now.spilled:
-        return now.spilled[output.path].lines
-    return sum(1 for _ in lines_of([output], "all"))
+    known = [now.spilled[path].lines for path in files(output).values() if path in now.spilled]
+    return sum(known) if known else sum(1 for _ in lines_of([output], "all"))
 
 
 def _hidden(entry: Entry, before: Sequence[Output], count: int, now: Circumstances) -> str:
@@ -252,28 +294,25 @@ def _count_warnings(written: str) -> str:
     return "\n".join(kept)
 
 
-def _readable(data: JSONObject) -> str:
-    """The text of a display that says most per character."""
-    if any(mime in data for mime in _PICTURES):
-        return ""
-    if summary := describe_chart(data):
-        return summary
-    for mime in _TEXTS:
-        value = data.get(mime)
-        if isinstance(value, str) and value and not _PLACEHOLDER.match(value):
-            return value
-    if "application/json" in data:
-        return json.dumps(data["application/json"], ensure_ascii=False)
-    return "".join(
-        f"[{mime}, {len(value) if isinstance(value, str) else len(json.dumps(value)):,} characters]"
-        for mime, value in data.items()
-        if mime != "text/plain"
-    )
+def pictures_of(outputs: Sequence[Output]) -> list[Picture]:
+    """The pictures among outputs, in order."""
+    return [picture for output in outputs if (picture := _picture(output))]
+
+
+def _about_pictures(total: int, now: Circumstances) -> Iterator[str]:
+    """Where the pictures are, and which are not shown."""
+    for number, saved in enumerate(now.pictures[:_NAMED_PICTURES]):
+        if saved is not None:
+            shown = "" if number < now.most_pictures else ", not shown"
+            yield f"[picture {saved.width}x{saved.height}{shown}: {saved.path}]\n"
+    unnamed = total - max(now.most_pictures, min(len(now.pictures), _NAMED_PICTURES))
+    if unnamed > 0:
+        yield f"[{unnamed} more pictures are in the notebook]\n"
 
 
 def _picture(output: Output) -> Picture | None:
     if isinstance(output, (DisplayData, ExecuteResult)):
-        for mime in _PICTURES:
+        for mime in PICTURES:
             value = output.data.get(mime)
             if isinstance(value, str):
                 return Picture(data=value, mime_type=mime)

@@ -13,7 +13,9 @@ _FOREIGN = re.compile(
 )
 """Frames of libraries and of our own in a dump, and threads that are theirs."""
 
+_EMPTY_STACK = "Stack (most recent call first):"
 _MOST_NAMES = 12
+_LONG_NAME = 80
 _SHOWN_LINES = 15
 
 
@@ -36,24 +38,32 @@ def status_line(entry: Entry, *, session: str, history: str, notice: str, waitin
         parts.append("outputs may be missing")
     if history:
         parts.append(f"history: degraded ({history})")
+    if unstored := text(details, "unstored"):
+        parts.append(unstored)
     if notice:
         parts.append(notice)
-    blocks = [*_state_lost(mapping(details, "state_lost")), *_last_words(entry)]
+    blocks = [
+        *_state_lost(mapping(details, "state_lost")),
+        *_last_words(entry, mapping(details, "death")),
+        *_lost(mapping(details, "lost")),
+    ]
     return "\n".join([*blocks, f"[{' · '.join(parts)}]"])
 
 
 def names_line(entry: Entry) -> str:
-    """Which names are new, changed or gone; "" when none are."""
+    """Which names are new, changed or gone, and a new working directory; "" when nothing is."""
     names = mapping(entry.details, "names")
     parts = []
     for sign, key in (("+", "added"), ("~", "changed")):
-        told = [f"{name} {kind}" for name, kind in mapping(names, key).items()]
-        if told:
+        if told := _described(mapping(names, key)):
             parts.append(f"{sign} {_some(told)}")
     gone = names.get("gone")
     if isinstance(gone, (list, tuple)) and gone:
-        parts.append(f"- {_some([str(name) for name in gone])}")
-    return f"names: {'  '.join(parts)}" if parts else ""
+        parts.append(f"- {_some([_short(str(name)) for name in gone])}")
+    lines = [f"names: {'  '.join(parts)}"] if parts else []
+    if moved_to := text(entry.details, "working_directory"):
+        lines.append(f"working directory: {moved_to}")
+    return "\n".join(lines)
 
 
 def _outcome(entry: Entry, waiting: int) -> str:
@@ -64,7 +74,7 @@ def _outcome(entry: Entry, waiting: int) -> str:
         case Outcome.QUEUED:
             return f"queued, {waiting} before it" if waiting else "queued, the kernel is starting"
         case Outcome.RUNNING:
-            return "running"
+            return "running" if _begun(entry) else "running, but the kernel has not begun it yet"
         case Outcome.OK:
             ended = f" · the kernel has ended since ({death})" if death else ""
             asked = " · exit() ends the kernel" if entry.details.get("exit_requested") else ""
@@ -87,6 +97,12 @@ def _outcome(entry: Entry, waiting: int) -> str:
             )
 
 
+def _begun(entry: Entry) -> bool:
+    """False while something of an earlier cell, such as a task that blocks, holds it up."""
+    in_kernel = entry.kind in {EntryKind.CODE, EntryKind.SCRIPT} and not is_isolated(entry)
+    return entry.execution_count is not None or not in_kernel
+
+
 def _kept(entry: Entry, death: str) -> str:
     if is_isolated(entry):
         return "it ran in a process of its own; the kernel and its variables are untouched"
@@ -105,29 +121,48 @@ def _go_on(entry: Entry) -> str:
 def _state_lost(lost: JSONObject) -> list[str]:
     if not lost:
         return []
-    names = lost.get("names")
-    told = [str(name) for name in names] if isinstance(names, (list, tuple)) else []
-    which = f": {_some(told)}" if told else ""
     generation, reason = lost.get("generation"), lost.get("reason")
-    return [f"[a new kernel: what generation {generation} held is gone ({reason}){which}]"]
+    told = _described(mapping(lost, "names"))
+    which = f": {_some(told)}" if told else ""
+    blocks = _words(
+        ("the kernel's fault dump", text(lost, "dump")), ("its stderr", text(lost, "stderr"))
+    )
+    return [*blocks, f"[a new kernel: what generation {generation} held is gone ({reason}){which}]"]
 
 
-def _last_words(entry: Entry) -> list[str]:
+def _lost(names: JSONObject) -> list[str]:
+    return [f"[lost, as last seen: {_some(_described(names))}]"] if names else []
+
+
+def _last_words(entry: Entry, death: JSONObject) -> list[str]:
     details = entry.details
-    death = mapping(details, "death")
     wrong = "" if entry.kind is EntryKind.INSTALL else text(details, "error")  # told above
-    told = (
+    return _words(
         ("where it was at its time limit", text(details, "stack")),
         ("the kernel's fault dump", text(death, "dump")),
         ("the kernel's stderr", text(death, "stderr")),
         ("what went wrong", wrong),
     )
+
+
+def _words(*told: tuple[str, str]) -> list[str]:
+    """A block for each text that there is, without what is not the user's."""
     blocks = []
     for title, words in told:
         if words:
             lines = [line for line in words.splitlines() if line and not _FOREIGN.search(line)]
+            if lines == [_EMPTY_STACK]:
+                continue  # the main thread waited for what a task does
             blocks.append("\n".join([f"[{title}]", *lines[:_SHOWN_LINES]]))
     return blocks
+
+
+def _described(names: JSONObject) -> list[str]:
+    return [f"{_short(name)} {what}" for name, what in names.items()]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}…"
 
 
 def _some(told: Sequence[str]) -> str:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kernel_exec.kernels.outputs import ErrorOutput, strip_ansi
+from kernel_exec.kernels.outputs import ErrorOutput
+from kernel_exec.kernels.terminal import strip_ansi
 
 _FRAME = re.compile(
     r"^(?:File (?P<file>[^\n]+?):(?P<line>\d+)(?:, in (?P<where>.+))?"
@@ -26,6 +27,9 @@ _MOST_CAUSES = 3
 _MOST_NOTES = 5
 _NOTE = 300
 """Characters of a note's line, or of a cause's message, that are shown."""
+
+_LONG_LINE = 300
+"""Characters of a line of source that are shown."""
 
 _LAST_LINES = 15
 _EVALUE = 1500
@@ -80,7 +84,9 @@ def headline(error: ErrorOutput) -> str:
     """`NameError: name 'x' is not defined`, or what stands for it."""
     evalue = strip_ansi(error.evalue)
     if len(evalue) > _EVALUE:
-        evalue = f"{evalue[:_EVALUE]} [… {len(evalue):,} characters in all]"
+        where = f"; all of it is in {error.path}" if error.path else ""
+        characters = max(len(evalue), error.characters)
+        evalue = f"{evalue[:_EVALUE]} [… {characters:,} characters in all{where}]"
     if error.ename == "SystemExit":
         return f"the code ended with SystemExit({evalue}); the kernel and its variables are kept"
     return f"{error.ename}: {evalue}" if evalue else error.ename
@@ -96,8 +102,10 @@ def _notes(error: ErrorOutput, text: str) -> list[str]:
 def _cause(text: str, own: Sequence[str], home: str) -> str:
     """One line on an exception that another one came from."""
     named = _NAMED.search(text)
-    start = text.rfind(f"\n{named[1]}") if named else -1
-    message = text[start:].strip().partition("\n")[0] if start > 0 else "another exception"
+    start = text.rfind(f"\n{named[1]}", named.end()) if named else -1
+    message = text[start:].strip().partition("\n")[0] if start > 0 else ""
+    if not message:
+        message = named[1] if named else "another exception"
     mine = [frame for frame in _frames(text) if _is_own(frame, own, home)]
     return f"caused by {message[:_NOTE]}{f' in {mine[-1]}' if mine else ''}"
 
@@ -112,9 +120,13 @@ def _frames(text: str) -> Iterator[Frame]:
                 file=current["file"] or current["old_file"] or f"In[{current['cell']}]",
                 line=int(marked[1]),
                 where=_name(current["where"] or current["old_where"] or ""),
-                source=marked[2].strip(),
+                source=_short(marked[2].strip()),
             )
             current = None
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LONG_LINE else f"{line[:_LONG_LINE]}…"
 
 
 def _name(where: str) -> str:

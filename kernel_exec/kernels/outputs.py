@@ -8,31 +8,16 @@ only place that knows those rules; whoever shows outputs folds first.
 Source: "Messages on the IOPub channel" of the Jupyter messaging protocol; nbformat 4.5.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, reduce
-from itertools import groupby, islice
+from itertools import islice
 from typing import TypeAlias
 
 from .messages import JSONObject, Message, count, mapping, text
+from .terminal import carry_out
 
 SPILL_MIME = "application/vnd.kernel-exec.spill+json"
 """Sent by our launcher when a stream's further text goes to a file instead of the wire."""
-
-# matches at every ESC, so that none is left, and never swallows a line after an unended sequence
-_ANSI = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]?"  # CSI
-    r"|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC, ended by BEL or ST
-    r"|[PX^_](?:[^\x1b]*\x1b\\|[^\x1b\n]*)"  # DCS, SOS, PM, APC, ended by ST
-    r"|[ -/]+[0-~]?|[0-~])?"  # character sets and two-character escapes
-)
-_PARTS = re.compile(rf"({_ANSI.pattern}|[\r\b])")
-_COLOURS = re.compile(r"\x1b\[[0-9;:]{0,50}m")
-
-_LONGEST_PEN = 200
-"""Characters of colour sequences that are remembered; programs use far fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +53,17 @@ class ExecuteResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorOutput:
-    """An exception that ended the execution; `traceback` is IPython's, line blocks in order."""
+    """An exception that ended the execution; `traceback` is IPython's, line blocks in order.
+
+    One that is too long is a part; then `path` names the file with the whole of it, and the message
+    has so many `characters`.
+    """
 
     ename: str
     evalue: str
     traceback: tuple[str, ...]
+    path: str | None = None
+    characters: int = 0
     late: bool = False
 
 
@@ -141,10 +132,13 @@ def parse_error(content: JSONObject) -> ErrorOutput:
     """The error in an `error` message or in an `execute_reply` whose status is `error`."""
     lines = content.get("traceback")
     blocks = lines if isinstance(lines, (list, tuple)) else ()
+    ours = mapping(content, "kernel_exec")
     return ErrorOutput(
         ename=text(content, "ename"),
         evalue=text(content, "evalue"),
         traceback=tuple(block for block in blocks if isinstance(block, str)),
+        path=text(ours, "path") or None,
+        characters=count(ours, "characters") or 0,
     )
 
 
@@ -153,6 +147,23 @@ def parse_payload(payload: JSONObject) -> OutputEvent | None:
     if payload.get("source") != "page":
         return None
     return DisplayData(data=mapping(payload, "data"), metadata={})
+
+
+def files(output: OutputEvent) -> Mapping[str, str]:
+    """The files that hold the whole of what is too long: by MIME type, or by "" for text."""
+    if isinstance(output, (DisplayData, ExecuteResult, Update)):
+        told = mapping(mapping(output.metadata, "kernel_exec"), "files")
+        return {mime: path for mime, path in told.items() if isinstance(path, str)}
+    path = output.path if isinstance(output, (Stream, ErrorOutput, Spill)) else None
+    return {"": path} if path else {}
+
+
+def without_files(output: OutputEvent) -> OutputEvent:
+    """`output` with what travelled of it alone."""
+    if isinstance(output, (DisplayData, ExecuteResult, Update)):
+        metadata = {key: told for key, told in output.metadata.items() if key != "kernel_exec"}
+        return replace(output, metadata=metadata)
+    return replace(output, path=None) if isinstance(output, (Stream, ErrorOutput)) else output
 
 
 def fold(events: Iterable[OutputEvent]) -> list[Output]:
@@ -218,146 +229,58 @@ def _add(shown: list[_Shown], output: Output, at: int) -> None:
             return
         if not output.text and not output.path:
             return
+        if output.text[:1] in _RETURNS:
+            output = _with_its_line(shown, output)
     shown.append(_Shown(output=output, at=at))
+
+
+_RETURNS = {"\r", "\n", "\b"}
+
+
+def _with_its_line(shown: list[_Shown], output: Stream) -> Stream:
+    """`output` after the line that it goes on with, such as a bar that something was printed below.
+
+    The line is where its stream said something last, and leaves that place.
+    """
+    for at in range(len(shown) - 1, max(-1, len(shown) - 1 - _SHOWN_BEFORE), -1):
+        before = shown[at].output
+        if not isinstance(before, Stream) or before.name != output.name:
+            continue
+        if before.late != output.late or before.path or output.path:
+            break
+        written = "".join([before.text, *shown[at].more])
+        ended, _, line = written.rpartition("\n")
+        if not line or (output.text[0] == "\n" and "\r" not in written):
+            break
+        kept = written[: len(ended) + 1] if ended or written[:1] == "\n" else ""
+        shown[at].output, shown[at].more = replace(before, text=kept), []
+        if not kept:
+            del shown[at]
+            _join(shown, at)
+        return replace(output, text=carry_out(line) + output.text)
+    return output
+
+
+def _join(shown: list[_Shown], at: int) -> None:
+    """What stood between two parts of a text is gone."""
+    if not 0 < at < len(shown):
+        return
+    before, after = shown[at - 1], shown[at]
+    if not isinstance(before.output, Stream) or not isinstance(after.output, Stream):
+        return
+    if _goes_on(before.output, after.output):
+        before.output = replace(before.output, path=after.output.path)
+        before.more += [after.output.text, *after.more]
+        del shown[at]
+
+
+_SHOWN_BEFORE = 8
+"""Outputs among which the line is looked for; a bar is redrawn soon."""
 
 
 def _goes_on(last: Stream, output: Stream) -> bool:
     """True when `output` is more of the same text; one that has a file gets no more."""
     return last.name == output.name and last.late == output.late and not last.path
-
-
-def carry_out(written: str) -> str:
-    r"""`written` as a terminal leaves it, each line by itself.
-
-    `\r` returns to the line's start, `\b` steps back, `ESC[K` and `ESC[2K` erase; what is written
-    over is gone, and the rest keeps its colours. Text without `\r` and `\b` is not changed.
-    """
-    if "\r" not in written and "\b" not in written:
-        return written
-    lines: list[str] = []
-    pen = ""
-    for line in written.replace("\r\n", "\n").split("\n"):
-        if "\r" in line or "\b" in line:
-            row = _Row(pen)
-            for part in _PARTS.split(line):
-                row.take(part)
-            lines.append(row.text())
-            pen = row.pen
-        else:
-            lines.append(line)
-            pen = reduce(_mixed, _COLOURS.findall(line), pen)
-    return "\n".join(lines)
-
-
-def strip_ansi(written: str) -> str:
-    """`written` without ANSI and OSC escape sequences; no ESC is left."""
-    return _ANSI.sub("", written) if "\x1b" in written else written
-
-
-class _Row:
-    """One line of a terminal: what is in each column, and the pen it was written with.
-
-    A wide character leaves the column after it empty. A pen is the colour sequences that lead to
-    it from plain text; `pen` is the one in hand.
-    """
-
-    def __init__(self, pen: str) -> None:
-        self.pen = self._first_pen = pen
-        self._columns: list[str] = []
-        self._pens: list[str] = []
-        self._left = 0  # columns at the start that were erased, and are not in the lists
-        self._at = 0
-
-    def take(self, part: str) -> None:
-        """Carry out one part of the line: a control, an escape sequence, or text."""
-        if part == "\r":
-            self._at = 0
-        elif part == "\b":
-            self._at = max(0, self._at - 1)
-        elif part.startswith("\x1b"):
-            self._obey(part)
-        elif part:
-            self._write(_columns(part))
-
-    def text(self) -> str:
-        """The line as it stands, with the pens made into sequences again."""
-        shown = [" " * self._left] if self._columns else []
-        pen = self._first_pen
-        start = 0
-        for after, run in groupby(self._pens):
-            end = start + sum(1 for _ in run)
-            shown += [_change(pen, after), *self._columns[start:end]]
-            pen, start = after, end
-        return "".join([*shown, _change(pen, self.pen)])
-
-    def _obey(self, sequence: str) -> None:
-        if sequence in {"\x1b[K", "\x1b[0K"}:
-            self._split(self._at)
-            kept = max(0, self._at - self._left)
-            del self._columns[kept:], self._pens[kept:]
-        elif sequence == "\x1b[2K":
-            self._columns, self._pens, self._left = [], [], self._at
-        elif _COLOURS.fullmatch(sequence):
-            self.pen = _mixed(self.pen, sequence)
-
-    def _write(self, columns: list[str]) -> None:
-        if self._at < self._left:
-            erased = self._left - self._at if self._columns else 0
-            self._columns[:0], self._pens[:0] = [" "] * erased, [""] * erased
-            self._left = self._at
-        self._split(self._at)
-        self._split(self._at + len(columns))
-        start, end = self._at - self._left, self._at - self._left + len(columns)
-        self._columns[start:end] = columns
-        self._pens[start:end] = [self.pen] * len(columns)
-        self._at += len(columns)
-
-    def _split(self, at: int) -> None:
-        """Blank the wide character that has its halves on both sides of column `at`."""
-        place = at - self._left
-        if 0 < place < len(self._columns) and not self._columns[place]:
-            self._columns[place - 1 : place + 1] = "  "
-
-
-def _columns(written: str) -> list[str]:
-    """What `written` puts into each column: marks go with their character, wide ones take two."""
-    if written.isascii() or all(_width(char) == 1 for char in set(written)):
-        return list(written)
-    clusters: list[list[str]] = []
-    for char in written:
-        if clusters and not _width(char):
-            clusters[-1].append(char)
-        else:
-            clusters.append([char])
-    columns: list[str] = []
-    for cluster in clusters:
-        columns.append("".join(cluster))
-        if _width(cluster[0]) == 2:
-            columns.append("")
-    return columns
-
-
-@lru_cache(maxsize=4096)
-def _width(char: str) -> int:
-    """Columns that a terminal gives to `char`; 0 for marks and joiners."""
-    if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
-
-
-def _mixed(pen: str, sequence: str) -> str:
-    """The pen after a colour sequence; of equal ones only the last counts."""
-    if not sequence.strip("\x1b[0m"):
-        return ""
-    mixed = pen.replace(sequence, "") + sequence
-    return mixed if len(mixed) <= _LONGEST_PEN else sequence
-
-
-def _change(before: str, after: str) -> str:
-    """The sequences that lead from one pen to another."""
-    if after.startswith(before):
-        return after[len(before) :]
-    return f"\x1b[0m{after}"
 
 
 def _display(content: JSONObject) -> OutputEvent:

@@ -15,6 +15,7 @@ from kernel_exec.content.render import (
     Rendered,
     Spilled,
     clean,
+    cut,
     render,
 )
 from kernel_exec.kernels.execution import Outcome
@@ -81,11 +82,12 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = Non
             [display(text_plain="<IPython.core.display.Markdown object>", text_markdown="# T")],
             "# T\n",
         ),
-        ([display(text_html="<b>")], "[text/html, 3 characters]\n"),
+        ([display(text_html="<b>")], ""),
         (
-            [display(text_plain="<IPython.core.display.HTML object>", text_html="<b>")],
-            "[text/html, 3 characters]\n",
+            [display(text_plain="<IPython.core.display.HTML object>", text_html="<b>a</b>")],
+            "a\n",
         ),
+        ([display(text_plain="<b at 0x1>", text_html="<p>a<p>b")], "a\nb\n"),
         ([display(text_plain="<b at 0x1>", text_html="<b>")], "<b at 0x1>\n"),
         ([display(**{"image_svg+xml": "<svg/>"})], "[image/svg+xml, 6 characters]\n"),
         ([display(application_json={"ä": [1, None]})], '{"ä": [1, null]}\n'),
@@ -309,3 +311,35 @@ def test_whatever_is_put_out_the_result_is_small_clean_text(produced: list[Outpu
     assert "\x1b" not in whole
     assert clean(whole) == whole
     assert whole.encode()
+
+
+@given(
+    st.lists(st.text(alphabet="ab é日", max_size=80), max_size=400),
+    st.integers(min_value=200, max_value=3000),
+)
+def test_what_is_cut_is_head_and_tail_and_the_marker_counts_what_is_hidden(
+    lines: list[str], budget: int
+) -> None:
+    written = "\n".join(lines)
+    told: list[int] = []
+
+    def how(number: int) -> str:
+        told.append(number)
+        return "CALL"
+
+    shown = cut(written, budget, how)
+    if len(written) <= budget:
+        assert shown == written
+        return
+    assert len(shown) <= budget
+    found = re.search(r"\n?\[… ([\d,]+) lines \(([\d,]+) characters\) hidden: CALL\]\n", shown)
+    assert found is not None
+    head, tail = shown[: found.start()], shown[found.end() :]
+    if not written.startswith(head + "\n") or found[0][0] != "\n":
+        head += "\n" * (found[0][0] == "\n" and written.startswith(head + "\n"))
+    assert written.startswith(head)
+    assert written.endswith(tail)
+    hidden = int(found[2].replace(",", ""))
+    middle = written[len(written) - len(tail) - hidden : len(written) - len(tail)]
+    assert int(found[1].replace(",", "")) == middle.count("\n")
+    assert told == [written[: len(written) - len(tail) - hidden].count("\n")]

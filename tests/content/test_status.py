@@ -71,9 +71,16 @@ def test_what_is_out_of_the_ordinary_is_told() -> None:
 
 
 def test_a_new_kernel_names_what_is_gone() -> None:
-    lost: JSONObject = {"generation": 1, "reason": "signal SIGKILL", "names": ["df", "model"]}
+    lost: JSONObject = {
+        "generation": 1,
+        "reason": "signal SIGKILL",
+        "names": {"df": "DataFrame 3x2 1.0 KB", "x": "int"},
+    }
     first, last = status(replace(ENTRY, details={"state_lost": lost})).splitlines()
-    assert first == "[a new kernel: what generation 1 held is gone (signal SIGKILL): df, model]"
+    assert first == (
+        "[a new kernel: what generation 1 held is gone (signal SIGKILL):"
+        " df DataFrame 3x2 1.0 KB, x int]"
+    )
     assert last.startswith("[ok")
 
 

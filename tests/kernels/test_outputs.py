@@ -20,12 +20,11 @@ from kernel_exec.kernels.outputs import (
     Spill,
     Stream,
     Update,
-    carry_out,
     fold,
     parse,
     parse_payload,
-    strip_ansi,
 )
+from kernel_exec.kernels.terminal import carry_out, strip_ansi
 
 values: st.SearchStrategy[JSON] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -679,3 +678,31 @@ def test_carrying_out_twice_changes_nothing_more(written: str) -> None:
     assert "\r" not in left
     assert "\b" not in left
     assert carry_out(left) == left
+
+
+said = st.lists(
+    st.tuples(st.sampled_from(["stdout", "stderr"]), st.text(alphabet="ab \n", max_size=6)),
+    max_size=30,
+)
+
+
+@given(said)
+def test_merging_loses_no_character_of_a_stream_and_keeps_their_order(
+    told: list[tuple[str, str]],
+) -> None:
+    outputs = fold([Stream(name=name, text=written) for name, written in told])
+    for stream in ("stdout", "stderr"):
+        merged = "".join(
+            each.text for each in outputs if isinstance(each, Stream) and each.name == stream
+        )
+        assert merged == "".join(written for name, written in told if name == stream)
+
+
+def test_a_bar_that_something_was_printed_below_is_shown_once_where_it_ended() -> None:
+    events = [err("\r1/3"), out("a\n"), err("\r    \r"), err("\r2/3"), out("b\n"), err("\r3/3\n")]
+    assert fold(events) == [out("a\nb\n"), err("3/3 \n")]
+
+
+def test_a_line_without_returns_stays_where_it_was() -> None:
+    events = [out("a"), err("x\n"), out("\nb")]
+    assert fold(events) == events

@@ -1,0 +1,95 @@
+"""One line of advice where a mistake that many make ends in an error that says little. Pure."""
+
+import re
+from collections.abc import Iterable
+
+from kernel_exec.kernels.outputs import ErrorOutput, Output, Stream
+from kernel_exec.kernels.terminal import strip_ansi
+
+_HINTS = (
+    (
+        r"RuntimeError: (?:asyncio\.run\(\) cannot be called|This event loop is already running)",
+        (
+            "an event loop runs here already: use `await ...` at the top level of the code"
+            " instead of `asyncio.run(...)` or `run_until_complete(...)`"
+        ),
+    ),
+    (
+        r"Can't get attribute '([^']+)' on <module '__main__'",
+        (
+            "`{0}` is defined in this session, where processes that multiprocessing spawns can't"
+            ' find it: use `multiprocessing.get_context("fork")`, joblib, or put it into a script'
+            " file and import it"
+        ),
+    ),
+    (
+        r"^(?:\w+\.)?_?\w*MemoryError",
+        (
+            "what the failed code made may be kept alive by `sys.last_value`: `del` large names,"
+            " or restart_kernel for a clean start"
+        ),
+    ),
+    (
+        r"Mime type rendering requires nbformat",
+        'this display needs one more package: install_dependencies(packages=["nbformat"])',
+    ),
+)
+_PATTERNS = [(re.compile(pattern, re.MULTILINE), advice) for pattern, advice in _HINTS]
+_MISSING = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'")
+_READ = 20_000
+"""Characters of an output in which a mistake is looked for."""
+
+_DISTRIBUTIONS = {
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "Crypto": "pycryptodome",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "docx": "python-docx",
+    "dotenv": "python-dotenv",
+    "fitz": "pymupdf",
+    "git": "GitPython",
+    "github": "PyGithub",
+    "google.protobuf": "protobuf",
+    "igraph": "python-igraph",
+    "jose": "python-jose",
+    "jwt": "PyJWT",
+    "MySQLdb": "mysqlclient",
+    "OpenSSL": "pyOpenSSL",
+    "osgeo": "GDAL",
+    "PIL": "pillow",
+    "pptx": "python-pptx",
+    "psycopg2": "psycopg2-binary",
+    "serial": "pyserial",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "slugify": "python-slugify",
+    "umap": "umap-learn",
+    "usb": "pyusb",
+    "yaml": "PyYAML",
+    "zmq": "pyzmq",
+}
+"""Distributions that are not named as what they bring."""
+
+
+def hint(outputs: Iterable[Output]) -> str:
+    """The advice for what went wrong, "" where there is none."""
+    for output in outputs:
+        if isinstance(output, ErrorOutput):
+            said = f"{output.ename}: {strip_ansi(output.evalue[:_READ])}".removesuffix(": ")
+            if missing := _MISSING.match(said):
+                return _install(missing[1])
+        elif isinstance(output, Stream) and output.name == "stderr":
+            said = output.text[-_READ:]
+        else:
+            continue
+        for pattern, advice in _PATTERNS:
+            if found := pattern.search(said):
+                return advice.format(*found.groups())
+    return ""
+
+
+def _install(module: str) -> str:
+    top = module.partition(".")[0]
+    name = _DISTRIBUTIONS.get(module) or _DISTRIBUTIONS.get(top) or top
+    return f'if it is not installed: install_dependencies(packages=["{name}"])'

@@ -1,0 +1,469 @@
+"""What a model sees: small, true, and with the exact call for the rest."""
+
+import base64
+import io
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.promises.conftest import Agent
+from tests.wire import Server, serving
+
+
+@pytest.fixture(scope="module")
+def shared(server: Server) -> Iterator[Agent]:
+    """A session for all that leaves its kernel as it was."""
+    agent = Agent(server)
+    agent.run("1")
+    yield agent
+    agent.close()
+
+
+CALL = re.compile(r"get_execution\(([^)]*)\)")
+ARGUMENT = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\d+)')
+
+
+def arguments(text: str) -> dict[str, Any]:
+    """Those of the first `get_execution` that `text` tells to call."""
+    found = CALL.search(text)
+    assert found is not None, text
+    return {name: json.loads(value) for name, value in ARGUMENT.findall(found[1])}
+
+
+# Text within a budget
+
+
+def test_a_long_output_shows_head_and_tail_and_its_call_shows_the_rest(agent: Agent) -> None:
+    result = agent.run("for i in range(2000): print(i)")
+    shown = [int(line) for line in result.text.split("\n") if line.isdigit()]
+    assert len(result.text) < 4_500
+    assert shown[:3] == [0, 1, 2]
+    assert shown[-1] == 1999
+    asked = arguments(result.text)
+    lines: list[int] = []
+    for _ in range(10):
+        page = agent.server.call("get_execution", **asked)
+        lines += [int(line) for line in page.text.split("\n") if line.isdigit()]
+        if "next:" not in page.text:
+            break
+        asked = arguments(page.text)
+    missing = [number for number in range(2000) if number not in set(shown) | set(lines)]
+    assert missing == []
+    assert lines == sorted(set(lines))
+
+
+def test_a_result_is_small_whatever_is_put_out(agent: Agent) -> None:
+    result = agent.run(
+        "import sys\nfor i in range(50):\n"
+        "    print('x' * 5000)\n    print('y' * 5000, file=sys.stderr)\n    display('z' * 5000)"
+    )
+    assert len(result.text) < 12_000
+    assert "outputs hidden: get_execution(" in result.text
+    assert result.meta["truncated"] is True
+
+
+def test_one_endless_line_is_shown_by_both_its_ends(agent: Agent) -> None:
+    result = agent.run("print('a' * 100_000 + 'z')")
+    assert result.text.startswith("aaa")
+    assert "aaaz\n" in result.text
+    assert len(result.text) < 4_500
+    page = agent.call("get_execution", execution_id=result.id, stream="stdout", limit=5)
+    assert "[… 100,001 characters in this line …]" in page.text
+
+
+# get_execution
+
+SAID = (
+    "import sys\nfor i in range(300): print('line', i)\n"
+    "print('careful', file=sys.stderr)\n'the result'\n"
+)
+
+PAGES: dict[str, tuple[dict[str, Any], str]] = {
+    "a page by line": ({"stream": "stdout", "offset": 100, "limit": 2}, "line 100\nline 101\n"),
+    "the tail": ({"stream": "stdout", "tail": 2}, "line 298\nline 299\n"),
+    "stderr": ({"stream": "stderr"}, "careful\n"),
+    "the result": ({"stream": "result"}, "'the result'\n"),
+    "a search": ({"search": r"line 29[89]|careful"}, "298: line 298\n299: line 299\n300: careful"),
+    "a search that finds nothing": ({"search": "nowhere"}, "[no lines of all there"),
+    "a page beyond the end": ({"stream": "stdout", "offset": 999}, "[no lines of stdout there"),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_an_execution_is_read_by(shared: Agent, name: str) -> None:
+    asked, text = PAGES[name]
+    result = shared.run(SAID)
+    for _ in range(2):  # as often as asked
+        page = shared.call("get_execution", execution_id=result.id, within=5, **asked)
+        assert text in page.text
+        assert page.text.rstrip().endswith(f"id {result.id} · session {shared.session}]")
+
+
+def test_an_execution_is_read_while_it_runs(agent: Agent) -> None:
+    agent.run("1")
+    running = agent.run(
+        "import time\nfor i in range(1000):\n    print('step', i, flush=True); time.sleep(0.01)",
+        wait_seconds=0.3,
+    )
+    assert running.outcome == "running"
+    seen = set()
+    for _ in range(3):
+        page = agent.call("get_execution", execution_id=running.id, tail=1, wait_seconds=0.2)
+        assert page.outcome == "running"
+        seen.add(page.text.split("\n")[0])
+    assert len(seen) > 1
+    found = agent.call("get_execution", execution_id=running.id, search="step 1$", wait_seconds=0)
+    assert "1: step 1\n" in found.text
+    agent.call("interrupt_execution")
+
+
+def test_an_execution_is_read_after_the_server_was_ended(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        result = server.run("for i in range(60_000): print('line', i)")
+    with serving(tmp_path) as server:
+        page = server.call("get_execution", execution_id=result.id, stream="stdout", tail=1)
+        assert page.text.startswith("line 59999\n")
+        found = server.call("get_execution", execution_id=result.id, search="line 50000")
+        assert found.text.startswith("50000: line 50000\n")
+
+
+CATASTROPHES = ["(a+)+$", "(a|aa)*$", "a*a*a*a*a*a*a*a*b", "(?:a?){40}a{40}", "(.*)(.*)(.*)(.*)x"]
+
+
+@pytest.mark.parametrize("search", CATASTROPHES)
+def test_a_search_that_could_take_for_ever_hangs_nothing(shared: Agent, search: str) -> None:
+    result = shared.run("print('a' * 200_000)")
+    number = shared.server.begin_call("get_execution", execution_id=result.id, search=search)
+    shared.still_works()
+    answer = shared.server.result(number, within=20)
+    assert answer.seconds < 15
+    assert "search" in answer.text or "matches" in answer.text or "no lines" in answer.text
+
+
+# Pictures
+
+
+def drawn(width: int, height: int) -> str:
+    """Code that displays a picture of noise."""
+    return (
+        "import io, os\nfrom PIL import Image as Made\nfrom IPython.display import Image, display\n"
+        f"written = io.BytesIO()\n"
+        f"Made.frombytes('RGB', ({width}, {height}), os.urandom({width * height * 3}))"
+        ".save(written, 'PNG')\ndisplay(Image(written.getvalue()))"
+    )
+
+
+def test_a_large_picture_is_shown_small_and_kept_whole(agent: Agent) -> None:
+    result = agent.run(drawn(2000, 1000), within=20)
+    picture = next(block for block in result.content if block["type"] == "image")
+    small = base64.b64decode(picture["data"])
+    with Image.open(io.BytesIO(small)) as image:
+        assert image.size == (800, 400)
+        assert image.mode == "P"  # few colours
+    told = re.search(r"\[picture 2000x1000: (\S+)\]", result.text)
+    assert told is not None
+    with Image.open(told[1]) as image:
+        assert image.size == (2000, 1000)
+    assert sum(len(json.dumps(block)) for block in result.content) < 900_000
+
+
+def test_at_most_two_pictures_are_shown_and_all_are_named(agent: Agent) -> None:
+    result = agent.run(drawn(20, 10) + "\nfor _ in range(3): display(Image(written.getvalue()))")
+    assert [block["type"] for block in result.content] == ["text", "image", "image", "text"]
+    assert len(re.findall(r"\[picture 20x10: \S+\]", result.text)) == 2
+    paths = re.findall(r"\[picture 20x10, not shown: (\S+)\]", result.text)
+    assert len(paths) == 2
+    assert all(Path(path).exists() for path in paths)
+
+
+def test_a_figure_of_matplotlib_is_a_picture(agent: Agent) -> None:
+    agent.run("import matplotlib.pyplot as plt", within=30)
+    result = agent.run("_ = plt.plot([1, 2])", within=30)
+    assert [block["type"] for block in result.content].count("image") == 1
+    assert re.search(r"\[picture \d+x\d+: \S+\.png\]", result.text)
+
+
+# Tables, errors, warnings
+
+
+def test_a_frame_is_its_shape_types_nulls_and_a_few_rows(agent: Agent) -> None:
+    agent.run("import pandas as pd", within=30)
+    result = agent.run("pd.DataFrame({'a': range(1000), 'b': [1.5, None] * 500})", within=30)
+    assert result.text.startswith(
+        "DataFrame 1,000 rows x 2 columns\ncolumns: a int64; b float64 (500 null)\n,a,b\n0,0,1.5\n"
+    )
+    assert "... 990 rows not shown\n998,998,1.5\n999,999,\n" in result.text
+    assert len(result.text) < 600
+
+
+def test_a_traceback_shows_own_frames_and_all_of_them_on_request(agent: Agent) -> None:
+    code = (
+        "import json\ndef read(text):\n    return json.loads(text)\n"
+        "def main():\n    return read('{')\nmain()"
+    )
+    result = agent.run(code)
+    first, place, *_ = result.text.split("\n")
+    assert first.startswith("JSONDecodeError: Expecting property name")
+    assert place.endswith("line 3, in read: return json.loads(text)")
+    assert "line 5, in main: return read('{')" in result.text
+    assert "decoder.py" not in result.text
+    whole = agent.server.call("get_execution", **arguments(result.text))
+    assert "decoder.py" in whole.text
+
+
+def test_a_warning_that_is_repeated_is_counted(agent: Agent) -> None:
+    code = "import warnings\nwarnings.simplefilter('always')\n"
+    result = agent.run(code + "for _ in range(50): warnings.warn('old')")
+    assert result.text.count("UserWarning: old") == 1
+    assert "UserWarning: old [50 times]\n" in result.text
+
+
+def test_an_await_at_its_time_limit_shows_no_empty_stack(agent: Agent) -> None:
+    result = agent.run("import asyncio\nawait asyncio.sleep(60)", timeout_seconds=0.5, within=15)
+    assert result.outcome == "timeout"
+    assert "where it was" not in result.text
+    assert "Stack (most recent call first)" not in result.text
+
+
+def test_a_loop_at_its_time_limit_shows_where_it_was(agent: Agent) -> None:
+    result = agent.run("def spin():\n    while True: pass\nspin()", timeout_seconds=0.5, within=15)
+    assert "[where it was at its time limit]" in result.text
+    assert "in spin" in result.text
+
+
+def test_one_line_names_what_is_new_changed_or_gone(agent: Agent) -> None:
+    assert "\nnames: + a int, b list 1\n" in "\n" + agent.run("a = 1; b = [2]").text
+    told = agent.run("a = 'x'; del b; c = {1: 2}").text
+    (line,) = [line for line in told.split("\n") if line.startswith("names:")]
+    assert re.fullmatch(r"names: \+ c dict 1  ~ a str 1  - b", line)
+    assert "names:" not in agent.run("a").text
+
+
+# Progress
+
+PROGRESS = {
+    "tqdm": (
+        "for i in range(101): sys.stderr.write(f'\\r{i:3}%|{\"█\" * (i // 10):10}| {i}/100')\n"
+        "sys.stderr.write('\\n');",
+        ["[stderr]", "100%|██████████| 100/100"],
+    ),
+    "two bars of tqdm": (
+        "def bar(at, i): sys.stderr.write('\\n' * at + f'\\r{at}: {i}/9' + '\\x1b[A' * at)\n"
+        "for i in range(10):\n    bar(0, i)\n    for j in range(10): bar(1, j)\n"
+        "sys.stderr.write('\\n\\n');",
+        ["[stderr]", "0: 9/9", "1: 9/9"],
+    ),
+    "tqdm.write": (
+        "for i in range(3):\n"
+        "    sys.stderr.write('\\r' + ' ' * 9 + '\\r'); print('line', i)\n"
+        "    sys.stderr.write(f'\\r{i}/2 done'); sys.stderr.flush(); time.sleep(0.25)\n"
+        "sys.stderr.write('\\n');",
+        ["line 0", "line 1", "line 2", "[stderr]", "2/2 done"],
+    ),
+    "pip": (
+        "for i in range(5):\n"
+        "    sys.stdout.write(f'\\r   \\x1b[38;5;197m━━━\\x1b[0m {i}/4 MB\\x1b[?25l')\n"
+        "print('\\x1b[?25h')",
+        ["   ━━━ 4/4 MB"],
+    ),
+    "keras": (
+        "for i in range(11): sys.stdout.write('\\b' * 40 + f'{i:2}/10 [====] loss: {10 - i}')\n"
+        "sys.stdout.write(' \\n');",
+        ["10/10 [====] loss: 0"],
+    ),
+    "a live display of rich": (
+        "from IPython.display import clear_output\n"
+        "for i in range(5):\n    clear_output(wait=True)\n"
+        "    display({'text/plain': f'\\x1b[1mWorking\\x1b[0m {i}/4\\n', 'text/html': '<pre>'},"
+        " raw=True)\n"
+        "display({'text/plain': '', 'text/html': '<pre style=\"x\"></pre>\\n'}, raw=True)",
+        ["Working 4/4"],
+    ),
+    "a display that is updated": (
+        "handle = display('0 %', display_id=True)\nfor i in range(101): handle.update(f'{i} %')",
+        ["'100 %'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRESS)
+def test_progress_is_shown_as_it_was_left(shared: Agent, name: str) -> None:
+    code, lines = PROGRESS[name]
+    shared.run("import sys, time\ni = j = 0\ndef bar(at, i): pass")
+    result = shared.run(code, within=20)
+    shown = result.text.split("\nnames: ")[0].split("\n[ok")[0].rstrip().split("\n")
+    assert [line.rstrip() for line in shown if line.strip()] == lines
+
+
+WIDGETS = """
+import sys, types
+class Widget:
+    _instances = {}
+    def __init__(self):
+        self.done = 0
+        self._instances["a1"] = self
+    def __repr__(self): return f"{self.done}%|##| {self.done}/100"
+    def close(self): del self._instances["a1"]
+module = types.ModuleType("ipywidgets.widgets.widget")
+module._instances = Widget._instances
+sys.modules[module.__name__] = module
+bar = Widget()
+view = {"version_major": 2, "version_minor": 0, "model_id": "a1"}
+display({"text/plain": repr(bar), "application/vnd.jupyter.widget-view+json": view}, raw=True)
+bar.done = 100
+"""
+
+
+def test_a_widget_is_told_as_it_was_left(agent: Agent) -> None:
+    result = agent.run(WIDGETS)  # as tqdm.notebook does, where ipywidgets is installed
+    assert result.text.startswith("100%|##| 100/100\n")
+
+
+# Displays of other kinds, as their libraries send them
+
+DISPLAYS: dict[str, tuple[object, str]] = {
+    "plotly": (
+        {
+            "application/vnd.plotly.v1+json": {
+                "data": [{"type": "bar", "x": ["a", "b"], "y": [1, 2]}],
+                "layout": {"title": {"text": "Sales"}, "yaxis": {"title": {"text": "EUR"}}},
+            },
+            "text/html": "<div>…</div>",
+        },
+        "[Plotly chart 'Sales': 1 trace; 1 bar; 2 points; y: EUR]",
+    ),
+    "altair with a renderer for hosts": (
+        {
+            "application/vnd.vegalite.v5+json": {
+                "mark": {"type": "bar"},
+                "encoding": {"x": {"field": "a"}},
+            },
+            "text/plain": "<VegaLite 5 object>",
+        },
+        "[Vega chart: bar; x: a]",
+    ),
+    "altair as it is": (
+        {
+            "text/html": '<div id="v"></div><script>(function(spec){ vegaEmbed(spec) })({"$schema":'
+            ' "https://vega.github.io/schema/vega-lite/v6.1.0.json", "mark": {"type": "line"},'
+            ' "encoding": {"y": {"aggregate": "mean", "field": "b"}}}, {"mode": "vega-lite"});'
+            "</script>",
+            "text/plain": "alt.Chart(...)",
+        },
+        "[Vega chart: line; y: b]",
+    ),
+    "bokeh": (
+        {
+            "application/javascript": '{"glyph":{"type":"object","name":"Line"},'
+            '"title":{"type":"object","name":"Title","id":"p1","attributes":{"text":"B"}}}',
+            "application/vnd.bokehjs_exec.v0+json": "",
+        },
+        "[Bokeh chart 'B': 1 Line]",
+    ),
+    "bokeh's loader": (
+        {"application/javascript": "…", "application/vnd.bokehjs_load.v0+json": "…"},
+        "",
+    ),
+    "a map": (
+        {
+            "application/geo+json": {
+                "type": "FeatureCollection",
+                "features": [{"geometry": {"type": "Point"}}] * 3,
+            },
+            "text/plain": "<IPython.display.GeoJSON object>",
+        },
+        "[GeoJSON FeatureCollection: 3 Point]",
+    ),
+    "JSON": (
+        {"application/json": {"rows": [{"a": 1}] * 5000}},
+        "[JSON of 50,010 characters: {rows: list of 5,000 {a: 1}}]",
+    ),
+    "a widget": (
+        {
+            "text/plain": "IntSlider(value=3)",
+            "application/vnd.jupyter.widget-view+json": {"model_id": "b2"},
+        },
+        "IntSlider(value=3)",
+    ),
+    "HTML alone": (
+        {
+            "text/html": "<style>p {}</style><h1>Title</h1><table><tr><th>a</th><th>b</th></tr>"
+            "<tr><td>1</td><td>&lt;2</td></tr></table><script>x()</script>",
+            "text/plain": "<IPython.core.display.HTML object>",
+        },
+        "Title\na | b\n1 | <2",
+    ),
+    "a frame with a page of its own": (
+        {"text/html": '<iframe src="x"></iframe>', "text/plain": "<lib.IFrame at 0x7f00>"},
+        "[HTML with iframe, 25 characters]",
+    ),
+    "a drawing": (
+        {"image/svg+xml": "<svg/>", "text/plain": "<IPython.core.display.SVG object>"},
+        "[image/svg+xml, 6 characters]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_a_display_is_told_in_a_line(shared: Agent, name: str) -> None:
+    data, text = DISPLAYS[name]
+    result = shared.run(f"display({data!r}, raw=True)")
+    assert result.text.split("\n[ok")[0].removesuffix("\n").startswith(text)
+    assert text or result.text.startswith("[ok")
+
+
+# Hints
+
+HINTS = {
+    "a loop in a loop": ("import asyncio\nasyncio.run(asyncio.sleep(0))", "use `await ...`"),
+    "waiting for a loop": (
+        "import asyncio\nasyncio.get_event_loop().run_until_complete(asyncio.sleep(0))",
+        "use `await ...`",
+    ),
+    "a spawned process": (
+        "import multiprocessing\ndef mine(): pass\n"
+        "process = multiprocessing.get_context('spawn').Process(target=mine)\n"
+        "process.start(); process.join()",
+        "hint: `mine` is defined in this session",
+    ),
+    "memory": ("large = bytearray(1 << 60)", "restart_kernel"),
+    "a module that is named otherwise": (
+        "import skimage.io",
+        'install_dependencies(packages=["scikit-image"])',
+    ),
+    "a module": ("import not_there_xyz", 'install_dependencies(packages=["not_there_xyz"])'),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_a_mistake_that_many_make_comes_with_a_hint(agent: Agent, name: str) -> None:
+    code, advice = HINTS[name]
+    result = agent.run(code, within=20)
+    (line,) = [line for line in result.text.split("\n") if line.startswith("hint: ")]
+    assert advice in line
+    agent.still_works()
+
+
+def test_an_error_that_says_enough_has_no_hint(agent: Agent) -> None:
+    assert "hint" not in agent.run("1 / 0").text
+
+
+def test_the_server_answers_others_while_it_reads_a_large_output(server: Server) -> None:
+    one, other = Agent(server), Agent(server)
+    try:
+        other.run("1")
+        result = one.run("print('a b c\\n' * 1_000_000)", within=60)
+        number = server.begin_call("get_execution", execution_id=result.id, search="z{3}")
+        began = time.monotonic()
+        other.still_works()
+        assert time.monotonic() - began < 10
+        server.result(number, within=60)
+    finally:
+        one.close()
+        other.close()
