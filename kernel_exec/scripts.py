@@ -1,14 +1,11 @@
 """Stored `.py` files below the storage root: what ran, under a name that tracebacks can show."""
 
-import codecs
-import io
-import json
 import os
 import re
 import secrets
 import stat
 import tempfile
-import tokenize
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +25,7 @@ from kernel_exec.confined import (
     place_below,
 )
 from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
+from kernel_exec.lines import ScriptPage, declared_encoding, read_page
 
 _SOURCE_LIMIT: Final = 10_000_000
 """Characters of a script; more than that is data, and belongs in a file of its own."""
@@ -42,16 +40,14 @@ _PUNCTUATION: Final = frozenset("_-. ")
 _FILE_LIMIT: Final = 10_000_000
 """Bytes that a script may grow to; each append writes all of it."""
 
-_READ_LIMIT: Final = 1_000_000_000
+_READ_LIMIT: Final = 4_000_000_000
 """Bytes of a file that is read; its lines are counted, and nobody waits for more."""
 
-_PAGE_LIMIT: Final = 100_000
-"""Characters of a page as JSON writes them, so that a result stays below what hosts take."""
+_UNFINISHED: Final = ".unfinished-"
+"""How the names of files begin that are still written, or whose writer was killed."""
 
-_LINE_LIMIT: Final = 10_000
-"""Characters of a line; what is longer is data, and its beginning shows what it is."""
-
-_CHUNK: Final = 1 << 20
+_ABANDONED: Final = 3600.0
+"""Seconds after which nobody writes a file any more; the longest takes less than one."""
 
 _LOCK_WAIT: Final = 20.0
 """Seconds to wait for others who append; one append takes milliseconds."""
@@ -69,28 +65,12 @@ class Appended:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptPage:
-    """Lines of a script, from `offset` (0 is the first) up to `next_offset`, None at the end.
-
-    `cut_lines` are the offsets of lines that are shown in part; `encoding_errors` is true when
-    bytes that are not UTF-8 were replaced.
-    """
-
-    path: Path
-    text: str
-    offset: int
-    next_offset: int | None
-    total_lines: int
-    cut_lines: tuple[int, ...]
-    encoding_errors: bool
-
-
 class ScriptStore:
     """The scripts below `root`, which is made when the first one is saved."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        self._swept = False
 
     def save(self, source: str, stem: str = "") -> Path:
         """Store `source` as `<stem>_<8 hex>.py`, or `code_<8 hex>.py` when `stem` is empty.
@@ -106,6 +86,7 @@ class ScriptStore:
         name = _plain_name(stem.removesuffix(".py")) if stem else "code"
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sweep()
             while (path := self._root / f"{name}_{secrets.token_hex(4)}.py").exists():
                 pass
             _write(path, content)
@@ -119,17 +100,18 @@ class ScriptStore:
     def append(self, file_path: str, content: str) -> Appended:
         """Add `content` to a script below the root, beginning a new line if its end is none.
 
-        Who reads the file meanwhile sees it before or after; of several who append, through this
+        It is written in the encoding that the file declares, with the line ends it has. Who
+        reads the file meanwhile sees it before or after; of several who append, through this
         server or another, one comes after the other. The mode stays, hard links do not.
 
         Raises:
-            InvalidArgumentError: The path is not allowed, the content is not Python text, or the
-                file would be too large.
+            InvalidArgumentError: The path is not allowed, the file or the content is not Python
+                text, or the file would be too large.
             NotFoundError: There is no such file.
             BusyError: Others append all the time.
             StorageError: It can't be written; the file is as it was.
         """
-        added = checked_source(content).encode()
+        added = checked_source(content)
         place = place_below(self._root, file_path)
         try:
             with folder_of(place) as folder, self._lock():
@@ -155,13 +137,8 @@ class ScriptStore:
         place = place_below(self._root, file_path)
         try:
             with opened(place) as stream:
-                size = os.fstat(stream.fileno()).st_size
-                if size > _READ_LIMIT:
-                    raise InvalidArgumentError(
-                        f"{str(place.path)!r} has {size:,} bytes, and {_READ_LIMIT:,} are allowed:"
-                        " read what you need of it with execute_code"
-                    )
-                return _read_page(stream, place.path, offset, limit)
+                _refuse_larger(stream, place, _READ_LIMIT)
+                return read_page(stream, place.path, offset, limit)
         except OSError as error:
             raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
 
@@ -176,17 +153,30 @@ class ScriptStore:
         place = place_below(self._root, file_path)
         try:
             with opened(place) as stream:
-                content = stream.read(4 * _SOURCE_LIMIT + 1)  # bytes of that many characters
+                most = 4 * _SOURCE_LIMIT  # bytes of that many characters
+                _refuse_larger(stream, place, most)
+                content = stream.read(most)
         except OSError as error:
             raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
         try:
-            encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-            return place.path, checked_source(content.decode(encoding))
-        except (SyntaxError, UnicodeDecodeError) as error:
+            source = content.decode(declared_encoding(content))
+        except ValueError as error:
             raise InvalidArgumentError(
                 f"{str(place.path)!r} is not text in the encoding it declares ({error}):"
                 " save it as UTF-8"
             ) from error
+        return place.path, checked_source(source)
+
+    def _sweep(self) -> None:
+        """Remove, once and where that is possible, what writers left that were killed."""
+        if self._swept:
+            return
+        self._swept = True
+        before = time.time() - _ABANDONED
+        for path in self._root.glob(f"{_UNFINISHED}*"):
+            with suppress(OSError):
+                if path.stat(follow_symlinks=False).st_mtime < before:
+                    path.unlink()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -261,7 +251,7 @@ def _is_plain(character: str) -> bool:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, for its owner only; raises `OSError`."""
-    file, unfinished = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
+    file, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(file, "wb") as stream:
             stream.write(content)
@@ -272,14 +262,22 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def _append(folder: int, place: Place, added: bytes) -> Appended:
+def _refuse_larger(stream: BinaryIO, place: Place, most: int) -> None:
+    size = os.fstat(stream.fileno()).st_size
+    if size > most:
+        raise InvalidArgumentError(
+            f"{str(place.path)!r} has {size:,} bytes, and {most:,} are allowed:"
+            " read what you need of it with execute_code"
+        )
+
+
+def _append(folder: int, place: Place, added: str) -> Appended:
     """Append while nobody else does; raises `OSError`."""
     with open_in(folder, place) as stream:
         before = os.fstat(stream.fileno())
         content = stream.read(_FILE_LIMIT + 1)
-    if added and content[-1:] not in {b"", b"\n"}:
-        content += b"\n"
-    content += added
+    if len(content) <= _FILE_LIMIT:
+        content += _continuation(content, added, place)
     if len(content) > _FILE_LIMIT:
         raise InvalidArgumentError(
             f"{str(place.path)!r} would have more than the {_FILE_LIMIT:,} bytes that are"
@@ -291,12 +289,29 @@ def _append(folder: int, place: Place, added: bytes) -> Appended:
     return Appended(path=place.path, lines=lines, size=len(content))
 
 
+def _continuation(content: bytes, added: str, place: Place) -> bytes:
+    """`added` as it goes on in a file that holds `content`: on a line, and as its text is."""
+    if added and content[-1:] not in {b"", b"\n"}:
+        added = f"\n{added}"
+    if content.partition(b"\n")[0].endswith(b"\r"):
+        added = added.replace("\n", "\r\n")
+    try:
+        encoding = declared_encoding(content)
+        content.decode(encoding)
+        return added.encode(encoding)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"nothing can be appended to {str(place.path)!r}, as one of them is not text in the"
+            f" encoding it declares ({error}): save it as UTF-8"
+        ) from error
+
+
 def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
     """Put a file in place of another one, whole or not at all; raises `OSError`.
 
     It is synced, as what the file held before is at stake.
     """
-    unfinished = f".unfinished-{secrets.token_hex(8)}"
+    unfinished = f"{_UNFINISHED}{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(unfinished, flags, 0o600, dir_fd=folder)
     try:
@@ -310,87 +325,3 @@ def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
         with suppress(OSError):
             os.unlink(unfinished, dir_fd=folder)
         raise
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """A line as it is shown."""
-
-    text: str
-    cut: bool
-    invalid: bool
-
-
-def _read_page(stream: BinaryIO, path: Path, offset: int, limit: int) -> ScriptPage:
-    """The lines from `offset` on; the others are only counted. Raises `OSError`."""
-    passed = _pass_lines(stream, offset)
-    lines: list[_Line] = []
-    room = _PAGE_LIMIT
-    while len(lines) < limit:
-        start = stream.tell()
-        line = _next_line(stream)
-        if line is None:
-            break
-        room -= len(json.dumps(line.text, ensure_ascii=False))
-        if lines and room < 0:
-            stream.seek(start)
-            break
-        lines.append(line)
-    rest = _pass_lines(stream, None)
-    return ScriptPage(
-        path=path,
-        text="".join(line.text for line in lines),
-        offset=offset,
-        next_offset=offset + len(lines) if rest else None,
-        total_lines=passed + len(lines) + rest,
-        cut_lines=tuple(offset + at for at, line in enumerate(lines) if line.cut),
-        encoding_errors=any(line.invalid for line in lines),
-    )
-
-
-def _pass_lines(stream: BinaryIO, wanted: int | None) -> int:
-    """Go on by `wanted` lines, or to the end, and tell by how many it was; raises `OSError`."""
-    passed = 0
-    ended = True
-    while wanted is None or passed < wanted:
-        chunk = stream.read(_CHUNK)
-        if not chunk:
-            return passed if ended else passed + 1
-        count = chunk.count(b"\n")
-        ended = chunk.endswith(b"\n")
-        if wanted is None or passed + count < wanted:
-            passed += count
-            continue
-        at = -1
-        for _ in range(wanted - passed):
-            at = chunk.index(b"\n", at + 1)
-        stream.seek(at + 1 - len(chunk), os.SEEK_CUR)
-        return wanted
-    return passed
-
-
-def _next_line(stream: BinaryIO) -> _Line | None:
-    """The line that begins here, None at the end; raises `OSError`."""
-    most = 4 * (_LINE_LIMIT + 1)
-    begin = stream.readline(most)
-    if not begin:
-        return None
-    whole = begin.endswith(b"\n") or len(begin) < most
-    text, invalid = _decoded(begin, whole)
-    size = len(begin.removesuffix(b"\n"))
-    while not whole and (more := stream.readline(_CHUNK)):
-        whole = more.endswith(b"\n")
-        size += len(more.removesuffix(b"\n"))
-    cut = len(text.removesuffix("\n")) > _LINE_LIMIT
-    if cut:
-        text = f"{text[:_LINE_LIMIT]} [line cut here: it has {size:,} bytes]\n"
-    return _Line(text=text, cut=cut, invalid=invalid)
-
-
-def _decoded(line: bytes, whole: bool) -> tuple[str, bool]:
-    """Text, and whether bytes that are not UTF-8 were replaced in it."""
-    decoder = codecs.getincrementaldecoder("utf-8")
-    try:
-        return decoder("strict").decode(line, final=whole), False
-    except UnicodeDecodeError:
-        return decoder("replace").decode(line, final=whole), True

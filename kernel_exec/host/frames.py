@@ -1,7 +1,8 @@
-"""JSON-RPC messages as lines, leniently read: what has an id is answered, whatever is wrong. Pure.
+"""JSON-RPC messages as lines, leniently read: what asks for an answer gets one. Pure.
 
-The SDK's own reader refuses a line that holds half a surrogate pair, so that a client which sends
-one (cut emoji do it) would wait for its answer for ever.
+The SDK's own reader drops a line that it can't read, so that a client which sends half a surrogate
+pair (cut emoji do it) would wait for its answer for ever. What is no request, and could have been
+one, is refused as JSON-RPC 2.0 says: by its id, and with none where it can't be told.
 """
 
 import json
@@ -12,10 +13,13 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+_NO_REQUEST = "not a JSON-RPC 2.0 request"
+_NO_ID = "its id is neither a text nor an integer"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What to answer to a message that is none, when it has an id."""
+    """What to answer to a line that is no message."""
 
     answer: types.JSONRPCError
 
@@ -29,19 +33,28 @@ class Probe:
 
 
 def decode(line: bytes) -> types.JSONRPCMessage | Refusal | None:
-    """The message in a line; None for what can't even be answered."""
-    try:
-        return types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-    except ValidationError:
-        pass
-    try:
-        read = json.loads(line)
-    except (ValueError, RecursionError):
+    """The message in a line; None for what nobody waits for an answer to."""
+    if not line.strip():
         return None
     try:
-        return types.jsonrpc_message_adapter.validate_python(read, by_name=False)
+        message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValidationError:
+        pass
+    else:
+        if not isinstance(message, types.JSONRPCNotification):
+            return message
+    try:
+        read = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return _refused(None, types.PARSE_ERROR, f"not JSON: {error}")
+    try:
+        message = types.jsonrpc_message_adapter.validate_python(read, by_name=False)
     except ValidationError as error:
         return _refusal(read, error)
+    # the SDK takes a request whose id is none for a notification
+    if isinstance(message, types.JSONRPCNotification) and read.get("id") is not None:
+        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: {_NO_ID}")
+    return message
 
 
 def encode(message: types.JSONRPCMessage) -> bytes:
@@ -68,20 +81,18 @@ def probed(message: types.JSONRPCMessage) -> Probe | None:
 
 
 def _refusal(read: object, error: ValidationError) -> Refusal | None:
-    if not isinstance(read, dict) or "method" not in read:
-        return None
-    request_id = read.get("id")
-    if not isinstance(request_id, int | str):
-        return None
+    if not isinstance(read, dict):
+        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: it is no object")
+    given = read.get("id")
+    if "result" in read or "error" in read or ("method" in read and given is None):
+        return None  # an answer to nothing we asked, or a notification
+    if not isinstance(given, int | str) or isinstance(given, bool):
+        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: {_NO_ID}")
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"][1:])
-    return Refusal(
-        answer=types.JSONRPCError(
-            jsonrpc="2.0",
-            id=request_id,
-            error=types.ErrorData(
-                code=types.INVALID_REQUEST,
-                message=f"not a JSON-RPC 2.0 request: {place}: {problem['msg']}",
-            ),
-        )
-    )
+    return _refused(given, types.INVALID_REQUEST, f"{_NO_REQUEST}: {place}: {problem['msg']}")
+
+
+def _refused(request_id: types.RequestId | None, code: int, message: str) -> Refusal:
+    error = types.ErrorData(code=code, message=message)
+    return Refusal(answer=types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error))

@@ -37,9 +37,10 @@ def test_messages_come_back_as_they_were(params: dict[str, object]) -> None:
         ({"jsonrpc": "1.0", "id": 7, "method": "ping"}, "jsonrpc: Input should be '2.0'"),
         ({"jsonrpc": "2.0", "id": 7, "method": 5}, "method: Input should be a valid string"),
         ({"jsonrpc": "2.0", "id": 7, "method": "x", "params": [1]}, "params: Input should be"),
+        ({"jsonrpc": "2.0", "id": 7}, "method: Field required"),
     ],
 )
-def test_what_has_an_id_and_a_method_is_refused_with_the_reason(
+def test_what_has_an_id_and_is_no_answer_is_refused_with_the_reason(
     line: dict[str, object], told: str
 ) -> None:
     refusal = decode(json.dumps(line).encode())

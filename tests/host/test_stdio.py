@@ -23,18 +23,27 @@ ENVELOPE = {
     "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
 }
 UNKNOWN = {**ENVELOPE, "io.modelcontextprotocol/protocolVersion": "2099-01-01"}
-NO_MESSAGES = [
+REFUSED = {
+    b"no json": -32700,
+    b"\xff\xfe\x00": -32700,
+    b"[" * 100_000: -32700,
+    b"[1]": -32600,
+    b"null": -32600,
+    b"{}": -32600,
+    b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}': -32600,
+    b'{"jsonrpc": "2.0", "id": true, "method": "ping"}': -32600,
+}
+"""Lines that are no messages, and could have been requests whose ids nobody can tell."""
+
+PASSED_OVER = [
     b"",
     b"\r",
-    b"no json",
-    b"\xff\xfe\x00",
-    b"[" * 100_000,
-    b"[1]",
-    b"{}",
-    b'{"id": 1}',
-    b'{"jsonrpc": "2.0", "id": 1.5, "method": 5}',
-    b"null",
+    b'{"jsonrpc": "2.0", "method": 5}',
+    b'{"jsonrpc": "2.0", "id": null, "method": "ping"}',
+    b'{"jsonrpc": "2.0", "id": 1, "result": 5}',
+    b'{"id": 1, "error": {}}',
 ]
+"""Lines that nobody waits for an answer to."""
 
 
 async def test_a_client_is_served_until_it_closes_its_end() -> None:
@@ -60,10 +69,19 @@ async def test_a_line_in_many_pieces_is_one_message() -> None:
         assert (await peer.hear())["result"]["content"][0]["text"] == "whole"
 
 
-async def test_lines_that_are_no_messages_are_passed_over() -> None:
+async def test_lines_that_are_no_messages_are_refused_without_an_id() -> None:
     async with served(tiny()) as peer:
         await peer.begin()
-        for line in NO_MESSAGES:
+        for line, code in REFUSED.items():
+            answer = await peer.ask(line)
+            assert (answer["id"], answer["error"]["code"]) == (None, code)
+        assert await peer.call("echo", text="still here") == "still here"
+
+
+async def test_lines_that_want_no_answer_get_none() -> None:
+    async with served(tiny()) as peer:
+        await peer.begin()
+        for line in PASSED_OVER:
             await peer.say(line)
             assert await peer.call("echo", text="still here") == "still here"
 

@@ -1,0 +1,200 @@
+"""Many calls at once: in order within a session, independent between sessions and servers."""
+
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from kernel_exec.sessions.session import QUEUE_LIMIT
+from tests.promises.conftest import Agent
+from tests.wire import Server, serving
+
+pytestmark = pytest.mark.kernel
+
+HUNG = "sum(range(10 ** 11))"
+"""Holds its kernel's GIL, and no signal ends it."""
+
+FLOOD = """\
+import time
+began = time.monotonic()
+while time.monotonic() - began < {seconds}:
+    print('y' * 200)
+"""
+
+
+def held(agent: Agent, seconds: float = 60) -> int:
+    """A call whose code runs by now, and goes on."""
+    number = agent.begin(f"print('holding', flush=True)\nimport time; time.sleep({seconds})")
+    deadline = time.monotonic() + 10
+    while "holding" not in agent.call("get_execution").text:
+        assert time.monotonic() < deadline
+    return number
+
+
+def test_twenty_calls_at_once_run_in_the_order_they_were_sent(server: Server, agent: Agent) -> None:
+    agent.run("seen = []")
+    numbers = [agent.begin(f"seen.append({at})\nprint('cell', {at})") for at in range(20)]
+    results = [server.result(number, within=20) for number in numbers]
+    assert [result.text.splitlines()[0] for result in results] == [f"cell {at}" for at in range(20)]
+    assert len({result.id for result in results}) == 20
+    counts = [result.meta["execution_count"] for result in results]
+    assert counts == sorted(counts)
+    assert agent.run("seen").text.startswith(str(list(range(20))) + "\n")
+
+
+def test_what_waits_behind_an_error_runs(server: Server, agent: Agent) -> None:
+    numbers = [agent.begin(code) for code in ("a = 1", "1 / 0", "a += 1", "syntax error", "a")]
+    results = [server.result(number, within=15) for number in numbers]
+    assert [result.outcome for result in results] == [
+        "ok", "exception", "ok", "exception", "ok"
+    ]  # fmt: skip
+    assert results[-1].text.startswith("2\n")
+
+
+def test_what_waits_behind_a_kernel_that_dies_runs_in_the_next_one(
+    server: Server, agent: Agent
+) -> None:
+    numbers = [agent.begin(code) for code in ("a = 1", "import os; os._exit(3)", "print(6 * 7)")]
+    first, died, next_ = [server.result(number, within=20) for number in numbers]
+    assert [first.outcome, died.outcome, next_.outcome] == ["ok", "kernel_died", "ok"]
+    assert next_.text.startswith("42\n")
+    assert "what generation 1 held is gone" in next_.text
+
+
+def test_the_same_source_sent_twice_at_once_runs_twice(server: Server, agent: Agent) -> None:
+    """Both clients wait, so both mean it; see below for one that gave up."""
+    agent.run("runs = 0")
+    numbers = [agent.begin("runs += 1\nprint(runs)") for _ in range(2)]
+    assert [server.result(number, within=10).text.split()[0] for number in numbers] == ["1", "2"]
+
+
+def test_a_queued_call_tells_its_place(agent: Agent) -> None:
+    held(agent)
+    second = agent.run("'second'", wait_seconds=0)
+    third = agent.run("'third'", wait_seconds=0)
+    assert (second.outcome, third.outcome) == ("queued", "queued")
+    assert "1 before it" in second.text
+    assert "2 before it" in third.text
+    for waiting in (third, second):
+        taken = agent.call("interrupt_execution", execution_id=waiting.id)
+        assert taken.outcome == "interrupted"
+
+
+def test_a_full_queue_says_busy_and_how_to_go_on(server: Server, agent: Agent) -> None:
+    running = held(agent)
+    waiting = [agent.begin(f"print({at})") for at in range(QUEUE_LIMIT)]
+    refused = [agent.run(f"print({at})", within=5) for at in range(3)]
+    for result in refused:
+        assert result.is_error
+        assert "is busy" in result.text
+        assert "get_execution" in result.text
+    agent.call("interrupt_execution", within=10)
+    assert server.result(running, within=10).outcome == "interrupted"
+    results = [server.result(number, within=20) for number in waiting]
+    assert [result.text.split()[0] for result in results] == list(map(str, range(QUEUE_LIMIT)))
+    agent.still_works()
+
+
+def test_a_session_that_hangs_or_floods_does_not_delay_another(
+    server: Server, tmp_path: Path
+) -> None:
+    """Compared with the same calls before: a machine under load is slow in both."""
+    hanging, flooding, other = Agent(server), Agent(server), Agent(server)
+    try:
+        for each in (hanging, flooding, other):
+            each.run("1", within=15)
+        alone = latencies(other, 40)
+        hanging.begin(HUNG)
+        flood = flooding.begin(FLOOD.format(seconds=2))
+        beside = latencies(other, 40)
+        assert statistics.median(beside) < 10 * statistics.median(alone) + 0.1
+        assert max(beside) < 2
+        assert server.result(flood, within=20).outcome == "ok"
+        assert hanging.call("kernel_status", within=3).structured["state"] == "busy"
+        other.still_works()
+    finally:
+        for each in (hanging, flooding, other):
+            each.close()
+
+
+def latencies(agent: Agent, count: int) -> list[float]:
+    """Seconds that small cells take."""
+    found = []
+    for at in range(count):
+        began = time.monotonic()
+        assert agent.run(str(at), within=10).text.startswith(f"{at}\n")
+        found.append(time.monotonic() - began)
+    return found
+
+
+def test_a_session_that_hangs_can_be_asked_about(agent: Agent) -> None:
+    agent.run("1")
+    running = agent.run(HUNG, wait_seconds=0.2)
+    assert running.outcome == "running"
+    for _ in range(3):
+        assert agent.call("kernel_status", within=3).structured["state"] == "busy"
+        assert agent.call("get_execution", within=3).outcome == "running"
+
+
+def test_source_sent_again_while_it_runs_is_followed_and_not_run_twice(agent: Agent) -> None:
+    code = "runs = globals().get('runs', 0) + 1\nimport time; time.sleep(0.8)\nprint('ran', runs)"
+    agent.run("runs = 0")
+    first = agent.run(code, wait_seconds=0)
+    again = agent.run(code, wait_seconds=0.1)
+    last = agent.run(code, within=10)
+    assert first.outcome in {"queued", "running"}
+    assert again.outcome == "running"
+    assert last.text.startswith("ran 1\n")
+    assert first.id == again.id == last.id
+    after = agent.run(code, within=10)
+    assert after.text.startswith("ran 2\n")
+    assert after.id != first.id
+
+
+def test_a_file_sent_again_while_it_runs_is_followed_too(server: Server, agent: Agent) -> None:
+    made = server.call("initialize_code_file", content="import time; time.sleep(0.8)\nprint('ran')")
+    path = made.structured["file_path"]
+    for mode in ("kernel", "isolated"):
+        calls = [
+            agent.call("execute_code_file", file_path=path, mode=mode, wait_seconds=seconds)
+            for seconds in (0, 0.1, 8)
+        ]
+        assert len({call.id for call in calls}) == 1
+        assert calls[-1].text.startswith("ran\n")
+
+
+def test_two_servers_of_one_storage_root_run_side_by_side(tmp_path: Path) -> None:
+    with serving(tmp_path) as one, serving(tmp_path) as other:
+        begun = [
+            server.begin_call("execute_code", code="mine = 0\nmine") for server in (one, other)
+        ]
+        for server, number in zip((one, other), begun, strict=True):
+            assert server.result(number, within=20).text.startswith("0\n")
+        numbers = [
+            (server, server.begin_call("execute_code", code=f"mine += {step}\nprint(mine)"))
+            for _ in range(15)
+            for server, step in ((one, 1), (other, 100))
+        ]
+        results = [(server, server.result(number, within=20)) for server, number in numbers]
+        for server, step in ((one, 1), (other, 100)):
+            mine = [result for from_, result in results if from_ is server]
+            printed = [int(result.text.split()[0]) for result in mine]
+            assert printed == [step * (at + 1) for at in range(15)]
+            assert all(result.meta["history"] == "ok" for result in mine)
+        # what one server ran, the other can read
+        last = results[-2][1]
+        told = other.call("get_execution", execution_id=last.id, within=10)
+        assert told.text.startswith("15\n")
+
+
+def test_two_servers_do_not_delay_one_another(tmp_path: Path) -> None:
+    with serving(tmp_path) as one, serving(tmp_path) as other:
+        one.run("1", within=15)
+        other.run("1", within=15)
+        flood = one.begin_call("execute_code", code=FLOOD.format(seconds=1))
+        slowest = 0.0
+        for _ in range(20):
+            slowest = max(slowest, other.run("print(6 * 7)", within=10).seconds)
+        assert slowest < 2
+        assert one.result(flood, within=20).outcome == "ok"
