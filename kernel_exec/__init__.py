@@ -12,6 +12,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     notebooks      a session as a document
     scripts        stored .py files
     confined       paths below one folder, opened so that no link leads out of it
+    lines          files of text by pages of lines, and the encoding they declare
     sessions       queue, history, registry
     kernels        messages, outputs, the execution state machine, the local kernel
     packages       which requirements get through, installers, what is installed

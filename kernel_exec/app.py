@@ -13,11 +13,20 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from kernel_exec import processes
+from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
 from kernel_exec.environments.spec import Environment
-from kernel_exec.errors import BusyError, InvalidArgumentError, KernelDeadError, NotFoundError
+from kernel_exec.errors import (
+    BusyError,
+    InvalidArgumentError,
+    KernelDeadError,
+    NotFoundError,
+    StorageError,
+)
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import Stream
+from kernel_exec.kernels.run_dirs import sweep_run_dirs
 from kernel_exec.notebooks.export import default_path, export_ipynb, read_notebook
 from kernel_exec.packages.install import install
 from kernel_exec.packages.inventory import PackageStatus, check
@@ -32,6 +41,7 @@ from kernel_exec.sessions.history import (
 )
 from kernel_exec.sessions.registry import Places, Sessions
 from kernel_exec.sessions.reports import Aside, Done, Submission
+from kernel_exec.sessions.retention import Limits
 from kernel_exec.sessions.session import Session
 from kernel_exec.sessions.store import Store, open_store
 from kernel_exec.settings import Settings
@@ -54,7 +64,10 @@ class App:
 
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[App]:
-    """Open the services in order; leaving ends the kernels, then closes the store."""
+    """Open the services in order; leaving ends the kernels, then closes the store.
+
+    What an earlier server left behind is swept first.
+    """
     folder = settings.storage_root / ".kernel_exec"
     catalog = Catalog(
         storage_root=settings.storage_root,
@@ -64,8 +77,13 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         configured=settings.environment,
         named=settings.named_environments,
     )
+    await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)
     async with (
-        open_store(settings.storage_root) as store,
+        processes.warden(allowed_variables(settings.server_variables, passed=())),
+        open_store(
+            settings.storage_root,
+            limits=Limits(age=settings.history_age, size=settings.history_size),
+        ) as store,
         Sessions(
             store=store,
             catalog=catalog,
@@ -122,7 +140,7 @@ class Client:
     def news(self) -> str:
         """What became of earlier history, "" when that has been told before."""
         before, self._told = self._told, self._app.store.notice
-        return "" if before == self._told else self._told
+        return self._told.removeprefix(before).removeprefix("; ")
 
     async def session(self, name: str = "") -> Session:
         """The session `name` ("" for the default one) in the client's environment."""
@@ -168,21 +186,20 @@ class Client:
         title: str = "",
         time_limit: float | None = None,
     ) -> tuple[Session, Entry]:
-        """Store `source` as a script and queue it.
+        """Store `source` as a script and queue it; where it can't be stored, it runs all the same.
 
         Raises:
             InvalidArgumentError: The source or a name is not allowed.
             BusyError: The session's queue is full.
-            StorageError: The script can't be stored.
         """
         source = checked_source(source)
         opened = await self.session(session)
         resent = opened.resent(EntryKind.CODE, source)
         if resent is not None:
             return opened, resent
-        path = self._app.scripts.save(source, filename)
+        path, details = self._save(source, filename)
         submission = Submission(
-            source=source, title=title, file_path=str(path), time_limit=time_limit
+            source=source, title=title, file_path=path, time_limit=time_limit, details=details
         )
         return opened, opened.submit(submission)
 
@@ -244,8 +261,10 @@ class Client:
                     return opened, entry
             stored = await self._app.store.entry(execution_id)
             if stored is None:
+                degraded = self._app.store.degraded
+                unread = f" (earlier history can't be read: {degraded})" if degraded else ""
                 raise NotFoundError(
-                    f"no execution has the id {execution_id!r}: take it from a result of"
+                    f"no execution has the id {execution_id!r}{unread}: take it from a result of"
                     " execute_code, or leave it out for the latest one"
                 )
             return None, stored
@@ -336,6 +355,13 @@ class Client:
         entry = opened.note(EntryKind.NOTE, markdown)
         await self._app.store.settle()
         return entry
+
+    def _save(self, source: str, filename: str) -> tuple[str | None, JSONObject]:
+        """Where `source` is stored now, or details that say why it is not."""
+        try:
+            return str(self._app.scripts.save(source, filename)), {}
+        except StorageError as error:
+            return None, {"unstored": str(error)}
 
     async def _environment(self) -> Environment:
         if self.environment is None:

@@ -63,14 +63,12 @@ async def _find(store: Store, wanted: str) -> SessionRecord:
     found = [each for each in records if not wanted or wanted in {each.name, each.id}]
     if not found:
         raise NotFoundError(f"history holds no session {wanted!r}: it holds {_names(records)}")
-    used = {each.id: await _last_use(store, each) for each in found}
-    return max(found, key=lambda each: used[each.id])
-
-
-async def _last_use(store: Store, record: SessionRecord) -> tuple[bool, float]:
-    """Greater for what was used later; a session without an entry comes after any with one."""
-    entries = await store.entries(record.id, last=1)
-    return (True, entries[-1].queued) if entries else (False, record.created)
+    used = await store.last_uses()
+    latest = sorted(found, key=lambda each: used.get(each.id, 0.0), reverse=True)
+    for each in latest:
+        if await store.entries(each.id, last=1):
+            return each
+    return latest[0]
 
 
 def _names(records: Sequence[SessionRecord]) -> str:

@@ -22,6 +22,78 @@ def format_frames(shell):
     shell.display_formatter.formatters["text/llm+plain"] = formatter
     for module in ("pandas", "pandas.core.frame"):
         formatter.for_type_by_name(module, "DataFrame", describe_frame)
+    formatter.for_type_by_name("polars.dataframe.frame", "DataFrame", describe_polars)
+
+
+def name_nameless_errors(shell):
+    """An exception that can't say what it is is told by its type, and by what stood in its way."""
+    show = shell._showtraceback
+
+    def show_any(etype, evalue, stb):
+        try:
+            str(evalue)
+        except Exception as error:
+            message = "[its __str__ raised %s: %s]" % (type(error).__name__, _said(error))
+            evalue = _Told(message)
+            stb = [*stb[:-1], "%s: %s" % (etype.__name__, message)]
+        return show(etype, evalue, stb)
+
+    shell._showtraceback = show_any
+    # IPython 9 would format each traceback a second time, for a history that nobody reads here
+    shell._format_exception_for_storage = _brief
+
+
+def _brief(error, *args, **kwargs):
+    return {"ename": type(error).__name__, "evalue": "", "traceback": []}
+
+
+class _Told:
+    """An exception's message in place of the exception."""
+
+    def __init__(self, message):
+        self._message = message
+
+    def __str__(self):
+        return self._message
+
+
+def _said(error):
+    try:
+        return str(error)
+    except Exception:
+        return "it can't say what"
+
+
+def describe_polars(frame, head=8, tail=2, columns=30):
+    """The same of a frame of Polars."""
+    rows, width = frame.shape
+    shown = frame[:, :columns]
+    nulls = shown.null_count().row(0) if width else ()
+    described = [
+        "%s %s%s" % (name, dtype, " (%d null)" % null if null else "")
+        for name, dtype, null in zip(shown.columns, shown.dtypes, nulls)
+    ]
+    if width > columns:
+        described.append("... %d more" % (width - columns))
+    lines = [
+        "polars DataFrame %s rows x %d columns" % (format(rows, ","), width),
+        "columns: " + "; ".join(described),
+    ]
+    if rows <= head + tail:
+        lines.append(_as_csv(shown))
+    else:
+        lines.append(_as_csv(shown.head(head)))
+        lines.append("... %s rows not shown" % format(rows - head - tail, ","))
+        lines.append(_as_csv(shown.tail(tail), header=False))
+    return "\n".join(lines)
+
+
+def _as_csv(frame, header=True):
+    try:
+        return frame.write_csv(include_header=header, float_precision=5).rstrip()
+    except Exception:  # lists and structs have no form there
+        rows = [] if not header else [",".join(frame.columns)]
+        return "\n".join(rows + [",".join(map(str, row)) for row in frame.rows()])
 
 
 def describe_frame(frame, head=8, tail=2, columns=30):
@@ -58,7 +130,7 @@ def describe_variable(name, value):
     """Name, type, shape or length, size in bytes, and the value of a plain one."""
     kind = type(value)
     array = kind.__module__.partition(".")[0] in _ARRAYS
-    described = {"name": name, "type": kind.__name__}
+    described = {"name": name if len(name) <= 100 else name[:100] + "...", "type": kind.__name__}
     try:
         if array and getattr(value, "shape", None) is not None:
             described["shape"] = [int(extent) for extent in value.shape]
@@ -71,6 +143,22 @@ def describe_variable(name, value):
     except Exception:
         described["note"] = "its description failed"
     return described
+
+
+def describe_briefly(value):
+    """Type, shape or length, and an array's size: `DataFrame 1000x3 24.0 KB`, `list 5`, `int`."""
+    told = describe_variable("", value)
+    extent = [str(told["length"])] if "length" in told else []
+    if told.get("shape"):
+        extent = ["x".join(map(str, told["shape"])), _human(told.get("size", 0))]
+    return " ".join([told["type"], *extent])
+
+
+def _human(size):
+    if size < 1000:
+        return "%d B" % size
+    power = min(len(str(size)) - 1, 12) // 3
+    return "%.1f %s" % (size / 1000**power, ("KB", "MB", "GB", "TB")[power - 1])
 
 
 def _size(value):

@@ -5,17 +5,19 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 
 - streams that skip empty flushes, drain the captured file descriptors before a cell ends,
   decode UTF-8 across chunk edges, and send what exceeds a budget to a file;
-- `sys.stdout` and `print` are restored when user code replaced or closed them;
+- `sys.stdout`, `print` and the working directory are put back when user code took them away;
 - messages that hold lone surrogates are sent escaped instead of lost;
 - `!command` gets no terminal, so nothing waits for input for ever;
-- SIGINT wakes the event loop, so that `await` can be interrupted (ipykernel#881);
+- SIGINT wakes the event loop, so that `await` can be interrupted (ipykernel#881); it never hits
+  ipykernel's own code, which would lose its reply;
+- the event loop begins again when user code stopped it, and a forked child never serves requests;
 - cells are compiled under the name of their stored script, and scripts find what they expect;
 - what a cell imports from the overlay is told, as the environment does not have it;
-- replies tell which names are new, changed or gone; `variables` describes them.
+- replies tell which names are new, changed or gone, and a new working directory; `variables`
+  describes what there is.
 """
 
 import asyncio
-import builtins
 import faulthandler
 import fnmatch
 import importlib
@@ -27,11 +29,16 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import warnings
 
+import _kernel_exec_budgets as budgets
 import _kernel_exec_descriptions as descriptions
+import _kernel_exec_mending as mending
 import _kernel_exec_overlay as overlay
+import _kernel_exec_owners as owners
 import _kernel_exec_script as script
 import _kernel_exec_streams as streams
+import _kernel_exec_widgets as widgets
 import jupyter_client.localinterfaces
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
@@ -71,36 +78,64 @@ def make_app(config):
 def _set_up(app):
     app.kernel._execute_sleep = 0.0
     _send_surrogates_escaped(app.kernel.session)
+    shown = widgets.Widgets(app.shell)
+    budgets.bound_messages(app.kernel.session, shown.note_change)
+    owners.follow(app.shell)
     _plain_terminal(app.shell)
     _shell_without_terminal(app.shell)
     _name_cells(app.shell)
     _dump_faults(_settings["run_dir"])
+    warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
     descriptions.format_frames(app.shell)
+    descriptions.name_nameless_errors(app.shell)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 
 
 class KernelApp(IPKernelApp):
-    """The kernel application: never drops a message because its reader is slow."""
+    """The kernel application: never drops a message because its reader is slow, ends on request."""
 
     def init_iopub(self, context):
         """Make the iopub socket without a high-water mark."""
         context.sndhwm = 0
         super().init_iopub(context)
 
+    def start(self):
+        """Serve until the end is asked for, whatever user code does to the event loop."""
+        serve = super().start
+        while True:
+            try:
+                serve()
+            except SystemExit as error:
+                if self.shell.exit_now:
+                    raise
+                self.kernel.say("a task raised SystemExit(%s): the kernel goes on" % error)
+            if self.shell.exit_now:
+                return
+            serve = self.io_loop.start
+
 
 class Kernel(IPythonKernel):
-    """The kernel: heals its streams, compiles cells under their scripts' names, reports names."""
+    """The kernel: mends itself, compiles cells under their scripts' names, reports names."""
 
     def __init__(self, **kwargs):
-        """Remember what the streams and the namespace look like."""
+        """Remember what the namespace looks like."""
         super().__init__(**kwargs)
-        self._print = builtins.print
-        self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
+        self._mending = mending.Mending(self)
         self._names = {}
         self._overlay = overlay.OverlayImports(_settings["overlay"])
         self._in_user_code = 0
         self._interrupt_came = False
+        self._pid = os.getpid()
         self._guard_user_code(self.shell)
+
+    @property
+    def request(self):
+        """The request that is served."""
+        return self.get_parent("shell") if hasattr(self, "get_parent") else self._parent_header
+
+    def say(self, *notes):
+        """Write notes to stderr."""
+        self._mending.say(notes)
 
     def pre_handler_hook(self):
         """A request begins: from here on an interrupt is for it."""
@@ -115,6 +150,11 @@ class Kernel(IPythonKernel):
         if self._in_user_code:
             raise KeyboardInterrupt
         self._interrupt_came = True
+        while frame is not None:
+            if frame.f_globals is self.shell.user_ns:
+                # a task that blocks the loop; KeyboardInterrupt would end the loop itself
+                raise asyncio.CancelledError
+            frame = frame.f_back
 
     def _guard_user_code(self, shell):
         run_code = shell.run_code
@@ -133,18 +173,38 @@ class Kernel(IPythonKernel):
 
     async def do_execute(self, *args, **kwargs):
         """Run a cell."""
-        self._heal()
-        parent = self.get_parent("shell") if hasattr(self, "get_parent") else self._parent_header
-        ours = (parent or {}).get("metadata", {}).get("kernel_exec", {})
+        ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
         self.shell.compile.cell_file = ours.get("file")
-        self._say(self._overlay_warnings(*args, **kwargs))
-        with script.as_script(self.shell, ours):
-            return await super().do_execute(*args, **kwargs)
+        self._mending.mend()
+        self.say(*self._overlay_warnings(*args, **kwargs))
+        try:
+            with script.as_script(self.shell, ours):
+                return await super().do_execute(*args, **kwargs)
+        except Exception as error:  # in IPython's own code, such as a recursion in its compiler
+            return self._error_reply(error)
+        finally:
+            if os.getpid() != self._pid:
+                _end_child()
+            self._mending.mend()
+
+    def _error_reply(self, error):
+        """What a cell that could not even be run is answered with; else nobody would answer."""
+        name, message = type(error).__name__, str(error)
+        return {
+            "status": "error",
+            "execution_count": self.shell.execution_count,
+            "ename": name,
+            "evalue": message,
+            "traceback": ["%s: %s" % (name, message)],
+            "payload": [],
+            "user_expressions": {},
+        }
 
     def finish_metadata(self, parent, metadata, reply_content):
-        """Add to a reply which names are new, changed or gone."""
+        """Add to a reply which names are new, changed or gone, and a new working directory."""
         if not parent.get("content", {}).get("silent"):
-            metadata["kernel_exec"] = self._name_changes()
+            moved_to = self._mending.moved_to()
+            metadata["kernel_exec"] = {**self._name_changes(), "working_directory": moved_to}
         return super().finish_metadata(parent, metadata, reply_content)
 
     def raw_input(self, prompt=""):
@@ -166,35 +226,20 @@ class Kernel(IPythonKernel):
         self._names = {name: id(value) for name, value in now.items()}
         changed = [name for name in now if self._names[name] != before.get(name)]
         return {
-            "names": {name: type(now[name]).__name__ for name in changed},
+            "names": {name: descriptions.describe_briefly(now[name]) for name in changed},
             "gone": [name for name in before if name not in now],
         }
-
-    def _heal(self):
-        """Put back streams and `print` that user code replaced or closed, and say so."""
-        notes = []
-        for name, stream in list(self._streams.items()):
-            if stream.closed:
-                setattr(sys, name, getattr(sys, "__%s__" % name))
-                self._streams[name] = streams.KernelStream(self.session, self.iopub_thread, name)
-                self._streams[name].set_parent(self.get_parent("shell"))
-                notes.append("sys.%s was closed and is open again" % name)
-            elif getattr(sys, name, None) is not stream:
-                stream.set_parent(self.get_parent("shell"))
-                notes.append("sys.%s was replaced and is restored" % name)
-            setattr(sys, name, self._streams[name])
-        if getattr(builtins, "print", None) is not self._print:
-            builtins.print = self._print
-            notes.append("print was replaced and is restored")
-        self._say(notes)
-
-    def _say(self, notes):
-        for note in notes:
-            self._streams["stderr"].write("[kernel-exec] %s\n" % note)
 
     def _overlay_warnings(self, code, silent, *args, **kwargs):
         """What to say of a cell's imports; nothing of what we ask ourselves."""
         return [] if silent else self._overlay.warnings(code, self.shell.transform_cell)
+
+
+def _end_child():
+    """End a forked child whose cell is over: it must not serve the kernel's requests."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _send_surrogates_escaped(session):

@@ -55,7 +55,7 @@ class Driver:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """The user's names and their types."""
+        """The user's names and their descriptions."""
         return self._conversation.names
 
     async def execute(self, request: Request) -> Ending:
@@ -110,8 +110,13 @@ class Driver:
                 answer.message = message
                 answer.given.set()
         if unreadable:
-            self._conversation.unreadable(now)
+            self._conversation.give_up(now, "what it sends can't be read: its key was changed")
         self._on_time()  # not only the timer's: a flood of messages would put it off for ever
+
+    def give_up(self, reason: str) -> None:
+        """The kernel can't answer any more: end it."""
+        self._conversation.give_up(self._loop.time(), reason)
+        self._on_time()
 
     def note_stack(self, stack: str) -> None:
         """Keep a stack dump for the ending of the current execution."""
@@ -125,7 +130,7 @@ class Driver:
         """The process is gone and nothing more will come; say so to all who wait."""
         if self.death is not None:
             return
-        self.death = death
+        self.death = death = self._conversation.explain(death)
         self._tell(self._conversation.died(death))
         self._set_timer()
         for answer in self._answers.values():

@@ -1,10 +1,10 @@
 """When an execution is over, and what belongs to it. Pure: no clock, no socket, no task.
 
 Theory of operation. A `Conversation` is all that is said and heard on one kernel process. It is
-told what happens (`begin`, `receive`, `interrupt`, `died`, and `due` when time has passed), each
-with the time in seconds on a clock that only moves forward, and answers with **events** for
-whoever keeps the history and **actions** for whoever holds the process. At most one execution is
-current; its id is also the `msg_id` of its request, so every answer names it.
+told what happens (`begin`, `receive`, `interrupt`, `give_up`, `died`, and `due` when time has
+passed), each with the time in seconds on a clock that only moves forward, and answers with
+**events** for whoever keeps the history and **actions** for whoever holds the process. At most
+one execution is current; its id is also the `msg_id` of its request, so every answer names it.
 
 What ends an execution:
 
@@ -132,7 +132,7 @@ class Death:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameChanges:
-    """What an execution did to the user's names: name to type for new and rebound ones."""
+    """What an execution did to the user's names: name to description for new and rebound ones."""
 
     added: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, str] = field(default_factory=dict)
@@ -144,7 +144,8 @@ class Ending:
     """How an execution ended.
 
     `complete` is False when outputs may be missing; `death` is set when the kernel went with it;
-    `stack` is the main thread's at the time limit; `timing` holds nbformat's `execution` keys.
+    `stack` is the main thread's at the time limit; `moved_to` is the new working directory, if it
+    changed; `timing` holds nbformat's `execution` keys.
     """
 
     outcome: Outcome
@@ -155,6 +156,7 @@ class Ending:
     stack: str = ""
     exit_requested: bool = False
     names: NameChanges = field(default_factory=NameChanges)
+    moved_to: str = ""
     timing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -208,6 +210,7 @@ class _Stop:
     since: float
     steps: _Steps
     done: int = 0
+    reason: str = ""
 
     @property
     def next_at(self) -> float | None:
@@ -243,6 +246,7 @@ class _Current:
     stack: str = ""
     exit_requested: bool = False
     names: NameChanges = field(default_factory=NameChanges)
+    moved_to: str = ""
     timing: dict[str, str] = field(default_factory=dict)
     streams: dict[str, list[str]] = field(default_factory=dict)
 
@@ -269,7 +273,7 @@ class Conversation:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """The user's names and their types, as the last reply told."""
+        """The user's names and their descriptions, as the last replies told."""
         return self._names
 
     @property
@@ -348,7 +352,7 @@ class Conversation:
             return [], ended
         limited = current.limit_at is not None and now >= current.limit_at
         if given_up:
-            current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
+            self.give_up(now)
         elif limited and (current.stop is None or current.stop.steps is _POLITE):
             current.stop = _Stop(outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT)
         if current.stop is None:
@@ -358,14 +362,23 @@ class Conversation:
             current.signalled = current.stop.outcome
         return actions, []
 
-    def unreadable(self, now: float) -> None:
-        """The kernel sends what can't be read any more.
+    def give_up(self, now: float, reason: str = "it no longer answers") -> None:
+        """The kernel can't answer any more, or not so that it can be read.
 
         Its current execution is lost, unless the reply has come: then only outputs may be.
         """
         current = self._current
         if current is not None and not (current.stop is not None and current.stop.has_killed):
-            current.stop = _Stop(outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING)
+            current.stop = _Stop(
+                outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING, reason=reason
+            )
+
+    def explain(self, death: Death) -> Death:
+        """`death` with the reason, if it was decided here that the kernel has to go."""
+        stop = self._current.stop if self._current is not None else None
+        if stop is None or not stop.has_killed or death.reason:
+            return death
+        return replace(death, reason=stop.reason)
 
     def recover(self, name: str, written: str) -> list[Event]:
         """All that the current execution wrote to stream `name`, read where it outlives the kernel.
@@ -432,7 +445,9 @@ class Conversation:
 
     def _take_reply(self, current: _Current, message: Message) -> list[Event]:
         current.reply = message.content
-        current.names = self._note_names(mapping(message.metadata, "kernel_exec"))
+        told = mapping(message.metadata, "kernel_exec")
+        current.names = self._note_names(told)
+        current.moved_to = text(told, "working_directory")
         current.timing["shell.execute_reply"] = message.date
         if started := text(message.metadata, "started"):
             current.timing["shell.execute_reply.started"] = started
@@ -448,14 +463,14 @@ class Conversation:
 
     def _note_names(self, told: JSONObject) -> NameChanges:
         """Take in what our kernel tells about names in its replies; other kernels tell nothing."""
-        types = {name: str(kind) for name, kind in mapping(told, "names").items()}
-        changed = {name: kind for name, kind in types.items() if name in self._names}
+        described = {name: str(what) for name, what in mapping(told, "names").items()}
+        changed = {name: what for name, what in described.items() if name in self._names}
         lost = told.get("gone")
         gone = tuple(str(name) for name in lost) if isinstance(lost, (list, tuple)) else ()
-        self._names.update(types)
+        self._names.update(described)
         for name in gone:
             self._names.pop(name, None)
-        added = {name: kind for name, kind in types.items() if name not in changed}
+        added = {name: what for name, what in described.items() if name not in changed}
         return NameChanges(added=added, changed=changed, gone=gone)
 
     def _overhear(self, message: Message) -> list[Event]:
@@ -524,5 +539,6 @@ def _replied(current: _Current, reply: JSONObject) -> Ending:
         stack=current.stack,
         exit_requested=current.exit_requested,
         names=current.names,
+        moved_to=current.moved_to,
         timing=current.timing,
     )

@@ -37,7 +37,7 @@ class Kernel(Protocol):
 
     @property
     def names(self) -> Mapping[str, str]:
-        """The user's names and their types, as last told."""
+        """The user's names and their descriptions, as last told."""
         ...
 
     async def execute(self, request: Request) -> Ending:

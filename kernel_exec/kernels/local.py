@@ -1,17 +1,19 @@
 """A kernel on this machine: its process, its channels and the conversation between them."""
 
+import errno
 import shutil
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
+from kernel_exec import processes
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError
 
@@ -30,7 +32,10 @@ from .messages import (
     request,
     text,
 )
-from .outputs import Spill
+from .outputs import Spill, Stream, files, without_files
+from .pulse import Pulse
+from .run_dirs import make_run_dir
+from .traces import Traces
 
 _START_LIMIT = 60.0
 """Seconds from launch to ready: a cold cache on a loaded machine takes ten."""
@@ -41,11 +46,13 @@ _PROBE_INTERVAL = 0.1
 _EVALUATE_LIMIT = 5.0
 """Seconds to wait for the value of an expression: C code may hold the interpreter."""
 
-_SOCKET_PATH_LIMIT = 100
-"""Bytes; the system allows 103 to 107 for the path of a Unix socket."""
+_ANSWER_LIMIT = 3.0
+"""Seconds that the thread of the control channel may take to answer."""
 
-_TAIL = 4000
-"""Characters of a dead kernel's stderr (its end) and fault dump (its start) that are kept."""
+_CONTINUED = "[kernel-exec] a signal had stopped the kernel; it was made to go on\n"
+
+_DESCRIPTORS = 60
+"""Those that a kernel takes of ours, twenty, and some for all else that goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +74,12 @@ class LocalKernels:
 
 @asynccontextmanager
 async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]:
-    run_dir = _make_run_dir(plan.runtime_dir)
+    processes.require_descriptors(_DESCRIPTORS)
+    run_dir = make_run_dir(plan.runtime_dir)
     try:
         manager, guard = _make_manager(plan, run_dir)
         kernel = LocalKernel(plan, guard, run_dir, listener)
+        guard.on_continued = partial(_tell_continued, kernel, listener)
         try:
             await _start(plan, manager, kernel, run_dir)
             yield kernel
@@ -98,24 +107,16 @@ async def _start(
     except TimeoutError as error:
         raise KernelStartError(
             f"{what} did not answer within {_START_LIMIT:.0f} seconds; its stderr:\n"
-            f"{_tail(run_dir / 'stderr')}"
+            f"{Traces(run_dir).stderr()}"
         ) from error
     except OSError as error:
-        raise KernelStartError(f"{what} can't be launched: {error}") from error
+        room = f"; make room in {str(run_dir.parent)!r}" if error.errno == errno.ENOSPC else ""
+        raise KernelStartError(f"{what} can't be launched: {error}{room}") from error
 
 
-def _make_run_dir(runtime_dir: Path) -> Path:
-    try:
-        run_dir = Path(tempfile.mkdtemp(prefix="kx-", dir=runtime_dir))
-    except OSError as error:
-        raise KernelStartError(f"no place for the kernel's sockets: {error}") from error
-    if len(str(run_dir / "s-5").encode()) > _SOCKET_PATH_LIMIT:
-        run_dir.rmdir()
-        raise KernelStartError(
-            f"the path {str(run_dir)!r} is too long for Unix sockets;"
-            " set TMPDIR or XDG_RUNTIME_DIR to a shorter one"
-        )
-    return run_dir
+def _tell_continued(kernel: "LocalKernel", listener: Listener) -> None:
+    if (current := kernel._driver.current) is not None:
+        listener(Produced(execution_id=current, output=Stream(name="stderr", text=_CONTINUED)))
 
 
 def _make_manager(
@@ -160,10 +161,17 @@ class LocalKernel:
         """Nothing is started yet."""
         self._plan = plan
         self._guard = guard
-        self._run_dir = run_dir
+        self._traces = Traces(run_dir)
         self._listener = listener
         self._driver = Driver(listener=self._listen, send=self._send, act=self._act)
         self._channels: Channels | None = None
+        self._pulse = Pulse(
+            answers=self._answers,
+            stack=self._read_stack,
+            on_broken=lambda: self._driver.give_up(
+                "it no longer answers: its event loop is broken"
+            ),
+        )
         self._heard_iopub = anyio.Event()
         self._stack_from: int | None = None
         self._kill_reason = ""
@@ -189,13 +197,17 @@ class LocalKernel:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """The user's names and their types."""
+        """The user's names and their descriptions."""
         return self._driver.names
 
     async def execute(self, request: Request) -> Ending:
         """Run `request` to its end."""
         self._stack_from = None
-        return await self._driver.execute(request)
+        self._pulse.begin(self._guard.kernel_pid or 0)
+        try:
+            return await self._driver.execute(request)
+        finally:
+            self._pulse.end()
 
     def interrupt(self, *, force: bool) -> None:
         """Stop the execution under way."""
@@ -273,6 +285,19 @@ class LocalKernel:
         self._channels.stop(drain=False)
         await self._channels.wait_closed()
 
+    async def _answers(self) -> bool:
+        hello = request(Channel.CONTROL, "kernel_info_request", msg_id=_new_id())
+        try:
+            await self._driver.ask(hello, limit=_ANSWER_LIMIT)
+        except (BusyError, KernelDeadError) as error:
+            return isinstance(error, KernelDeadError)  # nobody needs to find out any more
+        return True
+
+    async def _read_stack(self) -> str:
+        start = self._traces.stack_size()
+        self._guard.dump_stack()
+        return await self._traces.next_stack(start)
+
     def _note_info(self, content: JSONObject) -> None:
         features = content.get("supported_features")
         self._supports_subshells = isinstance(features, list) and "kernel subshells" in features
@@ -285,10 +310,14 @@ class LocalKernel:
         )
 
     def _listen(self, event: Event) -> None:
-        """Pass an event on, unless user code forged it: our streams spill into our folder only."""
-        spill = event.output if isinstance(event, Produced) else None
-        if not isinstance(spill, Spill) or Path(spill.path).parent == self._plan.spill_dir:
-            self._listener(event)
+        """Pass an event on; a file in it that user code forged is not ours to read."""
+        if isinstance(event, Produced):
+            paths = files(event.output).values()
+            if any(Path(path).parent != self._plan.spill_dir for path in paths):
+                if isinstance(event.output, Spill):
+                    return
+                event = replace(event, output=without_files(event.output))
+        self._listener(event)
 
     def _send(self, outgoing: Outgoing) -> None:
         if self._channels is not None:
@@ -306,7 +335,7 @@ class LocalKernel:
     def _act(self, action: Action) -> None:
         match action:
             case Action.DUMP_STACK:
-                self._stack_from = _size(self._run_dir / "stack")
+                self._stack_from = self._traces.stack_size()
                 self._guard.dump_stack()
             case Action.INTERRUPT:
                 self._guard.command(b"i")
@@ -324,7 +353,7 @@ class LocalKernel:
         """
         if self._stack_from is None:
             return
-        if stack := _read(self._run_dir / "stack", self._stack_from):
+        if stack := self._traces.stack(self._stack_from):
             self._driver.note_stack(stack)
             self._stack_from = None
 
@@ -337,52 +366,18 @@ class LocalKernel:
         self._note_stack()
         death = self._guard.death or Death(reason="the server ended")
         for name in ("stdout", "stderr"):
-            execution_id, written = _read_journal(self._run_dir / f"{name}.journal")
+            execution_id, written = self._traces.journal(name)
             if execution_id and execution_id == self._driver.current:
                 self._driver.recover(name, written)
         self._driver.finish(
             replace(
                 death,
                 reason=self._kill_reason or death.reason,
-                stderr=_tail(self._run_dir / "stderr"),
-                dump=_read(self._run_dir / "fault")[:_TAIL],
+                stderr=self._traces.stderr(),
+                dump=self._traces.fault(),
             )
         )
 
 
 def _new_id() -> str:
     return uuid.uuid4().hex
-
-
-def _read(path: Path, start: int = 0) -> str:
-    """What the kernel's process wrote to a file from byte `start` on; "" when there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read().decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _tail(path: Path) -> str:
-    return _read(path, max(0, _size(path) - 4 * _TAIL))[-_TAIL:]  # 4 bytes a character at most
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _read_journal(path: Path) -> tuple[str, str]:
-    """The execution id and the text in a stream's journal; `_inside.py` says how it is laid out."""
-    try:
-        journal = path.read_bytes()
-    except OSError:
-        return "", ""
-    length = int.from_bytes(journal[32:40], "little")
-    return (
-        journal[:32].decode("ascii", "replace").strip(),
-        journal[40 : 40 + length].decode("utf-8", "replace"),
-    )

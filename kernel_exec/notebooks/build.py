@@ -20,8 +20,8 @@ from kernel_exec.kernels.outputs import (
     ExecuteResult,
     Output,
     Stream,
-    strip_ansi,
 )
+from kernel_exec.kernels.terminal import strip_ansi
 from kernel_exec.sessions.history import (
     Entry,
     EntryKind,

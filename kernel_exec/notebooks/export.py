@@ -66,7 +66,7 @@ def _write(notebook: JSONObject, path: Path, overwrite: bool) -> Path:
     _validate(whole)
     written = json.dumps(whole, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not overwrite and not _replaceable(notebook, path):
             raise InvalidArgumentError(
                 f"{str(path)!r} is there and no export of this session:"
@@ -78,6 +78,7 @@ def _write(notebook: JSONObject, path: Path, overwrite: bool) -> Path:
                 file.write(written)
                 file.flush()
                 os.fsync(file.fileno())
+            complete.chmod(_mode(path))
             complete.replace(path)  # replaces a link, and never follows it
     except OSError as error:
         raise StorageError(
@@ -86,6 +87,15 @@ def _write(notebook: JSONObject, path: Path, overwrite: bool) -> Path:
     except ValueError as error:  # a NUL character, or one that the file system can't hold
         raise InvalidArgumentError(f"path {str(path)!r} is not allowed: {error}") from error
     return path
+
+
+def _mode(path: Path) -> int:
+    """Who may do what with the file: its owner alone, unless they gave the one there to others."""
+    try:
+        before = path.lstat().st_mode
+    except FileNotFoundError:
+        return 0o600
+    return stat.S_IMODE(before) & 0o666 if stat.S_ISREG(before) else 0o600
 
 
 def _validate(notebook: JSONObject) -> None:

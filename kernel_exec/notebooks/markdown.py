@@ -2,7 +2,7 @@
 
 import re
 
-from kernel_exec.kernels.outputs import strip_ansi
+from kernel_exec.kernels.terminal import strip_ansi
 
 
 def fence(written: str, language: str) -> str:

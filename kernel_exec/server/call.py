@@ -10,10 +10,10 @@ from anyio import to_thread
 from mcp_types import CallToolResult, ImageContent, TextContent
 
 from kernel_exec.app import App, Client
-from kernel_exec.content.images import shrink
-from kernel_exec.content.render import Circumstances, Picture, Spilled, clean, render
+from kernel_exec.content.images import save, shrink
+from kernel_exec.content.render import Circumstances, Picture, Spilled, clean, pictures_of, render
 from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.outputs import Output, Stream, fold
+from kernel_exec.kernels.outputs import Output, files, fold
 from kernel_exec.sessions.blobs import open_spilled
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.registry import DEFAULT_NAME
@@ -27,6 +27,9 @@ _PROGRESS_EVERY = 5.0
 
 _PROGRESS_GAP = 0.5
 """Seconds between two reports of output at the least."""
+
+_SAVED_PICTURES = 50
+"""Pictures of an execution that become files."""
 
 _TAIL = 4000
 """Bytes of the end of a spilled stream that a result may show."""
@@ -69,6 +72,9 @@ class Call:
         outputs = fold(await self.app.store.events(entry.id))
         spilled = await to_thread.run_sync(_read_spilled, outputs) if _has_spilled(outputs) else {}
         settings = self.app.settings
+        folder = settings.storage_root / ".kernel_exec" / "spill" / entry.session_id
+        large = pictures_of(outputs)[:_SAVED_PICTURES]
+        saved = await to_thread.run_sync(save, large, folder, entry.id) if large else []
         record = session or await self.app.store.session(entry.session_id)
         rendered = render(
             entry,
@@ -78,6 +84,8 @@ class Call:
                 own=(entry.file_path or "", str(settings.storage_root)),
                 home=str(Path.home()),
                 spilled=spilled,
+                pictures=saved,
+                background=session.background(entry.id) if session is not None else (),
                 history=self.app.store.degraded,
                 notice=self.client.news(),
                 waiting=session.waiting_before(entry.id) if session is not None else 0,
@@ -114,27 +122,30 @@ async def _show(picture: Picture) -> ImageContent | TextContent:
 
 
 def _has_spilled(outputs: list[Output]) -> bool:
-    return any(isinstance(output, Stream) and output.path for output in outputs)
+    return any(files(output) for output in outputs)
 
 
 def _read_spilled(outputs: list[Output]) -> dict[str, Spilled]:
-    """Size and end of the files that streams go on in."""
+    """Size and end of the files that outputs go on in."""
     found = {}
-    for output in outputs:
-        if isinstance(output, Stream) and output.path:
-            try:
-                found[output.path] = _measure(output.path)
-            except OSError:
-                continue  # the file is gone; the head is shown as all there is
+    for path in {path for output in outputs for path in files(output).values()}:
+        try:
+            found[path] = _measure(path)
+        except OSError:
+            continue  # the file is gone; the head is shown as all there is
     return found
 
 
 def _measure(path: str) -> Spilled:
-    lines = characters = 0
+    lines = characters = size = 0
     tail = b""
     with open_spilled(path) as file:
         while chunk := file.read(1 << 20):
+            size += len(chunk)
             lines += chunk.count(b"\n")
             characters += len(chunk.translate(None, _CONTINUING))
             tail = (tail + chunk)[-_TAIL:]
-    return Spilled(tail=tail.decode("utf-8", "ignore"), characters=characters, lines=lines)
+    lines += bool(tail) and not tail.endswith(b"\n")
+    return Spilled(
+        tail=tail.decode("utf-8", "ignore"), characters=characters, lines=lines, size=size
+    )

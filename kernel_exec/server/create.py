@@ -41,6 +41,9 @@ RESULT_LIMIT = 900_000
 _REMEMBERED = 200
 """Requests whose execution is remembered, for a cancellation that comes late."""
 
+_NAME_SHOWN = 100
+"""Characters of an unknown tool's name that its refusal repeats."""
+
 _TIMED_OUT = re.compile(r"time[d ]?-? ?out|-32001", re.IGNORECASE)
 """In the reason of a cancellation: the client gave up waiting, nobody wants the work to stop."""
 
@@ -249,7 +252,8 @@ class _Dispatch:
     ) -> CallToolResult:
         spec = self._specs.get(params.name)
         if spec is None:
-            return failed(f"unknown tool {params.name!r}: there are {', '.join(self._specs)}")
+            name = params.name[:_NAME_SHOWN]
+            return failed(f"unknown tool {name!r}: there are {', '.join(self._specs)}")
         try:
             asked = given.parse(spec.model, params.arguments)
             result = _bounded(await spec.handler(self._call(ctx), asked))

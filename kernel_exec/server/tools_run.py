@@ -1,16 +1,17 @@
 """The tools that run code, follow it, and keep what came of it."""
 
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import psutil
 from anyio import to_thread
 from mcp_types import CallToolResult, TextContent
 
-from kernel_exec.content.paging import Page, lines_of, page
+from kernel_exec.content.paging import Page, kind_of, lines_of, page
 from kernel_exec.content.render import clean
 from kernel_exec.errors import KernelDeadError
 from kernel_exec.kernels.messages import JSON, JSONObject
-from kernel_exec.kernels.outputs import Output, Stream, fold
+from kernel_exec.kernels.outputs import Output, files, fold
 from kernel_exec.sessions.blobs import open_spilled
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.replay import restart_and_replay
@@ -94,7 +95,7 @@ async def restart_kernel(call: Call, asked: given.RestartKernel) -> CallToolResu
         "status": "success",
         "session": session.name,
         "generation": report.generation,
-        "lost": list(report.lost),
+        "lost": dict(report.lost),
     }
     if asked.restore == "replay":
         told["replayed"] = [_replayed(entry) for entry in report.replayed]
@@ -122,7 +123,7 @@ async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult
     if now.pid is not None:
         told |= {
             "pid": now.pid,
-            "memory_bytes": _memory(now.pid),
+            **_process(now.pid),
             "python_version": now.python_version,
             "ipykernel_version": now.ipykernel_version,
             "kernel_support": now.support,
@@ -153,6 +154,9 @@ async def add_note(call: Call, asked: given.AddNote) -> CallToolResult:
     return structured({"status": "success", "number": entry.number})
 
 
+_LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes of a line that are read at once."""
+
 _STOP_WINDOW = 10.0
 """Seconds to wait for an interrupted execution: a kernel that must be killed takes up to eight."""
 
@@ -175,17 +179,25 @@ def _page(outputs: list[Output], asked: given.GetExecution) -> Page:
 
 
 def _lines(outputs: Iterable[Output], stream: str) -> Iterator[str]:
-    """All lines; those of a spilled stream are read from its file as they are needed."""
+    """All lines; those of what is in a file are read from there as they are needed."""
     for output in outputs:
-        if isinstance(output, Stream) and output.path and stream in {"all", output.name}:
-            try:
-                with open_spilled(output.path) as file:
-                    for line in file:
+        paths = files(output).values() if stream in {"all", kind_of(output)} else ()
+        try:
+            for path in paths:
+                with open_spilled(path) as file:
+                    for line in _pieces(file):
                         yield line.decode("utf-8", "replace").removesuffix("\n")
+            if paths:
                 continue
-            except OSError:
-                yield f"[the file {output.path} is gone; this is the beginning]"
+        except OSError:
+            yield "[the file with all of it is gone; this is the beginning]"
         yield from lines_of([output], stream)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; one that would fill the memory in parts."""
+    while line := file.readline(_LONGEST_LINE):
+        yield line
 
 
 def _where(entry: Entry, shown: Page, asked: given.GetExecution) -> str:
@@ -222,8 +234,13 @@ async def _variables(session: Session, pattern: str) -> JSONObject:
     return described
 
 
-def _memory(pid: int) -> int | None:
+def _process(pid: int) -> JSONObject:
+    """What the system tells of a kernel's process; nothing once it is gone."""
     try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return None
+        process = psutil.Process(pid)
+        return {
+            "memory_bytes": int(process.memory_info().rss),
+            "working_directory": process.cwd(),
+        }
+    except (psutil.Error, OSError):
+        return {}

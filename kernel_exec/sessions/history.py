@@ -130,6 +130,8 @@ def encode_event(event: OutputEvent) -> JSONObject:
                 "evalue": event.evalue,
                 "traceback": list(event.traceback),
             }
+            if event.path is not None:
+                body |= {"path": event.path, "characters": event.characters}
         case Spill():
             body = {"name": event.name, "path": event.path}
         case Clear():
@@ -178,6 +180,8 @@ def decode_event(body: JSONObject) -> OutputEvent:
                 traceback=tuple(
                     str(block) for block in (blocks if isinstance(blocks, list) else ())
                 ),
+                path=path if isinstance(path, str) else None,
+                characters=count(body, "characters") or 0,
                 late=late,
             )
         case "spill":

@@ -11,6 +11,10 @@ MOST = 8
 """Scripts that may run so at once in one session; each is a process with its memory."""
 
 
+_OF_THE_KERNEL = {"names", "lost", "working_directory"}
+"""Details that mean nothing once the process is gone."""
+
+
 def refuse_more(running: int) -> None:
     """Raise `BusyError` when no further script may begin."""
     if running >= MOST:
@@ -39,8 +43,8 @@ def isolated(prepare: Prepare, submission: Submission, arguments: tuple[str, ...
         async with starter(listen) as kernel:
             aside.stop_by(lambda: kernel.interrupt(force=True))
             ending = await kernel.execute(request)
-        told = describe_ending(ending)
-        details = {word: value for word, value in told.items() if word != "names"}
+        told = describe_ending(ending, known={})
+        details = {word: value for word, value in told.items() if word not in _OF_THE_KERNEL}
         return Done(outcome=ending.outcome, details=details)
 
     return work

@@ -11,13 +11,16 @@ import anyio
 from kernel_exec.errors import NotFoundError
 from kernel_exec.kernels.execution import Began, Event, Outcome, Produced
 from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.kernels.outputs import OutputEvent, Stream
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
 
 from .history import Entry, EntryKind, is_isolated
 from .store import Store
 
 KEPT = 200
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""
+
+_MOST_BACKGROUND = 3
+"""Executions whose late output is told of at once."""
 
 _LAST_WORDS = 200
 """Characters of the latest text that progress shows."""
@@ -42,9 +45,13 @@ class Signal:
 
 @dataclass(slots=True, kw_only=True)
 class Live:
-    """An entry that this server began. `cancel` stops work that runs beside the kernel."""
+    """An entry that this server began. `cancel` stops work that runs beside the kernel.
+
+    `began` is when it was begun or started, by a clock that nobody sets.
+    """
 
     entry: Entry
+    began: float = field(default_factory=time.monotonic)
     time_limit: float | None = None
     cancel: Callable[[], None] | None = None
     waiters: int = 0
@@ -65,6 +72,42 @@ class Live:
         self.changed.fire()
 
 
+class Background:
+    """What executions have put out after their end, until somebody is told of it."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._lines: dict[str, int] = {}
+        self._ends: dict[str, str] = {}
+
+    def note(self, entry_id: str, output: OutputEvent) -> None:
+        """Take in something that came late."""
+        if isinstance(output, Stream):
+            end = self._ends.get(entry_id, "") + output.text
+            self._lines[entry_id] = self._lines.get(entry_id, 0) + output.text.count("\n")
+            self._ends[entry_id] = end[-_LAST_WORDS:]
+        elif isinstance(output, (DisplayData, ErrorOutput)):
+            self._lines.setdefault(entry_id, 0)
+            self._ends.setdefault(entry_id, "")
+
+    def take(self, shown: str) -> list[str]:
+        """A line or two on each execution but `shown`, which tells of itself."""
+        told: list[str] = []
+        for entry_id, lines in self._lines.items():
+            if entry_id != shown and len(told) < _MOST_BACKGROUND:
+                end = self._ends[entry_id].rstrip("\n").rpartition("\n")[2].rpartition("\r")[2]
+                last = f", the last: {end}" if end.strip() else ""
+                told.append(
+                    f"[background output of {entry_id}: {max(lines, bool(end)):,} lines{last};"
+                    f' get_execution(execution_id="{entry_id}")]'
+                )
+        if (more := len(self._lines) - (shown in self._lines) - len(told)) > 0:
+            told.append(f"[background output of {more} more executions]")
+        self._lines.clear()
+        self._ends.clear()
+        return told
+
+
 class Ledger:
     """Begins, changes and ends the entries of one session; all of it reaches the store in order."""
 
@@ -76,6 +119,7 @@ class Ledger:
         self._live: dict[str, Live] = {}
         self._unfinished: dict[str, Live] = {}
         self._ended: deque[str] = deque()
+        self.background = Background()
 
     def begin(
         self,
@@ -116,6 +160,8 @@ class Ledger:
 
     def keep(self, live: Live, entry: Entry) -> None:
         """Replace what an entry is now."""
+        if live.entry.started is None and entry.started is not None:
+            live.began = time.monotonic()
         live.entry = entry
         self._store.put_entry(entry)
         live.note_change()
@@ -124,7 +170,10 @@ class Ledger:
         """An entry is over; only late outputs follow."""
         entry = live.entry
         details = {**entry.details, **details}
-        self.keep(live, replace(entry, outcome=outcome, ended=time.time(), details=details))
+        ended = time.time()
+        if entry.started is not None:
+            ended = entry.started + time.monotonic() - live.began
+        self.keep(live, replace(entry, outcome=outcome, ended=ended, details=details))
         self._note_end(live)
 
     def end_all(self, reason: str) -> None:
@@ -135,6 +184,8 @@ class Ledger:
     def produce(self, entry_id: str, output: OutputEvent) -> None:
         """An entry has produced something, perhaps after its end."""
         self._store.add_event(entry_id, output)
+        if output.late:
+            self.background.note(entry_id, output)
         if (live := self._live.get(entry_id)) is not None:
             if isinstance(output, Stream) and output.text.strip():
                 live.last_words = output.text.rstrip()[-_LAST_WORDS:]

@@ -1,7 +1,7 @@
 """What is asked of a session, and what it reports."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -74,15 +74,18 @@ class KernelStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartReport:
-    """What a restart did: the new generation, the names that are lost, what was run again."""
+    """What a restart did: the new generation, what is lost by name, what was run again."""
 
     generation: int
-    lost: tuple[str, ...]
+    lost: Mapping[str, str]
     replayed: tuple[Entry, ...] = ()
 
 
-def describe_ending(ending: Ending) -> JSONObject:
-    """What an ending tells beyond outcome and times, without what is as usual."""
+def describe_ending(ending: Ending, *, known: Mapping[str, str]) -> JSONObject:
+    """What an ending tells beyond outcome and times, without what is as usual.
+
+    `known` are the kernel's names and their descriptions; they went with a kernel that died.
+    """
     names, death = ending.names, ending.death
     details: dict[str, JSON] = {}
     if names.added or names.changed or names.gone:
@@ -93,11 +96,14 @@ def describe_ending(ending: Ending) -> JSONObject:
         }
     if not ending.complete:
         details["complete"] = False
+    if ending.moved_to:
+        details["working_directory"] = ending.moved_to
     if ending.stack:
         details["stack"] = ending.stack
     if ending.exit_requested:
         details["exit_requested"] = True
     if death is not None:
+        details["lost"] = dict(known)
         details["death"] = {
             "cause": str(death),
             "exit_code": death.exit_code,

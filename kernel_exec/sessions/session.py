@@ -21,7 +21,8 @@ from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
 
-from .history import Entry, EntryKind, KernelRecord, SessionRecord, script_arguments
+from .generations import Generations
+from .history import Entry, EntryKind, SessionRecord, script_arguments
 from .isolated import isolated, refuse_more
 from .ledger import Ledger, Live, Signal
 from .reports import (
@@ -67,21 +68,18 @@ class Session:
         self._prepare = prepare
         self._store = store
         self._ledger = Ledger(session_id=record.id, store=store, number=number)
-        self._generation = generation
+        self._generations = Generations(session_id=record.id, store=store, number=generation)
         self._idle_limit = idle_limit
         self._tasks: TaskGroup | None = None
         self._queue: deque[str] = deque()
         self._current: str | None = None
         self._kernel: Kernel | None = None
-        self._kernel_record: KernelRecord | None = None
         self._starting = False
         self._start_error: KernelExecError | None = None
         self._restart_wanted = False
         self._wake = Signal()
         self._started = Signal()
-        self._lost: JSONObject | None = None
-        if generation:
-            self._lost = {"generation": generation, "reason": "the server ended", "names": []}
+        self._death_told = False
 
     # What callers do
 
@@ -100,7 +98,7 @@ class Session:
             submission.kind,
             submission.source,
             outcome=Outcome.QUEUED,
-            generation=self._generation,
+            generation=self._generations.number,
             title=submission.title,
             file_path=submission.file_path,
             details=submission.details,
@@ -130,6 +128,10 @@ class Session:
         """The end of the latest text that an entry produced."""
         live = self._ledger.get(entry_id)
         return live.last_words if live is not None else ""
+
+    def background(self, entry_id: str) -> list[str]:
+        """What executions other than this one have put out since this was asked last."""
+        return self._ledger.background.take(entry_id)
 
     def waiting_before(self, entry_id: str) -> int:
         """How many executions run or wait before this one."""
@@ -171,20 +173,20 @@ class Session:
         Raises:
             KernelExecError: The new kernel did not start.
         """
-        lost = tuple(self._kernel.names) if self._kernel is not None else ()
+        lost = dict(self._kernel.names) if self._kernel is not None else {}
         for entry_id in list(self._queue):
             self.interrupt(entry_id)
-        before, self._start_error = self._generation, None
+        before, self._start_error = self._generations.number, None
         if not self._starting:
             self._restart_wanted = True
             if self._kernel is not None:
                 self._kernel.kill("it was restarted on request")
             self._wake.fire()
-        while self._generation == before and self._start_error is None:
+        while self._generations.number == before and self._start_error is None:
             await self._started.wait()
         if self._start_error is not None:
             raise self._start_error
-        return RestartReport(generation=self._generation, lost=lost)
+        return RestartReport(generation=self._generations.number, lost=lost)
 
     def undertake(self, submission: Submission, work: Work) -> Entry:
         """Begin work beside the kernel, such as an install, with an entry of its own."""
@@ -193,7 +195,7 @@ class Session:
             submission.kind,
             submission.source,
             outcome=Outcome.RUNNING,
-            generation=self._generation,
+            generation=self._generations.number,
             title=submission.title,
             file_path=submission.file_path,
             details=submission.details,
@@ -209,7 +211,7 @@ class Session:
     def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
         """Put something that is over already into the history."""
         return self._ledger.begin(
-            kind, source, outcome=Outcome.OK, generation=self._generation, details=details
+            kind, source, outcome=Outcome.OK, generation=self._generations.number, details=details
         ).entry
 
     async def evaluate(self, expression: str) -> JSON:
@@ -230,18 +232,19 @@ class Session:
 
     def status(self) -> KernelStatus:
         """The kernel now."""
-        kernel, record = self._kernel, self._kernel_record
-        if kernel is None or record is None:
-            state = "starting" if self._starting else "dead" if self._generation else "not started"
+        kernel, number, record = self._kernel, self._generations.number, self._generations.record
+        if kernel is None or record is None or kernel.death is not None:
+            state = "starting" if self._starting else "dead" if number else "not started"
+            death = kernel.death if kernel is not None else None
             return KernelStatus(
                 state=state,
-                generation=self._generation,
+                generation=number,
                 queued=len(self._queue),
-                death=str(self._lost.get("reason", "")) if self._lost else "",
+                death=self._generations.death if death is None else str(death),
             )
         return KernelStatus(
             state="busy" if self._current else "idle",
-            generation=self._generation,
+            generation=number,
             pid=kernel.info.pid,
             python_version=kernel.info.python_version,
             ipykernel_version=kernel.info.ipykernel_version,
@@ -308,7 +311,6 @@ class Session:
     async def _execute(self, kernel: Kernel, live: Live) -> None:
         """Run the first in the queue; it stays there when the kernel turns out to be dead."""
         entry = live.entry
-        lost: JSONObject = {} if self._lost is None else {"state_lost": self._lost}
         request = Request(
             id=entry.id,
             source=entry.source,
@@ -319,7 +321,8 @@ class Session:
         if kernel.death is not None:
             return
         self._queue.popleft()
-        self._lost = None
+        lost = self._generations.take_lost()
+        state: JSONObject = {"state_lost": lost} if lost else {}
         self._current = entry.id
         self._ledger.keep(
             live,
@@ -327,8 +330,8 @@ class Session:
                 entry,
                 outcome=Outcome.RUNNING,
                 started=time.time(),
-                generation=self._generation,
-                details={**entry.details, **lost},
+                generation=self._generations.number,
+                details={**entry.details, **state},
             ),
         )
         ending = await kernel.execute(request)
@@ -337,8 +340,11 @@ class Session:
             live.entry, execution_count=ending.execution_count, timing=ending.timing
         )
         restarted = ending.outcome is Outcome.KERNEL_DIED and self._restart_wanted
+        self._death_told = ending.death is not None
         self._ledger.end(
-            live, Outcome.INTERRUPTED if restarted else ending.outcome, describe_ending(ending)
+            live,
+            Outcome.INTERRUPTED if restarted else ending.outcome,
+            describe_ending(ending, known=kernel.names),
         )
         if ending.exit_requested:  # nothing may begin in a kernel that is about to end
             with anyio.move_on_after(EXIT_GRACE):
@@ -369,29 +375,12 @@ class Session:
     def _note_start(self, kernel: Kernel) -> None:
         self._starting = False
         self._kernel = kernel
-        self._generation += 1
-        self._kernel_record = KernelRecord(
-            session_id=self.id,
-            generation=self._generation,
-            started=time.time(),
-            executable=kernel.info.executable,
-            python_version=kernel.info.python_version,
-            support=kernel.info.support,
-        )
-        self._store.put_kernel(self._kernel_record)
+        self._death_told = False
+        self._generations.begin(kernel)
         self._started.fire()
 
     def _note_end(self) -> None:
         """A generation is over, or never began."""
-        kernel, record = self._kernel, self._kernel_record
-        self._kernel = self._kernel_record = None
-        if kernel is None or record is None:
-            return
-        reason = str(kernel.death or "the server ended")
-        if not self._restart_wanted:
-            self._lost = {
-                "generation": record.generation,
-                "reason": reason,
-                "names": list(kernel.names),
-            }
-        self._store.put_kernel(replace(record, ended=time.time(), end_reason=reason))
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None:
+            self._generations.end(kernel, asked=self._restart_wanted, told=self._death_told)

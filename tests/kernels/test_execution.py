@@ -338,7 +338,7 @@ def test_a_thread_that_is_never_silent_can_not_hold_an_execution_without_reply()
 NOTHING_LEFT_TO_STOP: dict[str, Callable[[Conversation], None]] = {
     "an interrupt": lambda conversation: conversation.interrupt(1.5, force=False),
     "force": lambda conversation: conversation.interrupt(1.5, force=True),
-    "what can't be read": lambda conversation: conversation.unreadable(1.5),
+    "what can't be read": lambda conversation: conversation.give_up(1.5),
     "the time limit": lambda conversation: None,
 }
 
@@ -380,10 +380,22 @@ def test_an_idle_without_reply_costs_the_kernel() -> None:
 
 def test_messages_that_can_not_be_read_cost_the_kernel() -> None:
     conversation = begun()
-    conversation.unreadable(1.0)
-    conversation.unreadable(1.5)
+    conversation.give_up(1.0)
+    conversation.give_up(1.5)
     assert conversation.due(1.5) == ([Action.KILL], [])
-    Conversation().unreadable(1.0)  # nothing runs: nothing to lose
+    Conversation().give_up(1.0)  # nothing runs: nothing to lose
+
+
+def test_a_death_that_was_decided_here_has_its_reason_and_no_other_has() -> None:
+    conversation = begun()
+    killed = Death(signal="SIGKILL")
+    assert conversation.explain(killed) == killed
+    conversation.give_up(1.0, "its key was changed")
+    assert conversation.explain(killed) == killed  # nobody has been told to kill it yet
+    conversation.due(1.0)
+    assert str(conversation.explain(killed)) == "its key was changed"
+    asked = Death(reason="it was restarted on request")
+    assert conversation.explain(asked) == asked
 
 
 def test_an_idle_without_reply_does_not_kill_what_is_being_killed() -> None:
@@ -406,7 +418,7 @@ def test_what_can_not_be_read_after_a_kill_changes_nothing_more() -> None:
     conversation = begun()
     conversation.interrupt(1.0, force=True)
     conversation.due(6.0)
-    conversation.unreadable(6.1)
+    conversation.give_up(6.1)
     assert conversation.due(6.2) == ([], [])
     assert ending(conversation.died(Death())).outcome is Outcome.INTERRUPTED
 
@@ -415,7 +427,7 @@ def test_what_can_not_be_read_comes_before_an_interrupt_under_way() -> None:
     conversation = begun()
     conversation.interrupt(1.0, force=False)
     conversation.due(1.0)
-    conversation.unreadable(1.5)
+    conversation.give_up(1.5)
     conversation.interrupt(1.6, force=True)
     assert steps(conversation) == [(1.5, Action.KILL), (4.5, Action.ABANDON)]
     assert ending(conversation.died(Death())).outcome is Outcome.KERNEL_DIED
@@ -654,7 +666,7 @@ def test_the_outcome_tells_what_killed_it(name: str) -> None:
             case "due":
                 conversation.due(at)
             case "unreadable":
-                conversation.unreadable(at)
+                conversation.give_up(at)
             case _:
                 conversation.interrupt(at, force=what == "force")
     conversation.note_stack("where it was")
@@ -943,7 +955,7 @@ def tell(conversation: Conversation, happening: Message | str, now: float) -> li
         case "interrupt" | "force":
             conversation.interrupt(now, force=happening == "force")
         case "unreadable":
-            conversation.unreadable(now)
+            conversation.give_up(now)
         case "stack":
             conversation.note_stack("somewhere")
         case "recover":

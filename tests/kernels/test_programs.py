@@ -267,13 +267,29 @@ MISUSED_STREAMS = {
 
 
 @pytest.mark.parametrize("kind", MISUSED_STREAMS)
-async def test_streams_heal_for_the_next_cell_and_say_so(shell: Shell, kind: str) -> None:
-    await shell.run(MISUSED_STREAMS[kind])
-    _, outputs = await shell.run("print('again')")
-    assert text_of(outputs) == "again\n"
+async def test_streams_heal_after_the_cell_that_took_them_and_say_so(
+    shell: Shell, kind: str
+) -> None:
+    _, outputs = await shell.run(MISUSED_STREAMS[kind])
     assert "[kernel-exec]" in text_of(outputs, "stderr")
-    _, outputs = await shell.run("print('and again')")
-    assert outputs == [Stream(name="stdout", text="and again\n")]
+    _, outputs = await shell.run("print('again')")
+    assert outputs == [Stream(name="stdout", text="again\n")]
+
+
+async def test_a_working_directory_that_was_deleted_is_replaced(shell: Shell) -> None:
+    moved, _ = await shell.run("import os, tempfile; d = tempfile.mkdtemp(); os.chdir(d); print(d)")
+    assert moved.moved_to == text_of(shell.outputs()).strip()
+    healed, outputs = await shell.run("os.rmdir(d)")
+    assert healed.moved_to == str(shell.folder)
+    assert str(shell.folder) in text_of(outputs, "stderr")
+
+
+async def test_a_cell_that_ipython_itself_fails_on_is_answered(shell: Shell) -> None:
+    ending, _ = await shell.run("+".join(["1"] * 100_000))
+    assert ending.outcome is Outcome.EXCEPTION
+    assert ending.error is not None
+    assert ending.error.ename == "RecursionError"
+    assert text_of((await shell.run("print('again')"))[1]) == "again\n"
 
 
 async def test_long_output_goes_on_in_a_file_that_holds_all_of_it(shell: Shell) -> None:
@@ -300,7 +316,7 @@ async def test_many_displays_all_arrive(shell: Shell) -> None:
 
 async def test_names_are_told_as_new_changed_and_gone(shell: Shell) -> None:
     ending, _ = await shell.run("a = 1; b = 'x'")
-    assert dict(ending.names.added) == {"a": "int", "b": "str"}
+    assert dict(ending.names.added) == {"a": "int", "b": "str 1"}
     ending, _ = await shell.run("a = 2.5; del b")
     assert (dict(ending.names.changed), ending.names.gone) == ({"a": "float"}, ("b",))
 

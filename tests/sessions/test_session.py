@@ -162,12 +162,13 @@ async def test_death_is_reported_and_the_next_execution_says_what_was_lost(
         assert died.outcome is Outcome.KERNEL_DIED
         assert isinstance(died.details["death"], dict)
         assert died.details["death"]["exit_code"] == 3
+        assert died.details["lost"] == {"x": "int"}
         after = await run(now.session, "1 + 1")
         assert after.generation == 2
         assert after.details["state_lost"] == {
             "generation": 1,
             "reason": "exit code 3",
-            "names": ["x"],
+            "names": {"x": "int"},
         }
         assert "state_lost" not in (await run(now.session, "1 + 1")).details
         kernels = await now.store.kernels("s1")
@@ -181,7 +182,7 @@ async def test_a_restart_gives_a_new_generation_and_names_what_is_lost(tmp_path:
     async with running(tmp_path) as now:
         await run(now.session, "x = 1")
         report = await now.session.restart()
-        assert (report.generation, report.lost) == (2, ("x",))
+        assert (report.generation, report.lost) == (2, {"x": "int"})
         assert (await run(now.session, "x")).outcome is Outcome.EXCEPTION
 
 
@@ -259,7 +260,7 @@ async def test_an_idle_kernel_is_ended_and_the_loss_is_told(tmp_path: Path) -> N
         await now.kernels.started[0].wait_death()
         after = await run(now.session, "1 + 1")
         assert isinstance(after.details["state_lost"], dict)
-        assert after.details["state_lost"]["names"] == ["x"]
+        assert after.details["state_lost"]["names"] == {"x": "int"}
 
 
 INSTALL = Submission(source="six", kind=EntryKind.INSTALL)

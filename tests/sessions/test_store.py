@@ -415,7 +415,7 @@ async def test_the_database_is_durable_and_marked_as_ours(tmp_path: Path) -> Non
         await fill(store)
 
     assert query(tmp_path, "PRAGMA journal_mode") == [("wal",)]
-    assert query(tmp_path, "PRAGMA user_version") == [(1,)]
+    assert query(tmp_path, "PRAGMA user_version") == [(2,)]
     assert query(tmp_path, "PRAGMA application_id") == [(0x6B786878,)]
     assert query(tmp_path, "PRAGMA integrity_check") == [("ok",)]
     assert query(tmp_path, "SELECT * FROM server") == []
@@ -694,10 +694,6 @@ def under_a_file(tmp_path: Path) -> tuple[Path, Callable[[], None]]:
     return tmp_path / "file" / "root", remove
 
 
-def missing(tmp_path: Path) -> tuple[Path, Callable[[], None]]:
-    return tmp_path / "root", (tmp_path / "root").mkdir
-
-
 def folder_is_a_file(tmp_path: Path) -> tuple[Path, Callable[[], None]]:
     folder(tmp_path).write_text("")
     return tmp_path, folder(tmp_path).unlink
@@ -708,9 +704,7 @@ def database_is_a_folder(tmp_path: Path) -> tuple[Path, Callable[[], None]]:
     return tmp_path, database(tmp_path).rmdir
 
 
-@pytest.mark.parametrize(
-    "obstruct", [under_a_file, missing, folder_is_a_file, database_is_a_folder]
-)
+@pytest.mark.parametrize("obstruct", [under_a_file, folder_is_a_file, database_is_a_folder])
 async def test_without_a_folder_history_is_in_memory_until_there_is_one(
     tmp_path: Path, obstruct: Callable[[Path], tuple[Path, Callable[[], None]]]
 ) -> None:
@@ -740,7 +734,7 @@ async def test_without_a_folder_history_is_in_memory_until_there_is_one(
         assert await store.events("e1") == [text("e1")]
 
 
-async def test_a_folder_removed_while_open_is_made_anew_with_what_is_live(tmp_path: Path) -> None:
+async def test_a_folder_removed_while_open_is_made_anew_with_its_sessions(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store:
         await fill(store)
         store.put_kernel(KERNEL)
@@ -753,11 +747,14 @@ async def test_a_folder_removed_while_open_is_made_anew_with_what_is_live(tmp_pa
         store.add_event("e2", text("more"))
         await store.settle()
 
-        assert (store.degraded, store.notice) == ("", "")
+        assert store.degraded == ""
+        assert "history.db was removed while in use" in store.notice
 
     async with open_store(tmp_path) as store:
+        assert store.notice == ""
         assert await store.kernels("s1") == [replace(KERNEL, end_reason="server_died")]
-        assert [entry.id for entry in await store.entries("s1")] == ["e2"]
+        assert [entry.id for entry in await store.entries("s1")] == ["e1", "e2"]
+        assert await store.events("e1") == [text("e1")]
         assert await store.events("e2") == [text("more")]
 
 

@@ -1,0 +1,68 @@
+"""The kernels of a session one after the other: number, record, and what went with each."""
+
+import time
+from dataclasses import replace
+
+from kernel_exec.kernels.kernel import Kernel
+from kernel_exec.kernels.messages import JSONObject
+
+from .history import KernelRecord
+from .store import Store
+
+
+class Generations:
+    """Counts a session's kernels; what one took with it is told once, by the next.
+
+    `number` is that of the latest kernel, 0 before the first; `record` is set while one lives.
+    """
+
+    def __init__(self, *, session_id: str, store: Store, number: int) -> None:
+        """Continue after kernel `number`, which another server ended."""
+        self.number = number
+        self.record: KernelRecord | None = None
+        self._session_id = session_id
+        self._store = store
+        self._lost: JSONObject = {}
+        if number:
+            self._lost = {"generation": number, "reason": "the server ended", "names": {}}
+
+    @property
+    def death(self) -> str:
+        """What the latest kernel died of, while nobody has been told; or ""."""
+        return str(self._lost.get("reason", ""))
+
+    def begin(self, kernel: Kernel) -> None:
+        """A new kernel has started."""
+        self.number += 1
+        self.record = KernelRecord(
+            session_id=self._session_id,
+            generation=self.number,
+            started=time.time(),
+            executable=kernel.info.executable,
+            python_version=kernel.info.python_version,
+            support=kernel.info.support,
+        )
+        self._store.put_kernel(self.record)
+
+    def end(self, kernel: Kernel, *, asked: bool, told: bool) -> None:
+        """The latest kernel is gone.
+
+        Whoever `asked` for it has no need to be told what is lost, and has it from elsewhere; its
+        last words are kept unless they were `told` with the execution that it died in.
+        """
+        assert self.record is not None
+        death = kernel.death
+        reason = str(death or "the server ended")
+        if not asked:
+            words: JSONObject = (
+                {} if told or death is None else {"stderr": death.stderr, "dump": death.dump}
+            )
+            names = dict(kernel.names)
+            self._lost = {"generation": self.number, "reason": reason, "names": names, **words}
+        self._store.put_kernel(replace(self.record, ended=time.time(), end_reason=reason))
+        self.record = None
+
+    def take_lost(self) -> JSONObject:
+        """What the next result has to say of the kernel before."""
+        lost, self._lost = self._lost, {}
+        return lost

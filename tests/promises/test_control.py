@@ -1,0 +1,138 @@
+"""Code that asks for input, ends the process, or takes from its kernel what it needs."""
+
+import pytest
+
+from .conftest import Agent
+
+pytestmark = pytest.mark.kernel
+
+ASKS = {
+    "input": "input('name? ')",
+    "getpass": "import getpass; getpass.getpass()",
+    "pdb": "import pdb; pdb.set_trace()",
+    "breakpoint": "breakpoint()",
+    "help": "help()",
+    "code": "import code; code.interact()",
+    "debug": "%debug",
+}
+
+
+@pytest.mark.parametrize("kind", ASKS)
+def test_whoever_asks_for_input_is_refused_at_once(agent: Agent, kind: str) -> None:
+    if kind == "debug":
+        agent.run("1 / 0")
+    asked = agent.run(ASKS[kind], within=10)
+    assert asked.outcome == "exception"
+    assert "nobody can answer a prompt here" in asked.text
+    agent.still_works()
+
+
+READS = {
+    "sys.stdin": ("import sys; print(repr(sys.stdin.read()))", "''\n"),
+    "!cat": ("!cat; echo over", "over\n"),
+    "!read": ("!read x; echo got $x", "got\n"),
+    "!less": ("!less", ""),
+    "!python": ("!python -c 'input()'; echo over", "over\n"),
+    "%%bash": ("%%bash\ncat; echo over", "over\n"),
+    "subprocess": ("import subprocess as s; print(s.run('cat').returncode)", "0\n"),
+}
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_whoever_reads_input_finds_its_end(agent: Agent, kind: str) -> None:
+    source, said = READS[kind]
+    read = agent.run(source, within=10)
+    assert read.outcome == "ok"
+    assert read.text.startswith(said)
+
+
+EXITS = {
+    "a message": ("import sys; sys.exit('bye')", "SystemExit(bye)"),
+    "nothing": ("import sys; sys.exit()", "SystemExit()"),
+    "a code": ("raise SystemExit(3)", "SystemExit(3)"),
+}
+
+
+@pytest.mark.parametrize("kind", EXITS)
+def test_sys_exit_ends_the_cell_and_shows_no_traceback(agent: Agent, kind: str) -> None:
+    source, told = EXITS[kind]
+    agent.run("x = 41")
+    left = agent.run(source)
+    assert left.text.startswith(f"the code ended with {told}; the kernel and its variables are")
+    assert "Traceback" not in left.text
+    assert "UserWarning" not in left.text
+    assert agent.run("print(x + 1)").text.startswith("42\n")
+
+
+@pytest.mark.parametrize("word", ["exit()", "quit()"])
+def test_exit_ends_the_kernel_and_says_so(agent: Agent, word: str) -> None:
+    left = agent.run(f"x = 1\n{word}", within=10)
+    assert left.outcome == "ok"
+    assert "exit() ends the kernel" in left.text
+    after = agent.run("print('x' in dir())", within=10)
+    assert after.text.startswith("False\n")
+    assert "x int" in after.text
+
+
+LOOPS = {
+    "asyncio.run": "asyncio.run(job())",
+    "run_until_complete": "asyncio.get_event_loop().run_until_complete(job())",
+}
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_second_event_loop_is_refused_with_the_way_out(agent: Agent, kind: str) -> None:
+    agent.run("import asyncio\nasync def job(): return 42")
+    refused = agent.run(LOOPS[kind])
+    assert refused.text.startswith("RuntimeError")
+    assert "await" in refused.text
+    assert agent.run("print(await job())").text.startswith("42\n")
+
+
+TAKEN = {
+    "stdout closed": ("import sys; sys.stdout.close()", "sys.stdout was closed"),
+    "stdout None": ("import sys; sys.stdout = None", "sys.stdout was replaced by None"),
+    "stdout replaced": (
+        "import io, sys; sys.stdout = io.StringIO()",
+        "sys.stdout was replaced by StringIO",
+    ),
+    "stderr closed": ("import sys; sys.stderr.close()", "sys.stderr was closed"),
+    "print": ("import builtins; del builtins.print", "print was replaced"),
+    "print of the cell": ("del __builtins__.print", "print was replaced"),
+    "the working directory": (
+        "import os, tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)",
+        "the working directory was deleted",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_what_a_cell_took_from_its_kernel_is_given_back_and_told(agent: Agent, kind: str) -> None:
+    source, told = TAKEN[kind]
+    took = agent.run(source)
+    assert took.outcome == "ok"
+    assert told in took.text
+    after = agent.run("open('there', 'w').close(); print('fine')")
+    assert after.text.startswith("fine\n")
+    assert "[kernel-exec]" not in after.text
+
+
+def test_a_new_working_directory_is_told(agent: Agent) -> None:
+    moved = agent.run("import os, tempfile; d = tempfile.mkdtemp(); os.chdir(d); print(d)")
+    folder = moved.text.splitlines()[0]
+    assert f"\nworking directory: {folder}\n" in moved.text
+    assert agent.call("kernel_status").structured["working_directory"] == folder
+    assert "working directory" not in agent.run("os.rmdir").text
+    agent.run("os.chdir('/'); os.rmdir(d)")
+
+
+def test_a_forked_child_that_leaves_the_cell_does_not_become_a_second_kernel(agent: Agent) -> None:
+    agent.run("import os; pid = os.fork(); print('child' if pid == 0 else 'parent', flush=True)")
+    after = agent.run("print(os.waitpid(pid, 0)[1])", within=10)
+    assert after.text.startswith("0\n")
+    agent.still_works()
+
+
+def test_descriptors_1_and_2_may_be_closed(agent: Agent) -> None:
+    assert agent.run("import os; os.close(1); os.close(2); print('x')").text.startswith("x\n")
+    agent.still_works()

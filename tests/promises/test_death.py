@@ -1,0 +1,149 @@
+"""A kernel that dies, or might as well be dead, is reported at once and with all that is known."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from .conftest import Agent
+
+pytestmark = pytest.mark.kernel
+
+DEATHS = {
+    "SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
+    "segmentation fault": ("ctypes.string_at(0)", "signal SIGSEGV"),
+    "abort": ("os.abort()", "signal SIGABRT"),
+    "exit": ("os._exit(3)", "exit code 3"),
+    "alarm": ("signal.alarm(1); time.sleep(20)", "signal SIGALRM"),
+    "all descriptors closed": ("os.closerange(3, 4096); time.sleep(20)", "signal SIGABRT"),
+    "C stack": (
+        "deep = []\nfor _ in range(10**6): deep = [deep]\nsys.setrecursionlimit(10**9); repr(deep)",
+        "signal SIGSEGV",
+    ),
+}
+IMPORTS = "import ctypes, os, signal, sys, time\n"
+
+
+@pytest.mark.parametrize("kind", DEATHS)
+def test_a_death_is_reported_with_its_cause_and_what_came_before(agent: Agent, kind: str) -> None:
+    source, cause = DEATHS[kind]
+    agent.run("x = 1; data = list(range(30))")
+    died = agent.run(f"{IMPORTS}print('last words', flush=True)\n{source}", within=5)
+    assert died.is_error
+    assert died.outcome == "kernel_died"
+    assert died.text.startswith("last words\n")
+    assert cause in died.text
+    assert "x int, data list 30" in died.text
+    after = agent.run("print('x' in dir())", within=10)
+    assert after.text.startswith("False\n")
+    assert "generation 1" in after.text
+    assert cause in after.text
+
+
+@pytest.mark.parametrize("kind", ["SIGKILL", "segmentation fault", "abort", "exit"])
+def test_a_death_is_reported_within_a_second(agent: Agent, kind: str) -> None:
+    agent.run("1")
+    assert agent.run(f"{IMPORTS}{DEATHS[kind][0]}").seconds < 1
+
+
+@pytest.mark.parametrize("kind", ["segmentation fault", "abort", "C stack"])
+def test_a_crash_names_the_line_of_the_cell(agent: Agent, kind: str) -> None:
+    crashed = agent.run(f"{IMPORTS}{DEATHS[kind][0]}", filename="crash")
+    assert re.search(r'fault dump\]\n.*\n(.*\n)*  File ".*/crash_\w+\.py", line \d', crashed.text)
+
+
+def test_a_kernel_killed_from_outside_while_it_works_is_reported(agent: Agent) -> None:
+    agent.run("import time; x = 1")
+    pid = agent.pid()
+    assert pid is not None
+    number = agent.begin("print('begun', flush=True); time.sleep(30)")
+    while not agent.call("get_execution").text.startswith("begun"):
+        pass
+    began = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    died = agent.server.result(number, within=2)
+    assert time.monotonic() - began < 1
+    assert died.text.startswith("begun\n")
+    assert "x int" in died.text
+
+
+def test_a_kernel_killed_while_idle_is_told_with_the_next_result(agent: Agent) -> None:
+    agent.run("x = 1")
+    pid = agent.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while agent.call("kernel_status").structured["state"] == "idle":
+        pass
+    after = agent.run("2")
+    assert "signal SIGKILL): x int]" in after.text
+
+
+SURVIVED = {
+    "a large MemoryError": ("bytearray(1 << 62)", "MemoryError"),
+    "a recursion": ("def f(n): return f(n + 1)\nf(0)", "RecursionError"),
+    "a recursion in the compiler": ("+".join(["1"] * 100_000), "RecursionError"),
+}
+
+
+@pytest.mark.parametrize("kind", SURVIVED)
+def test_an_error_costs_no_kernel(agent: Agent, kind: str) -> None:
+    source, name = SURVIVED[kind]
+    agent.run("x = 41")
+    failed = agent.run(source, within=10)
+    assert failed.outcome == "exception"
+    assert failed.text.startswith(name)
+    assert len(failed.text) < 2000
+    assert agent.run("print(x + 1)").text.startswith("42\n")
+
+
+def test_a_stopped_event_loop_goes_on(agent: Agent) -> None:
+    agent.run("import asyncio; x = 41; asyncio.get_event_loop().stop()")
+    assert agent.run("print(x + 1)").text.startswith("42\n")
+
+
+def test_a_task_that_exits_does_not_take_the_kernel_along(agent: Agent) -> None:
+    agent.run("import asyncio, sys; x = 41\nasync def leave(): sys.exit(3)")
+    agent.run("task = asyncio.create_task(leave()); await asyncio.sleep(0.1)")
+    assert agent.run("print(x + 1)").text.startswith("42\n")
+
+
+BROKEN = {
+    "no modules": "import sys; sys.modules.clear()",
+    "no memory": (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))\n"
+        "kept = []\nwhile True: kept.append([1] * 10)"
+    ),
+    "another key": "get_ipython().kernel.session.key = b'changed'",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_kernel_is_found_out_and_replaced(agent: Agent, kind: str) -> None:
+    agent.run("x = 1")
+    broken = agent.run(BROKEN[kind], within=20)
+    if broken.outcome != "kernel_died":  # its reply came, and nothing will after it
+        broken = agent.run("x", within=20)
+    assert broken.outcome == "kernel_died"
+    assert "x int" in broken.text
+    after = agent.run("print('x' in dir())")
+    assert after.text.startswith("False\n")
+
+
+def test_c_code_that_holds_the_interpreter_for_long_is_not_taken_for_broken(agent: Agent) -> None:
+    held = agent.run("import ctypes; ctypes.PyDLL(None).sleep(9); print('done')", within=20)
+    assert held.text.startswith("done\n")
+
+
+def test_a_replay_stops_at_the_first_failure_and_reports_each(agent: Agent) -> None:
+    agent.run("x = 1")
+    agent.run("1 / 0")
+    agent.run("import os; flag = os.path.exists('replayed'); open('replayed', 'w').close()")
+    agent.run("assert not os.path.exists('flag') or flag; open('flag', 'w').close()")
+    agent.run("y = 1 if flag is False else 1 / 0")
+    agent.run("never = 1")
+    told = agent.call("restart_kernel", restore="replay", within=20).structured
+    assert set(told["lost"]) >= {"x", "flag", "y", "never"}
+    assert [each["outcome"] for each in told["replayed"]] == ["ok", "ok", "ok", "exception"]
+    assert agent.run("print(x, flag, 'never' in dir())").text.startswith("1 True False\n")

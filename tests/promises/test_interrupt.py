@@ -1,0 +1,135 @@
+"""What runs can be stopped: within a second and with the kernel kept, or else at a told price."""
+
+import time
+
+import psutil
+import pytest
+
+from tests.wire import Server
+
+from .conftest import Agent
+
+pytestmark = pytest.mark.kernel
+
+STOPPABLE = {
+    "a loop": "while True: pass",
+    "time.sleep": "import time; time.sleep(60)",
+    "await": "import asyncio; await asyncio.sleep(60)",
+    "gather": "import asyncio; await asyncio.gather(*[asyncio.sleep(60) for _ in range(9)])",
+    "a subprocess": "import subprocess; subprocess.run(['sleep', '60'])",
+    "!sleep": "!sleep 60",
+    "%%bash": "get_ipython().run_cell_magic('bash', '', 'sleep 60')",
+    "a lock": "import threading; k = threading.Lock(); k.acquire(); k.acquire()",
+    "a queue": "import queue; queue.Queue().get()",
+    "a regular expression": "import re; re.match('(a+)+$', 'a' * 40 + 'b')",
+    "a large power": "7 ** 10 ** 8",
+    "a socket": "import socket; a, b = socket.socketpair(); a.recv(1)",
+    "processes": (
+        "import concurrent.futures as c, time\n"
+        "with c.ProcessPoolExecutor(2) as e: list(e.map(time.sleep, [60, 60]))"
+    ),
+    "a __repr__": (
+        "class Slow:\n    def __repr__(self):\n        while True: pass\nprint('', end='')\nSlow()"
+    ),
+}
+
+
+def begin(agent: Agent, source: str) -> int:
+    """Send `source` and wait until it runs; what holds the interpreter sends nothing itself."""
+    begun = "import time; x = 41; print('begun', flush=True); time.sleep(0.1)"
+    number = agent.begin(f"{begun}\n{source}", wait_seconds=60)
+    while not agent.call("get_execution").text.startswith("begun"):
+        pass
+    time.sleep(0.2)  # by now it has come to `source`
+    return number
+
+
+@pytest.mark.parametrize("kind", STOPPABLE)
+def test_an_interrupt_stops_it_within_a_second_and_keeps_the_kernel(
+    agent: Agent, kind: str
+) -> None:
+    agent.run("1")
+    number = begin(agent, STOPPABLE[kind])
+    pid = agent.pid()
+    assert pid is not None
+    began = time.monotonic()
+    agent.call("interrupt_execution", within=5)
+    stopped = agent.server.result(number, within=5)
+    assert time.monotonic() - began < 1
+    assert stopped.outcome == "interrupted"
+    assert agent.run("print(x + 1)").text.startswith("42\n")
+    assert agent.pid() == pid
+    assert [each.name() for each in psutil.Process(pid).children(recursive=True)] == []
+
+
+@pytest.mark.parametrize("kind", ["a loop", "await", "a subprocess", "a regular expression"])
+def test_a_time_limit_stops_it_and_shows_where_it_was(agent: Agent, kind: str) -> None:
+    agent.run("x = 41")
+    limited = agent.run(STOPPABLE[kind], timeout_seconds=0.5, filename="slow", within=10)
+    assert limited.outcome == "timeout"
+    assert not limited.is_error
+    assert "the kernel and its variables are kept" in limited.text
+    if kind != "await":  # which has no frame on the main thread's stack
+        assert "[where it was at its time limit]" in limited.text
+    assert "slow_" in limited.text
+    assert agent.run("print(x + 1)").text.startswith("42\n")
+
+
+STUBBORN = {
+    "a C loop": "sum(range(10**11))",
+    "a swallowed interrupt": (
+        "import time\nwhile True:\n    try: time.sleep(1)\n    except KeyboardInterrupt: pass"
+    ),
+    "an ignored signal": (
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "while True: time.sleep(0.1)"
+    ),
+}
+
+
+def test_what_can_not_be_stopped_costs_the_kernel_after_the_announced_time(server: Server) -> None:
+    agents = {kind: Agent(server) for kind in STUBBORN}
+    for agent in agents.values():
+        agent.run("x = 1")
+    numbers = {
+        kind: agent.begin(STUBBORN[kind], timeout_seconds=1, filename="stubborn")
+        for kind, agent in agents.items()
+    }
+    for kind, agent in agents.items():
+        ended = server.result(numbers[kind], within=15)
+        assert ended.outcome == "timeout"
+        assert "all variables are lost" in ended.text
+        assert "x int" in ended.text
+        assert "[where it was at its time limit]" in ended.text
+        assert "/stubborn_" in ended.text
+        assert agent.run("print('x' in dir())").text.startswith("False\n")
+    for agent in agents.values():
+        agent.close()
+
+
+def test_a_forced_interrupt_ends_what_obeys_nothing(agent: Agent) -> None:
+    number = begin(agent, STUBBORN["a C loop"])
+    agent.call("interrupt_execution", force=True, within=15)
+    ended = agent.server.result(number, within=5)
+    assert ended.outcome == "interrupted"
+    assert "all variables are lost" in ended.text
+
+
+def test_an_interrupt_reaches_a_task_that_blocks_the_kernel(agent: Agent) -> None:
+    agent.run(
+        "import asyncio, time; x = 41\n"
+        "async def block():\n    await asyncio.sleep(0.2)\n    while True: time.sleep(0.1)\n"
+        "task = asyncio.create_task(block())"
+    )
+    agent.run("await asyncio.sleep(0.1)")
+    time.sleep(0.5)  # the task blocks by now
+    waiting = agent.run("print(x + 1)", wait_seconds=0.5)
+    assert waiting.outcome == "running"
+    assert "has not begun it yet" in waiting.text
+    agent.call("interrupt_execution", within=5)
+    assert agent.call("get_execution", wait_seconds=5).outcome in {"ok", "interrupted"}
+    assert agent.run("print(task.cancelled(), x)").text.startswith("True 41\n")
+
+
+def test_what_code_raises_itself_is_no_interrupt_of_ours(agent: Agent) -> None:
+    assert agent.run("raise KeyboardInterrupt").outcome == "exception"
