@@ -28,6 +28,8 @@ _FAREWELL = 0.05
 _CLOSE_LIMIT = 5.0
 """Seconds that closing may take after a signal; what is left then is ended by the guardians."""
 
+_LEAVE = ("SIGTERM", "SIGINT", "SIGHUP")
+
 
 async def serve(settings: Settings) -> int:
     """Serve one client until it leaves or a signal comes; 0 when all was closed in order.
@@ -61,18 +63,22 @@ def exit_now(code: int) -> None:
 def leave_on_signal(scope: anyio.CancelScope) -> None:
     """Cancel `scope` when the process is asked to end.
 
-    Hosts send a second signal within 0.1 seconds; it must not cut the closing short, so these
-    signals stay ours until the process ends.
+    Hosts send a second signal within 0.1 seconds; it must not cut the closing short, nor meet the
+    process when its loop is closed, so it is ignored.
     """
     loop = asyncio.get_running_loop()
+    numbers = [getattr(signal, name) for name in _LEAVE if hasattr(signal, name)]
 
     def leave() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
         scope.cancel()
         loop.call_later(_CLOSE_LIMIT, exit_now, 1)
 
-    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-        with suppress(AttributeError, NotImplementedError):  # on Windows
-            loop.add_signal_handler(getattr(signal, name), leave)
+    for number in numbers:
+        with suppress(NotImplementedError):  # on Windows
+            loop.add_signal_handler(number, leave)
 
 
 async def converse(server: Server[Any], wire: Wire) -> None:

@@ -63,6 +63,14 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
+def name_of(process: psutil.Process) -> str:
+    """The program's name; "" when it has just ended."""
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
+
+
 def members(mark: str) -> list[psutil.Process]:
     """The processes of a round."""
     found = []
@@ -90,7 +98,7 @@ def left(mark: str, others: list[psutil.Process], *, within: float = 2) -> list[
 def wait_member(mark: str, name: str, *, within: float = 20) -> None:
     """Wait for a program to be among the processes of a round."""
     limit = time.monotonic() + within
-    while not any(process.name() == name for process in members(mark)):
+    while not any(name_of(process) == name for process in members(mark)):
         assert time.monotonic() < limit, f"no {name} was started"
         time.sleep(0.01)
 
