@@ -44,7 +44,7 @@ def status(entry: Entry, **now: str | int) -> str:
         (
             Outcome.KERNEL_DIED,
             DEATH,
-            "kernel died · 0.50 s: signal SIGKILL; all variables are lost",
+            "kernel died · 0.50 s: signal SIGKILL (the system sends it when memory runs out); all",
         ),
         (Outcome.KERNEL_DIED, {"error": "no interpreter"}, "the kernel did not start"),
     ],
