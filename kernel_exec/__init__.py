@@ -5,6 +5,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     cli            the commands a person types
     host           how clients reach the server: stdin and stdout
     server         the MCP surface: tools, their arguments, one way through all of them
+    client         what one connected client does with the services
     app            the services as fields, opened in order and closed in reverse
     settings       options, environment variables, kernel_exec.toml, defaults
     configuration  kernel_exec.toml itself: read, and an environment added to it
@@ -31,4 +32,7 @@ To change                            go to
     what the model sees              content/render.py (pure)
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)
+    what a cell or an output becomes notebooks/cells.py, notebooks/outputs.py (pure)
+    how large a notebook may be      notebooks/budget.py
+    what the review page shows       notebooks/review.py (pure), its style notebooks/review.css
 """

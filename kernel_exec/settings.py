@@ -37,6 +37,7 @@ _DAY: Final = 24 * 3600
 _TEN_DAYS: Final = 10 * _DAY
 _CENTURY: Final = 36_525
 """Days."""
+_KILOBYTE: Final = 1000
 _MEGABYTE: Final = 1_000_000
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_()]*")
@@ -102,6 +103,11 @@ WORDS: Final = (
         "Megabytes that history may take before the sessions used longest ago go; 0 for no limit"
         " (default: 10000).",
     ),
+    _ours(
+        "notebook_size",
+        "Kilobytes of an exported notebook before plots get fewer colours and large outputs go into"
+        " files beside it; 0 for no limit (default: 500).",
+    ),
     _ours("inline_images", "Images shown in one result (default: 2)."),
 )
 """Everything that can be set, in the order of `--help` and the README."""
@@ -122,8 +128,8 @@ class Settings:
     """What the user has set; every path is absolute, times are in seconds.
 
     `environment` is None for the managed default; `environment_source` is where it was set.
-    `history_size` is in bytes. `time_limit`, `idle_limit`, `history_age` and `history_size` are
-    None for no limit. `server_variables` are the server's own,
+    `history_size` and `notebook_size` are in bytes. They, `time_limit`, `idle_limit` and
+    `history_age` are None for no limit. `server_variables` are the server's own,
     for tools that it starts itself. `config_file` need not be there.
     """
 
@@ -140,6 +146,7 @@ class Settings:
     idle_limit: float | None
     history_age: float | None
     history_size: float | None
+    notebook_size: int | None
     pass_env: frozenset[str]
     inline_images: int
     server_variables: Mapping[str, str]
@@ -198,6 +205,7 @@ def read_settings(
         idle_limit=take("idle_limit", _limit, None),
         history_age=take("history_days", _days, 365.0 * _DAY),
         history_size=take("history_size", _megabytes, 10_000.0 * _MEGABYTE),
+        notebook_size=take("notebook_size", _kilobytes, 500 * _KILOBYTE),
         pass_env=take("pass_env", _variable_names, frozenset()),
         inline_images=take("inline_images", lambda given: _count(given, least=0, most=20), 2),
         server_variables=variables,
@@ -310,6 +318,12 @@ def _megabytes(given: Given) -> float | None:
     """Bytes, or None for the 0 that means no limit."""
     what = "a number of megabytes, 0 for no limit,"
     return _number(given, least=0, most=_MEGABYTE**2, what=what) * _MEGABYTE or None
+
+
+def _kilobytes(given: Given) -> int | None:
+    """Bytes, or None for the 0 that means no limit."""
+    what = "a number of kilobytes, 0 for no limit,"
+    return int(_number(given, least=0, most=_MEGABYTE, what=what) * _KILOBYTE) or None
 
 
 def _count(given: Given, *, least: int, most: int) -> int:

@@ -46,6 +46,7 @@ def test_with_nothing_set_everything_has_a_default() -> None:
     assert settings.inline_images == 2
     assert settings.history_age == 365 * 24 * 3600
     assert settings.history_size == 10_000_000_000
+    assert settings.notebook_size == 500_000
 
 
 def test_an_option_beats_a_variable_beats_the_file_beats_the_default() -> None:
@@ -83,6 +84,11 @@ def test_limits_of_history_are_in_days_and_megabytes_and_0_is_none() -> None:
 
     settings = read("", {"KERNEL_EXEC_HISTORY_DAYS": "0", "KERNEL_EXEC_HISTORY_SIZE": "0"})
     assert (settings.history_age, settings.history_size) == (None, None)
+
+
+def test_the_size_of_a_notebook_is_in_kilobytes_and_0_is_none() -> None:
+    assert read("notebook_size = 1.5").notebook_size == 1500
+    assert read("", {"KERNEL_EXEC_NOTEBOOK_SIZE": "0"}).notebook_size is None
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:

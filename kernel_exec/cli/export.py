@@ -1,4 +1,4 @@
-"""`kernel-exec export`: a session's notebook, from the history that servers left."""
+"""`kernel-exec export`: a session's document, from the history that servers left."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,13 @@ from pathlib import Path
 import anyio
 import click
 
+from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.errors import NotFoundError, StorageError
-from kernel_exec.notebooks.export import default_path, export_ipynb, read_notebook
+from kernel_exec.notebooks.build import Wanted
+from kernel_exec.notebooks.export import FORMATS, default_path, export_session, format_of
 from kernel_exec.sessions.history import SessionRecord
 from kernel_exec.sessions.store import Store, open_store
-from kernel_exec.settings import read_settings
+from kernel_exec.settings import Settings, read_settings
 
 _NAMED = 10
 """Sessions that a message lists."""
@@ -19,14 +21,29 @@ _NAMED = 10
 @click.command()
 @click.argument("session", default="")
 @click.option(
+    "--format",
+    "document",
+    type=click.Choice(FORMATS),
+    help="ipynb: a notebook; html: a page to review; py: a percent script; md: a report"
+    " (default: by the ending of --output, or ipynb).",
+)
+@click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write (default: below `notebooks` in the storage folder).",
 )
+@click.option("--no-outputs", is_flag=True, help="Leave out what the code produced.")
+@click.option("--no-timing", is_flag=True, help="Leave out all times.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is no export of the session.")
 @click.pass_obj
 def export(
-    options: dict[str, str | None], session: str, output: Path | None, overwrite: bool
+    options: dict[str, str | None],
+    session: str,
+    document: str | None,
+    output: Path | None,
+    no_outputs: bool,
+    no_timing: bool,
+    overwrite: bool,
 ) -> None:
     """Write a session's notebook from history, the latest or SESSION, and print its path.
 
@@ -35,26 +52,58 @@ def export(
     """
     settings = read_settings(options=options)
     target = None if output is None else output.absolute()
-    click.echo(anyio.run(_export, settings.storage_root, session, target, overwrite))
+    if target is not None:
+        format_of(target, document or "")
+    wanted = Wanted(outputs=not no_outputs, times=not no_timing)
+    click.echo(anyio.run(_export, settings, session, target, document, wanted, overwrite))
 
 
-async def _export(root: Path, wanted: str, target: Path | None, overwrite: bool) -> Path:
-    # opening the store would make a database where somebody mistyped a folder
+async def _export(
+    settings: Settings,
+    session: str,
+    target: Path | None,
+    document: str | None,
+    wanted: Wanted,
+    overwrite: bool,
+) -> Path:
+    async with open_store(history_root(settings)) as store:
+        if store.notice:
+            click.echo(f"warning: {store.notice}", err=True)
+        record = await find_session(store, session)
+        exported = await export_session(
+            store,
+            record,
+            target or default_path(settings.storage_root, record, f".{document or 'ipynb'}"),
+            overwrite=overwrite,
+            limit=settings.notebook_size,
+            variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
+            wanted=wanted,
+        )
+        return exported.path
+
+
+def history_root(settings: Settings) -> Path:
+    """The storage folder, where there is a history: to open one would make one.
+
+    Raises:
+        NotFoundError: There is none, as when somebody mistyped the folder.
+    """
+    root = settings.storage_root
     if not (root / ".kernel_exec").is_dir():
         raise NotFoundError(
             f"no history is below {str(root)!r}: set CODE_STORAGE_DIR or --storage-dir to the"
             " storage folder of the server"
         )
-    async with open_store(root) as store:
-        if store.notice:
-            click.echo(f"warning: {store.notice}", err=True)
-        record = await _find(store, wanted)
-        path = target or default_path(root, record, ".ipynb")
-        return await export_ipynb(await read_notebook(store, record), path, overwrite=overwrite)
+    return root
 
 
-async def _find(store: Store, wanted: str) -> SessionRecord:
-    """The session `wanted` by name or id, or the latest ("")."""
+async def find_session(store: Store, wanted: str) -> SessionRecord:
+    """The session `wanted` by name or id, or the latest ("").
+
+    Raises:
+        NotFoundError: There is none.
+        StorageError: History can't be read.
+    """
     records = await store.sessions()
     if not records:
         if store.degraded:

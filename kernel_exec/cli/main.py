@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": "Serve MCP over stdin and stdout; what no command at all does, too.",
     "demo": "Run an analysis of real data through the server, and export its notebook.",
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
+    "verify": "Run a notebook again in a fresh kernel, and tell cell by cell what differs.",
     "env": "List, add and check the environments that are configured.",
 }
 """Each is `kernel_exec.cli.NAME:NAME`; with the first line of its help."""

@@ -4,6 +4,13 @@ import re
 
 from kernel_exec.kernels.terminal import strip_ansi
 
+_HEADING = 300
+"""Characters of a heading."""
+
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_MARKUP = re.compile(r"([\\*\[\]$~|]|#(?=#*$)|(?<![^\W_])_|_(?![^\W_]))")
+"""What would mean something in Markdown; an underscore inside a word does not."""
+
 
 def fence(written: str, language: str) -> str:
     """A fenced block that nothing in `written` can end."""
@@ -25,6 +32,20 @@ def literal(words: str) -> str:
     ticks = "`" * next(count for count in range(1, len(runs) + 2) if count not in runs)
     space = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{ticks}{space}{line}{space}{ticks}"
+
+
+def heading(words: str, level: int) -> str:
+    """A heading of one line that shows `words` as they are, but for inline code."""
+    line = " ".join(strip_ansi(words).split())
+    line = line if len(line) <= _HEADING else f"{line[:_HEADING].rstrip()}…"
+    parts = _CODE.split(line)
+    # of each three parts the first is text, the others are a run of backticks and the code
+    shown = [
+        html(_MARKUP.sub(r"\\\1", part)) if at % 3 == 0 else "" for at, part in enumerate(parts)
+    ]
+    for at in range(1, len(parts), 3):
+        shown[at] = f"{parts[at]}{parts[at + 1]}{parts[at]}"
+    return f"{'#' * level} {''.join(shown)}"
 
 
 def html(words: str) -> str:

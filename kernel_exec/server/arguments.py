@@ -200,6 +200,18 @@ class ExportNotebook(Arguments):
 
     session: Session
     path: str = Field(default="", description="Where to; relative to the storage root.")
+    format: Literal["ipynb", "html", "py", "md"] | None = Field(
+        default=None,
+        description="ipynb: notebook; html: page to review; py: percent script; md: report."
+        " Without it, the path's ending says, or it is a notebook.",
+    )
+    include_failed: bool = Field(
+        default=True, description="Keep failures that nothing needs, folded."
+    )
+    verify: bool = Field(
+        default=False,
+        description="Run it again in a fresh kernel first, compare, and note the verdict in it.",
+    )
     overwrite: bool = Field(default=False, description="Replace a file that is not an export.")
 
 

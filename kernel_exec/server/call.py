@@ -9,7 +9,8 @@ import anyio
 from anyio import to_thread
 from mcp_types import CallToolResult, ImageContent, TextContent
 
-from kernel_exec.app import App, Client
+from kernel_exec.app import App
+from kernel_exec.client import Client
 from kernel_exec.content.images import save, shrink
 from kernel_exec.content.render import Circumstances, Picture, Spilled, clean, pictures_of, render
 from kernel_exec.kernels.execution import Outcome

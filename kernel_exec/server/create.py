@@ -23,7 +23,8 @@ from mcp_types import (
 )
 from pydantic import BaseModel
 
-from kernel_exec.app import App, Client
+from kernel_exec.app import App
+from kernel_exec.client import Client
 from kernel_exec.errors import KernelExecError
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
@@ -31,6 +32,7 @@ from kernel_exec.sessions.session import Session
 from . import arguments as given
 from . import tools_environment as environment
 from . import tools_files as files
+from . import tools_notebooks as notebooks
 from . import tools_run as run
 from .call import Call
 from .results import failed
@@ -199,9 +201,10 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="export_notebook",
         title="Export a notebook",
-        description="Write the session as a Jupyter notebook that runs again; failures that"
-        " nothing needs are folded.",
-        handler=run.export_notebook,
+        description="Write the session as a Jupyter notebook that runs again, a page to review"
+        " (html), a script (py) or a report (md). With verify, it is run again in a fresh kernel"
+        " and compared cell by cell.",
+        handler=notebooks.export_notebook,
         model=given.ExportNotebook,
         destructive=True,
         idempotent=True,
@@ -211,7 +214,7 @@ TOOLS: Sequence[ToolSpec] = (
         title="Add a note",
         description="Put markdown between the steps of the notebook: what was found, what was"
         " decided and why.",
-        handler=run.add_note,
+        handler=notebooks.add_note,
         model=given.AddNote,
     ),
 )
@@ -283,8 +286,9 @@ class _Dispatch:
     def _call(self, ctx: ServerRequestContext[Any]) -> Call:
         if self._client is None:
             introduced = ctx.session.client_params
-            name = introduced.client_info.name if introduced is not None else ""
-            self._client = self._app.client(name)
+            who = introduced.client_info if introduced is not None else None
+            name = f"{who.name} {who.version}".strip() if who is not None else ""
+            self._client = Client(app=self._app, name=name)
 
         async def progress(elapsed: float, message: str) -> None:
             await ctx.session.report_progress(elapsed, None, message)

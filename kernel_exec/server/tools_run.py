@@ -1,4 +1,4 @@
-"""The tools that run code, follow it, and keep what came of it."""
+"""The tools that run code and follow it."""
 
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -132,26 +132,6 @@ async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult
     if asked.variables or asked.pattern != "*":
         told |= await _variables(session, asked.pattern)
     return structured(told)
-
-
-async def export_notebook(call: Call, asked: given.ExportNotebook) -> CallToolResult:
-    """Write the session as a notebook."""
-    exported = await call.client.export(
-        session=asked.session, path=asked.path, overwrite=asked.overwrite
-    )
-    return structured(
-        {
-            "status": "success",
-            "path": str(exported.path),
-            "cells": exported.cells,
-        }
-    )
-
-
-async def add_note(call: Call, asked: given.AddNote) -> CallToolResult:
-    """Put words between the cells."""
-    entry = await call.client.note(markdown=asked.markdown, session=asked.session)
-    return structured({"status": "success", "number": entry.number})
 
 
 _LONGEST_LINE = 16 * 1024 * 1024

@@ -1,6 +1,6 @@
 """Prints the figures that the README promises: `python -m tests.benchmarks`.
 
-With the word `environments` only what concerns them, with a number so many rounds.
+With the word `environments` or `notebooks` only what concerns them, with a number so many rounds.
 Every figure is a ratio of medians from rounds that alternate in one run, because a shared machine
 drifts. Nothing here asserts anything.
 """
@@ -28,6 +28,8 @@ from tests.real import local_kernels
 
 from .bare import BareClient, stock_kernel
 from .environments import environment_rows
+from .notebooks import notebook_rows
+from .review import review_rows
 from .timing import median_ms, timed
 
 PING = PingRequest()
@@ -168,13 +170,18 @@ async def add_kernel_rows(table: Table, rounds: int) -> None:
     add(f"history, at {rounds * 50:,}", f"{last:.2f} ms", "", f"{last / first:.2f}", "the same")
 
 
-async def main(only_environments: bool, rounds: int) -> None:
+async def main(only: str, rounds: int) -> None:
     table = Table("what", "ours", "measure", "ratio", "aim")
-    if not only_environments:
+    if not only:
         await add_kernel_rows(table, rounds)
-    with tempfile.TemporaryDirectory(prefix="kx") as name:
-        for row in await environment_rows(Path(name), rounds):
-            table.add_row(*row)
+    if only in {"", "notebooks"}:
+        for page in review_rows(rounds):
+            table.add_row(*page)
+    for topic, rows in (("environments", environment_rows), ("notebooks", notebook_rows)):
+        if only in {"", topic}:
+            with tempfile.TemporaryDirectory(prefix="kx") as name:
+                for row in await rows(Path(name), rounds):
+                    table.add_row(*row)
     Console().print(table)
 
 
@@ -183,4 +190,5 @@ if __name__ == "__main__":
         os.environ.pop(each, None)
     words = sys.argv[1:]
     rounds = next((int(word) for word in words if word.isdecimal()), 200)
-    anyio.run(main, "environments" in words, rounds)
+    only = next((word for word in words if word in {"environments", "notebooks"}), "")
+    anyio.run(main, only, rounds)

@@ -192,3 +192,46 @@ def test_history_of_a_server_that_still_runs_is_exported(run: Run, tmp_path: Pat
         assert Path(out.strip()).exists()
         assert server.poll() is None
         server.communicate()
+
+
+@pytest.mark.parametrize("document", ["ipynb", "html", "py", "md"])
+def test_a_format_is_chosen_by_its_name_or_by_the_path(
+    run: Run, tmp_path: Path, document: str
+) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
+
+    code, out, err = run("--format", document)
+    assert (code, err) == (0, "")
+    assert Path(out.strip()).suffix == f".{document}"
+    assert "print(" in Path(out.strip()).read_text()
+    code, out, _ = run("--output", f"mine.{document}")
+    assert (code, Path(out.strip()).name) == (0, f"mine.{document}")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--format", "html", "--output", "a.md"), ("--output", "a"), ("--format", "pdf")]
+)
+def test_a_format_that_is_none_is_refused(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
+
+    code, out, err = run(*arguments)
+
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_outputs_and_times_are_left_out_when_asked(run: Run, tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1_700_000_000))
+
+    _, out, _ = run()
+    whole = Path(out.strip()).read_text()
+    _, out, _ = run("--no-outputs", "--no-timing")
+    bare = Path(out.strip()).read_text()
+
+    for word in ("1700000000", "seconds", "a\\n"):
+        assert word in whole
+        assert word not in bare
+    assert sources(out).count("print(") == 1

@@ -20,7 +20,8 @@ from kernel_exec.kernels.outputs import (
     Output,
     Stream,
 )
-from kernel_exec.notebooks.build import Step, build
+from kernel_exec.notebooks.build import Surroundings, Wanted, build
+from kernel_exec.notebooks.cells import Step
 from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 
 SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
@@ -58,8 +59,15 @@ def step(source: str, *outputs: Output, number: int = 1, **more: Any) -> Step:
 
 
 def made(*steps: Step, kernels: Sequence[KernelRecord] = (kernel(),)) -> dict[str, Any]:
-    notebook: dict[str, Any] = json.loads(
-        json.dumps(build(session=SESSION, kernels=kernels, steps=steps)).encode()
+    """The notebook, without the cell that tells what it needs."""
+    notebook: dict[str, Any] = whole(*steps, kernels=kernels)
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] != "requirements"]
+    return notebook
+
+
+def whole(*steps: Step, kernels: Sequence[KernelRecord] = (kernel(),), **more: Any) -> Any:
+    notebook = json.loads(
+        json.dumps(build(session=SESSION, kernels=kernels, steps=steps, **more)).encode()
     )
     nbformat.validate(notebook)
     return notebook
@@ -451,3 +459,155 @@ async def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> 
     client = NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}})
     await client.async_execute()
     assert notebook.cells[-1].outputs[0].text == expected
+
+
+def test_the_first_cell_tells_what_the_code_that_runs_again_needs() -> None:
+    around = Surroundings(inventory={"six": [("six", "1.17.0")], "idna": [("idna", "3.1")]})
+    notebook = whole(
+        step("import idna", outcome=Outcome.TIMEOUT),
+        step("import six, near", number=2),
+        surroundings=around,
+    )
+    first = notebook["cells"][0]
+    assert (first["cell_type"], first["id"]) == ("code", "requirements")
+    assert first["metadata"]["kernel_exec"] == {"author": "kernel-exec", "role": "requirements"}
+    assert first["source"] == (
+        '# /// script\n# requires-python = "==3.12.*"\n# dependencies = [\n#     "six==1.17.0",\n'
+        "# ]\n# ///\n# no distribution is known for: near"
+    )
+
+
+def test_a_session_of_which_nothing_runs_again_needs_nothing() -> None:
+    note = step("# Why", kind=EntryKind.NOTE)
+    assert [cell["source"] for cell in whole(note)["cells"]] == ["# Why"]
+
+
+def test_cells_stay_the_same_when_more_come() -> None:
+    """So that what changed is all that differs between two exports."""
+    before = made(
+        step("x = 1", title="One"), step("1 / 0", FAILURE, number=2, outcome=Outcome.EXCEPTION)
+    )
+    after = made(
+        step("x = 1", title="One"),
+        step("1 / 0", FAILURE, number=2, outcome=Outcome.EXCEPTION),
+        step("y = 2", number=3),
+    )
+    assert json.dumps(after["cells"][: len(before["cells"])]) == json.dumps(before["cells"])
+
+
+def test_a_notebook_tells_where_it_comes_from() -> None:
+    notebook = whole(
+        step("x = 1"),
+        step("1 / 0", FAILURE, number=2, outcome=Outcome.EXCEPTION),
+        step("x", number=3, generation=2, ended=9.0, author="human"),
+        kernels=[kernel(1, "restarted"), kernel(2)],
+        surroundings=Surroundings(version="1.2", platform="linux-x86_64"),
+    )
+    about = notebook["metadata"]["kernel_exec"]
+    assert about["interpreter"] == {
+        "kind": "venv",
+        "path": "/e",
+        "executable": "/e/bin/python",
+        "python": "3.12.1",
+        "platform": "linux-x86_64",
+    }
+    assert about["version"] == "1.2"
+    told = {key: number for key, number in about["counts"].items() if number}
+    assert told == {
+        "executions": 3, "ok": 2, "failed": 1, "exceptions": 1, "restarts": 1, "human": 1
+    }  # fmt: skip
+    assert [each["end_reason"] for each in about["kernels"]] == ["restarted", ""]
+    assert (about["started"], about["ended"]) == (1.0, 9.0)
+
+
+NAMES = {
+    "venv:/data/analysis/.venv": "Python 3.12.1 (venv analysis)",
+    "conda:base": "Python 3.12.1 (conda base)",
+    "python:/usr/bin/python3": "Python 3.12.1 (/usr/bin/python3)",
+    "venv-uv:/s/.kernel_exec/environment": "Python 3.12.1 (venv-uv s)",
+    "venv:C:\\e\\venv": "Python 3.12.1 (venv e)",
+    "": "Python 3.12.1 ()",
+}
+
+
+@pytest.mark.parametrize("environment", NAMES)
+def test_the_kernel_is_the_usual_one_and_shows_its_environment(environment: str) -> None:
+    session = replace(SESSION, environment=environment)
+    notebook: Any = build(session=session, kernels=[kernel()], steps=[])
+    assert notebook["metadata"]["kernelspec"] == {
+        "name": "python3", "display_name": NAMES[environment], "language": "python"
+    }  # fmt: skip
+
+
+def test_outputs_and_times_can_be_left_out() -> None:
+    said = Stream(name="stdout", text="secret")
+    timing = {"iopub.status.busy": "2026-01-01T00:00:00+00:00"}
+    notebook = whole(
+        step("x = 1", said, timing=timing),
+        step("1 / 0", said, FAILURE, number=2, outcome=Outcome.EXCEPTION),
+        wanted=Wanted(outputs=False, times=False),
+    )
+    written = json.dumps(notebook)
+    for word in ("secret", "ValueError", "2026", "seconds", "started"):
+        assert word not in written
+    assert "<summary>Step 2 failed</summary>" in written
+
+
+def test_failures_that_nothing_needs_can_be_left_out_and_are_counted() -> None:
+    steps = [
+        step("1 / 0", FAILURE, outcome=Outcome.EXCEPTION),
+        step("y = 1\nwhile True: pass", number=2, outcome=Outcome.TIMEOUT),
+        step("x = 1\n1 / 0", FAILURE, number=3, outcome=Outcome.EXCEPTION),
+        step("x + y", number=4),
+    ]
+    notebook = whole(*steps, wanted=Wanted(failed=False))
+    kinds = [cell["metadata"]["kernel_exec"].get("role", "code") for cell in notebook["cells"]]
+    assert kinds == ["requirements", "folded", "code", "code", "left-out"]
+    assert notebook["cells"][-1]["source"].startswith("*Left out: 1 failed step")
+    assert notebook["metadata"]["kernel_exec"]["left_out"] == 1
+
+
+def test_a_restart_after_which_nothing_ran_is_told() -> None:
+    notebook = made(step("x = 1"), kernels=[kernel(1, "restarted"), kernel(2)])
+    assert shape(notebook)[-1] == (
+        "markdown",
+        "## Kernel 2\n\n*The kernel was restarted after this; nothing has run in the new one.*",
+    )
+
+
+def test_files_with_the_whole_are_named_as_seen_from_the_notebook() -> None:
+    files = {"text/plain": "/s/.k/a.txt", "image/png": "/s/.k/b.png", "text/llm+plain": "/s/.k/x"}
+    outputs: list[Output] = [
+        Stream(name="stdout", text="x\n", path="/s/.k/c.txt"),
+        DisplayData(data={"text/plain": "begin"}, metadata={"kernel_exec": {"files": files}}),
+        DisplayData(data={}, metadata={"kernel_exec": {"files": {"text/html": "/s/.k/d.html"}}}),
+        ErrorOutput(ename="E", evalue="", traceback=("E",), path="/s/.k/e.txt"),
+    ]
+    notebook = whole(step("x", *outputs), surroundings=Surroundings(folder="/s/notebooks"))
+    cell = notebook["cells"][1]
+    stream, display, page, error = cell["outputs"]
+    assert stream["text"] == "x\n\n[all of it is in ../.k/c.txt]\n"
+    assert display["data"]["text/plain"] == (
+        "begin\n[all of it is in ../.k/a.txt]\n[image/png is in ../.k/b.png]"
+    )
+    assert display["metadata"]["kernel_exec"]["files"]["image/png"] == "../.k/b.png"
+    assert page["data"] == {"text/plain": "[text/html is in ../.k/d.html]"}
+    assert error["traceback"] == ["E", "[all of it is in ../.k/e.txt]"]
+    assert cell["metadata"]["kernel_exec"]["truncated"] is True
+
+
+TITLES = {
+    "Plot a*b and _c_, but my_var": "### Plot a\\*b and \\_c\\_, but my_var",
+    "`x[0]` is `` a`b `` <b>": "### `x[0]` is `` a`b `` &lt;b&gt;",
+    "![x](http://a) $5 #": "### !\\[x\\](http://a) \\$5 \\#",
+    "a\\`<b>`": "### a\\\\`<b>`",
+    "\x1b[1mbold\x1b[0m": "### bold",
+    "x" * 400: f"### {'x' * 300}…",
+}
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_a_title_is_shown_as_it_is(title: str) -> None:
+    (heading, _) = made(step("x", title=title))["cells"]
+    assert heading["source"] == TITLES[title]
+    assert heading["metadata"]["kernel_exec"]["intent"] == title

@@ -4,15 +4,26 @@ import json
 import os
 import resource
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
+from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.notebooks.build import build
-from kernel_exec.notebooks.export import default_path, export_ipynb
-from kernel_exec.sessions.history import SessionRecord
+from kernel_exec.notebooks.export import (
+    FORMATS,
+    chosen_path,
+    default_path,
+    export_document,
+    format_of,
+    read_notebook,
+)
+from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.sessions.store import open_store
 
 
 def session(session_id: str = "a" * 32, name: str = "main") -> SessionRecord:
@@ -24,14 +35,14 @@ def notebook(session_id: str = "a" * 32) -> JSONObject:
 
 
 async def test_it_is_written_and_its_folder_made(tmp_path: Path) -> None:
-    path = await export_ipynb(notebook(), tmp_path / "deep" / "n.ipynb", overwrite=False)
+    path = await export_document(notebook(), tmp_path / "deep" / "n.ipynb", overwrite=False)
     assert json.loads(path.read_text())["nbformat"] == 4
     assert list(path.parent.iterdir()) == [path]
 
 
 async def test_an_earlier_export_of_the_session_is_replaced(tmp_path: Path) -> None:
     for _ in range(2):
-        await export_ipynb(notebook(), tmp_path / "n.ipynb", overwrite=False)
+        await export_document(notebook(), tmp_path / "n.ipynb", overwrite=False)
 
 
 THERE = {
@@ -48,9 +59,9 @@ async def test_what_is_not_ours_is_left_alone(tmp_path: Path, name: str) -> None
     path = tmp_path / "n.ipynb"
     path.write_text(THERE[name])
     with pytest.raises(InvalidArgumentError, match="set overwrite"):
-        await export_ipynb(notebook(), path, overwrite=False)
+        await export_document(notebook(), path, overwrite=False)
     assert path.read_text() == THERE[name]
-    await export_ipynb(notebook(), path, overwrite=True)
+    await export_document(notebook(), path, overwrite=True)
     assert path.read_text() != THERE[name]
 
 
@@ -60,15 +71,15 @@ async def test_a_link_is_never_followed(tmp_path: Path) -> None:
     link = tmp_path / "n.ipynb"
     link.symlink_to(precious)
     with pytest.raises(InvalidArgumentError):
-        await export_ipynb(notebook(), link, overwrite=False)
-    await export_ipynb(notebook(), link, overwrite=True)
+        await export_document(notebook(), link, overwrite=False)
+    await export_document(notebook(), link, overwrite=True)
     assert precious.read_text() == "keep"
 
 
 @pytest.mark.parametrize("name", ["n.txt", ".ipynb", "n", "n.ipynb.txt"])
 async def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"\.ipynb"):
-        await export_ipynb(notebook(), tmp_path / name, overwrite=False)
+    with pytest.raises(InvalidArgumentError, match=r"ends in one of \.ipynb, \.html"):
+        await export_document(notebook(), tmp_path / name, overwrite=False)
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
@@ -77,7 +88,7 @@ async def test_a_name_that_no_file_can_have_is_refused(
     tmp_path: Path, name: str, overwrite: bool
 ) -> None:
     with pytest.raises(InvalidArgumentError, match="not allowed"):
-        await export_ipynb(notebook(), tmp_path / name, overwrite=overwrite)
+        await export_document(notebook(), tmp_path / name, overwrite=overwrite)
 
 
 async def test_a_notebook_of_no_session_replaces_nothing(tmp_path: Path) -> None:
@@ -85,21 +96,23 @@ async def test_a_notebook_of_no_session_replaces_nothing(tmp_path: Path) -> None
     path.write_text(THERE["a person's notebook"])
     anonymous: JSONObject = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
     with pytest.raises(InvalidArgumentError, match="set overwrite"):
-        await export_ipynb(anonymous, path, overwrite=False)
+        await export_document(anonymous, path, overwrite=False)
     assert path.read_text() == THERE["a person's notebook"]
 
 
 async def test_what_is_no_valid_notebook_is_refused_with_its_place(tmp_path: Path) -> None:
     cell: JSONObject = {"cell_type": "raw", "id": "a", "metadata": {}, "source": 1}
     with pytest.raises(InvalidArgumentError, match=r"no valid notebook .*cells\.0"):
-        await export_ipynb({**notebook(), "cells": [cell]}, tmp_path / "n.ipynb", overwrite=False)
+        await export_document(
+            {**notebook(), "cells": [cell]}, tmp_path / "n.ipynb", overwrite=False
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_what_a_file_can_not_hold_is_written_in_other_words(tmp_path: Path) -> None:
     metadata: JSONObject = {"title": "a\ud800", "number": float("nan")}
     odd: JSONObject = {**notebook(), "metadata": metadata}
-    path = await export_ipynb(odd, tmp_path / "n.ipynb", overwrite=False)
+    path = await export_document(odd, tmp_path / "n.ipynb", overwrite=False)
     there = json.loads(path.read_text("utf-8"))
     assert there["metadata"] == {"title": "a\\ud800", "number": None}
 
@@ -107,26 +120,26 @@ async def test_what_a_file_can_not_hold_is_written_in_other_words(tmp_path: Path
 async def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "n.ipynb")
     with pytest.raises(InvalidArgumentError, match="set overwrite"):
-        await export_ipynb(notebook(), tmp_path / "n.ipynb", overwrite=False)
+        await export_document(notebook(), tmp_path / "n.ipynb", overwrite=False)
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
 async def test_a_folder_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "n.ipynb").mkdir()
     with pytest.raises((InvalidArgumentError, StorageError), match=r"n\.ipynb"):
-        await export_ipynb(notebook(), tmp_path / "n.ipynb", overwrite=overwrite)
+        await export_document(notebook(), tmp_path / "n.ipynb", overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["n.ipynb"]
 
 
 async def test_what_is_there_stays_whole_when_writing_fails(tmp_path: Path) -> None:
-    path = await export_ipynb(notebook(), tmp_path / "n.ipynb", overwrite=False)
+    path = await export_document(notebook(), tmp_path / "n.ipynb", overwrite=False)
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
         with pytest.raises(StorageError, match="can't be written"):
-            await export_ipynb(notebook(), path, overwrite=False)
+            await export_document(notebook(), path, overwrite=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
@@ -137,7 +150,7 @@ async def test_what_is_there_stays_whole_when_writing_fails(tmp_path: Path) -> N
 async def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="can't be written"):
-        await export_ipynb(notebook(), tmp_path / "file" / "n.ipynb", overwrite=False)
+        await export_document(notebook(), tmp_path / "file" / "n.ipynb", overwrite=False)
 
 
 @pytest.mark.parametrize(
@@ -155,3 +168,134 @@ async def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
 def test_the_default_path_is_safe_and_its_own(tmp_path: Path, name: str, file: str) -> None:
     path = default_path(tmp_path, session(name=name), ".ipynb")
     assert path == tmp_path / "notebooks" / f"{file}-aaaaaaaa.ipynb"
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+async def test_a_document_of_any_format_replaces_its_own_earlier_one(
+    tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"n.{ending}"
+    for _ in range(2):
+        await export_document(notebook(), path, overwrite=False)
+    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+        await export_document(notebook("b" * 32), path, overwrite=False)
+    written = path.read_text()
+    path.write_text(f"# mine, about\n{written}" if ending == "ipynb" else "mine")
+    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+        await export_document(notebook(), path, overwrite=False)
+    await export_document(notebook(), path, overwrite=True)
+    assert path.read_text() == written
+
+
+@pytest.mark.parametrize("ending", ["html", "py", "md"])
+async def test_a_mark_that_is_only_quoted_is_none(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"n.{ending}"
+    path.write_text(f"see `kernel-exec session: {'a' * 32}` for more\n")
+    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+        await export_document(notebook(), path, overwrite=False)
+
+
+def large(text: str) -> JSONObject:
+    cell: JSONObject = {
+        "cell_type": "code",
+        "id": "c",
+        "metadata": {},
+        "execution_count": 1,
+        "source": "x",
+        "outputs": [{"output_type": "stream", "name": "stdout", "text": text}],
+    }
+    return {**notebook(), "cells": [cell]}
+
+
+async def test_what_is_too_large_is_in_a_folder_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "n.ipynb"
+    for _ in range(2):
+        await export_document(large("x" * 9000), path, overwrite=False, limit=5000)
+    assert (tmp_path / "n_files" / "c-1.txt").read_text() == "x" * 9000
+    assert "n_files/c-1.txt" in path.read_text()
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["c-1.txt", "n.ipynb", "n_files"]
+
+
+async def test_nothing_is_written_through_a_link_to_a_folder(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "n_files").symlink_to(elsewhere)
+    with pytest.raises(InvalidArgumentError, match="is a link"):
+        await export_document(large("x" * 9000), tmp_path / "n.ipynb", overwrite=True, limit=5000)
+    assert list(elsewhere.iterdir()) == []
+
+
+PATHS = {
+    "": ("", "notebooks/main-aaaaaaaa.ipynb"),
+    "a.md": ("", "a.md"),
+    "deep/a.html": ("html", "deep/a.html"),
+    "/elsewhere/../a.py": ("", "/elsewhere/../a.py"),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_relative_path_is_below_the_storage_root(path: str) -> None:
+    format_, expected = PATHS[path]
+    assert chosen_path(Path("/s"), session(), path, format_) == Path("/s") / expected
+
+
+def test_a_format_alone_decides_the_ending() -> None:
+    assert chosen_path(Path("/s"), session(), "", "html").name == "main-aaaaaaaa.html"
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("../a.ipynb", "below '/s'"),
+        ("deep/../../a.ipynb", "below '/s'"),
+        ("~/a.ipynb", "below '/s'"),
+        ("~user/a.ipynb", "below '/s'"),
+        (".kernel_exec/a.ipynb", "below '/s'"),
+        ("a.txt", "ends in one of"),
+        ("a", "ends in one of"),
+    ],
+)
+def test_a_path_that_leads_elsewhere_is_refused(path: str, why: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=why):
+        chosen_path(Path("/s"), session(), path, "")
+
+
+def test_a_format_and_an_ending_that_differ_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"ends in \.html"):
+        format_of(Path("a.md"), "html")
+
+
+async def read(folder: Path, executable: str) -> Any:
+    """The first cell of the notebook of a session that imports something."""
+    record = session()
+    async with open_store(folder) as store:
+        store.put_session(record)
+        store.put_kernel(
+            KernelRecord(
+                session_id=record.id, generation=1, started=1.0, executable=executable,
+                python_version="3.11.1", support="own",
+            )
+        )  # fmt: skip
+        store.put_entry(
+            Entry(
+                id="e", session_id=record.id, number=1, kind=EntryKind.CODE, source="import pytest",
+                outcome=Outcome.OK, generation=1, queued=1.0, started=1.0, ended=1.0,
+            )
+        )  # fmt: skip
+        notebook: Any = await read_notebook(store, record)
+    return notebook
+
+
+async def test_what_is_imported_is_asked_from_the_interpreter_itself(tmp_path: Path) -> None:
+    notebook = await read(tmp_path, sys.executable)
+    assert f"pytest=={pytest.__version__}" in notebook["cells"][0]["source"]
+    assert notebook["metadata"]["kernel_exec"]["interpreter"]["platform"]
+
+
+@pytest.mark.parametrize("executable", ["", "/gone/bin/python", "/dev/null"])
+async def test_an_interpreter_that_is_gone_leaves_the_versions_unknown(
+    tmp_path: Path, executable: str
+) -> None:
+    notebook = await read(tmp_path, executable)
+    assert "its interpreter is gone" in notebook["cells"][0]["source"]
+    assert "imported: pytest" in notebook["cells"][0]["source"]

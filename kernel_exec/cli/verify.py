@@ -1,0 +1,280 @@
+"""`kernel-exec verify`: a notebook or a session, run again in a fresh kernel and compared."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from kernel_exec import processes
+from kernel_exec.environments.activation import allowed_variables
+from kernel_exec.environments.catalog import Catalog
+from kernel_exec.environments.spec import Environment, EnvironmentKind
+from kernel_exec.errors import (
+    InvalidArgumentError,
+    KernelExecError,
+    NotFoundError,
+    UnusableEnvironmentError,
+)
+from kernel_exec.kernels.messages import JSONObject, text
+from kernel_exec.notebooks.budget import written
+from kernel_exec.notebooks.export import read_notebook
+from kernel_exec.notebooks.plan import make_plan
+from kernel_exec.notebooks.reading import parse, read_bytes
+from kernel_exec.notebooks.value import ours, session_of
+from kernel_exec.notebooks.verification import CellDone, CellReport, Verification, stamp
+from kernel_exec.notebooks.verify import TIME_LIMIT, verify_in
+from kernel_exec.notebooks.writing import write
+from kernel_exec.sessions.store import open_store
+from kernel_exec.settings import Settings, read_settings
+
+from .export import find_session, history_root
+
+_DIFFERS, _NOT_RUN = 1, 2
+_COLOURS = {
+    "same": "green",
+    "close": "green",
+    "different": "red",
+    "fixed": "yellow",
+    "new error": "red",
+    "not run": "yellow",
+    "failed": "red",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    """What is verified: `file` is None for a session, whose notebook is nowhere but here."""
+
+    name: str
+    notebook: JSONObject
+    file: Path | None = None
+    content: bytes = b""
+
+
+@click.command()
+@click.argument("target", metavar="[NOTEBOOK|SESSION]", default="")
+@click.option("--environment", metavar="NAME", help="Configured environment to run it in.")
+@click.option(
+    "--python",
+    metavar="PATH",
+    help="Python executable to run it in (default: the environment it was made in).",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=TIME_LIMIT,
+    show_default=True,
+    help="Seconds that each cell may run; 0 for no limit.",
+)
+@click.option("--stamp", "stamped", is_flag=True, help="Write the verdicts into the notebook.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_obj
+def verify(
+    options: Mapping[str, str | None],
+    target: str,
+    environment: str | None,
+    python: str | None,
+    timeout: float,
+    stamped: bool,
+    as_json: bool,
+) -> int:
+    """Run a notebook again in a fresh kernel, and tell cell by cell what differs.
+
+    NOTEBOOK is a file, also one that kernel-exec did not write; SESSION a name or an id, as for
+    `export`; without either it is the latest session. The code does again all that it did, in the
+    working directory of the session, or the folder of a notebook that is not ours.
+
+    The exit code is 0 when every cell is the same or close, 1 when one differs, fails or was not
+    reached, and 2 when nothing could be run.
+    """
+    if environment is not None and python is not None:
+        raise click.UsageError("only one of --environment and --python can be given")
+    try:
+        settings = read_settings(options=options)
+        chosen = _chosen(settings, environment, python)
+        return anyio.run(_verify, settings, target, chosen, timeout or None, stamped, as_json)
+    except KernelExecError as error:
+        click.echo(f"error: {str(error).rstrip('.')}", err=True)
+        return _NOT_RUN
+
+
+async def _verify(
+    settings: Settings,
+    target: str,
+    chosen: Environment | None,
+    time_limit: float | None,
+    stamped: bool,
+    as_json: bool,
+) -> int:
+    subject = await _subject(settings, target)
+    if stamped and subject.file is None:
+        raise InvalidArgumentError(
+            "--stamp writes into a notebook: export the session first, then verify its file"
+        )
+    make_plan(subject.notebook)  # tells what is no notebook in Python before anything is started
+    catalog = Catalog(
+        storage_root=settings.storage_root,
+        cache=settings.cache,
+        base_variables=settings.server_variables,
+        passed_variables=settings.pass_env,
+        configured=settings.environment,
+        named=settings.named_environments,
+    )
+    async with processes.warden(allowed_variables(settings.server_variables, passed=())):
+        environment = chosen or _recorded(subject.notebook) or await catalog.default()
+        try:
+            prepared = await catalog.prepare(environment)
+        except UnusableEnvironmentError as error:
+            raise UnusableEnvironmentError(
+                f"{error}; --environment and --python run it in another one"
+            ) from error
+        with _ProgressBar() as tell:
+            verification = await verify_in(
+                prepared,
+                subject.notebook,
+                working_directory=_working_directory(settings, subject),
+                runtime_dir=settings.runtime_dir,
+                time_limit=time_limit,
+                on_cell=tell,
+            )
+    if as_json:
+        told = {"notebook": subject.name, **verification.as_json(), "stamped": stamped}
+        click.echo(json.dumps(told, indent=2))
+    else:
+        _print(subject.name, verification)
+    if stamped:
+        _stamp(subject, verification)
+    return 0 if verification.verdict in {"same", "close"} else _DIFFERS
+
+
+async def _subject(settings: Settings, target: str) -> _Subject:
+    path = Path(target)
+    if target and (path.suffix == ".ipynb" or path.is_file()):
+        file = path.resolve()  # a stamp goes into the file itself, not in the place of a link
+        content = read_bytes(file)
+        return _Subject(name=target, notebook=parse(content, file), file=file, content=content)
+    async with open_store(history_root(settings)) as store:
+        if store.notice:
+            click.echo(f"warning: {store.notice}", err=True)
+        record = await find_session(store, target)
+        variables = allowed_variables(settings.server_variables, passed=settings.pass_env)
+        notebook = await read_notebook(store, record, variables=variables)
+        return _Subject(name=f"session {record.name}", notebook=notebook)
+
+
+def _chosen(settings: Settings, name: str | None, python: str | None) -> Environment | None:
+    """The environment that was asked for, if one was."""
+    if python is not None:
+        path = Path(python).expanduser().absolute()
+        return Environment(kind=EnvironmentKind.PYTHON, path=path)
+    if name is None or name in {"default", "configured"}:
+        return None if name is None else settings.environment
+    if name not in settings.named_environments:
+        known = ", ".join(map(repr, settings.named_environments)) or "none"
+        raise NotFoundError(
+            f"no environment {name!r} is configured (by name there are: {known});"
+            " `kernel-exec env add` adds one, --python names any Python"
+        )
+    return settings.named_environments[name]
+
+
+def _recorded(notebook: JSONObject) -> Environment | None:
+    """The environment that one of our notebooks was made in."""
+    kind, _, place = text(ours(notebook), "environment").partition(":")
+    if not place or kind not in set(EnvironmentKind):
+        return None
+    wanted = EnvironmentKind(kind)
+    if wanted is EnvironmentKind.CONDA and not Path(place).is_absolute():
+        return Environment(kind=wanted, name=place)
+    return Environment(kind=wanted, path=Path(place))
+
+
+def _working_directory(settings: Settings, subject: _Subject) -> Path:
+    """Where it runs: as the session did, if that is still there; beside a notebook otherwise."""
+    beside = Path.cwd() if subject.file is None else subject.file.parent
+    if not session_of(subject.notebook):
+        return beside
+    kept = text(ours(subject.notebook), "working_directory")
+    session = Path(kept) if kept else settings.working_directory
+    return session if session.is_dir() else beside
+
+
+class _ProgressBar:
+    """Shows on stderr how far it is, where somebody looks."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("running", total=None)
+
+    def __enter__(self) -> Callable[[CellDone], None]:
+        self._progress.start()
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def _tell(self, done: CellDone) -> None:
+        words = f"cell {done.number} is {done.verdict}"
+        self._progress.update(
+            self._task, completed=done.number, total=done.total, description=words
+        )
+
+
+def _print(name: str, verification: Verification) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    place = f"Python {verification.python} of {verification.environment}"
+    console.print(Text(f"{name}: run with {place}, in {verification.working_directory}"))
+    width = len(str(len(verification.cells)))
+    for cell in verification.cells:
+        console.print(_line(cell, width))
+        for line in _shown(cell):
+            console.print(Text(f"{' ' * (width + 13)}{line}", style="dim"))
+    seconds = f" in {verification.seconds:.1f} s"
+    console.print(Text(verification.summary + seconds, style=_COLOURS[verification.verdict]))
+
+
+def _line(cell: CellReport, width: int) -> Text:
+    seconds = "" if cell.seconds is None else f"{cell.seconds:8.2f} s"
+    return Text.assemble(
+        f"{cell.number:{width}}  ",
+        (f"{cell.verdict.value:9}", _COLOURS[cell.verdict.value]),
+        f"{seconds:10}  {cell.title}".rstrip(),
+    )
+
+
+def _shown(cell: CellReport) -> list[str]:
+    """The first difference; of what is close, only where it is."""
+    lines = cell.difference.split("\n") if cell.difference else []
+    return lines[:1] if cell.verdict.value == "close" else lines
+
+
+def _stamp(subject: _Subject, verification: Verification) -> None:
+    assert subject.file is not None
+    if read_bytes(subject.file) != subject.content:
+        raise InvalidArgumentError(
+            f"{str(subject.file)!r} has changed meanwhile and was not stamped: verify it again"
+        )
+    try:
+        document = written(stamp(subject.notebook, verification))
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"{str(subject.file)!r} was not stamped: it holds a number that JSON does not have"
+        ) from error
+    session = session_of(subject.notebook)
+    write(subject.file, document, session=session, overwrite=True, files={})
+    click.echo(f"stamped {subject.file}", err=True)

@@ -1,0 +1,339 @@
+"""What one connected client does with the services."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from kernel_exec.app import App
+from kernel_exec.environments.activation import allowed_variables
+from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.environments.spec import Environment
+from kernel_exec.errors import (
+    BusyError,
+    InvalidArgumentError,
+    KernelDeadError,
+    NotFoundError,
+    StorageError,
+)
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outputs import Stream
+from kernel_exec.notebooks.export import Document, Exported, chosen_path, export_session
+from kernel_exec.notebooks.verification import CellDone
+from kernel_exec.notebooks.verify import verify_in
+from kernel_exec.packages.install import install
+from kernel_exec.packages.inventory import PackageStatus, check
+from kernel_exec.packages.requirements import parse_requirements
+from kernel_exec.scripts import checked_source
+from kernel_exec.sessions.history import (
+    Entry,
+    EntryKind,
+    SessionRecord,
+    is_isolated,
+    script_arguments,
+)
+from kernel_exec.sessions.reports import Aside, Done, Submission
+from kernel_exec.sessions.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """A switch of environment that was made."""
+
+    previous: Environment
+    current: PreparedEnvironment
+
+
+class Client:
+    """A connected client: its environment, its default session, and what it can ask for."""
+
+    def __init__(self, *, app: App, name: str) -> None:
+        """Begin with the configured environment; `name` is how the client introduced itself."""
+        self.name = name
+        self.environment: Environment | None = None
+        self._app = app
+        self._working_directory: Path | None = None
+        self._told = ""
+
+    @property
+    def working_directory(self) -> Path:
+        """Where the kernels of its sessions start."""
+        return self._working_directory or self._app.settings.working_directory
+
+    def news(self) -> str:
+        """What became of earlier history, "" when that has been told before."""
+        before, self._told = self._told, self._app.store.notice
+        return self._told.removeprefix(before).removeprefix("; ")
+
+    async def session(self, name: str = "") -> Session:
+        """The session `name` ("" for the default one) in the client's environment."""
+        return await self._app.sessions.open(
+            name, await self._environment(), working_directory=self._working_directory
+        )
+
+    async def configure(
+        self, environment: Environment, *, working_directory: Path | None = None
+    ) -> Configured:
+        """Switch to `environment` once it is known to work; kernels elsewhere stay as they are.
+
+        Raises:
+            UnusableEnvironmentError: It does not work; nothing has changed.
+        """
+        if working_directory is not None and not working_directory.is_dir():
+            raise InvalidArgumentError(
+                f"working_directory {str(working_directory)!r} is not a folder: make it first"
+            )
+        previous = await self._environment()
+        current = await self._app.catalog.prepare(environment)
+        self.environment = environment
+        if working_directory is not None:
+            self._working_directory = working_directory
+        session = await self.session()
+        session.note(
+            EntryKind.ENVIRONMENT,
+            environment.key,
+            details={
+                "previous": previous.key,
+                "python_version": current.interpreter.python_version,
+                "executable": str(current.interpreter.executable),
+                "working_directory": str(self.working_directory),
+            },
+        )
+        return Configured(previous=previous, current=current)
+
+    async def run(
+        self,
+        *,
+        source: str,
+        session: str = "",
+        filename: str = "",
+        title: str = "",
+        time_limit: float | None = None,
+    ) -> tuple[Session, Entry]:
+        """Store `source` as a script and queue it; where it can't be stored, it runs all the same.
+
+        Raises:
+            InvalidArgumentError: The source or a name is not allowed.
+            BusyError: The session's queue is full.
+        """
+        source = checked_source(source)
+        opened = await self.session(session)
+        resent = opened.resent(EntryKind.CODE, source)
+        if resent is not None:
+            return opened, resent
+        path, details = self._save(source, filename)
+        submission = Submission(
+            source=source,
+            title=title,
+            file_path=path,
+            time_limit=time_limit,
+            details={"client": self.name, **details},
+        )
+        return opened, opened.submit(submission)
+
+    async def run_script(
+        self,
+        file_path: str,
+        arguments: tuple[str, ...],
+        *,
+        isolated: bool,
+        session: str = "",
+        title: str = "",
+        time_limit: float | None = None,
+    ) -> tuple[Session, Entry]:
+        """Run a stored script in the session's kernel, or isolated in one of its own.
+
+        Raises:
+            InvalidArgumentError: The path is not allowed, or the file is no code.
+            NotFoundError: There is no such file.
+            BusyError: The session's queue is full.
+        """
+        path, source = await to_thread.run_sync(self._app.scripts.source, file_path)
+        opened = await self.session(session)
+        submission = Submission(
+            source=source,
+            title=title,
+            kind=EntryKind.SCRIPT,
+            file_path=str(path),
+            time_limit=time_limit,
+            details={
+                "client": self.name,
+                "arguments": list(arguments),
+                "mode": "isolated" if isolated else "kernel",
+                "sha256": hashlib.sha256(source.encode()).hexdigest(),
+            },
+        )
+        resent = opened.resent(EntryKind.SCRIPT, source)
+        if (
+            resent is not None
+            and script_arguments(resent) == arguments
+            and is_isolated(resent) is isolated
+        ):
+            return opened, resent
+        if isolated:
+            return opened, opened.submit_isolated(submission, arguments)
+        return opened, opened.submit(submission)
+
+    async def find(
+        self, *, execution_id: str = "", session: str = ""
+    ) -> tuple[Session | None, Entry]:
+        """An entry by its id, or the latest of a session that ran something.
+
+        The session is None when the entry was begun by another server, or long ago.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if execution_id:
+            for opened in self._app.sessions.all.values():
+                if (entry := opened.entry(execution_id)) is not None:
+                    return opened, entry
+            stored = await self._app.store.entry(execution_id)
+            if stored is None:
+                degraded = self._app.store.degraded
+                unread = f" (earlier history can't be read: {degraded})" if degraded else ""
+                raise NotFoundError(
+                    f"no execution has the id {execution_id!r}{unread}: take it from a result of"
+                    " execute_code, or leave it out for the latest one"
+                )
+            return None, stored
+        opened = await self.session(session)
+        entries = await self._app.store.entries(opened.id)
+        for entry in reversed(entries):
+            if entry.kind in {EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL}:
+                return opened, opened.entry(entry.id) or entry
+        raise NotFoundError(f"session {opened.name!r} has run nothing yet")
+
+    async def install(
+        self,
+        packages: Sequence[object],
+        *,
+        upgrade: bool = False,
+        allow_build: bool = False,
+        session: str = "",
+    ) -> tuple[Session, Entry]:
+        """Begin to install `packages` into the environment, beside the kernel.
+
+        Raises:
+            InvalidArgumentError: One of them is not a plain requirement; nothing was run.
+        """
+        requirements = parse_requirements(packages)
+        opened = await self.session(session)
+        found = await self._app.catalog.find(opened.environment)
+
+        async def work(aside: Aside) -> Done:
+            installed = await install(
+                found.interpreter,
+                requirements,
+                upgrade=upgrade,
+                allow_build=allow_build,
+                variables=found.variables,
+                tool_variables=self._app.catalog.tool_variables,
+                locks=self._app.settings.cache / "installs",
+                on_line=lambda line: aside.emit(Stream(name="stdout", text=f"{line}\n")),
+            )
+            self._app.catalog.forget(opened.environment)
+            details: JSONObject = {
+                "installer": installed.tool,
+                "before": installed.changes.before,
+                "after": installed.changes.after,
+                "seconds": round(installed.seconds, 3),
+                "output": installed.output,
+                "stale": await self._refresh(opened, installed.changes.modules),
+            }
+            return Done(details=details)
+
+        submission = Submission(source="\n".join(requirements), kind=EntryKind.INSTALL)
+        entry = opened.undertake(submission, work)
+        return opened, entry
+
+    async def check(self, packages: Sequence[object]) -> list[PackageStatus]:
+        """What is installed of `packages`; nothing is imported.
+
+        Raises:
+            InvalidArgumentError: One of them is not a plain requirement.
+        """
+        parse_requirements(packages)
+        found = await self._app.catalog.find(await self._environment())
+        return await check(found.interpreter, packages, variables=found.variables)
+
+    async def export(
+        self,
+        asked: Document,
+        *,
+        session: str = "",
+        verify: Callable[[CellDone], None] | None = None,
+    ) -> Exported:
+        """Write the session; with `verify`, told of each cell, it runs again in a new kernel first.
+
+        Raises:
+            InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
+            StorageError: It can't be written.
+        """
+        opened = await self.session(session)
+        store, settings = self._app.store, self._app.settings
+        record = await store.session(opened.id) or SessionRecord(
+            id=opened.id, name=opened.name, environment=opened.environment.key, created=0.0
+        )
+        again = None
+        if verify is not None:
+            again = partial(
+                verify_in,
+                await self._app.catalog.prepare(opened.environment),
+                working_directory=self.working_directory,
+                runtime_dir=settings.runtime_dir,
+                on_cell=verify,
+            )
+        return await export_session(
+            store,
+            record,
+            chosen_path(settings.storage_root, record, asked.path, asked.format),
+            overwrite=asked.overwrite,
+            limit=settings.notebook_size,
+            variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
+            wanted=asked.wanted,
+            verify=again,
+        )
+
+    async def note(self, *, markdown: str, session: str = "") -> Entry:
+        """Put the agent's words between the cells."""
+        opened = await self.session(session)
+        entry = opened.note(EntryKind.NOTE, markdown)
+        await self._app.store.settle()
+        return entry
+
+    def _save(self, source: str, filename: str) -> tuple[str | None, JSONObject]:
+        """Where `source` is stored now, or details that say why it is not."""
+        try:
+            return str(self._app.scripts.save(source, filename)), {}
+        except StorageError as error:
+            return None, {"unstored": str(error)}
+
+    async def _environment(self) -> Environment:
+        if self.environment is None:
+            self.environment = await self._app.catalog.default()
+        return self.environment
+
+    async def _refresh(self, session: Session, modules: Sequence[str]) -> list[str]:
+        """Let all kernels of the environment find what was installed; the session's stale imports.
+
+        What a kernel has imported stays as it was; whoever answers too late finds it all the same.
+        """
+        stale: dict[str, list[str]] = {}
+
+        async def ask(each: Session) -> None:
+            with suppress(KernelDeadError, BusyError):
+                told = await each.evaluate(f"refresh({json.dumps(list(modules))})")
+                stale[each.id] = [str(name) for name in told] if isinstance(told, list) else []
+
+        async with anyio.create_task_group() as tasks:
+            for each in self._app.sessions.all.values():
+                if each.environment.key == session.environment.key:
+                    tasks.start_soon(ask, each)
+        return stale.get(session.id, [])

@@ -1,0 +1,97 @@
+"""A notebook as a Python file in the percent format, as jupytext, VS Code and Spyder read it. Pure.
+
+Source: jupytext, "The percent format"; magics are comments, as jupytext has them.
+"""
+
+import ast
+import json
+import re
+import warnings
+
+from kernel_exec.kernels.messages import JSONObject, mapping, text
+
+from .value import cells, joined, session_of, tags
+
+_MAGIC = re.compile(r"\s*(?:#\s*)*(?:%{1,2}[^\W\d]|!|\?|[%\w.*]+\?{1,2}\s*$)")
+"""A line of IPython's own, or a comment that would be read as one."""
+
+_ASSIGNED = re.compile(r"\s*[^\W\d][\w, \t]*=\s*[%!]")
+_COMMENTED = re.compile(r"\s*#\s*(?:#\s*)*(?:%{1,2}[^\W\d]|!|\?)")
+_LANGUAGES = frozenset(
+    {"bash", "html", "javascript", "js", "latex", "markdown", "perl", "ruby", "sh", "sql", "svg"}
+)
+"""Cell magics that jupytext writes as the cell's language."""
+
+
+def percent(notebook: JSONObject) -> str:
+    """The cells as a Python file, without outputs."""
+    parts = [_header(notebook), *map(_cell, cells(notebook))]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _header(notebook: JSONObject) -> str:
+    kernelspec = mapping(mapping(notebook, "metadata"), "kernelspec")
+    lines = [
+        "---",
+        "jupyter:",
+        "  jupytext:",
+        "    text_representation:",
+        "      extension: .py",
+        "      format_name: percent",
+        "      format_version: '1.3'",
+    ]
+    if kernelspec:
+        lines.append("  kernelspec:")
+        # a JSON text is one in YAML, too
+        lines += [
+            f"    {key}: {json.dumps(text(kernelspec, key))}"
+            for key in ("display_name", "language", "name")
+            if text(kernelspec, key)
+        ]
+    if session := session_of(notebook):
+        lines.append(f"  # {marker(session)}")
+    return _commented("\n".join([*lines, "---"]))
+
+
+def marker(session: str) -> str:
+    """What says, in a comment, of which session a document is the export."""
+    return f"kernel-exec session: {re.sub(r'[^A-Za-z0-9_-]', '_', session)[:64]}"
+
+
+def _cell(cell: JSONObject) -> str:
+    source = joined(cell.get("source"))
+    kind = cell.get("cell_type")
+    marked = f" tags={json.dumps(tagged)}" if (tagged := tags(cell)) else ""
+    if kind != "code":
+        name = "markdown" if kind == "markdown" else "raw"
+        return f"# %% [{name}]{marked}\n{_commented(source)}"
+    first, _, rest = source.partition("\n")
+    if (found := re.match(r"%%(\w+)\s*$", first)) and found[1] in _LANGUAGES:
+        return f'# %% language="{found[1]}"{marked}\n{_commented(rest)}'
+    return f"# %%{marked}\n{_code(source)}"
+
+
+def _code(source: str) -> str:
+    if _is_python(source) and not _COMMENTED.search(source):
+        return source
+    plain = _is_python(source)
+
+    def shown(line: str) -> str:
+        special = _COMMENTED.match(line) if plain else _MAGIC.match(line) or _ASSIGNED.match(line)
+        return f"# {line}" if special else line
+
+    return "\n".join(map(shown, source.split("\n")))
+
+
+def _is_python(source: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _commented(lines: str) -> str:
+    return "\n".join(f"# {line}" if line else "#" for line in lines.split("\n"))

@@ -1,0 +1,133 @@
+"""Markdown as HTML for the review page: CommonMark with tables, sanitised. Pure.
+
+HTML in it is kept as far as it does nothing, so that what is folded stays folded. Formulas are
+left as they are written, for it takes a script to set them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+
+from .hypertext import anchor, escape, highlighted, sanitised
+
+_LONGEST = 200_000
+"""Characters of one cell that are read as Markdown."""
+
+_FORMULA = re.compile(r"\$\$.+?\$\$|\$(?![\s$])[^$\n]*[^\s$\\]\$(?!\d)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """A heading of a cell: its level from 1, its words, and its id in the page."""
+
+    level: int
+    words: str
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prose:
+    """A cell's Markdown as HTML, the headings in it, and the first words of it as plain text."""
+
+    html: str
+    headings: tuple[Heading, ...] = ()
+    words: str = ""
+
+
+class Anchors:
+    """Gives headings their ids; of several with the same words, a number to all but the first."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+
+    def take(self, words: str) -> str:
+        """An id that no other heading has."""
+        name = anchor(words)
+        count = self._taken[name] = self._taken.get(name, 0) + 1
+        return name if count == 1 else f"{name}--{count}"
+
+
+def prose(
+    source: str, anchors: Anchors, *, pictures: Mapping[str, str], untitled: bool = False
+) -> Prose:
+    """`source` as a part of the page, its headings a level lower than written.
+
+    `pictures` are the addresses of those attached to the cell. Without its title when `untitled`.
+    """
+    if len(source) > _LONGEST:
+        return Prose(html=f"<pre>{escape(source)}</pre>")
+    tokens = _PARSER.parse(source)
+    if untitled and title_of(tokens):
+        tokens = tokens[3:]
+    headings = tuple(_headings(tokens, anchors))
+    for token in tokens:
+        # a style would be lost, and the page's own policy would refuse it
+        if token.type in {"td_open", "th_open"} and (style := token.attrs.pop("style", None)):
+            token.attrs["align"] = str(style).rpartition(":")[2]
+    rendered = _PARSER.renderer.render(tokens, _PARSER.options, {})
+    kept = frozenset(heading.anchor for heading in headings)
+    return Prose(
+        html=sanitised(rendered, anchors=kept, pictures=pictures),
+        headings=headings,
+        words=next((words for token in tokens if (words := _words(token))), ""),
+    )
+
+
+def title(source: str) -> str:
+    """The words of the heading of the first level that `source` begins with, or ""."""
+    return title_of(_PARSER.parse(source[:_LONGEST]))
+
+
+def title_of(tokens: Sequence[Token]) -> str:
+    """The same, of what was read."""
+    return _words(tokens[1]) if tokens and tokens[0].tag == "h1" else ""
+
+
+def _headings(tokens: Sequence[Token], anchors: Anchors) -> Iterator[Heading]:
+    """The headings, which get their ids, and a level that leaves the page its title."""
+    for at, token in enumerate(tokens):
+        if token.type == "heading_open":
+            level = int(token.tag[1])
+            words = _words(tokens[at + 1])
+            heading = Heading(level=level, words=words, anchor=anchors.take(words))
+            token.tag = tokens[at + 2].tag = f"h{min(6, level + 1)}"
+            token.attrs["id"] = heading.anchor
+            yield heading
+
+
+def _words(token: Token) -> str:
+    """The text in a line, without its marks."""
+    parts = [
+        " " if child.type in {"softbreak", "hardbreak"} else child.content
+        for child in token.children or ()
+        if child.type != "html_inline"
+    ]
+    return " ".join("".join(parts).split())
+
+
+def _formula(state: StateInline, silent: bool) -> bool:
+    """An inline rule: a formula is no Markdown."""
+    found = _FORMULA.match(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    if not silent:
+        state.push("code_inline", "code", 0).content = found[0]
+    state.pos = found.end()
+    return True
+
+
+def _fence(source: str, language: str, _: str) -> str:
+    return highlighted(source, language) if language else escape(source)
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"highlight": _fence}).enable(["table", "strikethrough"])
+    parser.inline.ruler.before("escape", "formula", _formula)
+    return parser
+
+
+_PARSER = _parser()

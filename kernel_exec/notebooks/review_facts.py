@@ -1,0 +1,200 @@
+"""The head of the review page: what ran where and when, how it went, whether it holds. Pure."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
+
+from .hypertext import escape
+from .value import cells, joined, objects, ours, tags
+
+VERDICTS = {
+    "same": ("same", "✓", "same"),
+    "close": ("close", "≈", "close"),
+    "different": ("different", "≠", "different"),
+    "new error": ("different", "✗", "new error"),
+    "fixed": ("different", "!", "no longer fails"),
+    "not run": ("unknown", "○", "not run"),
+    "failed": ("different", "✗", "failed"),
+}
+"""For each verdict on a cell or a notebook: its class, its mark, its words."""
+
+_WHOLE = {
+    "same": "Verified: a fresh kernel gave the same results.",
+    "close": "Verified: a fresh kernel gave the same results but for noise.",
+    "different": "Verified: some results differ in a fresh kernel.",
+    "failed": "Verified: the notebook did not run through in a fresh kernel.",
+}
+
+
+def verdict_html(notebook: JSONObject) -> str:
+    """What verification found, or that there was none."""
+    about = ours(notebook)
+    found = mapping(about, "verification")
+    verdict = text(found, "verdict")
+    if verdict not in _WHOLE:
+        words = "Not verified: nobody has run this notebook again in a fresh kernel."
+        return f'<p class="verdict unknown"><span class="mark">○</span> {words}</p>'
+    css_class, mark, _ = VERDICTS[verdict]
+    counts = mapping(found, "counts")
+    told = [
+        f"{number:,} {escape(words)}"
+        for key, (_, _, words) in VERDICTS.items()
+        if (number := count(counts, key))
+    ]
+    how = [
+        ", ".join(told),
+        _when(found.get("when"), None),
+        duration(found.get("seconds")),
+        f"Python {escape(python)}" if (python := text(found, "python")) else "",
+        escape(where)
+        if (where := text(found, "environment")) != text(about, "environment")
+        else "",
+        escape(text(found, "reason")),
+    ]
+    detail = " · ".join(filter(None, how))
+    return (
+        f'<p class="verdict {css_class}"><span class="mark">{mark}</span> {_WHOLE[verdict]}'
+        f"<small>{detail}</small></p>"
+    )
+
+
+def facts_html(notebook: JSONObject) -> str:
+    """Environment, time and counts as a list of terms."""
+    told = "".join(
+        f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in _facts(notebook) if value
+    )
+    return f'<dl class="facts">{told}</dl>{_packages(notebook)}'
+
+
+def _facts(notebook: JSONObject) -> Iterator[tuple[str, str]]:
+    about, metadata = ours(notebook), mapping(notebook, "metadata")
+    code = [cell for cell in cells(notebook) if cell.get("cell_type") == "code"]
+    ran = [cell for cell in cells(notebook) if seconds_of(cell) is not None]
+    failed = count(about, "failed")
+    interpreter = mapping(about, "interpreter")
+    version = text(interpreter, "python") or text(mapping(metadata, "language_info"), "version")
+    language = text(mapping(metadata, "kernelspec"), "language") or "python"
+    yield "Environment", _code(text(about, "environment"))
+    yield (
+        ("Python" if language.lower() == "python" else "Kernel"),
+        escape(version or text(mapping(metadata, "kernelspec"), "display_name")),
+    )
+    yield "Platform", escape(text(interpreter, "platform"))
+    yield "When", _when(about.get("started"), about.get("ended"))
+    yield "Time in code", duration(_ran_for(ran))
+    yield "Executions", f"{count(about, 'executions') or _run_count(code):,}"
+    yield "Failed", f"{_failures(code) if failed is None else failed:,}"
+    yield "Restarts", f"{_restarts(about):,}" if about else ""
+    yield "Client", escape(_client(mapping(about, "client")))
+
+
+def _ran_for(ran: Sequence[JSONObject]) -> float | None:
+    """The time of all entries, each of which may have several cells."""
+    times = {
+        text(ours(cell), "entry") or str(at): seconds
+        for at, cell in enumerate(ran)
+        if (seconds := seconds_of(cell)) is not None
+        and text(ours(cell), "kind") in {"", "code", "script"}
+    }
+    return sum(times.values()) if times else None
+
+
+def _run_count(code: Sequence[JSONObject]) -> int:
+    return sum(cell.get("execution_count") is not None for cell in code)
+
+
+def _failures(code: Sequence[JSONObject]) -> int:
+    return sum(has_error(cell) or "raises-exception" in tags(cell) for cell in code)
+
+
+def has_error(cell: JSONObject) -> bool:
+    """True when an error is among the outputs of a cell."""
+    return any(output.get("output_type") == "error" for output in objects(cell.get("outputs")))
+
+
+def _restarts(about: JSONObject) -> int:
+    told = count(mapping(about, "counts"), "restarts")
+    return max(0, len(objects(about.get("kernels"))) - 1) if told is None else told
+
+
+def _client(client: JSONObject) -> str:
+    return f"{text(client, 'name')} {text(client, 'version')}".strip()
+
+
+def _packages(notebook: JSONObject) -> str:
+    versions = mapping(mapping(ours(notebook), "verification"), "packages")
+    rows = "".join(
+        f"<li>{escape(name)} {escape(str(version))}</li>" for name, version in versions.items()
+    )
+    if not rows:
+        return ""
+    return (
+        f"<details><summary>{len(versions):,} packages where it was verified</summary>"
+        f'<ul class="packages">{rows}</ul></details>'
+    )
+
+
+def _code(words: str) -> str:
+    return f"<code>{escape(words)}</code>" if words else ""
+
+
+def seconds_of(cell: JSONObject) -> float | None:
+    """How long a cell ran: as we noted it, or by the protocol's own times."""
+    told = ours(cell).get("seconds")
+    if isinstance(told, int | float) and not isinstance(told, bool):
+        return float(told)
+    times = mapping(mapping(cell, "metadata"), "execution")
+    ends = [_read(times.get(key)) for key in ("iopub.execute_input", "shell.execute_reply")]
+    if ends[0] is None or ends[1] is None:
+        return None
+    return max(0.0, (ends[1] - ends[0]).total_seconds())
+
+
+def duration(seconds: JSON) -> str:
+    """A time as people say it, "" for what is none."""
+    if not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
+        return ""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _when(start: JSON, end: JSON) -> str:
+    """From when to when, in UTC, because a page is read in other places, too."""
+    began, ended = _read(start), _read(end)
+    if began is None:
+        return ""
+    day = f"{began:%Y-%m-%d}"
+    if ended is None or f"{ended:%Y-%m-%d %H:%M}" == f"{began:%Y-%m-%d %H:%M}":
+        return f"{day} {began:%H:%M} UTC"
+    until = f"{ended:%H:%M}" if f"{ended:%Y-%m-%d}" == day else f"{ended:%Y-%m-%d %H:%M}"
+    return f"{day} {began:%H:%M} to {until} UTC"
+
+
+def _read(when: JSON) -> datetime | None:
+    """A time as seconds since the epoch or in ISO 8601; None for what is neither."""
+    try:
+        if isinstance(when, str):
+            read = datetime.fromisoformat(when)
+            return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+        if isinstance(when, int | float):
+            return datetime.fromtimestamp(when, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def first_line(source: str) -> str:
+    """The first line of code that says something."""
+    lines = [line.strip() for line in source.splitlines()]
+    return next((line for line in lines if line and not line.startswith("#")), "")
+
+
+def source_of(cell: JSONObject) -> str:
+    """The source of a cell, whichever way it is kept."""
+    return joined(cell.get("source"))

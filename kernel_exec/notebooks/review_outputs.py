@@ -1,0 +1,188 @@
+"""What a cell produced, as HTML for the review page: of each output the form that says most. Pure.
+
+Pictures are carried along, HTML is sanitised, interactive charts become a line of text. Whatever
+can't be shown is named, and long text keeps its beginning and its end in sight.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from kernel_exec.content.charts import describe_chart
+from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.terminal import carry_out
+
+from .hypertext import coloured, escape, picture, sanitised, vector
+from .prose import Anchors, prose
+from .value import joined, objects
+
+_LINES_SHOWN = 40
+_HEAD, _TAIL = 24, 10
+"""Lines before and after those that are folded."""
+
+_MOST = 100_000
+"""Characters of one text that the page holds."""
+
+_MOST_MARKUP = 500_000
+"""Characters of HTML or SVG that are shown as such."""
+
+_LONG_LINE = 400
+"""Characters from which on a line is wrapped rather than scrolled."""
+
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_LOADERS = ("application/vnd.bokehjs_load.", "application/vnd.holoviews_load.")
+_SPILLED = re.compile(r"\n?\[all of it is in ([^\n]*)\]\n?$")
+_ACTIVE = re.compile(
+    r"<\s*(script|iframe|object|embed|form|svg|canvas|video|audio)\b", re.IGNORECASE
+)
+
+
+def outputs_html(outputs: JSON, described: str) -> str:
+    """The outputs of a cell; `described` are the words for pictures that have none."""
+    parts: list[str] = []
+    written, stream = "", ""
+    nothing: JSONObject = {}
+    for output in (*objects(outputs), nothing):
+        kind, name = text(output, "output_type"), text(output, "name") or "stdout"
+        goes_on = kind == "stream" and name == stream
+        if written and not goes_on:
+            parts.append(_stream(stream, written))
+            written = ""
+        stream = name if kind == "stream" else ""
+        if kind == "stream":
+            written += joined(output.get("text"))
+        elif kind == "error":
+            parts.append(_error(output))
+        elif output:
+            parts.append(_display(output, described))
+    return "\n".join(filter(None, parts))
+
+
+def _stream(name: str, written: str) -> str:
+    shown = carry_out(written)
+    spilled = _SPILLED.search(shown)
+    box = text_box(shown[: spilled.start()] if spilled else shown)
+    label = "" if name == "stdout" else f'<p class="label">{escape(name)}</p>'
+    more = (
+        f'<p class="note">Cut here. All of it is in <code>{escape(spilled[1])}</code></p>'
+        if spilled
+        else ""
+    )
+    css_class = "stream" if name == "stdout" else "stream aside"
+    return f'<div class="{css_class}">{label}{box}{more}</div>'
+
+
+def text_box(written: str) -> str:
+    """Text in a box that scrolls by itself, its middle folded when there is much of it."""
+    cut = len(written) - _MOST
+    if cut > 0:
+        note = f"\n[{cut:,} characters are not on this page; they are in the notebook]\n"
+        written = f"{written[: _MOST * 2 // 3]}{note}{written[-_MOST // 3 :]}"
+    lines = written.rstrip("\n").split("\n")
+    if not any(lines):
+        return ""
+    wrap = max(map(len, lines)) > _LONG_LINE
+    if len(lines) <= _LINES_SHOWN:
+        return _pre(lines, wrap)
+    folded = lines[_HEAD:-_TAIL]
+    return (
+        f"{_pre(lines[:_HEAD], wrap)}"
+        f'<details class="middle"><summary>{len(folded):,} more lines</summary>'
+        f"{_pre(folded, wrap)}</details>{_pre(lines[-_TAIL:], wrap)}"
+    )
+
+
+def _pre(lines: Sequence[str], wrap: bool) -> str:
+    # a browser drops a line end that comes first
+    return f"<pre{' class=wrap' if wrap else ''}>\n{coloured(chr(10).join(lines))}</pre>"
+
+
+def _error(output: JSONObject) -> str:
+    name = joined(output.get("ename")) or "Error"
+    value = joined(output.get("evalue"))
+    shown = value if len(value) <= _LONG_LINE else f"{value[:_LONG_LINE]}…"
+    blocks = output.get("traceback")
+    lines = [blocks] if isinstance(blocks, str) else blocks if isinstance(blocks, Sequence) else []
+    traceback = "\n".join(line for line in lines if isinstance(line, str)).strip("\n")
+    head = f"<p><strong>{coloured(name)}</strong>{f': {coloured(shown)}' if shown else ''}</p>"
+    if not traceback:
+        return f'<div class="error">{head}</div>'
+    return (
+        f'<div class="error">{head}<details><summary>Traceback</summary>'
+        f"{text_box(traceback)}</details></div>"
+    )
+
+
+def _display(output: JSONObject, described: str) -> str:
+    data, metadata = mapping(output, "data"), mapping(output, "metadata")
+    if text(mapping(metadata, "kernel_exec"), "role") == "late":
+        return '<p class="note late">What follows came after the cell had ended.</p>'
+    texts = {mime: joined(value) for mime, value in data.items()}
+    for mime in (*_PICTURES, "image/svg+xml"):
+        if mime in texts and (address := _address(mime, texts[mime])):
+            return _figure(address, mapping(metadata, mime), described)
+    if summary := describe_chart({**data, **{mime: told for mime, told in texts.items() if told}}):
+        words = escape(summary.removeprefix("[").removesuffix("]"))
+        return f'<p class="note">{words} (interactive, not drawn here)</p>'
+    if any(mime.startswith(_LOADERS) for mime in data):
+        return ""
+    return next(filter(None, _readings(data, texts)), "") or _unseen(data)
+
+
+def _address(mime: str, content: str) -> str | None:
+    if mime != "image/svg+xml":
+        return picture(mime, content)
+    if not content.strip() or len(content) > _MOST_MARKUP:
+        return None
+    return vector(content.encode("utf-8", "replace"))
+
+
+def _figure(address: str, metadata: JSONObject, described: str) -> str:
+    told = text(metadata, "alt")
+    size = "".join(
+        f' {name}="{value}"'
+        for name in ("width", "height")
+        if isinstance(value := metadata.get(name), int) and 0 < value < 10_000
+    )
+    caption = f"<figcaption>{escape(told)}</figcaption>" if told and told not in described else ""
+    return (
+        f'<figure><img src="{address}" alt="{escape(told or described)}"{size}>{caption}</figure>'
+    )
+
+
+def _readings(data: JSONObject, texts: Mapping[str, str]) -> Iterator[str]:
+    """The text forms of a display, the best first; "" for what shows nothing."""
+    if markup := texts.get("text/html", ""):
+        yield _markup(markup)
+    if source := texts.get("text/markdown", ""):
+        shown = prose(source, Anchors(), pictures={}).html
+        yield f'<div class="prose">{shown}</div>' if shown.strip() else ""
+    yield text_box(texts.get("text/latex", ""))
+    for mime, value in data.items():
+        if re.fullmatch(r"application/(?:[\w.-]+\+)?json", mime) and not mime.startswith(
+            "application/vnd.jupyter."
+        ):
+            yield text_box(json.dumps(value, ensure_ascii=False, indent=2))
+    yield text_box(texts.get("text/plain", ""))
+
+
+def _markup(markup: str) -> str:
+    """HTML that does nothing, and the names of what was left out; "" when nothing is to be seen."""
+    if len(markup) > _MOST_MARKUP:
+        return ""
+    shown = sanitised(markup)
+    if not re.sub(r"<(?!img)[^>]*>", "", shown).strip():
+        return ""
+    active = sorted({found.lower() for found in _ACTIVE.findall(markup)})
+    note = f'<p class="note">Left out of this: {", ".join(active)}</p>' if active else ""
+    return f'<div class="markup">{shown}</div>{note}'
+
+
+def _unseen(data: JSONObject) -> str:
+    sizes = {
+        mime: len(joined(value) or json.dumps(value, ensure_ascii=False))
+        for mime, value in data.items()
+        if value
+    }
+    told = ", ".join(f"{escape(mime)} ({size:,} characters)" for mime, size in sizes.items())
+    return f'<p class="note">Not shown on a page without scripts: {told}</p>' if told else ""

@@ -1,0 +1,275 @@
+"""A notebook run again from top to bottom in a fresh kernel, and what came of it.
+
+Outputs are taken in and compared (`compare`) as the session's were; nothing goes into a history,
+and the notebook itself is only read. An error does not stop the run, as later cells may do
+without what failed; a dead kernel does. Works for any notebook in nbformat 4.
+"""
+
+import ast
+import datetime as dt
+import importlib.metadata
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.errors import BusyError, InvalidArgumentError, KernelDeadError
+from kernel_exec.kernels.execution import Ending, Event, Outcome, Produced, Request
+from kernel_exec.kernels.kernel import Kernel, KernelStarter
+from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, fold
+from kernel_exec.sessions.history import Entry, EntryKind
+
+from .compare import Comparison, Verdict, compare
+from .normalise import ANY_TIME, Now
+from .outputs import notebook_outputs
+from .pep723 import imports
+from .plan import PlannedCell, is_unrecorded, make_plan
+from .verification import CellDone, CellReport, Verification
+
+TIME_LIMIT = 600.0
+"""Seconds that a cell may run unless somebody says otherwise."""
+
+_LATE_GRACE = 5.0
+"""Seconds to wait at the end for outputs that had come late when they were recorded, too."""
+
+_DIED = "the kernel died"
+
+_VERSIONS = (
+    "(lambda known, version: {{each: version(each) for name in {names!r}"
+    " for each in known.get(name, ())}})(*(lambda packages: (packages.packages_distributions(),"
+    " packages.version))(__import__('importlib.metadata', fromlist=['version'])))"
+)
+"""What the kernel is asked in the end; before Python 3.10 it does not know."""
+
+
+async def verify_in(
+    prepared: PreparedEnvironment,
+    notebook: JSONObject,
+    *,
+    working_directory: Path,
+    runtime_dir: Path,
+    time_limit: float | None = TIME_LIMIT,
+    on_cell: Callable[[CellDone], None] | None = None,
+) -> Verification:
+    """Verify `notebook` in an environment, as `verify` does; its spilled outputs are thrown away.
+
+    Raises:
+        InvalidArgumentError: It is no Python notebook, or there is no such working directory.
+        KernelStartError: No kernel could be started.
+    """
+    if not working_directory.is_dir():
+        raise InvalidArgumentError(
+            f"working directory {str(working_directory)!r} is not there: make it, or name another"
+        )
+    with tempfile.TemporaryDirectory(prefix="kernel-exec-verify-") as name:
+        spill_dir = Path(name)
+
+        def tell(done: CellDone) -> None:
+            for spilled in spill_dir.iterdir():  # a cell may write a gigabyte
+                with suppress(OSError):
+                    spilled.unlink()
+            if on_cell is not None:
+                on_cell(done)
+
+        start = LocalKernels(
+            prepared=prepared,
+            working_directory=working_directory,
+            spill_dir=spill_dir,
+            runtime_dir=runtime_dir,
+        )
+        verification = await verify(notebook, start, time_limit=time_limit, on_cell=tell)
+    return replace(
+        verification,
+        environment=prepared.environment.key,
+        working_directory=str(working_directory),
+    )
+
+
+async def verify(
+    notebook: JSONObject,
+    start: KernelStarter,
+    *,
+    time_limit: float | None = TIME_LIMIT,
+    on_cell: Callable[[CellDone], None] | None = None,
+) -> Verification:
+    """Run the notebook's code in a kernel of `start`, and compare cell by cell.
+
+    Args:
+        notebook: Any notebook in nbformat 4.
+        start: Starts the kernel; it ends before this returns.
+        time_limit: Seconds for each cell, None for none.
+        on_cell: Told of each cell once it ran; it must not block. Verdicts are told again in the
+            end, when late outputs have come.
+
+    Raises:
+        InvalidArgumentError: It is no Python notebook.
+        KernelStartError: No kernel could be started.
+    """
+    plan = make_plan(notebook)
+    began = time.time()
+    run = _Run(notebook, plan, time_limit)
+    async with start(run.listen) as kernel:
+        for cell in plan:
+            await run.cell(kernel, cell)
+            if on_cell is not None and not cell.generated:
+                verdict = (await run.compared(cell)).verdict.value
+                on_cell(CellDone(number=cell.number, total=plan[-1].number, verdict=verdict))
+        await run.wait_late()
+        packages = await _packages(kernel, plan)
+        info = kernel.info
+    reports = [await run.report(cell) for cell in plan if not cell.generated]
+    return Verification(
+        cells=reports,
+        when=dt.datetime.fromtimestamp(began, dt.UTC).isoformat(timespec="seconds"),
+        seconds=round(time.time() - began, 3),
+        python=info.python_version,
+        executable=info.executable,
+        packages=packages,
+        version=importlib.metadata.version("kernel-exec"),
+        reason=run.reason,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Ran:
+    """What a cell did, and how that compares; `compared` is of how many events."""
+
+    events: list[OutputEvent] = field(default_factory=list)
+    now: Now = ANY_TIME
+    ending: Ending | None = None
+    missed: str = ""
+    seconds: float | None = None
+    comparison: Comparison | None = None
+    compared: int = 0
+
+
+class _Run:
+    """One pass through a notebook."""
+
+    def __init__(
+        self, notebook: JSONObject, plan: Sequence[PlannedCell], time_limit: float | None
+    ) -> None:
+        self.reason = ""
+        self._over = ""
+        self._plan = plan
+        self._time_limit = time_limit
+        self._ran: dict[int, _Ran] = {cell.index: _Ran() for cell in plan}
+        self._by_id: dict[str, _Ran] = {}
+        self._heard = anyio.Event()
+        self._unrecorded = is_unrecorded(notebook)
+
+    def listen(self, event: Event) -> None:
+        """Take in what the kernel tells."""
+        if isinstance(event, Produced) and (ran := self._by_id.get(event.execution_id)):
+            ran.events.append(event.output)
+            self._heard.set()
+
+    async def cell(self, kernel: Kernel, cell: PlannedCell) -> None:
+        """Run one cell, unless there is a reason not to."""
+        ran = self._ran[cell.index]
+        if self._over:
+            ran.missed = self.reason = self._over
+        elif cell.skipped:
+            ran.missed = "it is tagged `skip-execution`"
+        elif cell.runs:
+            await self._execute(kernel, cell, ran)
+
+    async def _execute(self, kernel: Kernel, cell: PlannedCell, ran: _Ran) -> None:
+        ran.now = Now(moment=dt.datetime.now().astimezone(), process=kernel.info.pid)
+        request = Request(id=uuid.uuid4().hex, source=cell.source, time_limit=self._time_limit)
+        self._by_id[request.id] = ran
+        began = time.monotonic()
+        try:
+            ran.ending = ending = await kernel.execute(request)
+        except KernelDeadError:
+            ran.missed = self.reason = self._over = f"{_DIED} ({kernel.death})"
+            return
+        ran.seconds = round(time.monotonic() - began, 3)
+        if ending.death is not None:
+            self.reason = self._over = f"{_DIED} in cell {cell.number} ({ending.death})"
+        elif ending.exit_requested:
+            self._over = f"cell {cell.number} ended the kernel"
+        if ending.error is not None and not any(
+            isinstance(event, ErrorOutput) for event in ran.events
+        ):
+            ran.events.append(ending.error)
+
+    async def compared(self, cell: PlannedCell) -> Comparison:
+        """How a cell did, by what has come of it so far."""
+        ran = self._ran[cell.index]
+        events = tuple(ran.events)
+        if ran.comparison is None or ran.compared != len(events):
+            ran.comparison = await to_thread.run_sync(self._compare, cell, ran, events)
+            ran.compared = len(events)
+        return ran.comparison
+
+    def _compare(self, cell: PlannedCell, ran: _Ran, events: Sequence[OutputEvent]) -> Comparison:
+        if ran.missed:
+            return Comparison(verdict=Verdict.NOT_RUN, difference=ran.missed)
+        if ran.ending is not None and (failure := self._failure(ran.ending)):
+            return Comparison(verdict=Verdict.NEW_ERROR, difference=failure)
+        return compare(
+            cell.outputs,
+            list(notebook_outputs(fold(events), _ENTRY, folder="")),
+            may_fail=cell.may_fail,
+            errors_only=self._unrecorded or cell.asks_for_help,
+            now=ran.now,
+        )
+
+    def _failure(self, ending: Ending) -> str:
+        """What is worse than an exception."""
+        if ending.outcome is Outcome.TIMEOUT:
+            return f"it was stopped at the time limit of {self._time_limit:g} seconds"
+        return f"{_DIED} ({ending.death})" if ending.outcome is Outcome.KERNEL_DIED else ""
+
+    async def wait_late(self) -> None:
+        """Wait for what threads are still to say, where they had said it."""
+        with anyio.move_on_after(0 if self._over else _LATE_GRACE):
+            for cell in self._plan:
+                while cell.had_late and not self._ran[cell.index].missed:
+                    self._heard = anyio.Event()
+                    if (await self.compared(cell)).verdict is not Verdict.DIFFERENT:
+                        break
+                    await self._heard.wait()
+
+    async def report(self, cell: PlannedCell) -> CellReport:
+        """How a cell did in the end."""
+        comparison = await self.compared(cell)
+        return CellReport(
+            index=cell.index,
+            number=cell.number,
+            id=cell.id,
+            title=cell.title,
+            verdict=comparison.verdict,
+            difference=comparison.difference,
+            seconds=self._ran[cell.index].seconds,
+        )
+
+
+_ENTRY = Entry(
+    id="", session_id="", number=0, kind=EntryKind.CODE, source="", outcome=Outcome.OK, queued=0.0
+)
+"""Outputs of now belong to no entry."""
+
+
+async def _packages(kernel: Kernel, plan: Sequence[PlannedCell]) -> dict[str, str]:
+    """The versions of what the notebook imports; empty when the kernel can't tell."""
+    names = sorted({name for cell in plan for name in imports(cell.source)})
+    if not names or kernel.death is not None:
+        return {}
+    try:
+        told = ast.literal_eval(await kernel.evaluate(_VERSIONS.format(names=names)))
+    except (BusyError, KernelDeadError, ValueError, SyntaxError):
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    return {str(name): str(version) for name, version in told.items()}
