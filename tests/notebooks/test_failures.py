@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.notebooks.failures import Cell, Verdict, names_of, needed
+from kernel_exec.notebooks.failures import Cell, Told, Verdict, needed
+from kernel_exec.notebooks.names import counts_cells, names_of, parsed
 from kernel_exec.notebooks.plain import plain_python
 
 F, K = True, False  # failed, kept well
@@ -124,6 +125,10 @@ SESSIONS: dict[str, tuple[list[tuple[str, bool]], list[bool]]] = {
     "a name in a magic": ([("x = 1\n1 / 0", F), ("%timeit x", K)], [True, True]),
     "a name in a command": ([("x = 1\n1 / 0", F), ("!echo {x}", K)], [True, True]),
     "a magic that runs a file": ([("%run a.py\n1 / 0", F), ("x", K)], [True, True]),
+    "what may have failed unseen": (
+        [("x = y = 1\n1 / 0", F), ("%%capture y\nx = y.no", K), ("x", K)],
+        [True, True, True],
+    ),
     "what it captured": ([("%%capture out\n1 / 0", F), ("out.show()", K)], [True, True]),
     "a remainder at the start of a line": (
         [("x = (a\n    % b)\n1 / 0", F), ("x", K)],
@@ -181,6 +186,194 @@ def test_what_is_needed(name: str) -> None:
     assert [verdict.keep for verdict in verdicts] == expected
 
 
+def told(**kinds: str) -> Told:
+    return Told(kinds=kinds)
+
+
+PANDAS = "import pandas as pd, numpy as np\ndf, t = make()"
+FRAME = told(pd="module", np="module", df="DataFrame", t="Series")
+
+TOLD: dict[str, tuple[list[tuple[str, bool, Told | None]], list[bool]]] = {
+    "a name that was not bound after all": (
+        [("y = 1", K, told(y="int")), ("x = f(1)", F, told()), ("x", K, told())],
+        [True, False, True],
+    ),
+    "a name that was bound to what it stood for": (
+        [("x = 1", K, told(x="int")), ("x = f(1)", F, told()), ("x", K, told())],
+        [True, False, True],
+    ),
+    "a name that may stand for another object at the same address": (
+        [("x = 1", K, told(x="int")), ("x = f(1); x = f(2)", F, told()), ("x", K, told())],
+        [True, True, True],
+    ),
+    "names that no kernel tells of": (
+        [("y = 1", K, told(y="int")), ("_x = f(1)", F, told()), ("_x", K, told())],
+        [True, True, True],
+    ),
+    "a name that only the kernel saw": (
+        [("y = 1", K, told(y="int")), ("f(1)", F, told(x="int")), ("x", K, told())],
+        [True, True, True],
+    ),
+    "a kernel that tells nothing": (
+        [("y = 1", K, None), ("x = f(1)", F, None), ("x", K, None)],
+        [True, True, True],
+    ),
+    "a column that is not there": (
+        [(PANDAS, K, FRAME), ("df.groupby('no').a.mean()[t > 1]", F, told()), ("df, t", K, None)],
+        [True, False, True],
+    ),
+    "a method that changes its frame": (
+        [(PANDAS, K, FRAME), ("df.insert(0, 'a', t)", F, told()), ("df", K, None)],
+        [True, True, True],
+    ),
+    "a method that is asked to change its frame": (
+        [(PANDAS, K, FRAME), ("df.a.fillna(0, inplace=True)", F, told()), ("df", K, None)],
+        [True, True, True],
+    ),
+    "a frame's part that is changed": (
+        [(PANDAS, K, FRAME), ("df.a.values.sort()", F, told()), ("df", K, None)],
+        [True, True, True],
+    ),
+    "a function of pandas": (
+        [(PANDAS, K, FRAME), ("pd.concat([df, t.head()]).no", F, told()), ("pd, df", K, None)],
+        [True, False, True],
+    ),
+    "an option of pandas": (
+        [(PANDAS, K, FRAME), ("pd.set_option('no', 1)", F, told()), ("pd", K, None)],
+        [True, True, True],
+    ),
+    "a function that draws numbers": (
+        [(PANDAS, K, FRAME), ("np.random.rand(3)[7]", F, told()), ("np.random.rand()", K, None)],
+        [True, True, True],
+    ),
+    "an iterator that pandas read": (
+        [
+            (PANDAS, K, FRAME),
+            ("i = iter(t)", K, told(i="generator")),
+            ("pd.Series(i).no", F, told()),
+            ("list(i)", K, None),
+        ],
+        [True, True, True, True],
+    ),
+    "a frame that went through a function of the session": (
+        [
+            ("def make():\n    return x\ndf = make()", K, told(df="DataFrame")),
+            ("df['no']", F, told()),
+            ("df", K, None),
+        ],
+        [True, False, True],
+    ),
+    "a class of the session with a known name": (
+        [
+            ("class Series: pass\ns = Series()", K, told(s="Series")),
+            ("s.head()", F, told()),
+            ("s", K, None),
+        ],
+        [True, True, True],
+    ),
+    "a list that is read": (
+        [("l = []", K, told(l="list")), ("l.index(len(l))", F, told()), ("l", K, None)],
+        [True, False, True],
+    ),
+    "what a list holds": (
+        [("l = []", K, told(l="list")), ("l[0].append(1 / 0)", F, told()), ("l", K, None)],
+        [True, True, True],
+    ),
+    "what a dictionary hands out": (
+        [("d = {}", K, told(d="dict")), ("for x in d.get('a'): x.no", F, told()), ("d", K, None)],
+        [True, True, True],
+    ),
+    "an argument of the same name": (
+        [("s = ''", K, told(s="str")), ("f(lambda s: s.grow())", F, told()), ("s", K, None)],
+        [True, True, True],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_the_kernel_told_is_heeded(name: str) -> None:
+    cells, expected = TOLD[name]
+    verdicts = needed(
+        [Cell(source=source, failed=failed, told=told) for source, failed, told in cells]
+    )
+    assert [verdict.keep for verdict in verdicts] == expected
+
+
+def test_nothing_below_the_line_that_raised_has_run() -> None:
+    failed = Cell(source="x = 1\n1 / 0; y = 1\nz = 1", failed=True, line=2)
+    assert needed([failed, Cell(source="z")])[0] == Verdict(keep=False)
+    assert needed([failed, Cell(source="y, z")])[0] == Verdict(keep=True, names=("y",))
+
+
+@pytest.mark.parametrize("source", ["Out[2]", "_2", "In[1]", "print(_i2)", "a b _2"])
+def test_who_counts_cells_needs_them_all(source: str) -> None:
+    cells = [Cell(source="1 / 0", failed=True), Cell(source=source)]
+    assert needed(cells)[0].keep
+    assert counts_cells(source)
+
+
+@pytest.mark.parametrize("source", ["print('In the end')", "_", "x_2"])
+def test_words_are_no_counts(source: str) -> None:
+    assert not counts_cells(source)
+    assert not needed([Cell(source="1 / 0", failed=True), Cell(source=source)])[0].keep
+
+
+def test_who_works_elsewhere_is_needed_by_all_that_follow() -> None:
+    moved = Cell(source="import os\nos.chdir('a')\n1 / 0", failed=True, moved=True)
+    assert needed([moved, Cell(source="1")])[0].keep
+    assert not needed([moved])[0].keep
+
+
+def test_a_path_for_imports_is_needed_by_imports() -> None:
+    failed = Cell(source="import sys\nsys.path.append('a')\nimport no", failed=True)
+    assert needed([failed, Cell(source="import ours")])[0].keep
+    assert not needed([Cell(source="import sys\nno", failed=True), Cell(source="import ours")])[
+        0
+    ].keep
+
+
+LOADED = (
+    "import time\n# Load\nrows = [1]\nfor row in rows:\n    total = row\n    time.sleep(9)\nx = 1"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "later", "verdict"),
+    [
+        (6, "rows", Verdict(keep=False, ended="import time\n# Load\nrows = [1]")),
+        (6, "rows, total", Verdict(
+            keep=False, names=("total",), ended="import time\n# Load\nrows = [1]"
+        )),
+        (6, "total", Verdict(keep=False, names=("total",))),
+        (6, "x", Verdict(keep=False)),
+        (1, "rows", Verdict(keep=False)),
+        (0, "rows, x", Verdict(keep=False, names=("rows", "x"))),
+    ],
+)  # fmt: skip
+def test_what_had_ended_of_what_was_stopped_runs_again_where_it_is_needed(
+    line: int, later: str, verdict: Verdict
+) -> None:
+    ran = told(time="module", rows="list", row="int", total="int") if line == 6 else None
+    stopped = Cell(source=LOADED, stopped=True, line=line, told=ran)
+    assert needed([stopped, Cell(source=later)])[0] == verdict
+
+
+def test_what_runs_again_of_a_stopped_cell_needs_what_it_needed() -> None:
+    cells = [
+        Cell(source="a = 1\n1 / 0", failed=True, line=2),
+        Cell(source="@f\ndef g(): pass\nb = a\n@h\ndef wait(): pass", stopped=True, line=4),
+        Cell(source="b"),
+    ]
+    first, second, _ = needed(cells)
+    assert first.keep
+    assert second.ended == "@f\ndef g(): pass\nb = a"
+
+
+def test_lines_that_a_magic_takes_are_not_counted() -> None:
+    stopped = Cell(source="!a \\\n  b\nx = 1\nwait()", stopped=True, line=3)
+    assert needed([stopped, Cell(source="x")])[0] == Verdict(keep=False, names=("x",))
+
+
 def test_what_was_stopped_is_left_out_and_the_names_that_are_missed_are_told() -> None:
     stopped = Cell(source="a = b = 1\nl.append(1)\nwhile True: pass", stopped=True)
     assert needed([stopped, Cell(source="print(a, l)")]) == [
@@ -204,14 +397,14 @@ def test_a_long_run_of_blanks_is_read_in_linear_time() -> None:
 
 
 def test_a_deep_expression_is_read() -> None:
-    names = names_of("x = a" + ".b" * 800)
-    assert names is not None
-    assert names.aliases == (frozenset({"x", "a"}),)
+    tree = parsed("x = a" + ".b" * 800)
+    assert tree is not None
+    assert names_of(tree.body).aliases == (frozenset({"x", "a"}),)
 
 
 @pytest.mark.parametrize("source", ["x = (", "\0", "def", "x = 1 +", "\ud800 = 1"])
 def test_what_does_not_parse_has_no_names(source: str) -> None:
-    assert names_of(source) is None
+    assert parsed(source) is None
 
 
 @pytest.mark.parametrize(
