@@ -10,7 +10,9 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     settings       options, environment variables, kernel_exec.toml, defaults
     configuration  kernel_exec.toml itself: read, and an environment added to it
     content        what a model sees: text and pictures within a budget, pages of the rest
-    notebooks      a session as a document
+    documents      a notebook as what people open: a file in one of four formats
+    verification   a notebook that is run again, and compared with what it holds
+    notebooks      a session as a notebook, the one value that all of these work on
     scripts        stored .py files
     confined       paths below one folder, opened so that no link leads out of it
     lines          files of text by pages of lines, and the encoding they declare
@@ -34,5 +36,5 @@ To change                            go to
     what the notebook shows          notebooks/build.py (pure)
     what a cell or an output becomes notebooks/cells.py, notebooks/outputs.py (pure)
     how large a notebook may be      notebooks/budget.py
-    what the review page shows       notebooks/review.py (pure), its style notebooks/review.css
+    what the review page shows       documents/review.py (pure), its style documents/review.css
 """

@@ -12,6 +12,7 @@ import anyio
 from anyio import to_thread
 
 from kernel_exec.app import App
+from kernel_exec.documents.export import Document, Exported, chosen_path, export_session
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment
@@ -24,9 +25,6 @@ from kernel_exec.errors import (
 )
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.notebooks.export import Document, Exported, chosen_path, export_session
-from kernel_exec.notebooks.verification import CellDone
-from kernel_exec.notebooks.verify import verify_in
 from kernel_exec.packages.install import install
 from kernel_exec.packages.inventory import PackageStatus, check
 from kernel_exec.packages.requirements import parse_requirements
@@ -40,6 +38,8 @@ from kernel_exec.sessions.history import (
 )
 from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import Session
+from kernel_exec.verification.results import CellDone
+from kernel_exec.verification.verify import verify_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,7 @@ class Client:
         self._app = app
         self._working_directory: Path | None = None
         self._told = ""
+        self._latest = ""
 
     @property
     def working_directory(self) -> Path:
@@ -82,6 +83,8 @@ class Client:
     ) -> Configured:
         """Switch to `environment` once it is known to work; kernels elsewhere stay as they are.
 
+        What is noted belongs to the session there that has the name of the one worked in last.
+
         Raises:
             UnusableEnvironmentError: It does not work; nothing has changed.
         """
@@ -94,7 +97,7 @@ class Client:
         self.environment = environment
         if working_directory is not None:
             self._working_directory = working_directory
-        session = await self.session()
+        session = await self.session(self._latest)
         session.note(
             EntryKind.ENVIRONMENT,
             environment.key,
@@ -123,7 +126,7 @@ class Client:
             BusyError: The session's queue is full.
         """
         source = checked_source(source)
-        opened = await self.session(session)
+        opened = await self._working_session(session)
         resent = opened.resent(EntryKind.CODE, source)
         if resent is not None:
             return opened, resent
@@ -155,7 +158,7 @@ class Client:
             BusyError: The session's queue is full.
         """
         path, source = await to_thread.run_sync(self._app.scripts.source, file_path)
-        opened = await self.session(session)
+        opened = await self._working_session(session)
         submission = Submission(
             source=source,
             title=title,
@@ -220,11 +223,13 @@ class Client:
     ) -> tuple[Session, Entry]:
         """Begin to install `packages` into the environment, beside the kernel.
 
+        It belongs to the session that the client ran something in last, unless one is named.
+
         Raises:
             InvalidArgumentError: One of them is not a plain requirement; nothing was run.
         """
         requirements = parse_requirements(packages)
-        opened = await self.session(session)
+        opened = await self.session(session or self._latest)
         found = await self._app.catalog.find(opened.environment)
 
         async def work(aside: Aside) -> Done:
@@ -307,6 +312,11 @@ class Client:
         entry = opened.note(EntryKind.NOTE, markdown)
         await self._app.store.settle()
         return entry
+
+    async def _working_session(self, name: str) -> Session:
+        """The session `name`, which is what the client works in from now on."""
+        self._latest = name
+        return await self.session(name)
 
     def _save(self, source: str, filename: str) -> tuple[str | None, JSONObject]:
         """Where `source` is stored now, or details that say why it is not."""

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from kernel_exec import processes
+from kernel_exec.documents.export import read_notebook
+from kernel_exec.documents.writing import write
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment, EnvironmentKind
@@ -23,15 +25,13 @@ from kernel_exec.errors import (
 )
 from kernel_exec.kernels.messages import JSONObject, text
 from kernel_exec.notebooks.budget import written
-from kernel_exec.notebooks.export import read_notebook
-from kernel_exec.notebooks.plan import make_plan
-from kernel_exec.notebooks.reading import parse, read_bytes
 from kernel_exec.notebooks.value import ours, session_of
-from kernel_exec.notebooks.verification import CellDone, CellReport, Verification, stamp
-from kernel_exec.notebooks.verify import TIME_LIMIT, verify_in
-from kernel_exec.notebooks.writing import write
 from kernel_exec.sessions.store import open_store
 from kernel_exec.settings import Settings, read_settings
+from kernel_exec.verification.plan import make_plan
+from kernel_exec.verification.reading import parse, read_bytes
+from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
+from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
 from .export import find_session, history_root
 

@@ -91,7 +91,9 @@ def _outcome(entry: Entry, waiting: int) -> str:
                 return "the kernel did not start"
             if is_isolated(entry):
                 return f"process died{seconds}: {death}; {kept}"
-            memory = " (the system sends it when memory runs out)" if death == "signal SIGKILL" else ""
+            memory = (
+                " (the system sends it when memory runs out)" if death == "signal SIGKILL" else ""
+            )
             return (
                 f"kernel died{seconds}: {death}{memory}; all variables are lost, the next call"
                 " starts a new kernel"

@@ -67,6 +67,8 @@ def cells_of(
             if not verdict.keep:
                 folded = _markdown(step, "folded", _folded(step, verdict.names))
                 return [*above, folded, *_ended(step, verdict.ended)]
+            if entry.outcome is not Outcome.OK:
+                above.append(_markdown(step, "kept", _kept(step, verdict.names)))
             return [*above, *_lent(step, _code(step, folder), inventory)]
 
 
@@ -174,7 +176,7 @@ def _folded(step: Step, missed: Sequence[str]) -> str:
     """
     entry = step.entry
     errors = [output for output in step.outputs if isinstance(output, ErrorOutput)]
-    reason = f"{errors[-1].ename}: {errors[-1].evalue}" if errors else _reason(entry)
+    reason = _error(errors[-1]) if errors else _reason(entry)
     printed_text = strip_ansi("".join(map(printed, step.outputs))).rstrip()
     shown = printed_text if len(printed_text) <= _TAIL else f"…{printed_text[-_TAIL:]}"
     said = f"{shown}\n{strip_ansi(reason)}".strip("\n")
@@ -186,10 +188,23 @@ def _folded(step: Step, missed: Sequence[str]) -> str:
     folded = f"<details>\n<summary>{summary}</summary>\n\n{inside}\n\n</details>"
     if not missed:
         return folded
-    names = ", ".join(map(literal, missed[:_MISSED]))
-    more = f" and {len(missed) - _MISSED} more" if len(missed) > _MISSED else ""
-    words = f"*Later cells use* {names}{more}*, which this step may have bound or changed.*"
+    words = f"*Later cells use* {_listed(missed)}*, which this step may have bound or changed.*"
     return f"{words}\n\n{folded}"
+
+
+def _error(error: ErrorOutput) -> str:
+    return f"{error.ename}: {error.evalue}" if error.evalue else error.ename
+
+
+def _kept(step: Step, used: Sequence[str]) -> str:
+    """Above a failed cell that runs again, as later cells need it."""
+    names = _listed(used) if used else "*what it left, or count on its number*"
+    return f"*Step {step.entry.number} failed and stays here: later cells use* {names}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MISSED} more" if len(names) > _MISSED else ""
+    return ", ".join(map(literal, names[:_MISSED])) + more
 
 
 def _what(entry: Entry) -> str:

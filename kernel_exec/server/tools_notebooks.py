@@ -6,11 +6,11 @@ from collections.abc import Callable
 import anyio
 from mcp_types import CallToolResult
 
+from kernel_exec.documents.export import Document, Exported
 from kernel_exec.kernels.messages import JSON
 from kernel_exec.notebooks.build import Wanted
-from kernel_exec.notebooks.compare import Verdict
-from kernel_exec.notebooks.export import Document, Exported
-from kernel_exec.notebooks.verification import CellDone, Verification
+from kernel_exec.verification.compare import Verdict
+from kernel_exec.verification.results import CellDone, Verification
 
 from . import arguments as given
 from .call import Call

@@ -245,8 +245,12 @@ def test_private_displays_are_left_out() -> None:
 
 def test_a_failure_that_is_needed_stays_and_may_raise() -> None:
     notebook = made(step("x = 1\n1 / 0", FAILURE, outcome=Outcome.EXCEPTION), step("x", number=2))
-    assert shape(notebook) == [("code", "x = 1\n1 / 0"), ("code", "x")]
-    assert notebook["cells"][0]["metadata"]["tags"] == ["raises-exception"]
+    assert shape(notebook) == [
+        ("markdown", "*Step 1 failed and stays here: later cells use* `x`"),
+        ("code", "x = 1\n1 / 0"),
+        ("code", "x"),
+    ]
+    assert notebook["cells"][1]["metadata"]["tags"] == ["raises-exception"]
 
 
 BROKEN = ErrorOutput(ename="SyntaxError", evalue="invalid syntax", traceback=())
@@ -254,7 +258,7 @@ BROKEN = ErrorOutput(ename="SyntaxError", evalue="invalid syntax", traceback=())
 
 @pytest.mark.parametrize(
     ("error", "kinds"),
-    [(BROKEN, ["markdown", "code"]), (FAILURE, ["code", "code"])],
+    [(BROKEN, ["markdown", "code"]), (FAILURE, ["markdown", "code", "code"])],
     ids=["the kernel could not read it either", "the kernel's Python is newer"],
 )
 def test_a_failure_that_does_not_parse_here(error: ErrorOutput, kinds: list[str]) -> None:
@@ -562,7 +566,7 @@ def test_failures_that_nothing_needs_can_be_left_out_and_are_counted() -> None:
     ]
     notebook = whole(*steps, wanted=Wanted(failed=False))
     kinds = [cell["metadata"]["kernel_exec"].get("role", "code") for cell in notebook["cells"]]
-    assert kinds == ["requirements", "folded", "code", "code", "left-out"]
+    assert kinds == ["requirements", "folded", "kept", "code", "code", "left-out"]
     assert notebook["cells"][-1]["source"].startswith("*Left out: 1 failed step")
     assert notebook["metadata"]["kernel_exec"]["left_out"] == 1
 

@@ -9,8 +9,7 @@ import re
 import warnings
 
 from kernel_exec.kernels.messages import JSONObject, mapping, text
-
-from .value import cells, joined, session_of, tags
+from kernel_exec.notebooks.value import cells, joined, session_of, tags
 
 _MAGIC = re.compile(r"\s*(?:#\s*)*(?:%{1,2}[^\W\d]|!|\?|[%\w.*]+\?{1,2}\s*$)")
 """A line of IPython's own, or a comment that would be read as one."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
+from kernel_exec.notebooks.value import cells, joined, objects, ours, tags
 
 from .hypertext import escape
-from .value import cells, joined, objects, ours, tags
 
 VERDICTS = {
     "same": ("same", "✓", "same"),

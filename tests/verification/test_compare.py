@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from kernel_exec.kernels.messages import JSON
-from kernel_exec.notebooks.compare import SAME, Comparison, Verdict, compare, worst
-from kernel_exec.notebooks.normalise import ANY_TIME, Now
+from kernel_exec.verification.compare import SAME, Comparison, Verdict, compare, worst
+from kernel_exec.verification.normalise import ANY_TIME, Now
 
 NOW = Now(
     moment=dt.datetime(2026, 11, 25, 15, 4, tzinfo=dt.timezone(dt.timedelta(hours=2))), process=4321

@@ -12,17 +12,17 @@ import pytest
 
 from kernel_exec.app import open_app
 from kernel_exec.client import Client
+from kernel_exec.documents.export import read_notebook
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.kernels.execution import Death
 from kernel_exec.kernels.kernel import Kernel, Listener
 from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.notebooks.compare import Verdict
-from kernel_exec.notebooks.export import read_notebook
-from kernel_exec.notebooks.reading import parse
 from kernel_exec.notebooks.value import cells, ours
-from kernel_exec.notebooks.verification import CellDone, CellReport, Verification, stamp
-from kernel_exec.notebooks.verify import verify, verify_in
 from kernel_exec.settings import read_settings
+from kernel_exec.verification.compare import Verdict
+from kernel_exec.verification.reading import parse
+from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
+from kernel_exec.verification.verify import verify, verify_in
 from tests.fakes import FakeKernels
 from tests.real import local_kernels
 

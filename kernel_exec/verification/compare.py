@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.notebooks.value import joined, objects, ours, writable
 
 from .normalise import ANY_TIME, Now, alike, settled, settled_json
 from .pixels import picture_difference
-from .value import joined, objects, ours, writable
 
 
 class Verdict(StrEnum):

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping
+from kernel_exec.notebooks.value import ours
 
 from .compare import Verdict
-from .value import ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

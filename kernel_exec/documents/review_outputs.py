@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from kernel_exec.content.charts import describe_chart
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.terminal import carry_out
+from kernel_exec.notebooks.value import joined, objects
 
 from .hypertext import coloured, escape, picture, sanitised, vector
 from .prose import Anchors, prose
-from .value import joined, objects
 
 _LINES_SHOWN = 40
 _HEAD, _TAIL = 24, 10

@@ -17,16 +17,16 @@ from kernel_exec.environments.interpreters import Distribution, Interpreter, ask
 from kernel_exec.errors import BusyError, InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import fold
+from kernel_exec.notebooks.budget import fit, pictures_apart, written
+from kernel_exec.notebooks.build import Surroundings, Wanted, build
+from kernel_exec.notebooks.cells import Step
+from kernel_exec.notebooks.value import cells, session_of, writable
 from kernel_exec.sessions.history import KernelRecord, SessionRecord
 from kernel_exec.sessions.store import Store
+from kernel_exec.verification.results import Verification, stamp
 
-from .budget import fit, pictures_apart, written
-from .build import Surroundings, Wanted, build
-from .cells import Step
 from .percent import marker, percent
 from .report import report
-from .value import cells, session_of, writable
-from .verification import Verification, stamp
 from .writing import files_folder, write
 
 FORMATS: Final = ("ipynb", "html", "py", "md")
@@ -200,7 +200,7 @@ def _document(
     fitted = fit(notebook, limit=limit, folder=folder, size=len(whole.encode()))
     if format_ == "html":
         # it brings parsers along, which a server that makes no page need not wait for
-        review: Any = importlib.import_module("kernel_exec.notebooks.review")
+        review: Any = importlib.import_module("kernel_exec.documents.review")
         return _with_mark(str(review.review(fitted.notebook)), session_of(notebook)), fitted.files
     return (whole if fitted.notebook is notebook else written(fitted.notebook)), fitted.files
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.notebooks.review import review
+from kernel_exec.documents.review import review
 
 CHROMIUM = shutil.which("chromium")
 

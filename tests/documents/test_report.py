@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from kernel_exec.documents.report import report
 from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.notebooks.report import report
 
 
 def cell(*outputs: JSONObject, **about: Any) -> dict[str, Any]:

@@ -10,11 +10,7 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.errors import InvalidArgumentError, StorageError
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.notebooks.build import build
-from kernel_exec.notebooks.export import (
+from kernel_exec.documents.export import (
     FORMATS,
     chosen_path,
     default_path,
@@ -22,6 +18,10 @@ from kernel_exec.notebooks.export import (
     format_of,
     read_notebook,
 )
+from kernel_exec.errors import InvalidArgumentError, StorageError
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.notebooks.build import build
 from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.sessions.store import open_store
 

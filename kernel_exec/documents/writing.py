@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
+from kernel_exec.notebooks.value import session_of
 
 from .percent import marker
-from .value import session_of
 
 _TOP = 4096
 """Bytes of a document in which its mark stands."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from kernel_exec.kernels.messages import JSONObject, mapping, text
+from kernel_exec.notebooks.value import cells, joined, ours, tags
 
 from .hypertext import escape, highlighted, picture
 from .prose import Anchors, Heading, prose, title
@@ -30,7 +31,6 @@ from .review_facts import (
     verdict_html,
 )
 from .review_outputs import outputs_html, text_box
-from .value import cells, joined, ours, tags
 
 _STYLE = (resources.files(__package__) / "review.css").read_text("utf-8")
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()

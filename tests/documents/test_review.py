@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import kernel_exec.notebooks.review as module
-from kernel_exec.notebooks.hypertext import coloured, escape, highlighted, sanitised
-from kernel_exec.notebooks.prose import Anchors, prose
-from kernel_exec.notebooks.review import review
-from kernel_exec.notebooks.review_facts import duration
-from kernel_exec.notebooks.review_outputs import outputs_html
+import kernel_exec.documents.review as module
+from kernel_exec.documents.hypertext import coloured, escape, highlighted, sanitised
+from kernel_exec.documents.prose import Anchors, prose
+from kernel_exec.documents.review import review
+from kernel_exec.documents.review_facts import duration
+from kernel_exec.documents.review_outputs import outputs_html
 
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.terminal import strip_ansi
+from kernel_exec.notebooks.markdown import fence, heading, html, literal
+from kernel_exec.notebooks.value import cells, joined, objects, ours, session_of
 
-from .markdown import fence, heading, html, literal
 from .percent import marker
-from .value import cells, joined, objects, ours, session_of
 
 _TEXT = 4000
 """Characters of a text output; the notebook has the rest."""

@@ -26,14 +26,14 @@ from kernel_exec.kernels.kernel import Kernel, KernelStarter
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, fold
+from kernel_exec.notebooks.outputs import notebook_outputs
+from kernel_exec.notebooks.pep723 import imports
 from kernel_exec.sessions.history import Entry, EntryKind
 
 from .compare import Comparison, Verdict, compare
 from .normalise import ANY_TIME, Now
-from .outputs import notebook_outputs
-from .pep723 import imports
 from .plan import PlannedCell, is_unrecorded, make_plan
-from .verification import CellDone, CellReport, Verification
+from .results import CellDone, CellReport, Verification
 
 TIME_LIMIT = 600.0
 """Seconds that a cell may run unless somebody says otherwise."""

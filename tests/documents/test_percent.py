@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.notebooks.percent import percent
+from kernel_exec.documents.percent import percent
 
 
 def body(*cells: dict[str, Any]) -> str:

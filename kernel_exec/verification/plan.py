@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
-
-from .provenance import OURS
-from .value import joined, objects, ours, tags, writable
+from kernel_exec.notebooks.provenance import OURS
+from kernel_exec.notebooks.value import joined, objects, ours, tags, writable
 
 _HELP = re.compile(r"\?{1,2}[\w.]+|[\w.]+\?{1,2}")
 _PYTHON = {"python", "python3", "ipython"}

@@ -1,0 +1,1 @@
+"""A notebook that is run again, and compared with what it holds."""
