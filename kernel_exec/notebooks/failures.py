@@ -111,7 +111,7 @@ class _Wanted:
         if names.everything:
             return self.objects
         if self.anything:
-            return bound | names.mutated
+            return bound | changed
         return (bound & self.names) | (changed & self.objects)
 
     def run(self, names: Names, *, to_its_end: bool) -> None:

@@ -109,6 +109,10 @@ SESSIONS: dict[str, tuple[list[tuple[str, bool]], list[bool]]] = {
     "a query that names it": ([("x = 1\n1 / 0", F), ("d.query('a > @x')", K)], [True, True]),
     "SQL that names it": ([("x = 1\n1 / 0", F), ("sql(query='from x')", K)], [True, True]),
     "words that are only printed": ([("x = 1\n1 / 0", F), ("print('x')", K)], [False, True]),
+    "all names at once, and a change through a function": (
+        [("l = []\ndef h(): l.append(1)", K), ("h()\n1 / 0", F), ("globals()['l']", K)],
+        [True, True, True],
+    ),
     "all names at once": ([("x = 1\n1 / 0", F), ("globals()['x']", K)], [True, True]),
     "the list of names": ([("x = 1\n1 / 0", F), ("dir()", K)], [True, True]),
     "a list of another's names": ([("x = 1\n1 / 0", F), ("dir(y)", K)], [False, True]),
