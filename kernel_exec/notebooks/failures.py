@@ -26,7 +26,7 @@ from .names import (
     reached,
     sharing,
 )
-from .plain import plain_python
+from .plain import identifiers, plain_python
 
 _UNTOLD = frozenset({"In", "Out", "exit", "get_ipython", "open", "quit"})
 """Names, besides those with an underscore, that no kernel tells of."""
@@ -172,8 +172,9 @@ def _read(cells: Sequence[Cell]) -> list[_Read]:
     kinds: dict[str, str] = {}
     read = []
     for cell, tree in zip(cells, trees, strict=True):
+        mentioned = kinds.keys() & identifiers(cell.source)  # of all others it can do nothing
         known = Known(
-            kinds={name: kind for name, kind in kinds.items() if kind not in classes},
+            kinds={name: kinds[name] for name in mentioned if kinds[name] not in classes},
             modules=imported,
         )
         each = _read_cell(cell, tree, known, frozenset(kinds) if telling else None)
