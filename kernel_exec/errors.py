@@ -38,3 +38,10 @@ class KernelDeadError(KernelExecError):
 
 class StorageError(KernelExecError):
     """Raised when the storage root or a file below it can't be read or written."""
+
+
+def bare(error: Exception) -> Exception:
+    """`error` without the groups that task groups wrap around the first thing that went wrong."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from kernel_exec.app import App
 from kernel_exec.client import Client
-from kernel_exec.errors import KernelExecError
+from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
 
@@ -260,11 +260,8 @@ class _Dispatch:
         try:
             asked = given.parse(spec.model, params.arguments)
             result = _bounded(await spec.handler(self._call(ctx), asked))
-        except KernelExecError as error:
-            result = failed(str(error))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the session
-            _log.exception("%s failed", params.name)
-            result = failed(f"{params.name} failed by a defect of kernel-exec: {error!r}")
+            result = _refused(params.name, bare(error))
         # some clients cancel what was answered already; what goes on then is meant to
         if ctx.request_id is not None:
             self._begun.pop(ctx.request_id, None)
@@ -300,6 +297,13 @@ class _Dispatch:
                     self._begun.popitem(last=False)
 
         return Call(app=self._app, client=self._client, progress=progress, begun=begun)
+
+
+def _refused(tool: str, error: Exception) -> CallToolResult:
+    if isinstance(error, KernelExecError):
+        return failed(str(error))
+    _log.error("%s failed", tool, exc_info=error)
+    return failed(f"{tool} failed by a defect of kernel-exec: {error!r}")
 
 
 def _tool(spec: ToolSpec) -> Tool:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kernel_exec.errors import KernelExecError
+from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.kernels.execution import Ending, Outcome
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.messages import JSON, JSONObject
@@ -116,8 +116,7 @@ def describe_ending(ending: Ending, *, known: Mapping[str, str]) -> JSONObject:
 
 def describe_error(error: Exception) -> str:
     """What went wrong; the log has the traceback of what we did not foresee."""
-    while isinstance(error, ExceptionGroup):  # a task group's wrapping
-        error = error.exceptions[0]
+    error = bare(error)
     if isinstance(error, KernelExecError):
         return str(error)
     _log.error("a session's task failed", exc_info=error)

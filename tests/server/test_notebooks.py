@@ -50,14 +50,16 @@ async def test_a_session_is_written_in_every_format(agent: Agent, tmp_path: Path
 @pytest.mark.parametrize(
     "asked",
     [{"path": "../x.ipynb"}, {"path": "~/x.ipynb"}, {"path": "a/../../x.ipynb"},
-     {"path": "x.md", "format": "html"}, {"format": "pdf"}],
+     {"path": "x.md", "format": "html"}, {"format": "pdf"},
+     {"path": "../x.ipynb", "verify": True}],
 )  # fmt: skip
 async def test_what_leads_elsewhere_or_is_no_format_is_refused(
-    agent: Agent, tmp_path: Path, asked: dict[str, str]
+    agent: Agent, tmp_path: Path, asked: dict[str, object]
 ) -> None:
     before = sorted(tmp_path.rglob("*.ipynb"))
     result = await agent.call("export_notebook", **asked)
     assert result.is_error
+    assert "defect" not in text_of(result)
     assert next(iter(asked)) in text_of(result)
     assert sorted(tmp_path.rglob("*.ipynb")) == before
     assert not (tmp_path / "storage" / "~").exists()
