@@ -222,8 +222,7 @@ class Kernel(IPythonKernel):
             for name, value in self.shell.user_ns.copy().items()
             if name[:1] != "_" and name not in self.shell.user_ns_hidden
         }
-        # identities suffice, and unlike references they keep nothing alive
-        self._names = {name: id(value) for name, value in now.items()}
+        self._names = {name: _trace(value) for name, value in now.items()}
         changed = [name for name in now if self._names[name] != before.get(name)]
         return {
             "names": {name: descriptions.describe_briefly(now[name]) for name in changed},
@@ -233,6 +232,17 @@ class Kernel(IPythonKernel):
     def _overlay_warnings(self, code, silent, *args, **kwargs):
         """What to say of a cell's imports; nothing of what we ask ourselves."""
         return [] if silent else self._overlay.warnings(code, self.shell.transform_cell)
+
+
+def _trace(value):
+    """What tells an object from another one, without keeping it alive if it is large.
+
+    The address alone does not: the next number or short text may well get that of the last one.
+    """
+    kind = type(value)
+    small = kind in (float, bool) or (kind is int and value.bit_length() < 256)
+    small = small or (kind is str and len(value) < 100)
+    return id(value), kind.__name__, value if small else None
 
 
 def _end_child():

@@ -321,6 +321,12 @@ async def test_names_are_told_as_new_changed_and_gone(shell: Shell) -> None:
     assert (dict(ending.names.changed), ending.names.gone) == ({"a": "float"}, ("b",))
 
 
+async def test_a_number_at_the_address_of_the_last_one_is_a_change(shell: Shell) -> None:
+    await shell.run("x = 5000.5")
+    ending, _ = await shell.run("for _ in range(2): x = x + 1.0")
+    assert dict(ending.names.changed) == {"x": "float"}
+
+
 async def test_variables_are_described_while_code_runs(shell: Shell) -> None:
     await shell.run("data = list(range(1000)); word = 'hi'")
     module = "__import__('sys').modules['_kernel_exec_inside']"
