@@ -45,6 +45,9 @@ _LAUNCHER = Path(__file__).parents[1] / "kernels" / "_launch.py"
 
 _SMOKE_LIMIT = 60.0
 
+_KILLED = 9
+"""SIGKILL, which Windows has no name for."""
+
 
 class SupportKind(StrEnum):
     """Where ipykernel comes from."""
@@ -52,7 +55,6 @@ class SupportKind(StrEnum):
     OWN = "own"
     OVERLAY = "overlay"
     SHADOW = "shadow"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelSupport:
@@ -99,7 +101,8 @@ async def find_support(
             " install ipykernel 6 or 7.4 into the environment, or let the server reach a"
             " package index once"
         )
-    if not overlays.offline:  # there may be a better one once the index can be reached
+    # there may be a better one once the index can be reached, or when nothing disturbs
+    if not overlays.offline and not ways.disturbed:
         _remember(note, support)
     return support
 
@@ -133,6 +136,7 @@ class _Ways:
         variables: Mapping[str, str],
     ) -> None:
         self.trouble = ""
+        self.disturbed = False
         self._interpreter = interpreter
         self._installed = {canonicalize_name(each.name): each.version for each in installed}
         self._overlays = overlays
@@ -181,6 +185,8 @@ class _Ways:
                 limit=_SMOKE_LIMIT,
             )
         said = re.search(r"^<ipykernel (.+)>$", finished.stdout, re.MULTILINE)
+        # a busy machine is slow, and one without memory kills: neither says anything of this way
+        self.disturbed |= finished.timed_out or finished.returncode == -_KILLED
         if finished.returncode != 0 or finished.timed_out or said is None:
             self.trouble = (finished.stderr.strip().splitlines() or [""])[-1][-300:]
             return None

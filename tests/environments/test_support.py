@@ -177,6 +177,20 @@ async def test_an_ipykernel_that_does_not_start_is_not_used(tmp_path: Path) -> N
     assert await place.run("1 + 1") is Outcome.OK
 
 
+async def test_a_start_that_was_killed_proves_nothing_for_the_next_time(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv", "ipykernel==6.31.0"), tmp_path / "cache")
+    (module,) = (tmp_path / "venv").glob("lib/python*/site-packages/ipykernel/kernelapp.py")
+    starved = tmp_path / "starved"
+    killed = f"import os\nif os.path.exists({str(starved)!r}): os.kill(os.getpid(), 9)\n"
+    source = killed + module.read_text().replace("from __future__ import annotations", "")
+    module.unlink()  # it is one file with what is in uv's cache
+    module.write_text(source)
+    starved.touch()
+    assert (await place.support()).kind is SupportKind.SHADOW
+    starved.unlink()
+    assert (await place.support()).kind is SupportKind.OWN
+
+
 async def test_a_venv_sees_what_its_system_has(tmp_path: Path) -> None:
     under = make_venv(tmp_path / "under", "six==1.16.0", "tornado==6.4.2")
     (site,) = under.glob("lib/python*/site-packages")

@@ -223,8 +223,10 @@ def kill_kernels(server: Server) -> int:
     killed = 0
     for process in server.below():
         try:
-            parent = process.parent()
-            if parent is not None and process.cmdline() == parent.cmdline():
+            parent, argv = process.parent(), process.cmdline()
+            # what a server or a kernel has just forked looks like it, until it is another program
+            is_launched = any(word.endswith("_launch.py") for word in argv)
+            if is_launched and parent is not None and argv == parent.cmdline():
                 process.kill()
                 killed += 1
         except psutil.Error:
