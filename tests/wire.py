@@ -168,6 +168,7 @@ class Server:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            self._reading.wait()
             message = json.loads(line)
             with self._news:
                 if "id" in message:
@@ -175,7 +176,6 @@ class Server:
                 else:
                     self.notifications.append(message)
                 self._news.notify_all()
-            self._reading.wait()
         with self._news:
             self._over = True
             self._news.notify_all()

@@ -56,6 +56,7 @@ class SupportKind(StrEnum):
     OVERLAY = "overlay"
     SHADOW = "shadow"
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelSupport:
     """How ipykernel reaches an interpreter; `path` is the folder of an overlay or shadow."""
