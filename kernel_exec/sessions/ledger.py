@@ -246,6 +246,10 @@ class Ledger:
                 return live
         return None
 
+    def newest_unfinished(self) -> Live | None:
+        """What was begun last of all that goes on."""
+        return next(reversed(self._unfinished.values()), None)
+
     def isolated(self) -> int:
         """How many scripts run in processes of their own."""
         return sum(is_isolated(live.entry) for live in self._unfinished.values())

@@ -150,12 +150,13 @@ class Session:
         return self._ledger.find(first).entry if first is not None else None
 
     def interrupt(self, entry_id: str | None = None, *, force: bool = False) -> Entry | None:
-        """Stop an execution, by default the running one; None when there is nothing to stop.
+        """Stop an execution; None when there is nothing to stop.
 
+        By default that is the running one, else the next, else the newest work beside the kernel.
         With `force`, a kernel that does not obey is killed.
         """
-        target = entry_id or self._current
-        live = self._ledger.get(target) if target is not None else None
+        target = entry_id or self._current or next(iter(self._queue), None)
+        live = self._ledger.get(target) if target is not None else self._ledger.newest_unfinished()
         if live is None or live.entry.outcome.ended:
             return None
         if live.entry.id in self._queue:

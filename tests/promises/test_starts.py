@@ -102,10 +102,12 @@ def test_what_hangs_at_its_end_holds_up_neither_restart_nor_leaving(
         assert wait_gone(below) == []
 
 
-def test_an_execution_can_be_interrupted_while_its_kernel_starts(agent: Agent) -> None:
+@pytest.mark.parametrize("named", [True, False])
+def test_an_execution_can_be_interrupted_while_its_kernel_starts(agent: Agent, named: bool) -> None:
     waiting = agent.run("print('ran')", wait_seconds=0, within=5)
     assert waiting.outcome == "queued"
-    agent.call("interrupt_execution", execution_id=waiting.id, within=5)
+    which = {"execution_id": waiting.id} if named else {}
+    agent.call("interrupt_execution", within=5, **which)
     ended = agent.call("get_execution", execution_id=waiting.id, within=5)
     assert ended.outcome == "interrupted"
     assert "ran" not in ended.text
