@@ -121,7 +121,8 @@ def test_no_acknowledged_execution_is_lost_when_the_server_is_killed(tmp_path: P
 
 def test_what_ran_when_the_server_was_killed_is_interrupted_for_the_next(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        code = "import time\nprint('begun', flush=True)\ntime.sleep(60)"
+        server.run("import time", session="s")
+        code = "print('begun', flush=True)\ntime.sleep(60)"
         running = server.run(code, session="s", wait_seconds=1, within=10)
         waiting = server.run("print('never')", session="s", wait_seconds=0, within=10)
         assert (running.outcome, waiting.outcome) == ("running", "queued")
