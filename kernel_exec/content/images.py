@@ -1,7 +1,6 @@
 """Pictures small enough for a model to be shown, and at their full size in files."""
 
 import base64
-import binascii
 import io
 import os
 import tempfile
@@ -10,25 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anyio import to_thread
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from .pictures import FORMATS, MOST_PIXELS, UNREADABLE
 from .render import Picture, Saved
 
 _LONG_SIDE = 800
-_MOST_PIXELS = 60_000_000
-_FORMATS = ("PNG", "JPEG")
-"""What kernels send; every other decoder would only be one more to attack."""
-
 _ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
-_UNREADABLE = (
-    binascii.Error,
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-    OSError,
-    SyntaxError,
-    ValueError,
-)
 
 
 async def shrink(picture: Picture) -> Picture | None:
@@ -50,14 +37,14 @@ def _save(picture: Picture, path: Path) -> Saved | None:
         encoded = base64.b64decode(picture.data)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
                 width, height = opened.size
         if not path.exists():
             file, unfinished = tempfile.mkstemp(prefix="unfinished-", dir=path.parent)
             with os.fdopen(file, "wb") as stream:
                 stream.write(encoded)
             Path(unfinished).replace(path)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return Saved(path=str(path), width=width, height=height)
 
@@ -67,12 +54,12 @@ def _shrink(picture: Picture) -> Picture | None:
         encoded = base64.b64decode(picture.data)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
                 is_png = opened.format == "PNG"
-                if opened.width * opened.height > _MOST_PIXELS:
+                if opened.width * opened.height > MOST_PIXELS:
                     return None
                 image = opened.convert("RGBA" if opened.has_transparency_data else "RGB")
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     if is_png and max(image.size) <= _LONG_SIDE:
         smallest = min(encoded, _png(_palette(image)), key=len)

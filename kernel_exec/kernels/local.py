@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -79,7 +78,7 @@ async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]
     try:
         manager, guard = _make_manager(plan, run_dir)
         kernel = LocalKernel(plan, guard, run_dir, listener)
-        guard.on_continued = partial(_tell_continued, kernel, listener)
+        guard.on_continued = kernel.tell_continued
         try:
             await _start(plan, manager, kernel, run_dir)
             yield kernel
@@ -112,11 +111,6 @@ async def _start(
     except OSError as error:
         room = f"; make room in {str(run_dir.parent)!r}" if error.errno == errno.ENOSPC else ""
         raise KernelStartError(f"{what} can't be launched: {error}{room}") from error
-
-
-def _tell_continued(kernel: "LocalKernel", listener: Listener) -> None:
-    if (current := kernel._driver.current) is not None:
-        listener(Produced(execution_id=current, output=Stream(name="stderr", text=_CONTINUED)))
 
 
 def _make_manager(
@@ -276,6 +270,12 @@ class LocalKernel:
                 f" start ({self.death}); its stderr:\n{stderr}"
             ) from error
         self._note_info(reply.content)
+
+    def tell_continued(self) -> None:
+        """Say in the execution under way, if there is one, that a signal had held the kernel."""
+        if (current := self._driver.current) is not None:
+            told = Stream(name="stderr", text=_CONTINUED)
+            self._listener(Produced(execution_id=current, output=told))
 
     async def disconnect(self) -> None:
         """Close the channels; the process has ended."""

@@ -22,11 +22,10 @@ from .names import (
     merged,
     names_of,
     names_of_words,
-    parsed,
     reached,
     sharing,
 )
-from .plain import identifiers, plain_python
+from .plain import identifiers, parsed, plain_python
 
 _UNTOLD = frozenset({"In", "Out", "exit", "get_ipython", "open", "quit"})
 """Names, besides those with an underscore, that no kernel tells of."""

@@ -11,13 +11,12 @@ as these rules fit each other.
 import ast
 import builtins
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .harmless import NOTHING_KNOWN, READ_ONLY, Known, is_calm, is_harmless
-from .plain import identifiers, plain_python
+from .plain import identifiers, parsed
 
 _ANYTHING = frozenset({"exec", "eval", "globals", "locals", "get_ipython", "vars"})
 """Functions that may read or bind any name."""
@@ -57,18 +56,6 @@ class Names:
     numbered: bool = False
     bodies: Mapping[str, frozenset[str]] = field(default_factory=dict)
     aliases: tuple[frozenset[str], ...] = ()
-
-
-def parsed(source: str) -> ast.Module | None:
-    """Plain Python as it stands; what is none may be so without IPython's own syntax."""
-    for read in (str, plain_python):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the kernel has given them
-                return ast.parse(read(source))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-    return None
 
 
 def names_of(body: Sequence[ast.stmt], known: Known = NOTHING_KNOWN) -> Names:

@@ -11,7 +11,6 @@ Source: PEP 723 (the block), PEP 440 (`==3.12.*`; a local version label matches 
 import ast
 import re
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -20,7 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from .plain import plain_python
+from .plain import parsed
 
 Inventory: TypeAlias = Mapping[str, Sequence[tuple[str, str]]]
 """By import name, the distributions that provide it with their versions."""
@@ -137,18 +136,6 @@ def imports(source: str) -> Iterator[str]:
 def is_standard(name: str) -> bool:
     """Whether any kernel can import it."""
     return name in _STANDARD or name in _OF_THE_KERNEL
-
-
-def parsed(source: str) -> ast.Module | None:
-    """Plain Python as it stands; what is none may be so without IPython's own syntax."""
-    for read in (str, plain_python):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the kernel has given them
-                return ast.parse(read(source))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-    return None
 
 
 def asked_for(requirements: str) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """IPython's syntax as Python that names the same names. Pure."""
 
+import ast
 import keyword
 import re
+import warnings
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _ARGUMENT = re.compile(r"(?<!\S)[^\W\d]\w*")
@@ -23,6 +25,18 @@ _CHANGES_NAMES = frozenset({"cd", "env", "load_ext", "pylab", "reset", "run", "s
 def identifiers(written: str) -> frozenset[str]:
     """All that could be a name in `written`, whatever its language."""
     return frozenset(word for word in _IDENTIFIER.findall(written) if not keyword.iskeyword(word))
+
+
+def parsed(source: str) -> ast.Module | None:
+    """Plain Python as it stands; what is none may be so without IPython's own syntax."""
+    for read in (str, plain_python):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the kernel has given them
+                return ast.parse(read(source))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+    return None
 
 
 def plain_python(source: str) -> str:

@@ -9,8 +9,8 @@ import ast
 import posixpath
 from collections.abc import Sequence
 
-from .pep723 import Inventory, imports, is_standard, parsed
-from .plain import identifiers
+from .pep723 import Inventory, imports, is_standard
+from .plain import identifiers, parsed
 
 _TELL = frozenset(
     {"__file__", "argv", "argparse", "optparse", "getopt", "fileinput", "runpy", "unittest"}

@@ -1,35 +1,20 @@
 """Whether two pictures look the same, whatever their bytes are. Pure: no file is opened."""
 
 import base64
-import binascii
 import io
 import warnings
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image, ImageChops, ImageStat, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageStat
 
-_FORMATS: Final = ("PNG", "JPEG")
-"""What kernels send; every other decoder would only be one more to attack."""
-
-_MOST_PIXELS: Final = 60_000_000
+from kernel_exec.content.pictures import FORMATS, MOST_PIXELS, UNREADABLE
 
 _FAINT: Final = (12, 1.0)
 """How far any pixel and the mean of all may be off, of 255; a digit in a title is off by 200."""
 
 _QUANTISED: Final = (40, 3.0)
 """The same where one has a palette of 256 colours; plots were off by 37 and 2.3 at most."""
-
-_UNREADABLE = (
-    binascii.Error,
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-    OSError,
-    SyntaxError,
-    ValueError,
-    MemoryError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +62,10 @@ def _read(picture: str) -> Image.Image | None:
         encoded = base64.b64decode(picture)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
-                if opened.width * opened.height > _MOST_PIXELS:
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
+                if opened.width * opened.height > MOST_PIXELS:
                     return None
                 opened.load()
                 return opened.copy()
-    except _UNREADABLE:
+    except UNREADABLE:
         return None

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_exec.notebooks.failures import Cell, Told, Verdict, needed
-from kernel_exec.notebooks.names import counts_cells, names_of, parsed
-from kernel_exec.notebooks.plain import plain_python
+from kernel_exec.notebooks.names import counts_cells, names_of
+from kernel_exec.notebooks.plain import parsed, plain_python
 
 F, K = True, False  # failed, kept well
 
