@@ -198,6 +198,9 @@ class Client:
                 if (entry := opened.entry(execution_id)) is not None:
                     return opened, entry
             stored = await self._app.store.entry(execution_id)
+            if stored is not None and not stored.outcome.ended:
+                await self._app.store.bury()  # its server may have died meanwhile
+                stored = await self._app.store.entry(execution_id)
             if stored is None:
                 degraded = self._app.store.degraded
                 unread = f" (earlier history can't be read: {degraded})" if degraded else ""

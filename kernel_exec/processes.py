@@ -45,9 +45,6 @@ _MARK = ("KERNEL_EXEC_SERVER", f"{os.getpid()}-{secrets.token_hex(8)}")
 
 _WARDEN = Path(__file__).with_name("_warden.py")
 
-_ENDED = -1
-"""Stands for the start of a process that has ended, and that nobody has reaped yet."""
-
 _PLENTY = 65_536
 """Descriptors for 3,000 kernels; with far more, programs that close all they may have are slow."""
 
@@ -200,51 +197,6 @@ def _start_warden(env: Mapping[str, str]) -> Child:
         )
     except (OSError, ValueError) as error:
         raise _not_started(argv[0], error) from error
-
-
-def identity() -> str:
-    """A word for this process that no later one has: its id, its start, its world of ids."""
-    return f"{os.getpid():x}.{_start(os.getpid()) or 0:x}.{_world():x}"
-
-
-def is_gone(word: str) -> bool:
-    """True when the process with this `identity` has ended; False when nobody can tell."""
-    try:
-        pid, start, world = (int(part, 16) for part in word.split("."))
-    except ValueError:
-        return False
-    if world != _world():
-        return False
-    if (now := _start(pid)) is not None:
-        return now != start
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False  # it is there, and the system hides it
-
-
-def _start(pid: int) -> int | None:
-    """When a process began, by a clock that nobody sets; None when the system does not tell."""
-    if not sys.platform.startswith("linux"):
-        with suppress(psutil.Error, OverflowError):
-            return int(psutil.Process(pid).create_time())
-        return None
-    try:
-        # the command's name may hold anything, even ")"
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return _ENDED if fields[0] in {b"Z", b"X"} else int(fields[19])
-
-
-def _world() -> int:
-    """The namespace that our process ids belong to: containers share folders, but not ids."""
-    with suppress(OSError):
-        return Path("/proc/self/ns/pid").stat().st_ino
-    return 0
 
 
 def raise_descriptor_limit() -> None:

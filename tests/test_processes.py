@@ -234,21 +234,6 @@ def _marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def test_a_process_is_gone_when_it_has_ended_and_only_then() -> None:
-    assert not processes.is_gone(processes.identity())
-    pid, start, world = processes.identity().split(".")
-    assert processes.is_gone(f"{pid}.{int(start, 16) - 1:x}.{world}")
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        pass
-    assert processes.is_gone(f"{ended.pid:x}.{start}.{world}")
-    assert not processes.is_gone(f"{ended.pid:x}.{start}.{int(world, 16) + 1:x}")
-
-
-@pytest.mark.parametrize("word", ["", "a.b", "x.y.z", "1.2.3.4", "-1.-1.-1"])
-def test_nobody_can_tell_about_a_word_that_names_no_process(word: str) -> None:
-    assert not processes.is_gone(word)
-
-
 async def test_few_free_descriptors_are_too_few_for_many() -> None:
     processes.require_descriptors(1)
     with pytest.raises(BusyError, match="ulimit -n"):

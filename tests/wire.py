@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,15 +182,22 @@ class Server:
 
 
 @contextmanager
-def started(folder: Path, *options: str, **variables: str) -> Iterator[Server]:
+def started(
+    folder: Path, *options: str, prefix: Sequence[str] = (), **variables: str
+) -> Iterator[Server]:
     """A server that keeps everything below `folder` and has not been spoken to yet.
 
     Its kernels are those of the Python that runs the tests, unless `options` say otherwise.
+    `prefix` is the command that starts it.
     """
     errors = folder / "stderr"
     with errors.open("ab") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kernel_exec", *(options or ("--python-path", sys.executable))],
+            [
+                *prefix,
+                *(sys.executable, "-m", "kernel_exec"),
+                *(options or ("--python-path", sys.executable)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -209,11 +216,23 @@ def started(folder: Path, *options: str, **variables: str) -> Iterator[Server]:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, **variables: str) -> Iterator[Server]:
+def serving(
+    folder: Path, *options: str, prefix: Sequence[str] = (), **variables: str
+) -> Iterator[Server]:
     """A server that has been greeted."""
-    with started(folder, *options, **variables) as server:
+    with started(folder, *options, prefix=prefix, **variables) as server:
         server.initialize()
         yield server
+
+
+def unshared() -> list[str]:
+    """A prefix that gives a program a PID namespace of its own, as a container has; or nothing."""
+    prefix = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    try:
+        subprocess.run([*prefix, "true"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return prefix
 
 
 def wait_gone(processes: list[psutil.Process], *, within: float = 2) -> list[psutil.Process]:

@@ -1,7 +1,6 @@
 """A kernel on this machine: its process, its channels and the conversation between them."""
 
 import errno
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -33,7 +32,7 @@ from .messages import (
 )
 from .outputs import Spill, Stream, files, without_files
 from .pulse import Pulse
-from .run_dirs import make_run_dir
+from .run_dirs import make_run_dir, remove_run_dir
 from .traces import Traces
 
 _START_LIMIT = 60.0
@@ -74,7 +73,7 @@ class LocalKernels:
 @asynccontextmanager
 async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]:
     processes.require_descriptors(_DESCRIPTORS)
-    run_dir = make_run_dir(plan.runtime_dir)
+    run_dir, lease = make_run_dir(plan.runtime_dir)
     try:
         manager, guard = _make_manager(plan, run_dir)
         kernel = LocalKernel(plan, guard, run_dir, listener)
@@ -90,7 +89,7 @@ async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]
                 await kernel.disconnect()
                 await manager.shutdown_kernel(now=True)
     finally:
-        shutil.rmtree(run_dir, ignore_errors=True)
+        remove_run_dir(run_dir, lease)
 
 
 async def _start(

@@ -1,7 +1,8 @@
 """The folders with the sockets and files of running kernels: made, and swept when left behind.
 
-A folder's name says which process it belongs to, so it is known from the very beginning, and a
-server can tell those of killed ones from those of others that live.
+Each holds a lease of the server that made it, so folders of killed servers can be told from those
+of living ones. Deleting a folder begins with everything but the lease: a sweep that is killed is
+finished by the next.
 """
 
 import os
@@ -11,10 +12,11 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from kernel_exec import processes
-from kernel_exec.errors import KernelStartError
+from kernel_exec.errors import KernelStartError, StorageError
+from kernel_exec.leases import Lease, take
 
 _PREFIX = "kx-"
+_LEASE = "lease"
 
 _SOCKET_PATH_LIMIT = 100
 """Bytes; the system allows 103 to 107 for the path of a Unix socket."""
@@ -23,37 +25,66 @@ _SHORT = Path("/tmp")
 """Where sockets lie when the configured folder is missing, or its path too long for them."""
 
 
-def make_run_dir(runtime_dir: Path) -> Path:
-    """A new folder of this process, below `runtime_dir` unless that can't be used.
+def make_run_dir(runtime_dir: Path) -> tuple[Path, Lease]:
+    """A new folder below `runtime_dir`, or elsewhere if that can't be used, and its lease.
 
     Raises:
         KernelStartError: There is no place for it.
     """
-    prefix, trouble = f"{_PREFIX}{processes.identity()}-", ""
+    trouble = ""
     for place in (runtime_dir, _SHORT):
         try:
-            run_dir = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-        except OSError as error:
+            run_dir, lease = _make(place)
+        except (OSError, StorageError) as error:
             trouble = trouble or str(error)
             continue
         if len(os.fsencode(run_dir / "s-5")) <= _SOCKET_PATH_LIMIT:
-            return run_dir
-        run_dir.rmdir()
+            return run_dir, lease
+        remove_run_dir(run_dir, lease)
         trouble = trouble or f"the path {str(run_dir)!r} is too long for Unix sockets"
     raise KernelStartError(
-        f"no place for the kernel's sockets: {trouble}; set TMPDIR or XDG_RUNTIME_DIR to a folder"
-        " that can be written, with a short path"
+        f"no place for the kernel's sockets: {trouble}; set TMPDIR or XDG_RUNTIME_DIR to a"
+        " writable folder with a short path"
     )
 
 
+def remove_run_dir(run_dir: Path, lease: Lease) -> None:
+    """Remove a folder whose kernel has ended."""
+    with suppress(OSError):
+        for path in run_dir.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != lease.path:
+                path.unlink(missing_ok=True)
+    lease.drop()
+    shutil.rmtree(run_dir, ignore_errors=True)
+
+
 def sweep_run_dirs(runtime_dir: Path) -> None:
-    """Remove the folders of processes that are gone; what is another user's is left alone."""
+    """Remove the folders that dead servers of this user left behind."""
     for place in {runtime_dir, _SHORT}:
-        with suppress(OSError):
-            for folder in place.glob(f"{_PREFIX}*-*"):
-                owner = folder.name.removeprefix(_PREFIX).rpartition("-")[0]
-                if processes.is_gone(owner) and _is_ours(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
+        for folder in place.glob(f"{_PREFIX}*"):
+            with suppress(OSError, StorageError):
+                if (
+                    _is_ours(folder)
+                    and (folder / _LEASE).exists()
+                    and (lease := take(folder / _LEASE)) is not None
+                ):
+                    remove_run_dir(folder, lease)
+
+
+def _make(place: Path) -> tuple[Path, Lease]:
+    while True:
+        run_dir = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        try:
+            lease = take(run_dir / _LEASE)
+        except FileNotFoundError:
+            continue  # swept, as a sweep found the folder before we held its lease
+        except BaseException:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise
+        if lease is not None:
+            return run_dir, lease
 
 
 def _is_ours(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import Final
 from filelock import FileLock
 
 from kernel_exec.errors import StorageError
+from kernel_exec.leases import Lease
 
 from .blobs import Blobs
 from .connections import (
@@ -39,7 +40,7 @@ from .schema import (
     as_text,
     migrate,
 )
-from .servers import bury_dead_servers, dismiss, enlist
+from .servers import bury_dead_servers, enlist, living_servers
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Database:
         self._path = folder / "history.db"
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._lease: Lease | None = None
         self._identity: tuple[int, int] | None = None
         self._corruption = ""
         self._suspect = False
@@ -163,12 +165,22 @@ class Database:
         self.notice = f"{self.notice}; {notice}" if self.notice else notice
 
     def close(self) -> None:
-        """Take leave of the other servers, and close; raises `sqlite3.Error`."""
+        """Release the lease, and close; raises `sqlite3.Error`."""
         connection, self._connection = self._connection, None
         self._stop_reading()
+        if self._lease is not None:
+            self._lease.drop()
+            self._lease = None
         if connection is not None:
-            with closing(connection):
-                dismiss(connection, self.server)
+            connection.close()
+
+    def bury(self) -> None:
+        """End what servers that have died since had left open; raises one of `FAILURES`."""
+        with self._alone(), self._watched():
+            living = living_servers(self.folder / "servers")
+            if self._connection is not None:
+                with transaction(self._connection):
+                    bury_dead_servers(self._connection, living)
 
     def _commit(self, batch: Sequence[Write]) -> None:
         connection = self._usable()
@@ -217,7 +229,8 @@ class Database:
         self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.folder.chmod(0o700)
-        with FileLock(self.folder / "history.lock", timeout=self._wait, mode=0o600):
+        with self._alone():
+            self._hold_lease()
             if fault := self._fault():
                 self._set_aside(fault)
             try:
@@ -232,6 +245,18 @@ class Database:
         with suppress(OSError):
             self.blobs.sweep()
         return connection
+
+    def _hold_lease(self) -> None:
+        """Show others that we live, also in a folder that was made again."""
+        if self._lease is not None and not self._lease.is_valid:
+            self._lease.drop()
+            self._lease = None
+        if self._lease is None:
+            self._lease = enlist(self.folder / "servers", self.server)
+
+    def _alone(self) -> FileLock:
+        """What keeps other servers from opening the database, and from judging who lives."""
+        return FileLock(self.folder / "history.lock", timeout=self._wait, mode=0o600)
 
     def _fault(self) -> str:
         """What is wrong with the file there; one that replaced ours is judged anew."""
@@ -249,13 +274,13 @@ class Database:
         self.tell(f"the history database was corrupt ({fault}); it was set aside as {aside}")
 
     def _join(self) -> sqlite3.Connection:
-        """Make the database ours to use: tables, our name, an end to what dead servers left."""
+        """Make the database ours to use: tables, an end to what dead servers left."""
+        living = living_servers(self.folder / "servers")
         connection = connect(self._path, self._wait)
         try:
             with transaction(connection):
                 migrate(connection)
-                enlist(connection, self.server)
-                bury_dead_servers(connection)
+                bury_dead_servers(connection, living)
                 self._apply(connection, self._live.values())
         except BaseException:
             connection.close()

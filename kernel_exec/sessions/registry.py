@@ -4,7 +4,6 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Self
 
 import anyio
 from anyio.abc import TaskGroup
-from filelock import FileLock, Timeout
 
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.leases import Lease, take
 
 from .history import SessionRecord
 from .session import Session
@@ -62,7 +61,7 @@ class Sessions:
         self._sessions: dict[tuple[str, str], Session] = {}
         self._directories: dict[tuple[str, str], Path] = {}
         self._opening = anyio.Lock()
-        self._leases = ExitStack()
+        self._leases: list[Lease] = []
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -83,7 +82,8 @@ class Sessions:
         try:
             return await self._tasks.__aexit__(kind, error, traceback)
         finally:
-            self._leases.close()
+            for lease in self._leases:
+                lease.drop()
 
     @property
     def all(self) -> Mapping[tuple[str, str], Session]:
@@ -182,12 +182,11 @@ class Sessions:
     def _lease(self, record: SessionRecord) -> bool:
         """Make a session ours until we end; False when another server has it."""
         folder = self._places.folder / "sessions"
-        lock = FileLock(folder / f"{record.id}.lock", blocking=False, mode=0o600)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._leases.enter_context(lock)
-        except Timeout:
-            return False
-        except OSError:
-            return True  # storage is out of order, and history says so; there is nobody to ask
-        return True
+            lease = take(folder / f"{record.id}.lock")
+        except (OSError, StorageError):
+            return True  # storage is out of order, and history says so; nobody can be asked
+        if lease is not None:
+            self._leases.append(lease)
+        return lease is not None

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
+from kernel_exec.leases import take
 
 from .database import FAILURES, Database
 from .removal import Removal
@@ -121,32 +121,26 @@ def sweep(database: Database, limits: Limits, now: float) -> Generator[None]:
     """
     with database.aside():
         pass  # the folder is there, and ours
-    lock = FileLock(database.folder / "retention.lock", blocking=False, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
+    lease = take(database.folder / "retention.lock")
+    if lease is None:
         return
     try:
         yield from _unfinished(database.folder.parent, now)
         yield from _Sweep(database, limits, now).steps()
     finally:
-        lock.release()
+        lease.drop()
 
 
 @contextmanager
 def leased(folder: Path, session_id: str) -> Iterator[bool]:
     """Hold a session's lease; False when a server has it."""
-    lock = FileLock(folder / f"{session_id}.lock", blocking=False, mode=0o600)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lease = take(folder / f"{session_id}.lock")
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        lock.acquire()
-        ours = True
-    except Timeout:
-        ours = False
-    try:
-        yield ours
+        yield lease is not None
     finally:
-        lock.release()
+        if lease is not None:
+            lease.drop()
 
 
 class _Sweep:
@@ -230,7 +224,7 @@ class _Sweep:
             self._removal.remove_session(session)
 
     def _remove_files(self, session: str) -> Iterator[None]:
-        """Remove what a session's streams went on in, and its lease, which is ours."""
+        """Remove the files that a session's streams went on in."""
         folder = self._spill / session
         if _is_folder(folder):
             for path in _files(folder):
@@ -240,8 +234,6 @@ class _Sweep:
             with suppress(OSError):  # somebody put more into it
                 folder.rmdir()
         self._files -= self._spilled.pop(session, 0)
-        with suppress(OSError):
-            (self._leases / f"{session}.lock").unlink()
 
     def _drop(self, names: Iterable[str], *, counted: bool = False) -> int:
         freed = self._removal.drop_files(names)

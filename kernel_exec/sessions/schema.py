@@ -61,6 +61,7 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
             PRIMARY KEY (entry, n), CHECK ((body IS NULL) <> (blob IS NULL)))""",
     ),
     ("CREATE INDEX event_by_blob ON event (blob) WHERE blob IS NOT NULL",),
+    ("DROP TABLE server",),  # a server that lives holds a lease
 )
 
 

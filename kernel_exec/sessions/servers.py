@@ -1,43 +1,57 @@
-"""The servers that share a history: which of them live, and what the dead ones left open."""
+"""The servers that share a history, and an end to what the dead ones left open."""
 
-import os
+import json
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-import psutil
-
+from kernel_exec.errors import StorageError
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON
+from kernel_exec.leases import Lease, is_held, take
 
 from .schema import Cell, decode, encode
 
 SERVER_DIED: Final = "server_died"
 """Why an entry was interrupted, or a kernel ended, that a server which is gone had left open."""
 
-_SAME_START: Final = 2.0
-"""Seconds by which two readings of one start time may differ: the boot time is rounded."""
+_SUFFIX: Final = ".lock"
 
 
-def enlist(connection: sqlite3.Connection, server: str) -> None:
-    """Put this process, by the name `server`, among those that live."""
-    row = (server, os.getpid(), *_birth(psutil.Process()))
-    connection.execute("INSERT OR REPLACE INTO server VALUES (?, ?, ?, ?, ?)", row)
+def enlist(folder: Path, server: str) -> Lease:
+    """The lease that shows others that `server`, this one, is alive.
+
+    Raises one of `FAILURES`.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lease = take(folder / f"{server}{_SUFFIX}")
+    if lease is None:
+        raise StorageError(f"another process examines {str(folder)!r}: try again")
+    return lease
 
 
-def dismiss(connection: sqlite3.Connection, server: str) -> None:
-    """Take this process from among those that live."""
-    connection.execute("DELETE FROM server WHERE id = ?", (server,))
+def living_servers(folder: Path) -> set[str]:
+    """Those that hold their lease; the files of dead ones are removed.
+
+    Only one process at a time may ask, and none may enlist meanwhile. Raises one of `FAILURES`.
+    """
+    living = set()
+    for path in folder.glob(f"*{_SUFFIX}"):
+        if is_held(path):
+            living.add(path.stem)
+        else:
+            path.unlink(missing_ok=True)
+    return living
 
 
-def bury_dead_servers(connection: sqlite3.Connection) -> None:
-    """End what servers that are no longer alive had left open; others are left alone."""
-    for id_, *birth in connection.execute("SELECT * FROM server").fetchall():
-        if not _alive(*birth):
-            connection.execute("DELETE FROM server WHERE id = ?", (id_,))
+def bury_dead_servers(connection: sqlite3.Connection, living: Collection[str]) -> None:
+    """End what servers other than the `living` ones had left open."""
+    names = json.dumps(sorted(living))
     open_entries = connection.execute(
         "SELECT id, details FROM entry WHERE outcome IN ('queued', 'running')"
-        " AND server NOT IN (SELECT id FROM server)"
+        " AND server NOT IN (SELECT value FROM json_each(?))",
+        (names,),
     ).fetchall()
     connection.executemany(
         "UPDATE entry SET outcome = ?, details = ? WHERE id = ?",
@@ -45,8 +59,8 @@ def bury_dead_servers(connection: sqlite3.Connection) -> None:
     )
     connection.execute(
         "UPDATE kernel SET end_reason = ? WHERE ended IS NULL AND end_reason = ''"
-        " AND server NOT IN (SELECT id FROM server)",
-        (SERVER_DIED,),
+        " AND server NOT IN (SELECT value FROM json_each(?))",
+        (SERVER_DIED, names),
     )
 
 
@@ -56,28 +70,3 @@ def _with_reason(details: Cell) -> str:
     except (TypeError, ValueError, RecursionError):
         known = {}
     return encode({**known, "reason": SERVER_DIED})
-
-
-def _alive(pid: int, boot_id: str, booted: float, started: float) -> bool:
-    """True while the process that was born so runs; a number may name another one by now."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        boot_now, booted_now, started_now = _birth(process)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-    # When the clock is set, the start moves with the boot time (Linux), or stays (elsewhere).
-    since_boot = (started_now - booted_now) - (started - booted)
-    return boot_now == boot_id and min(abs(started_now - started), abs(since_boot)) < _SAME_START
-
-
-def _birth(process: psutil.Process) -> tuple[str, float, float]:
-    """Which boot, when that was and when `process` began, in seconds since the epoch."""
-    try:
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        boot_id = ""
-    return boot_id, psutil.boot_time(), process.create_time()

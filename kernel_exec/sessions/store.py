@@ -132,6 +132,11 @@ class Store:
         """The session's latest entry of one of these kinds; reads only that one."""
         return await self._ask(partial(self._backlog.latest, session_id, kinds))
 
+    async def bury(self) -> None:
+        """End what other servers, which have died meanwhile, had left open."""
+        with suppress(StorageError):
+            await self._ask(self._backlog.database.bury)
+
     async def events(self, entry_id: str) -> list[OutputEvent]:
         """What the entry has produced, in order; a line stands for what can't be read any more."""
         return await self._ask(partial(self._backlog.events, entry_id))

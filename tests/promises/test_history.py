@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.sessions.schema import migrate
-from tests.wire import Result, Server, serving
+from tests.wire import Result, Server, serving, unshared, wait_gone
 
 needs_unix = pytest.mark.skipif(sys.platform == "win32", reason="modes are a Unix thing")
 
@@ -135,6 +135,26 @@ def test_what_ran_when_the_server_was_killed_is_interrupted_for_the_next(tmp_pat
         assert "server_died" in found.text
         never = server.call("get_execution", execution_id=waiting.id, within=5)
         assert never.outcome == "interrupted"
+
+
+def test_what_a_server_in_another_container_runs_is_left_alone_until_that_dies(
+    tmp_path: Path,
+) -> None:
+    if not (prefix := unshared()):
+        pytest.skip("no PID namespace can be made here")
+    with serving(tmp_path) as one:
+        first = one.run("import time\ntime.sleep(60)", session="s", wait_seconds=1, within=15)
+        with serving(tmp_path, prefix=prefix) as other:
+            second = other.run(
+                "import time\ntime.sleep(60)", session="s", wait_seconds=1, within=15
+            )
+            for asked in (one, other):
+                for running in (first, second):
+                    assert asked.call("get_execution", execution_id=running.id).outcome == "running"
+            inside = other.below()
+        assert wait_gone(inside, within=10) == []
+        assert one.call("get_execution", execution_id=second.id).outcome == "interrupted"
+        assert one.call("get_execution", execution_id=first.id).outcome == "running"
 
 
 # Disks

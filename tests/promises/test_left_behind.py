@@ -242,10 +242,9 @@ def test_what_others_own_is_not_swept(tmp_path: Path, runtime: Path) -> None:
         for folder in strange:
             folder.mkdir()
         if os.getuid() == 0:  # a folder of a dead process, of somebody else
-            with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-                pass
-            folder = runtime / f"kx-{ended.pid:x}.{'.'.join(theirs.name.split('.')[1:])}"
+            folder = runtime / "kx-ofanother"
             folder.mkdir()
+            (folder / "lease").touch()
             os.chown(folder, 12345, 12345)
             strange.append(folder)
         with serving(tmp_path, XDG_RUNTIME_DIR=str(runtime)) as second:

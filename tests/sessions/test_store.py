@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -422,7 +423,7 @@ async def test_only_the_owner_can_read_whatever_the_umask(tmp_path: Path, umask:
     finally:
         os.umask(before)
 
-    assert found.pop(".kernel_exec") == 0o700
+    assert found.pop(".kernel_exec") == found.pop("servers") == 0o700
     assert set(found) >= {"history.db", "history.db-wal", "history.db-shm"}
     assert set(found.values()) == {0o600}
 
@@ -432,10 +433,10 @@ async def test_the_database_is_durable_and_marked_as_ours(tmp_path: Path) -> Non
         await fill(store)
 
     assert query(tmp_path, "PRAGMA journal_mode") == [("wal",)]
-    assert query(tmp_path, "PRAGMA user_version") == [(2,)]
+    assert query(tmp_path, "PRAGMA user_version") == [(3,)]
     assert query(tmp_path, "PRAGMA application_id") == [(0x6B786878,)]
     assert query(tmp_path, "PRAGMA integrity_check") == [("ok",)]
-    assert query(tmp_path, "SELECT * FROM server") == []
+    assert list((folder(tmp_path) / "servers").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -545,36 +546,23 @@ async def test_what_a_living_server_runs_is_left_alone(tmp_path: Path) -> None:
     assert entry.outcome is Outcome.RUNNING
 
 
-@pytest.mark.parametrize(
-    ("change", "outcome"),
-    [
-        pytest.param("started = started - 100", Outcome.INTERRUPTED, id="number used again"),
-        pytest.param("boot_id = 'earlier'", Outcome.INTERRUPTED, id="machine restarted"),
-        pytest.param("pid = 4194304 + 1", Outcome.INTERRUPTED, id="no such process"),
-        pytest.param(
-            "started = started - 100, booted = booted - 100", Outcome.RUNNING, id="clock set"
-        ),
-    ],
-)
-async def test_a_server_is_known_by_more_than_its_process_number(
-    tmp_path: Path, change: str, outcome: Outcome
+async def test_what_a_server_that_died_meanwhile_left_running_is_ended_when_asked(
+    tmp_path: Path,
 ) -> None:
-    async with open_store(tmp_path) as living:
-        living.put_session(SESSION)
-        living.put_kernel(KERNEL)
-        living.put_entry(replace(ENTRY, outcome=Outcome.RUNNING, details={"kept": 1}))
-        await living.settle()
-        query(tmp_path, f"UPDATE server SET {change}")
-
+    with server(RUNS_UNTIL_TOLD, tmp_path) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "running\n"
         async with open_store(tmp_path) as store:
-            entry = await store.entry("e1")
-            (kernel,) = await store.kernels("s1")
+            await store.bury()
+            (alive,) = await store.entries("s1")
+            kill_and_leave(writer)
+            await store.bury()
+            (dead,) = await store.entries("s1")
 
-    dead = outcome is Outcome.INTERRUPTED
-    assert entry is not None
-    assert entry.outcome is outcome
-    assert entry.details == ({"kept": 1, "reason": "server_died"} if dead else {"kept": 1})
-    assert kernel.end_reason == ("server_died" if dead else "")
+    assert alive.outcome is Outcome.RUNNING
+    assert dead.outcome is Outcome.INTERRUPTED
+    assert dead.details == {"reason": "server_died"}
+    assert list((folder(tmp_path) / "servers").iterdir()) == []
 
 
 def garbage_header(path: Path) -> None:
@@ -757,9 +745,7 @@ async def test_a_folder_removed_while_open_is_made_anew_with_its_sessions(tmp_pa
         store.put_kernel(KERNEL)
         store.put_entry(replace(ENTRY, id="e2", number=2, outcome=Outcome.RUNNING))
         await store.settle()
-        for path in folder(tmp_path).iterdir():
-            path.unlink()
-        folder(tmp_path).rmdir()
+        shutil.rmtree(folder(tmp_path))
 
         store.add_event("e2", text("more"))
         await store.settle()

@@ -1,0 +1,104 @@
+"""Leases: files that are locked for as long as their holder lives.
+
+The system releases a lease when its process ends, whatever killed it. It knows so in every
+container that shares the folder, where a process number means nothing. Children never inherit
+one.
+"""
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from kernel_exec.errors import StorageError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class Lease:
+    """Held until `drop`, or until the process ends. `take` makes one."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @property
+    def is_valid(self) -> bool:
+        """False once somebody has removed the file: then others can take a lease of that name."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except OSError:
+            return False
+
+    def drop(self) -> None:
+        """Release the lease and remove its file."""
+        if self.is_valid:
+            with suppress(OSError):  # the folder can't be written; an unlocked file means nothing
+                self.path.unlink()
+        os.close(self._descriptor)
+
+
+def take(path: Path) -> Lease | None:
+    """The lease at `path`, None while somebody holds it.
+
+    Raises:
+        OSError: The file can't be opened or made.
+        StorageError: The file system has no locks.
+    """
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            locked = _lock(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        lease = Lease(path, descriptor)
+        if locked and lease.is_valid:
+            return lease
+        os.close(descriptor)
+        if not locked:
+            return None
+        # its holder dropped it between our opening the file and locking it: make a new one
+
+
+def is_held(path: Path) -> bool:
+    """True while somebody, perhaps this process, holds the lease at `path`.
+
+    Raises:
+        OSError: The file can't be opened.
+        StorageError: The file system has no locks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path, descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        if error.errno in _UNSUPPORTED:
+            raise StorageError(
+                f"the file system of {str(path.parent)!r} has no file locks (flock): use a folder"
+                " on a local disk"
+            ) from error
+        raise
+    return True
