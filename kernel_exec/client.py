@@ -2,10 +2,10 @@
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -38,8 +38,10 @@ from kernel_exec.sessions.history import (
 )
 from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import Session
-from kernel_exec.verification.results import CellDone
+from kernel_exec.verification.results import CellDone, Verification
 from kernel_exec.verification.verify import verify_in
+
+_EXECUTED = frozenset({EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,15 @@ class Configured:
     current: PreparedEnvironment
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What runs now, or waits; `resent` when it did so already as the same was sent again."""
+
+    session: Session
+    entry: Entry
+    resent: bool = False
+
+
 class Client:
     """A connected client: its environment, its default session, and what it can ask for."""
 
@@ -57,6 +68,7 @@ class Client:
         """Begin with the configured environment; `name` is how the client introduced itself."""
         self.name = name
         self.environment: Environment | None = None
+        self._id = secrets.token_hex(8)
         self._app = app
         self._working_directory: Path | None = None
         self._told = ""
@@ -73,10 +85,28 @@ class Client:
         return self._told.removeprefix(before).removeprefix("; ")
 
     async def session(self, name: str = "") -> Session:
-        """The session `name` ("" for the default one) in the client's environment."""
+        """The session `name` ("" for the client's own), begun if need be."""
         return await self._app.sessions.open(
-            name, await self._environment(), working_directory=self._working_directory
+            name,
+            await self.current_environment(),
+            owner=self._id,
+            working_directory=self._working_directory,
         )
+
+    async def existing(self, name: str = "") -> Session | SessionRecord:
+        """The session `name`, without beginning one; see `Sessions.find`.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        environment = await self.current_environment()
+        return await self._app.sessions.find(name, environment, owner=self._id)
+
+    async def current_environment(self) -> Environment:
+        """The environment that it switched to last, at first the configured one."""
+        if self.environment is None:
+            self.environment = await self._app.catalog.default()
+        return self.environment
 
     async def configure(
         self, environment: Environment, *, working_directory: Path | None = None
@@ -92,7 +122,7 @@ class Client:
             raise InvalidArgumentError(
                 f"working_directory {str(working_directory)!r} is not a folder: make it first"
             )
-        previous = await self._environment()
+        previous = await self.current_environment()
         current = await self._app.catalog.prepare(environment)
         self.environment = environment
         if working_directory is not None:
@@ -118,7 +148,7 @@ class Client:
         filename: str = "",
         title: str = "",
         time_limit: float | None = None,
-    ) -> tuple[Session, Entry]:
+    ) -> Begun:
         """Store `source` as a script and queue it; where it can't be stored, it runs all the same.
 
         Raises:
@@ -129,7 +159,7 @@ class Client:
         opened = await self._working_session(session)
         resent = opened.resent(EntryKind.CODE, source)
         if resent is not None:
-            return opened, resent
+            return Begun(session=opened, entry=resent, resent=True)
         path, details = self._save(source, filename)
         submission = Submission(
             source=source,
@@ -138,7 +168,7 @@ class Client:
             time_limit=time_limit,
             details={"client": self.name, **details},
         )
-        return opened, opened.submit(submission)
+        return Begun(session=opened, entry=opened.submit(submission))
 
     async def run_script(
         self,
@@ -149,7 +179,7 @@ class Client:
         session: str = "",
         title: str = "",
         time_limit: float | None = None,
-    ) -> tuple[Session, Entry]:
+    ) -> Begun:
         """Run a stored script in the session's kernel, or isolated in one of its own.
 
         Raises:
@@ -178,10 +208,10 @@ class Client:
             and script_arguments(resent) == arguments
             and is_isolated(resent) is isolated
         ):
-            return opened, resent
+            return Begun(session=opened, entry=resent, resent=True)
         if isolated:
-            return opened, opened.submit_isolated(submission, arguments)
-        return opened, opened.submit(submission)
+            return Begun(session=opened, entry=opened.submit_isolated(submission, arguments))
+        return Begun(session=opened, entry=opened.submit(submission))
 
     async def find(
         self, *, execution_id: str = "", session: str = ""
@@ -194,13 +224,10 @@ class Client:
             NotFoundError: There is none.
         """
         if execution_id:
-            for opened in self._app.sessions.all.values():
+            for opened in self._app.sessions.all:
                 if (entry := opened.entry(execution_id)) is not None:
                     return opened, entry
-            stored = await self._app.store.entry(execution_id)
-            if stored is not None and not stored.outcome.ended:
-                await self._app.store.bury()  # its server may have died meanwhile
-                stored = await self._app.store.entry(execution_id)
+            stored = await self._stored(execution_id)
             if stored is None:
                 degraded = self._app.store.degraded
                 unread = f" (earlier history can't be read: {degraded})" if degraded else ""
@@ -209,12 +236,13 @@ class Client:
                     " execute_code, or leave it out for the latest one"
                 )
             return None, stored
-        opened = await self.session(session)
-        entries = await self._app.store.entries(opened.id)
-        for entry in reversed(entries):
-            if entry.kind in {EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL}:
-                return opened, opened.entry(entry.id) or entry
-        raise NotFoundError(f"session {opened.name!r} has run nothing yet")
+        found = await self.existing(session)
+        latest = await self._app.store.latest(found.id, _EXECUTED)
+        if latest is None:
+            raise NotFoundError(f"session {found.name!r} has run nothing yet")
+        if isinstance(found, Session):
+            return found, found.entry(latest.id) or latest
+        return None, await self._stored(latest.id) or latest
 
     async def install(
         self,
@@ -268,7 +296,7 @@ class Client:
             InvalidArgumentError: One of them is not a plain requirement.
         """
         parse_requirements(packages)
-        found = await self._app.catalog.find(await self._environment())
+        found = await self._app.catalog.find(await self.current_environment())
         return await check(found.interpreter, packages, variables=found.variables)
 
     async def export(
@@ -284,20 +312,25 @@ class Client:
             InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
             StorageError: It can't be written.
         """
-        opened = await self.session(session)
+        found = await self.existing(session)
+        if not found.id:
+            raise NotFoundError(f"session {found.name!r} has run nothing yet")
         store, settings = self._app.store, self._app.settings
-        record = await store.session(opened.id) or SessionRecord(
-            id=opened.id, name=opened.name, environment=opened.environment.key, created=0.0
+        environment = await self.current_environment()
+        record = await store.session(found.id) or SessionRecord(
+            id=found.id, name=found.name, environment=environment.key, created=0.0
         )
-        again = None
-        if verify is not None:
-            again = partial(
-                verify_in,
-                await self._app.catalog.prepare(opened.environment),
-                working_directory=self.working_directory,
-                runtime_dir=settings.runtime_dir,
-                on_cell=verify,
-            )
+
+        async def again(notebook: JSONObject) -> Verification:
+            async with self._app.sessions.slots.taken("verification", environment=environment.key):
+                return await verify_in(
+                    await self._app.catalog.prepare(environment),
+                    notebook,
+                    working_directory=self.working_directory,
+                    runtime_dir=settings.runtime_dir,
+                    on_cell=verify,
+                )
+
         return await export_session(
             store,
             record,
@@ -306,11 +339,12 @@ class Client:
             limit=settings.notebook_size,
             variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
             wanted=asked.wanted,
-            verify=again,
+            verify=again if verify is not None else None,
         )
 
     async def note(self, *, markdown: str, session: str = "") -> Entry:
         """Put the agent's words between the cells."""
+        await self.existing(session)  # a name that no session has is most likely a slip
         opened = await self.session(session)
         entry = opened.note(EntryKind.NOTE, markdown)
         await self._app.store.settle()
@@ -318,8 +352,17 @@ class Client:
 
     async def _working_session(self, name: str) -> Session:
         """The session `name`, which is what the client works in from now on."""
+        session = await self.session(name)
         self._latest = name
-        return await self.session(name)
+        return session
+
+    async def _stored(self, execution_id: str) -> Entry | None:
+        """An entry from history, as it is now though its server may have died."""
+        stored = await self._app.store.entry(execution_id)
+        if stored is None or stored.outcome.ended:
+            return stored
+        await self._app.store.bury()
+        return await self._app.store.entry(execution_id)
 
     def _save(self, source: str, filename: str) -> tuple[str | None, JSONObject]:
         """Where `source` is stored now, or details that say why it is not."""
@@ -327,11 +370,6 @@ class Client:
             return str(self._app.scripts.save(source, filename)), {}
         except StorageError as error:
             return None, {"unstored": str(error)}
-
-    async def _environment(self) -> Environment:
-        if self.environment is None:
-            self.environment = await self._app.catalog.default()
-        return self.environment
 
     async def _refresh(self, session: Session, modules: Sequence[str]) -> list[str]:
         """Let all kernels of the environment find what was installed; the session's stale imports.
@@ -346,7 +384,7 @@ class Client:
                 stale[each.id] = [str(name) for name in told] if isinstance(told, list) else []
 
         async with anyio.create_task_group() as tasks:
-            for each in self._app.sessions.all.values():
+            for each in self._app.sessions.all:
                 if each.environment.key == session.environment.key:
                     tasks.start_soon(ask, each)
         return stale.get(session.id, [])

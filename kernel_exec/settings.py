@@ -88,7 +88,7 @@ WORDS: Final = (
     _ours("working_directory", "Folder in which kernels start (default: the storage folder)."),
     _ours("wait_seconds", "Seconds that a call waits for its result (default: 45)."),
     _ours("time_limit", "Seconds that an execution may run; 0 for no limit (default: 1800)."),
-    _ours("max_kernels", "Kernels that may run at once (default: 8)."),
+    _ours("max_kernels", "Kernels that may run at once (default: 20)."),
     _ours("idle_limit", "Seconds after which an idle kernel ends; 0 for never (default: 0)."),
     _ours(
         "pass_env",
@@ -201,7 +201,7 @@ def read_settings(
         working_directory=take("working_directory", parse_path, storage_root),
         wait_seconds=take("wait_seconds", _seconds, 45.0),
         time_limit=take("time_limit", _limit, 1800.0),
-        max_kernels=take("max_kernels", lambda given: _count(given, least=1, most=1000), 8),
+        max_kernels=take("max_kernels", lambda given: _count(given, least=1, most=1000), 20),
         idle_limit=take("idle_limit", _limit, None),
         history_age=take("history_days", _days, 365.0 * _DAY),
         history_size=take("history_size", _megabytes, 10_000.0 * _MEGABYTE),

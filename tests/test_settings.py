@@ -40,7 +40,7 @@ def test_with_nothing_set_everything_has_a_default() -> None:
     assert settings.cache.is_absolute()
     assert settings.wait_seconds == 45
     assert settings.time_limit == 1800
-    assert settings.max_kernels == 8
+    assert settings.max_kernels == 20
     assert settings.idle_limit is None
     assert settings.pass_env == frozenset()
     assert settings.inline_images == 2

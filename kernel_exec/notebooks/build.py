@@ -17,6 +17,7 @@ from kernel_exec.sessions.history import (
     KernelRecord,
     SessionRecord,
     is_isolated,
+    is_unreached,
 )
 
 from .cells import Step, cells_of, generated, kernel_heading, plain_markdown
@@ -64,6 +65,7 @@ def build(
 ) -> JSONObject:
     """The notebook, as the value that nbformat would read from its file."""
     around, wanted = surroundings or Surroundings(), wanted or Wanted()
+    steps = [step for step in steps if not is_unreached(step.entry)]
     ran = [step.entry.generation for step in steps if _ran(step.entry)]
     last = max(ran, default=0)
     judged = list(zip(steps, _verdicts(steps, last), strict=True))

@@ -181,8 +181,19 @@ class RestartKernel(Arguments):
 
     session: Session
     restore: Literal["none", "replay"] = Field(
-        default="none", description="replay: run again what had succeeded, in order."
+        default="none",
+        description="replay: run the successful steps again, in order, up to the first failure.",
     )
+    wait_seconds: Wait
+    timeout_seconds: Annotated[
+        float | None,
+        Field(
+            default=None,
+            ge=0,
+            le=_MOST_RUN,
+            description="Time limit of each replayed step, in seconds; 0 for no limit.",
+        ),
+    ]
 
 
 class KernelStatus(Arguments):

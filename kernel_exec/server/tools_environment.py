@@ -73,8 +73,7 @@ async def configure_environment(call: Call, asked: given.ConfigureEnvironment) -
 async def get_environment_config(call: Call, asked: given.GetEnvironmentConfig) -> CallToolResult:
     """What is configured, what was found, and which kernels live."""
     app, settings = call.app, call.app.settings
-    session = await call.client.session()
-    environment = session.environment
+    environment = await call.client.current_environment()
     try:
         found = _described(await app.catalog.prepare(environment))
     except UnusableEnvironmentError as error:  # what is configured can be told all the same
@@ -102,7 +101,7 @@ def _known(app: App, current: Environment) -> list[JSON]:
         environment.key: (name, environment) for name, environment in app.catalog.known().items()
     }
     kernels: dict[str, list[JSON]] = {}
-    for session in app.sessions.all.values():
+    for session in app.sessions.all:
         found.setdefault(session.environment.key, ("", session.environment))
         status = session.status()
         kernels.setdefault(session.environment.key, []).append(

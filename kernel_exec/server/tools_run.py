@@ -7,48 +7,46 @@ import psutil
 from anyio import to_thread
 from mcp_types import CallToolResult, TextContent
 
+from kernel_exec.client import Begun
 from kernel_exec.content.paging import Page, kind_of, lines_of, page
 from kernel_exec.content.render import clean
-from kernel_exec.errors import KernelDeadError
+from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import Output, files, fold
 from kernel_exec.sessions.blobs import open_spilled
+from kernel_exec.sessions.generations import ended_status
 from kernel_exec.sessions.history import Entry
-from kernel_exec.sessions.replay import restart_and_replay
 from kernel_exec.sessions.session import Session
 
 from . import arguments as given
 from .call import Call
+from .replaying import replay
 from .results import structured, texts
 
 
 async def execute_code(call: Call, asked: given.ExecuteCode) -> CallToolResult:
     """Run code in the session's kernel."""
-    session, entry = await call.client.run(
+    begun = await call.client.run(
         source=asked.code,
         session=asked.session,
         filename=asked.filename,
         title=asked.title,
-        time_limit=_limit(call, asked.timeout_seconds),
+        time_limit=limit(call, asked.timeout_seconds),
     )
-    call.begun(session, entry)
-    entry = await call.follow(session, entry, call.window(asked.wait_seconds))
-    return await call.present(session, entry)
+    return await _follow(call, begun, asked.wait_seconds)
 
 
 async def execute_code_file(call: Call, asked: given.ExecuteCodeFile) -> CallToolResult:
     """Run a stored script."""
-    session, entry = await call.client.run_script(
+    begun = await call.client.run_script(
         asked.file_path,
         tuple(map(str, asked.args)),
         isolated=asked.mode == "isolated",
         session=asked.session,
         title=asked.title,
-        time_limit=_limit(call, asked.timeout_seconds),
+        time_limit=limit(call, asked.timeout_seconds),
     )
-    call.begun(session, entry)
-    entry = await call.follow(session, entry, call.window(asked.wait_seconds))
-    return await call.present(session, entry)
+    return await _follow(call, begun, asked.wait_seconds)
 
 
 async def get_execution(call: Call, asked: given.GetExecution) -> CallToolResult:
@@ -70,45 +68,57 @@ async def get_execution(call: Call, asked: given.GetExecution) -> CallToolResult
 
 async def interrupt_execution(call: Call, asked: given.InterruptExecution) -> CallToolResult:
     """Stop an execution and keep the kernel, if it obeys."""
-    session = await call.client.session(asked.session)
-    target = asked.execution_id
-    if target:
-        found, entry = await call.client.find(execution_id=target)
-        if found is None or entry.outcome.ended:
+    if target := asked.execution_id:
+        session, entry = await call.client.find(execution_id=target)
+        if entry.outcome.ended:
             return texts(f"execution {target} has ended already: {entry.outcome.value}")
-        session = found
+        if session is None:
+            raise BusyError(f"execution {target} runs in another server: stop it there")
+    else:
+        found = await call.client.existing(asked.session)
+        session = found if isinstance(found, Session) else None
+        if session is None:
+            return texts(f"nothing is running in session {found.name!r}")
     stopped = session.interrupt(target or None, force=asked.force)
     if stopped is None:
-        return texts("nothing is running")
+        return texts(f"nothing is running in session {session.name!r}")
     entry = await session.wait(stopped.id, _STOP_WINDOW)
     return await call.present(session, entry)
 
 
 async def restart_kernel(call: Call, asked: given.RestartKernel) -> CallToolResult:
     """Begin with a new kernel, on request with the old state made again."""
+    await call.client.existing(asked.session)  # what does not exist is not begun by a restart
     session = await call.client.session(asked.session)
     if asked.restore == "replay":
-        report = await restart_and_replay(session, call.app.store)
-    else:
-        report = await session.restart()
-    told: dict[str, JSON] = {
-        "status": "success",
-        "session": session.name,
-        "generation": report.generation,
-        "lost": dict(report.lost),
-    }
-    if asked.restore == "replay":
-        told["replayed"] = [_replayed(entry) for entry in report.replayed]
-    return structured(told)
+        return await replay(
+            call,
+            session,
+            time_limit=limit(call, asked.timeout_seconds),
+            window=call.window(asked.wait_seconds),
+        )
+    report = await session.restart()
+    return structured(
+        {
+            "status": "success",
+            "session": session.name,
+            "generation": report.generation,
+            "lost": dict(report.lost),
+        }
+    )
 
 
 async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult:
     """What the kernel is and does, and which variables it holds."""
-    session = await call.client.session(asked.session)
-    now = session.status()
+    found = await call.client.existing(asked.session)
+    session = found if isinstance(found, Session) else None
+    if session is not None:
+        now = session.status()
+    else:
+        now = ended_status(await call.app.store.kernels(found.id))
     told: dict[str, JSON] = {
-        "session": session.name,
-        "environment": session.environment.key,
+        "session": found.name,
+        "environment": (await call.client.current_environment()).key,
         "state": now.state,
         "generation": now.generation,
         "queued": now.queued,
@@ -134,6 +144,13 @@ async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult
     return structured(told)
 
 
+def limit(call: Call, timeout_seconds: float | None) -> float | None:
+    """Seconds that code may run, None for no limit."""
+    if timeout_seconds is None:
+        return call.app.settings.time_limit
+    return timeout_seconds or None
+
+
 _LONGEST_LINE = 16 * 1024 * 1024
 """Bytes of a line that are read at once."""
 
@@ -141,11 +158,19 @@ _STOP_WINDOW = 10.0
 """Seconds to wait for an interrupted execution: a kernel that must be killed takes up to eight."""
 
 
-def _limit(call: Call, timeout_seconds: float | None) -> float | None:
-    """Seconds that code may run, None for no limit."""
-    if timeout_seconds is None:
-        return call.app.settings.time_limit
-    return timeout_seconds or None
+async def _follow(call: Call, begun: Begun, wait_seconds: float | None) -> CallToolResult:
+    """Wait for what this call has begun, or found under way."""
+    session, entry = begun.session, begun.entry
+    call.begun(session, entry)
+    entry = await call.follow(session, entry, call.window(wait_seconds))
+    result = await call.present(session, entry)
+    if not begun.resent:
+        return result
+    told = (
+        f"[this code was already running as execution {entry.id}, and was not started again; to"
+        " run it once more, send it after the end of that execution]\n"
+    )
+    return result.model_copy(update={"content": [TextContent(text=told), *result.content]})
 
 
 def _page(outputs: list[Output], asked: given.GetExecution) -> Page:
@@ -196,16 +221,9 @@ def _where(entry: Entry, shown: Page, asked: given.GetExecution) -> str:
     )
 
 
-def _replayed(entry: Entry) -> JSONObject:
-    return {
-        "execution_id": entry.id,
-        "title": entry.title,
-        "outcome": entry.outcome.value,
-        "code": entry.source[:200],
-    }
-
-
-async def _variables(session: Session, pattern: str) -> JSONObject:
+async def _variables(session: Session | None, pattern: str) -> JSONObject:
+    if session is None:
+        return {"variables": [], "total": 0}
     try:
         described = await session.evaluate(f"variables({pattern!r})")
     except KernelDeadError:

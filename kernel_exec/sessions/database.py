@@ -352,7 +352,7 @@ _CARRIED: Final = tuple(
         f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * columns)})",
     )
     for table, columns, condition in (
-        ("kernel", 9, "session = ?"),
+        ("kernel", 10, "session = ?"),
         ("entry", 17, "session = ?"),
         ("event", 4, "entry IN (SELECT id FROM entry WHERE session = ?)"),
     )

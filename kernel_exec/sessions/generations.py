@@ -1,12 +1,14 @@
 """The kernels of a session one after the other: number, record, and what went with each."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.messages import JSONObject
 
-from .history import KernelRecord
+from .history import KernelRecord, Origin
+from .reports import KernelStatus
 from .store import Store
 
 
@@ -14,12 +16,14 @@ class Generations:
     """Counts a session's kernels; what one took with it is told once, by the next.
 
     `number` is that of the latest kernel, 0 before the first; `record` is set while one lives.
+    `origin` is why the next one starts.
     """
 
     def __init__(self, *, session_id: str, store: Store, number: int) -> None:
         """Continue after kernel `number`, which another server ended."""
         self.number = number
         self.record: KernelRecord | None = None
+        self.origin = Origin.NEEDED
         self._session_id = session_id
         self._store = store
         self._lost: JSONObject = {}
@@ -41,7 +45,9 @@ class Generations:
             executable=kernel.info.executable,
             python_version=kernel.info.python_version,
             support=kernel.info.support,
+            origin=self.origin,
         )
+        self.origin = Origin.NEEDED
         self._store.put_kernel(self.record)
 
     def end(self, kernel: Kernel, *, asked: bool, told: bool) -> None:
@@ -66,3 +72,16 @@ class Generations:
         """What the next result has to say of the kernel before."""
         lost, self._lost = self._lost, {}
         return lost
+
+
+def ended_status(kernels: Sequence[KernelRecord]) -> KernelStatus:
+    """The status of a session that is not open here, by its kernels."""
+    if not kernels:
+        return KernelStatus(state="not started", generation=0)
+    latest = kernels[-1]
+    alive = latest.ended is None and not latest.end_reason
+    return KernelStatus(
+        state="running in another server" if alive else "dead",
+        generation=latest.generation,
+        death=latest.end_reason,
+    )

@@ -33,6 +33,19 @@ class EntryKind(StrEnum):
     ENVIRONMENT = "environment"
 
 
+class Origin(StrEnum):
+    """Why a kernel was started.
+
+    A kernel that is `NEEDED` for something to run carries on: what the one before held is lost,
+    and wanted. A `RESTART` on request is a fresh start; a `REPLAY` is one that is followed by the
+    steps of before.
+    """
+
+    NEEDED = "needed"
+    RESTART = "restart"
+    REPLAY = "replay"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
     """A session as history keeps it; times are seconds since the epoch."""
@@ -55,6 +68,7 @@ class KernelRecord:
     support: str
     ended: float | None = None
     end_reason: str = ""
+    origin: Origin = Origin.NEEDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +117,16 @@ def script_arguments(entry: Entry) -> tuple[str, ...] | None:
 def is_isolated(entry: Entry) -> bool:
     """True for a script that ran in a process of its own: it has changed no variable."""
     return entry.details.get("mode") == "isolated"
+
+
+def is_replay(entry: Entry) -> bool:
+    """True for a step that ran before, and was to run again after a restart."""
+    return "replay_of" in entry.details
+
+
+def is_unreached(entry: Entry) -> bool:
+    """True for a step that a replay has not reached: nothing ran."""
+    return is_replay(entry) and entry.started is None
 
 
 def encode_event(event: OutputEvent) -> JSONObject:

@@ -2,29 +2,18 @@
 
 import uuid
 
-from kernel_exec.errors import BusyError
 from kernel_exec.kernels.execution import Event, Produced, Request
 
 from .reports import Aside, Done, Prepare, Submission, Work, describe_ending
-
-MOST = 8
-"""Scripts that may run so at once in one session; each is a process with its memory."""
-
+from .slots import TakeSlot
 
 _OF_THE_KERNEL = {"names", "lost", "working_directory"}
 """Details that mean nothing once the process is gone."""
 
 
-def refuse_more(running: int) -> None:
-    """Raise `BusyError` when no further script may begin."""
-    if running >= MOST:
-        raise BusyError(
-            f"{running} isolated scripts run already: wait for them with get_execution, or"
-            " interrupt one"
-        )
-
-
-def isolated(prepare: Prepare, submission: Submission, arguments: tuple[str, ...]) -> Work:
+def isolated(
+    prepare: Prepare, slot: TakeSlot, submission: Submission, arguments: tuple[str, ...]
+) -> Work:
     """Work that runs `submission` with the outputs, limits and interrupts of any other."""
     request = Request(
         id=uuid.uuid4().hex,
@@ -39,8 +28,7 @@ def isolated(prepare: Prepare, submission: Submission, arguments: tuple[str, ...
             if isinstance(event, Produced) and event.execution_id == request.id:
                 aside.emit(event.output)
 
-        starter = await prepare()
-        async with starter(listen) as kernel:
+        async with slot("isolated script"), (await prepare())(listen) as kernel:
             aside.stop_by(lambda: kernel.interrupt(force=True))
             ending = await kernel.execute(request)
         told = describe_ending(ending, known={})

@@ -9,15 +9,19 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from kernel_exec.errors import NotFoundError
-from kernel_exec.kernels.execution import Began, Event, Outcome, Produced
+from kernel_exec.kernels.execution import Began, Event, Outcome, Produced, Request
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
 
-from .history import Entry, EntryKind, is_isolated
+from .history import Entry, EntryKind, is_replay, script_arguments
+from .reports import Submission
 from .store import Store
 
-KEPT = 200
+KEPT = 100
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""
+
+_KEPT_SOURCE = 4_000_000
+"""Characters of source that ended entries may keep in memory; one may have two millions."""
 
 _MOST_BACKGROUND = 3
 """Executions whose late output is told of at once."""
@@ -65,6 +69,17 @@ class Live:
     def given_up(self) -> bool:
         """It goes on, but whoever waited for it has left."""
         return self.handed_out and not self.waiters
+
+    @property
+    def request(self) -> Request:
+        """What a kernel is asked to run."""
+        return Request(
+            id=self.entry.id,
+            source=self.entry.source,
+            file_path=self.entry.file_path,
+            arguments=script_arguments(self.entry),
+            time_limit=self.time_limit,
+        )
 
     def note_change(self) -> None:
         """Something of it has changed."""
@@ -119,19 +134,10 @@ class Ledger:
         self._live: dict[str, Live] = {}
         self._unfinished: dict[str, Live] = {}
         self._ended: deque[str] = deque()
+        self._ended_source = 0
         self.background = Background()
 
-    def begin(
-        self,
-        kind: EntryKind,
-        source: str,
-        *,
-        outcome: Outcome,
-        generation: int,
-        title: str = "",
-        file_path: str | None = None,
-        details: JSONObject | None = None,
-    ) -> Live:
+    def begin(self, submission: Submission, *, outcome: Outcome, generation: int) -> Live:
         """A new entry, over already when `outcome` says so."""
         now = time.time()
         self._number += 1
@@ -139,18 +145,18 @@ class Ledger:
             id=secrets.token_hex(8),
             session_id=self._session_id,
             number=self._number,
-            kind=kind,
-            source=source,
+            kind=submission.kind,
+            source=submission.source,
             outcome=outcome,
-            title=title,
+            title=submission.title,
             generation=generation,
             queued=now,
             started=None if outcome is Outcome.QUEUED else now,
             ended=now if outcome.ended else None,
-            file_path=file_path,
-            details=details or {},
+            file_path=submission.file_path,
+            details=submission.details or {},
         )
-        live = self._live[entry.id] = Live(entry=entry)
+        live = self._live[entry.id] = Live(entry=entry, time_limit=submission.time_limit)
         self._store.put_entry(entry)
         if outcome.ended:
             self._note_end(live)
@@ -158,10 +164,19 @@ class Ledger:
             self._unfinished[entry.id] = live
         return live
 
-    def keep(self, live: Live, entry: Entry) -> None:
-        """Replace what an entry is now."""
-        if live.entry.started is None and entry.started is not None:
-            live.began = time.monotonic()
+    def start(self, live: Live, *, generation: int, details: JSONObject) -> None:
+        """An entry that was queued runs now, in a kernel."""
+        live.began = time.monotonic()
+        started = replace(
+            live.entry,
+            outcome=Outcome.RUNNING,
+            started=time.time(),
+            generation=generation,
+            details={**live.entry.details, **details},
+        )
+        self._keep(live, started)
+
+    def _keep(self, live: Live, entry: Entry) -> None:
         live.entry = entry
         self._store.put_entry(entry)
         live.note_change()
@@ -173,7 +188,7 @@ class Ledger:
         ended = time.time()
         if entry.started is not None:
             ended = entry.started + time.monotonic() - live.began
-        self.keep(live, replace(entry, outcome=outcome, ended=ended, details=details))
+        self._keep(live, replace(entry, outcome=outcome, ended=ended, details=details))
         self._note_end(live)
 
     def end_all(self, reason: str) -> None:
@@ -240,9 +255,17 @@ class Ledger:
         return self._live.get(entry_id)
 
     def resent(self, kind: EntryKind, source: str) -> Live | None:
-        """What runs with this source, and nobody waits for it any more."""
+        """What runs with this source, and nobody waits for it any more.
+
+        A client that gave up waiting and sends the same again must not run it twice.
+        """
         for live in self._unfinished.values():
-            if live.given_up and (live.entry.kind, live.entry.source) == (kind, source):
+            entry = live.entry
+            if (
+                live.given_up
+                and not is_replay(entry)
+                and (entry.kind, entry.source) == (kind, source)
+            ):
                 return live
         return None
 
@@ -250,13 +273,11 @@ class Ledger:
         """What was begun last of all that goes on."""
         return next(reversed(self._unfinished.values()), None)
 
-    def isolated(self) -> int:
-        """How many scripts run in processes of their own."""
-        return sum(is_isolated(live.entry) for live in self._unfinished.values())
-
     def _note_end(self, live: Live) -> None:
         live.done.set()
         self._unfinished.pop(live.entry.id, None)
         self._ended.append(live.entry.id)
-        while len(self._ended) > KEPT:
-            del self._live[self._ended.popleft()]
+        self._ended_source += len(live.entry.source)
+        while len(self._ended) > KEPT or self._ended_source > _KEPT_SOURCE:
+            oldest = self._live.pop(self._ended.popleft())
+            self._ended_source -= len(oldest.entry.source)

@@ -1,31 +1,40 @@
 """The sessions of this server: opened by name and environment, run in one task group."""
 
+import difflib
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
 
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
-from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
+from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.leases import Lease, take
 
 from .history import SessionRecord
 from .session import Session
+from .slots import Slots
 from .store import Store
 
 DEFAULT_NAME = "main"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+_Key: TypeAlias = tuple[str, str, str]
+"""What names an open session: its name and environment, and the owner of a default one."""
+
+_MOST_LISTED = 10
+"""Sessions that a message lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +65,10 @@ class Sessions:
         self._store = store
         self._catalog = catalog
         self._places = places
-        self._max_kernels = max_kernels
+        self.slots = Slots(max_kernels, room=self._room)
         self._idle_limit = idle_limit
-        self._sessions: dict[tuple[str, str], Session] = {}
-        self._directories: dict[tuple[str, str], Path] = {}
+        self._sessions: dict[_Key, Session] = {}
+        self._directories: dict[_Key, Path] = {}
         self._opening = anyio.Lock()
         self._leases: list[Lease] = []
         self._tasks: TaskGroup | None = None
@@ -86,39 +95,63 @@ class Sessions:
                 lease.drop()
 
     @property
-    def all(self) -> Mapping[tuple[str, str], Session]:
-        """What is open, by name and environment key."""
-        return self._sessions
+    def all(self) -> Collection[Session]:
+        """The sessions that are open."""
+        return self._sessions.values()
+
+    async def find(
+        self, name: str, environment: Environment, *, owner: str
+    ) -> Session | SessionRecord:
+        """The session with this name in this environment, opened here or only recorded.
+
+        Nothing is made: a default session that has not begun is a record without an id.
+
+        Raises:
+            InvalidArgumentError: The name is not allowed.
+            NotFoundError: There is none.
+        """
+        name = _checked(name)
+        if (session := self._sessions.get(_key(name, environment, owner))) is not None:
+            return session
+        if not name:
+            return SessionRecord(
+                id="", name=DEFAULT_NAME, environment=environment.key, created=time.time()
+            )
+        record = await self._store.find_session(name, environment.key)
+        if record is None:
+            raise await self._unknown(name, environment)
+        return record
 
     async def open(
-        self, name: str, environment: Environment, *, working_directory: Path | None = None
+        self,
+        name: str,
+        environment: Environment,
+        *,
+        owner: str,
+        working_directory: Path | None = None,
     ) -> Session:
         """The session with this name in this environment.
 
-        A named one continues where an earlier server left it, unless another server has it; the
-        default one ("") always begins anew. Its next kernel starts in `working_directory`, where
-        one is given.
+        A named one belongs to all clients, and continues where an earlier server left it unless
+        another server has it. The default one ("" or "main") is its owner's own and begins empty.
+        Its next kernel starts in `working_directory`, if one is given.
 
         Raises:
             InvalidArgumentError: The name is not allowed.
         """
-        if name and not _NAME.fullmatch(name):
-            raise InvalidArgumentError(
-                f"session name {name!r} is not allowed:"
-                " use letters, digits, '_', '.' and '-', at most 100 of them"
-            )
-        key = (name or DEFAULT_NAME, environment.key)
+        name = _checked(name)
+        key = _key(name, environment, owner)
         if working_directory is not None:
             self._directories[key] = working_directory
         async with self._opening:
             if key not in self._sessions:
-                session = await self._make(name, environment)
+                session = await self._make(name, environment, key)
                 assert self._tasks is not None
                 await self._tasks.start(session.run)
                 self._sessions[key] = session
         return self._sessions[key]
 
-    async def _make(self, name: str, environment: Environment) -> Session:
+    async def _make(self, name: str, environment: Environment, key: _Key) -> Session:
         record = await self._store.find_session(name, environment.key) if name else None
         number = generation = 0
         if record is not None and self._lease(record):
@@ -142,26 +175,19 @@ class Sessions:
         return Session(
             record=record,
             environment=environment,
-            prepare=partial(self._prepare, record, environment),
+            prepare=partial(self._prepare, record, environment, key),
+            slot=partial(self.slots.taken, environment=environment.key),
             store=self._store,
             number=number,
             generation=generation,
             idle_limit=self._idle_limit,
         )
 
-    async def _prepare(self, record: SessionRecord, environment: Environment) -> KernelStarter:
-        running = [
-            session.name for session in self._sessions.values() if session.status().pid is not None
-        ]
-        if len(running) >= self._max_kernels:
-            raise BusyError(
-                f"{len(running)} kernels run already (sessions {', '.join(sorted(running))}):"
-                " use one of them, end one by running exit() in it,"
-                " or raise KERNEL_EXEC_MAX_KERNELS"
-            )
+    async def _prepare(
+        self, record: SessionRecord, environment: Environment, key: _Key
+    ) -> KernelStarter:
         prepared = await self._catalog.prepare(environment)
         spill_dir = self._places.folder / "spill" / record.id
-        key = (record.name, environment.key)
         directory = self._directories.get(key, self._places.working_directory)
         for needed in (spill_dir.parent, spill_dir, directory):
             try:
@@ -179,6 +205,52 @@ class Sessions:
             runtime_dir=self._places.runtime_dir,
         )
 
+    def _room(self, environment: str) -> str:
+        """Which idle sessions could give up their kernels, and the call that ends one."""
+        idle = [
+            (status.idle, session)
+            for session in self._sessions.values()
+            if (status := session.status()).idle is not None
+        ]
+        if not idle:
+            return "No session is idle: wait for an execution, or stop one."
+        idle.sort(key=lambda each: (each[1].environment.key == environment, each[0]), reverse=True)
+        listed = ", ".join(
+            f"{session.name} ({seconds:.0f} s"
+            + ("" if session.environment.key == environment else f", in {session.environment.key}")
+            + ")"
+            for seconds, session in idle[:_MOST_LISTED]
+        )
+        _, first = idle[0]
+        where = (
+            ""
+            if first.environment.key == environment
+            else " after switching to its environment with configure_environment"
+        )
+        return (
+            f"Idle sessions: {listed}. To end the kernel of one, call"
+            f' execute_code(code="exit()", session="{first.name}"){where}.'
+        )
+
+    async def _unknown(self, name: str, environment: Environment) -> NotFoundError:
+        """What to tell of a name that no session has."""
+        records = list(reversed(await self._store.sessions()))
+        here = dict.fromkeys(
+            record.name for record in records if record.environment == environment.key
+        )
+        elsewhere = next((each.environment for each in records if each.name == name), "")
+        names = [each for each in here if each != DEFAULT_NAME]
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        if elsewhere:
+            hint = f"; the one in {elsewhere} is reached after configure_environment"
+        listed = ", ".join([DEFAULT_NAME, *names[:_MOST_LISTED]])
+        more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+        return NotFoundError(
+            f"no session named {name!r} exists in this environment{hint} (sessions: {listed}{more};"
+            " execute_code begins a new one)"
+        )
+
     def _lease(self, record: SessionRecord) -> bool:
         """Make a session ours until we end; False when another server has it."""
         folder = self._places.folder / "sessions"
@@ -190,3 +262,21 @@ class Sessions:
         if lease is not None:
             self._leases.append(lease)
         return lease is not None
+
+
+def _checked(name: str) -> str:
+    """A session's name as it is kept, "" for the default one.
+
+    Raises:
+        InvalidArgumentError: It is not allowed.
+    """
+    if name and not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"session name {name!r} is not allowed:"
+            " use letters, digits, '_', '.' and '-', at most 100 of them"
+        )
+    return "" if name == DEFAULT_NAME else name
+
+
+def _key(name: str, environment: Environment, owner: str) -> _Key:
+    return (name, environment.key, "") if name else (DEFAULT_NAME, environment.key, owner)

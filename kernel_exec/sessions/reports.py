@@ -11,7 +11,7 @@ from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
 
-from .history import Entry, EntryKind
+from .history import EntryKind
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelStatus:
-    """A session's kernel now; `state` is not started, starting, idle, busy or dead."""
+    """A session's kernel now: not started, starting, idle, busy, dead, running in another server.
+
+    `idle` is for how many seconds it has had nothing to do.
+    """
 
     state: str
     generation: int
@@ -70,15 +73,15 @@ class KernelStatus:
     current: str | None = None
     queued: int = 0
     death: str = ""
+    idle: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartReport:
-    """What a restart did: the new generation, what is lost by name, what was run again."""
+    """What a restart did: the number of the new kernel, and the variables that are lost."""
 
     generation: int
     lost: Mapping[str, str]
-    replayed: tuple[Entry, ...] = ()
 
 
 def describe_ending(ending: Ending, *, known: Mapping[str, str]) -> JSONObject:

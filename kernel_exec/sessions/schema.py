@@ -16,7 +16,15 @@ from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import OutputEvent, Stream
 
-from .history import Entry, EntryKind, KernelRecord, SessionRecord, decode_event, encode_event
+from .history import (
+    Entry,
+    EntryKind,
+    KernelRecord,
+    Origin,
+    SessionRecord,
+    decode_event,
+    encode_event,
+)
 
 _T = TypeVar("_T")
 
@@ -61,7 +69,10 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
             PRIMARY KEY (entry, n), CHECK ((body IS NULL) <> (blob IS NULL)))""",
     ),
     ("CREATE INDEX event_by_blob ON event (blob) WHERE blob IS NOT NULL",),
-    ("DROP TABLE server",),  # a server that lives holds a lease
+    (
+        "DROP TABLE server",  # a server that lives holds a lease
+        "ALTER TABLE kernel ADD COLUMN origin TEXT NOT NULL DEFAULT 'needed'",
+    ),
 )
 
 
@@ -106,7 +117,7 @@ KERNEL: Final = Table(
     name="kernel",
     columns=(
         *("session", "generation", "started", "executable", "python_version", "support"),
-        *("ended", "end_reason", "server"),
+        *("ended", "end_reason", "server", "origin"),
     ),
     key=2,
     order="generation",
@@ -211,6 +222,7 @@ def write_kernel(record: KernelRecord, server: str) -> Write:
         record.ended,
         as_cell(record.end_reason),
         server,
+        record.origin.value,
     )
     return Write(table=KERNEL, row=row)
 
@@ -261,7 +273,7 @@ def read_session(row: Row) -> SessionRecord:
 
 def read_kernel(row: Row) -> KernelRecord:
     """The kernel in a row of `KERNEL`."""
-    session, generation, started, executable, version, support, ended, reason, _server = row
+    session, generation, started, executable, version, support, ended, reason, _, origin = row
     return KernelRecord(
         session_id=as_text(session),
         generation=_integer(generation),
@@ -271,6 +283,7 @@ def read_kernel(row: Row) -> KernelRecord:
         support=as_text(support),
         ended=_maybe(_real, ended),
         end_reason=as_text(reason),
+        origin=Origin(as_text(origin)),
     )
 
 

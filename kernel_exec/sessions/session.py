@@ -8,25 +8,24 @@ touches the kernel's life. Callers submit, wait and ask; what they see are histo
 import json
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError, KernelStartError
-from kernel_exec.kernels.execution import Outcome, Request
+from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.messages import JSON, JSONObject
-from kernel_exec.kernels.outputs import OutputEvent
 
+from .asides import undertake
 from .generations import Generations
-from .history import Entry, EntryKind, SessionRecord, script_arguments
-from .isolated import isolated, refuse_more
+from .history import Entry, EntryKind, Origin, SessionRecord
+from .isolated import isolated
 from .ledger import Ledger, Live, Signal
 from .reports import (
-    Aside,
     KernelStatus,
     Prepare,
     RestartReport,
@@ -35,6 +34,7 @@ from .reports import (
     describe_ending,
     describe_error,
 )
+from .slots import Slot, TakeSlot
 from .store import Store
 
 QUEUE_LIMIT = 32
@@ -53,6 +53,7 @@ class Session:
         record: SessionRecord,
         environment: Environment,
         prepare: Prepare,
+        slot: TakeSlot,
         store: Store,
         number: int = 0,
         generation: int = 0,
@@ -60,18 +61,20 @@ class Session:
     ) -> None:
         """Continue `record` after entry `number` and kernel `generation`.
 
-        A kernel with nothing to do for `idle_limit` seconds is ended.
+        Its kernels each take a `slot`. One with nothing to do for `idle_limit` seconds is ended.
         """
         self.id = record.id
         self.name = record.name
         self.environment = environment
         self._prepare = prepare
-        self._store = store
+        self._take_slot = slot
+        self._slot: Slot | None = None
         self._ledger = Ledger(session_id=record.id, store=store, number=number)
         self._generations = Generations(session_id=record.id, store=store, number=generation)
         self._idle_limit = idle_limit
         self._tasks: TaskGroup | None = None
         self._queue: deque[str] = deque()
+        self._replay: set[str] = set()
         self._current: str | None = None
         self._kernel: Kernel | None = None
         self._starting = False
@@ -80,6 +83,7 @@ class Session:
         self._wake = Signal()
         self._started = Signal()
         self._death_told = False
+        self._idle_since = time.monotonic()
 
     # What callers do
 
@@ -91,28 +95,13 @@ class Session:
         """
         if len(self._queue) >= QUEUE_LIMIT:
             raise BusyError(
-                f"session {self.name!r} is busy: {QUEUE_LIMIT} executions wait already;"
-                " wait for them with get_execution, or interrupt what runs"
+                f"session {self.name!r} is busy: {len(self._queue)} executions wait already;"
+                " wait for them with get_execution, or stop one with interrupt_execution"
             )
-        live = self._ledger.begin(
-            submission.kind,
-            submission.source,
-            outcome=Outcome.QUEUED,
-            generation=self._generations.number,
-            title=submission.title,
-            file_path=submission.file_path,
-            details=submission.details,
-        )
-        live.time_limit = submission.time_limit
-        self._queue.append(live.entry.id)
-        self._wake.fire()
-        return live.entry
+        return self._enqueue(submission)
 
     def resent(self, kind: EntryKind, source: str) -> Entry | None:
-        """What runs with this source already, and nobody waits for it any more.
-
-        A client that gave up waiting and sends the same again must not run it twice.
-        """
+        """What a client sent before, gave up waiting for, and now sends again; or None."""
         live = self._ledger.resent(kind, source)
         return live.entry if live is not None else None
 
@@ -144,27 +133,25 @@ class Session:
         live = self._ledger.get(entry_id)
         return live.entry if live is not None else None
 
-    def unfinished(self) -> Entry | None:
-        """What runs now, or will run next."""
-        first = self._current or next(iter(self._queue), None)
-        return self._ledger.find(first).entry if first is not None else None
-
     def interrupt(self, entry_id: str | None = None, *, force: bool = False) -> Entry | None:
         """Stop an execution; None when there is nothing to stop.
 
         By default that is the running one, else the next, else the newest work beside the kernel.
-        With `force`, a kernel that does not obey is killed.
+        With `force`, a kernel that does not obey is killed. A replay is stopped as a whole.
         """
         target = entry_id or self._current or next(iter(self._queue), None)
         live = self._ledger.get(target) if target is not None else self._ledger.newest_unfinished()
         if live is None or live.entry.outcome.ended:
             return None
+        if live.entry.id in self._replay:
+            at = next(each for each in (self._current, *self._queue) if each in self._replay)
+            live = self._ledger.find(at)
         if live.entry.id in self._queue:
             self._queue.remove(live.entry.id)
-            self._ledger.end(live, Outcome.INTERRUPTED, {"reason": "it was taken from the queue"})
+            self._end(live, Outcome.INTERRUPTED, {"reason": "it was taken from the queue"})
         elif live.cancel is not None:
             live.cancel()
-        elif self._kernel is not None:
+        elif live.entry.id == self._current and self._kernel is not None:
             self._kernel.interrupt(force=force)
         return live.entry
 
@@ -174,45 +161,46 @@ class Session:
         Raises:
             KernelExecError: The new kernel did not start.
         """
-        lost = dict(self._kernel.names) if self._kernel is not None else {}
-        for entry_id in list(self._queue):
-            self.interrupt(entry_id)
-        before, self._start_error = self._generations.number, None
-        if not self._starting:
-            self._restart_wanted = True
-            if self._kernel is not None:
-                self._kernel.kill("it was restarted on request")
-            self._wake.fire()
+        before, lost = self._generations.number, self._begin_anew(Origin.RESTART)
         while self._generations.number == before and self._start_error is None:
             await self._started.wait()
         if self._start_error is not None:
             raise self._start_error
         return RestartReport(generation=self._generations.number, lost=lost)
 
+    def replay(self, steps: Sequence[Submission]) -> tuple[Mapping[str, str], list[Entry]]:
+        """Restart, then run `steps` in order until one fails, which ends the rest.
+
+        Returns at once: the variables that are lost until then, and the entries of the steps.
+        """
+        lost = self._begin_anew(Origin.REPLAY)
+        entries = [self._enqueue(step) for step in steps]
+        self._replay = {entry.id for entry in entries}
+        return lost, entries
+
     def undertake(self, submission: Submission, work: Work) -> Entry:
-        """Begin work beside the kernel, such as an install, with an entry of its own."""
+        """Begin work in parallel to the kernel, such as an install, with an entry of its own."""
         assert self._tasks is not None, "the session runs"
-        live = self._ledger.begin(
-            submission.kind,
-            submission.source,
-            outcome=Outcome.RUNNING,
+        return undertake(
+            submission,
+            work,
+            ledger=self._ledger,
+            tasks=self._tasks,
             generation=self._generations.number,
-            title=submission.title,
-            file_path=submission.file_path,
-            details=submission.details,
         )
-        self._tasks.start_soon(self._carry_out, live, work)
-        return live.entry
 
     def submit_isolated(self, submission: Submission, arguments: tuple[str, ...]) -> Entry:
-        """Begin to run a script in a kernel of its own; raises `BusyError` when too many run."""
-        refuse_more(self._ledger.isolated())
-        return self.undertake(submission, isolated(self._prepare, submission, arguments))
+        """Begin to run a script in a kernel of its own."""
+        return self.undertake(
+            submission, isolated(self._prepare, self._take_slot, submission, arguments)
+        )
 
     def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
         """Put something that is over already into the history."""
         return self._ledger.begin(
-            kind, source, outcome=Outcome.OK, generation=self._generations.number, details=details
+            Submission(source=source, kind=kind, details=details),
+            outcome=Outcome.OK,
+            generation=self._generations.number,
         ).entry
 
     async def evaluate(self, expression: str) -> JSON:
@@ -236,12 +224,11 @@ class Session:
         kernel, number, record = self._kernel, self._generations.number, self._generations.record
         if kernel is None or record is None or kernel.death is not None:
             state = "starting" if self._starting else "dead" if number else "not started"
-            death = kernel.death if kernel is not None else None
             return KernelStatus(
                 state=state,
                 generation=number,
                 queued=len(self._queue),
-                death=self._generations.death if death is None else str(death),
+                death=str((kernel and kernel.death) or self._generations.death),
             )
         return KernelStatus(
             state="busy" if self._current else "idle",
@@ -253,6 +240,7 @@ class Session:
             started=record.started,
             current=self._current,
             queued=len(self._queue),
+            idle=None if self._current or self._queue else time.monotonic() - self._idle_since,
         )
 
     # What the worker does
@@ -265,10 +253,27 @@ class Session:
                 while True:
                     while not self._queue and not self._restart_wanted:
                         await self._wake.wait()
-                    self._restart_wanted = False
-                    await self._run_generation()
+                    await self._run_kernels()
         finally:
             self._ledger.end_all("the server ended")
+
+    async def _run_kernels(self) -> None:
+        """Run one kernel after the other for as long as there is something to do, in one slot."""
+        self._starting = True
+        try:
+            async with self._take_slot("session") as self._slot:
+                while True:
+                    self._slot.leaving = False
+                    self._restart_wanted = False
+                    await self._run_generation()
+                    if not self._queue and not self._restart_wanted:
+                        break
+        except BusyError as error:
+            self._restart_wanted = False
+            self._give_up(str(error))
+        finally:
+            self._starting = False
+            self._started.fire()
 
     async def _run_generation(self) -> None:
         """Start a kernel and serve the queue with it, to its end."""
@@ -296,7 +301,7 @@ class Session:
         self._current = None
         if wanted is not None:
             details: JSONObject = {"death": {"cause": reason}} if running else {"error": reason}
-            self._ledger.end(self._ledger.find(wanted), Outcome.KERNEL_DIED, details)
+            self._end(self._ledger.find(wanted), Outcome.KERNEL_DIED, details)
 
     async def _serve(self, kernel: Kernel) -> None:
         while kernel.death is None and not self._restart_wanted:
@@ -311,38 +316,24 @@ class Session:
 
     async def _execute(self, kernel: Kernel, live: Live) -> None:
         """Run the first in the queue; it stays there when the kernel turns out to be dead."""
-        entry = live.entry
-        request = Request(
-            id=entry.id,
-            source=entry.source,
-            file_path=entry.file_path,
-            arguments=script_arguments(entry),
-            time_limit=live.time_limit,
-        )
         if kernel.death is not None:
             return
         self._queue.popleft()
         lost = self._generations.take_lost()
         state: JSONObject = {"state_lost": lost} if lost else {}
-        self._current = entry.id
-        self._ledger.keep(
-            live,
-            replace(
-                entry,
-                outcome=Outcome.RUNNING,
-                started=time.time(),
-                generation=self._generations.number,
-                details={**entry.details, **state},
-            ),
-        )
-        ending = await kernel.execute(request)
+        self._current = live.entry.id
+        self._ledger.start(live, generation=self._generations.number, details=state)
+        ending = await kernel.execute(live.request)
         self._current = None
+        self._idle_since = time.monotonic()
         live.entry = replace(
             live.entry, execution_count=ending.execution_count, timing=ending.timing
         )
         restarted = ending.outcome is Outcome.KERNEL_DIED and self._restart_wanted
         self._death_told = ending.death is not None
-        self._ledger.end(
+        if ending.exit_requested or ending.death is not None:
+            self._note_leaving()
+        self._end(
             live,
             Outcome.INTERRUPTED if restarted else ending.outcome,
             describe_ending(ending, known=kernel.names),
@@ -351,32 +342,54 @@ class Session:
             with anyio.move_on_after(EXIT_GRACE):
                 await kernel.wait_death()
 
-    async def _carry_out(self, live: Live, work: Work) -> None:
-        """Do work beside the kernel; whatever happens, its entry ends with the truth."""
-        outcome = Outcome.INTERRUPTED
-        details: JSONObject = {"reason": "it was cancelled"}
+    def _enqueue(self, submission: Submission) -> Entry:
+        live = self._ledger.begin(
+            submission, outcome=Outcome.QUEUED, generation=self._generations.number
+        )
+        self._queue.append(live.entry.id)
+        self._wake.fire()
+        return live.entry
 
-        def emit(output: OutputEvent) -> None:
-            self._ledger.produce(live.entry.id, output)
+    def _begin_anew(self, origin: Origin) -> Mapping[str, str]:
+        """End the kernel and all that waits for it; the variables that go with it."""
+        lost = dict(self._kernel.names) if self._kernel is not None else {}
+        self._replay = set()
+        for entry_id in list(self._queue):
+            self.interrupt(entry_id)
+        self._start_error = None
+        self._generations.origin = origin
+        if not self._starting:
+            self._restart_wanted = True
+            if self._kernel is not None:
+                self._kernel.kill("it was restarted on request")
+            self._wake.fire()
+        return lost
 
-        try:
-            with anyio.CancelScope() as scope:
-                live.cancel = scope.cancel
-                done = await work(Aside(emit=emit, stop_by=partial(setattr, live, "cancel")))
-                outcome, details = done.outcome, done.details
-        except Exception as error:  # noqa: BLE001 - whatever it is, the session goes on
-            outcome, details = Outcome.EXCEPTION, {"error": describe_error(error)}
-        finally:
-            self._ledger.end(live, outcome, details)
+    def _end(self, live: Live, outcome: Outcome, details: JSONObject) -> None:
+        """An execution of the queue is over; a replay ends with its first step that fails."""
+        self._ledger.end(live, outcome, details)
+        if live.entry.id not in self._replay or outcome is Outcome.OK:
+            return
+        why = f"the replay stopped at execution {live.entry.id}, which ended as {outcome.value}"
+        for rest in [each for each in self._queue if each in self._replay]:
+            self._queue.remove(rest)
+            self._ledger.end(self._ledger.find(rest), Outcome.INTERRUPTED, {"reason": why})
 
     async def _watch_death(self, kernel: Kernel) -> None:
         await kernel.wait_death()
+        self._note_leaving()
         self._wake.fire()
+
+    def _note_leaving(self) -> None:
+        """The kernel is about to end, and its slot becomes free unless something waits here."""
+        if self._slot is not None:
+            self._slot.leaving = not self._queue and not self._restart_wanted
 
     def _note_start(self, kernel: Kernel) -> None:
         self._starting = False
         self._kernel = kernel
         self._death_told = False
+        self._idle_since = time.monotonic()
         self._generations.begin(kernel)
         self._started.fire()
 

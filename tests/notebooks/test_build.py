@@ -100,6 +100,17 @@ def test_cell_ids_are_the_same_every_time_and_differ_from_each_other() -> None:
     assert len(set(ids)) == len(ids) == 4
 
 
+def test_a_step_that_a_replay_did_not_reach_is_no_part_of_the_notebook() -> None:
+    unreached = step(
+        "y = 2",
+        number=2,
+        outcome=Outcome.INTERRUPTED,
+        started=None,
+        details={"replay_of": "1", "reason": "the replay stopped at execution 1"},
+    )
+    assert shape(made(step("x = 1"), unreached)) == [("code", "x = 1")]
+
+
 OUTPUTS: dict[str, tuple[Output, dict[str, Any]]] = {
     "stream": (
         Stream(name="stderr", text="x\n"),

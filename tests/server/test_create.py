@@ -35,9 +35,11 @@ async def running(folder: Path, run: dict[str, Any]) -> AsyncIterator[tuple[Peer
         await peer.begin()
         await peer.call("execute_code", code="")
         await peer.say(run)
-        (session,) = app.sessions.all.values()
-        while (entry := session.unfinished()) is None or entry.execution_count is None:
+        (session,) = app.sessions.all
+        entry = None
+        while entry is None or entry.execution_count is None:
             await anyio.lowlevel.checkpoint()
+            entry = session.entry(session.status().current or "")
         yield peer, session, entry
         session.interrupt(entry.id, force=True)
         await session.wait(entry.id, 20)

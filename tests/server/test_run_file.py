@@ -8,7 +8,6 @@ import nbformat
 import psutil
 import pytest
 
-from kernel_exec.sessions import isolated
 from tests.server.test_tools import Agent, agent_in, meta_of, text_of
 
 pytestmark = [
@@ -131,23 +130,25 @@ async def test_a_file_that_is_no_text_is_refused(agent: Agent, tmp_path: Path) -
     assert text_of(await agent.call("execute_code_file", file_path="latin.py")).startswith("é\n")
 
 
-async def test_isolated_scripts_run_side_by_side_up_to_a_number(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
+async def test_isolated_scripts_run_side_by_side_up_to_the_limit_of_kernels(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(isolated, "MOST", 2)
-    path = await make(agent, "import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
-    running = [
-        meta_of(
-            await agent.call(
-                "execute_code_file", file_path=path, mode="isolated", args=[at], wait_seconds=0
-            )
-        )["execution_id"]
-        for at in range(2)
-    ]
-    assert len(set(running)) == 2
-    third = await agent.call("execute_code_file", file_path=path, mode="isolated")
-    assert third.is_error
-    assert "2 isolated scripts run already" in text_of(third)
-    for execution_id in running:
-        stopped = await agent.call("interrupt_execution", execution_id=execution_id)
-        assert meta_of(stopped)["outcome"] == "interrupted"
+    async with agent_in(tmp_path, max_kernels="2") as agent:
+        path = await make(agent, "import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+        running = [
+            meta_of(
+                await agent.call(
+                    "execute_code_file", file_path=path, mode="isolated", args=[at], wait_seconds=0
+                )
+            )["execution_id"]
+            for at in range(2)
+        ]
+        assert len(set(running)) == 2
+        third = await agent.call("execute_code_file", file_path=path, mode="isolated")
+        assert third.is_error
+        assert "all 2 kernels that KERNEL_EXEC_MAX_KERNELS allows" in text_of(third)
+        assert "2 isolated scripts" in text_of(third)
+        for execution_id in running:
+            stopped = await agent.call("interrupt_execution", execution_id=execution_id)
+            assert meta_of(stopped)["outcome"] == "interrupted"
+        assert (await agent.run("6 * 7")).startswith("42\n")

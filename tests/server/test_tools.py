@@ -215,6 +215,18 @@ async def test_sessions_do_not_share_variables(agent: Agent) -> None:
     assert "NameError" in await agent.run("x", session="two")
 
 
+async def test_two_clients_share_no_default_session_and_every_named_one(tmp_path: Path) -> None:
+    async with agent_in(tmp_path) as one, Client(create_server(one.app)) as client:
+        other = Agent(client, one.app)
+        await one.run("secret = 1")
+        for name in ("", "main"):
+            assert "NameError" in await other.run("secret", session=name)
+        await other.run("secret = 2")
+        assert (await one.run("secret")).startswith("1\n")
+        await one.run("shared = 3", session="both")
+        assert (await other.run("shared", session="both")).startswith("3\n")
+
+
 async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
     await agent.run("x = 1", title="Begin")
     await agent.call("add_note", markdown="Because.")
@@ -235,11 +247,11 @@ async def test_cancelling_a_call_interrupts_what_it_had_begun(tmp_path: Path) ->
         await agent.run("x = 1")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(agent.run, "import time; time.sleep(60)")
-            session = next(iter(agent.app.sessions.all.values()))
+            session = next(iter(agent.app.sessions.all))
             with anyio.fail_after(10):
                 while session.status().current is None:
                     await anyio.lowlevel.checkpoint()
-            entry = session.unfinished()
+            entry = session.entry(session.status().current or "")
             tasks.cancel_scope.cancel()
         assert entry is not None
         with anyio.fail_after(10):
@@ -263,7 +275,7 @@ MISUSES: dict[str, tuple[str, dict[str, Any], str]] = {
     "code that is no text": ("execute_code", {"code": 5}, "argument 'code' is 5"),
     "NUL in code": ("execute_code", {"code": "x = '\0'"}, "NUL"),
     "unknown execution": ("get_execution", {"execution_id": "no-such"}, "'no-such'"),
-    "nothing ran yet": ("get_execution", {"session": "fresh"}, "has run nothing yet"),
+    "unknown session": ("get_execution", {"session": "fresh"}, "no session named 'fresh' exists"),
     "session name": ("execute_code", {"code": "1", "session": "../x"}, "'../x'"),
     "file name": ("execute_code", {"code": "1", "filename": "../../x"}, "filename"),
     "regular expression": ("get_execution", {"search": "("}, "regular expression"),

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -19,9 +20,10 @@ from kernel_exec.kernels.execution import Ending, Outcome, Request
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.outputs import Stream, fold
 from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
-from kernel_exec.sessions.replay import restart_and_replay
+from kernel_exec.sessions.replay import replayable, steps_of
 from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import QUEUE_LIMIT, Session
+from kernel_exec.sessions.slots import Slots
 from kernel_exec.sessions.store import Store, open_store
 from tests.fakes import STUBBORN, FakeKernel, FakeKernels
 from tests.real import HERE
@@ -38,9 +40,14 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, idle_limit: float | None = None, fails: Exception | None = None
+    folder: Path,
+    *,
+    idle_limit: float | None = None,
+    fails: Exception | None = None,
+    slots: Slots | None = None,
 ) -> AsyncIterator[Running]:
     kernels = FakeKernels()
+    slots = slots or Slots(1, room=lambda environment: "no room")
     failures = [fails] if fails else []
 
     async def prepare() -> KernelStarter:
@@ -55,6 +62,7 @@ async def running(
             record=record,
             environment=HERE,
             prepare=prepare,
+            slot=partial(slots.taken, environment=HERE.key),
             store=store,
             idle_limit=idle_limit,
         )
@@ -196,18 +204,124 @@ async def test_a_restart_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
         assert now.session.status().state == "idle"
 
 
-async def test_replay_runs_again_what_had_succeeded_up_to_the_first_failure(
-    tmp_path: Path,
-) -> None:
+async def replay(now: Running) -> list[Entry]:
+    """Restart, and run what made the state again; the entries of its steps."""
+    found = replayable(await now.store.entries("s1"), await now.store.kernels("s1"))
+    _, steps = now.session.replay(steps_of(found, time_limit=None))
+    return steps
+
+
+async def ended(session: Session, steps: list[Entry]) -> list[tuple[str, str]]:
+    done = [await session.wait(step.id, 15) for step in steps]
+    return [(entry.source, entry.outcome.value) for entry in done]
+
+
+async def test_a_replay_runs_the_successful_steps_again_in_a_new_kernel(tmp_path: Path) -> None:
     async with running(tmp_path) as now:
         for source in ("x = 1", "print('before'); 1 / 0", "x"):
             await run(now.session, source)
-        report = await restart_and_replay(now.session, now.store)
-        assert [(entry.source, entry.outcome.value) for entry in report.replayed] == [
-            ("x = 1", "ok"),
-            ("x", "ok"),
+        steps = await replay(now)
+        assert await ended(now.session, steps) == [("x = 1", "ok"), ("x", "ok")]
+        assert now.session.status().generation == 2
+        assert [kernel.origin.value for kernel in await now.store.kernels("s1")] == [
+            "needed",
+            "replay",
         ]
-        assert all("replay_of" in entry.details for entry in report.replayed)
+
+
+async def test_a_replay_stops_at_its_first_failure_and_what_waits_behind_it_runs(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as now:
+        lost, steps = now.session.replay(
+            [Submission(source=source) for source in ("1 + 1", "x", "1 + 1", "x = 1")]
+        )
+        assert not lost
+        later = now.session.submit(Submission(source="1 + 1"))
+        outcomes = [outcome for _, outcome in await ended(now.session, [*steps, later])]
+        assert outcomes == ["ok", "exception", "interrupted", "interrupted", "ok"]
+        rest = now.session.entry(steps[2].id)
+        assert rest is not None
+        assert rest.started is None
+        assert steps[1].id in str(rest.details["reason"])
+
+
+async def test_whoever_stops_a_step_of_a_replay_stops_all_of_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        _, steps = now.session.replay(
+            [Submission(source=source) for source in ("1 + 1", SLEEP, "1 + 1")]
+        )
+        await wait_running(now.session, steps[1])
+        stopped = now.session.interrupt(steps[2].id)
+        assert stopped is not None
+        assert stopped.id == steps[1].id
+        outcomes = [outcome for _, outcome in await ended(now.session, steps)]
+        assert outcomes == ["ok", "interrupted", "interrupted"]
+        assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
+
+
+async def test_a_replay_during_a_replay_takes_its_place(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        _, first = now.session.replay([Submission(source=source) for source in (SLEEP, "1 + 1")])
+        await wait_running(now.session, first[0])
+        _, second = now.session.replay([Submission(source="x = 1"), Submission(source="x")])
+        outcomes = [outcome for _, outcome in await ended(now.session, [*first, *second])]
+        assert outcomes == ["interrupted", "interrupted", "ok", "ok"]
+
+
+async def test_a_replay_of_more_steps_than_may_wait_runs_them_all(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        _, steps = now.session.replay([Submission(source="1 + 1")] * (QUEUE_LIMIT + 10))
+        assert {outcome for _, outcome in await ended(now.session, steps)} == {"ok"}
+
+
+async def test_a_replay_without_a_kernel_says_why(tmp_path: Path) -> None:
+    async with running(tmp_path, fails=KernelStartError("no interpreter there")) as now:
+        _, steps = now.session.replay([Submission(source="1 + 1"), Submission(source="x")])
+        outcomes = [outcome for _, outcome in await ended(now.session, steps)]
+        assert outcomes == ["kernel_died", "interrupted"]
+        first = now.session.entry(steps[0].id)
+        assert first is not None
+        assert first.details["error"] == "no interpreter there"
+
+
+async def test_a_step_of_a_replay_is_not_taken_for_code_sent_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as now:
+        await run(now.session, "x = 1")
+        _, steps = now.session.replay([Submission(source=SLEEP, details={"replay_of": "a"})])
+        await now.session.wait(steps[0].id, 0)
+        assert now.session.resent(EntryKind.CODE, SLEEP) is None
+        now.session.interrupt()
+
+
+async def test_a_session_keeps_its_slot_while_it_restarts_and_gives_it_back_at_the_end(
+    tmp_path: Path,
+) -> None:
+    slots = Slots(1, room=lambda environment: "end one.")
+    async with running(tmp_path, slots=slots) as now:
+        await run(now.session, "x = 1")
+        for _ in range(3):
+            await now.session.restart()
+            with pytest.raises(BusyError, match=r"all 1 kernels .* \(1 session\)\. end one\."):
+                async with slots.taken("verification", environment=HERE.key):
+                    pass
+        await run(now.session, "import os; os._exit(3)")
+        async with slots.taken("verification", environment=HERE.key):
+            refused = await run(now.session, "1 + 1")
+            assert refused.outcome is Outcome.KERNEL_DIED
+            assert "1 verification" in str(refused.details["error"])
+            with pytest.raises(KernelStartError, match="1 verification"):
+                await now.session.restart()
+        assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
+
+
+async def test_a_kernel_that_did_not_start_holds_no_slot(tmp_path: Path) -> None:
+    slots = Slots(1, room=lambda environment: "")
+    async with running(tmp_path, slots=slots, fails=KernelStartError("no")) as now:
+        assert (await run(now.session, "1 + 1")).outcome is Outcome.KERNEL_DIED
+        with anyio.fail_after(10):
+            async with slots.taken("verification", environment=HERE.key):
+                pass
 
 
 @pytest.mark.parametrize(
@@ -313,6 +427,23 @@ async def test_work_beside_the_kernel_can_be_stopped(tmp_path: Path) -> None:
         await now.session.wait(stopped.id, 0)
         now.session.interrupt(stopped.id)
         assert (await now.session.wait(stopped.id, 15)).outcome is Outcome.INTERRUPTED
+
+
+async def test_work_that_has_not_begun_is_stopped_without_a_signal_to_the_kernel(
+    tmp_path: Path,
+) -> None:
+    async def never(aside: Aside) -> Done:
+        await anyio.lowlevel.checkpoint()
+        raise AssertionError("it was stopped before")
+
+    async with running(tmp_path) as now:
+        running_cell = now.session.submit(Submission(source=SLEEP))
+        await wait_running(now.session, running_cell)
+        entry = now.session.undertake(INSTALL, never)
+        assert now.session.interrupt(entry.id) is not None
+        assert (await now.session.wait(entry.id, 15)).outcome is Outcome.INTERRUPTED
+        assert (await now.session.wait(running_cell.id, 0)).outcome is Outcome.RUNNING
+        now.session.interrupt(running_cell.id)
 
 
 async def test_a_note_is_over_when_it_begins(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ async def recorded(folder: Path, *sources: str, until: str = "") -> JSONObject:
     async with open_app(settings) as app:
         client = Client(app=app, name="test")
         for source in sources:
-            session, entry = await client.run(source=source)
-            await session.wait(entry.id, PATIENCE)
+            begun = await client.run(source=source)
+            await begun.session.wait(begun.entry.id, PATIENCE)
         session = await client.session()
         with anyio.fail_after(PATIENCE):
             while until not in repr(await app.store.session_events(session.id)):

@@ -1,0 +1,121 @@
+"""A restart that makes the old state again: its steps run as executions, and are followed."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import anyio
+from mcp_types import CallToolResult
+
+from kernel_exec.content.render import clean
+from kernel_exec.errors import KernelStartError
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSON, JSONObject, text
+from kernel_exec.sessions.history import Entry
+from kernel_exec.sessions.replay import replayable, steps_of
+from kernel_exec.sessions.session import Session
+
+from .call import Call
+from .results import structured
+
+_PROGRESS_EVERY = 2.0
+"""Seconds between two signs of life."""
+
+_MOST_STEPS = 50
+"""Steps that a result lists, the last ones."""
+
+_CODE_SHOWN = 200
+"""Characters of a step's code that a result shows."""
+
+
+async def replay(
+    call: Call, session: Session, *, time_limit: float | None, window: float
+) -> CallToolResult:
+    """Restart the session's kernel and run the steps that made its state again.
+
+    Raises:
+        KernelStartError: The new kernel did not start.
+    """
+    store = call.app.store
+    found = replayable(await store.entries(session.id), await store.kernels(session.id))
+    if not found:
+        report = await session.restart()
+        return _answer(session, "success", report.generation, report.lost, [])
+    before = session.status().generation
+    lost, steps = session.replay(steps_of(found, time_limit=time_limit))
+    call.begun(session, steps[-1])
+    ended = await _follow(call, session, steps, window)
+    if ended and (error := text(ended[0].details, "error")):
+        raise KernelStartError(error)
+    generation = max(session.status().generation, before + 1)
+    if ended and ended[-1].outcome is not Outcome.OK:
+        told: dict[str, JSON] = {
+            "stopped_at": _described(ended[-1]),
+            "not_replayed": len(steps) - len(ended),
+        }
+        return _answer(session, "stopped", generation, lost, ended, told)
+    if len(ended) < len(steps):
+        last = steps[-1].id
+        told = {
+            "execution_id": last,
+            "not_replayed": len(steps) - len(ended),
+            "message": "the replay goes on; wait for its last step with"
+            f' get_execution(execution_id="{last}", wait_seconds=45), stop it with'
+            f' interrupt_execution(execution_id="{last}")',
+        }
+        return _answer(session, "running", generation, lost, ended, told)
+    return _answer(session, "success", generation, lost, ended)
+
+
+async def _follow(
+    call: Call, session: Session, steps: Sequence[Entry], window: float
+) -> list[Entry]:
+    """Wait for the steps within a window, telling of progress; those that have ended."""
+    ended: list[Entry] = []
+    began = time.monotonic()
+
+    async def tell() -> None:
+        while True:
+            await anyio.sleep(_PROGRESS_EVERY)
+            at = min(len(ended), len(steps) - 1)
+            title = steps[at].title or steps[at].source.strip().partition("\n")[0][:_CODE_SHOWN]
+            words = f"replaying step {at + 1} of {len(steps)}: {clean(title)}"
+            await call.progress(time.monotonic() - began, words)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tell)
+        with anyio.move_on_after(window):
+            for step in steps:
+                ended.append(await session.wait(step.id, math.inf))
+                if ended[-1].outcome is not Outcome.OK:
+                    break
+        tasks.cancel_scope.cancel()
+    return ended
+
+
+def _answer(
+    session: Session,
+    status: str,
+    generation: int,
+    lost: JSONObject,
+    ended: Sequence[Entry],
+    more: JSONObject | None = None,
+) -> CallToolResult:
+    fields: dict[str, JSON] = {
+        "status": status,
+        "session": session.name,
+        "generation": generation,
+        "lost": dict(lost),
+        "replayed_steps": sum(entry.outcome is Outcome.OK for entry in ended),
+        "replayed": [_described(entry) for entry in ended[-_MOST_STEPS:]],
+    }
+    return structured(fields | dict(more or {}))
+
+
+def _described(entry: Entry) -> JSONObject:
+    return {
+        "execution_id": entry.id,
+        "title": entry.title,
+        "outcome": entry.outcome.value,
+        "code": entry.source[:_CODE_SHOWN],
+    }

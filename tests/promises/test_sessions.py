@@ -1,0 +1,271 @@
+"""Which session a call means, what a restart brings back, and how many kernels there are."""
+
+import re
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.wire import Result, Server, serving
+
+from .conftest import Agent
+
+pytestmark = pytest.mark.kernel
+
+READING = ("kernel_status", "get_execution", "export_notebook", "interrupt_execution")
+
+
+def descriptors(server: Server) -> int:
+    return psutil.Process(server.process.pid).num_fds()
+
+
+# Which session
+
+
+def test_what_only_reads_makes_no_session(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.run("1", session="analysis")
+        before = descriptors(server)
+        locks = sorted((tmp_path / "storage" / ".kernel_exec" / "sessions").iterdir())
+        for number in range(100):
+            for tool in READING:
+                refused = server.call(tool, session=f"s{number}")
+                assert refused.is_error
+                assert f"no session named 's{number}' exists" in refused.text
+                assert "sessions: main, analysis" in refused.text
+        assert descriptors(server) <= before + 2
+        assert sorted((tmp_path / "storage" / ".kernel_exec" / "sessions").iterdir()) == locks
+        for slip in (
+            server.call("add_note", session="anlysis", markdown="x"),
+            server.call("restart_kernel", session="anlysis"),
+        ):
+            assert slip.is_error
+            assert "did you mean 'analysis'?" in slip.text
+        server.leave()
+    with serving(tmp_path) as server:
+        told = server.call("kernel_status", session="analysis")
+        assert told.structured["state"] == "dead"
+        assert told.structured["generation"] == 1
+        assert server.call("get_execution", session="analysis").text.startswith("1\n")
+        nothing = server.call("interrupt_execution", session="analysis")
+        assert nothing.text == "nothing is running in session 'analysis'\n"
+
+
+def test_the_own_session_can_be_asked_about_before_it_begins(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        for name in ("", "main"):
+            status = server.call("kernel_status", session=name, variables=True).structured
+            assert (status["session"], status["state"]) == ("main", "not started")
+            assert status["variables"] == []
+            asked = server.call("get_execution", session=name)
+            assert asked.text == "session 'main' has run nothing yet\n"
+            nothing = server.call("interrupt_execution", session=name)
+            assert nothing.text == "nothing is running in session 'main'\n"
+            assert server.call("export_notebook", session=name).is_error
+        server.call("get_environment_config")
+        assert not (tmp_path / "storage" / ".kernel_exec" / "sessions").exists()
+
+
+def test_the_session_main_is_the_clients_own(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.run("secret = 1")
+        server.leave()
+    with serving(tmp_path) as server:
+        assert server.call("kernel_status", session="main").structured["state"] == "not started"
+        assert "NameError" in server.run("secret", session="main").text
+        server.run("mine = 2")
+        assert server.run("mine", session="main").text.startswith("2\n")
+
+
+def wait_dead(server: Server, session: str, *, within: float = 20) -> None:
+    """Wait until a session's kernel has ended."""
+    until = time.monotonic() + within
+    while server.call("kernel_status", session=session).structured["state"] != "dead":
+        assert time.monotonic() < until
+
+
+# Replays
+
+
+def replayed(result: Result) -> list[str]:
+    return [step["code"] for step in result.structured["replayed"]]
+
+
+def test_a_replay_after_a_death_and_later_cells_brings_all_of_it_back(agent: Agent) -> None:
+    agent.run("x = 41")
+    assert agent.run("import os; os.kill(os.getpid(), 9)").outcome == "kernel_died"
+    assert agent.run("x + 1").outcome == "exception"
+    agent.run("y = 1")
+    first = agent.call("restart_kernel", restore="replay")
+    assert first.structured["status"] == "success"
+    assert replayed(first) == ["x = 41", "y = 1"]
+    again = agent.call("restart_kernel", restore="replay")
+    assert replayed(again) == ["x = 41", "y = 1"]
+    assert agent.run("print(x + y)").text.startswith("42\n")
+    agent.call("restart_kernel")
+    assert replayed(agent.call("restart_kernel", restore="replay")) == []
+
+
+def test_a_replay_continues_what_an_earlier_server_left(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.run("x = 41", session="s")
+        server.run("x += 1", session="s")
+        server.process.kill()
+    with serving(tmp_path, KERNEL_EXEC_IDLE_LIMIT="1") as server:
+        told = server.call("restart_kernel", session="s", restore="replay")
+        assert replayed(told) == ["x = 41", "x += 1"]
+        assert server.run("x", session="s").text.startswith("42\n")
+        wait_dead(server, "s")
+        told = server.call("restart_kernel", session="s", restore="replay")
+        assert replayed(told)[:2] == ["x = 41", "x += 1"]
+
+
+SLOW = """\
+import os, time
+if os.path.exists({flag!r}):
+    print("slow", flush=True)
+    time.sleep(30)
+"""
+
+
+def prepared(agent: Agent, folder: Path) -> Path:
+    """Three steps, of which the second takes half a minute once the file is there."""
+    flag = folder / "slow"
+    agent.run("x = 1")
+    agent.run(SLOW.format(flag=str(flag)))
+    agent.run("y = x + 1")
+    flag.touch()
+    return flag
+
+
+def wait_slow(agent: Agent, *, within: float = 20) -> str:
+    """The id of the slow step, once it runs."""
+    until = time.monotonic() + within
+    while True:
+        current = agent.call("kernel_status").structured.get("execution_id", "")
+        if current and "slow\n" in agent.call("get_execution", execution_id=current).text:
+            return str(current)
+        assert time.monotonic() < until
+
+
+def test_a_replay_has_a_window_and_a_handle_and_can_be_interrupted(
+    agent: Agent, tmp_path: Path
+) -> None:
+    flag = prepared(agent, tmp_path)
+    told = agent.call("restart_kernel", restore="replay", wait_seconds=1, within=10)
+    assert told.structured["status"] == "running"
+    last = told.structured["execution_id"]
+    assert agent.call("get_execution", execution_id=last).outcome == "queued"
+    current = wait_slow(agent)
+    flag.unlink()
+    stopped = agent.call("interrupt_execution", execution_id=last)
+    assert (stopped.id, stopped.outcome) == (current, "interrupted")
+    rest = agent.call("get_execution", execution_id=last)
+    assert rest.outcome == "interrupted"
+    assert f"the replay stopped at execution {stopped.id}" in rest.text
+    assert agent.run("print(x, 'y' in dir())").text.startswith("1 False\n")
+    # what is left of it is still wanted, as nothing has gone on without it
+    agent.run("1 / 0")
+    again = agent.call("restart_kernel", restore="replay")
+    assert again.structured["status"] == "success"
+    assert agent.run("print(x, y)").text.startswith("1 2\n")
+
+
+def test_a_step_of_a_replay_has_a_time_limit_and_the_replay_tells_of_progress(
+    server: Server, agent: Agent, tmp_path: Path
+) -> None:
+    prepared(agent, tmp_path)
+    number = server.begin(
+        "tools/call",
+        {
+            "name": "restart_kernel",
+            "arguments": {"session": agent.session, "restore": "replay", "timeout_seconds": 5},
+            "_meta": {"progressToken": "replay"},
+        },
+    )
+    told = server.result(number, within=25).structured
+    assert told["status"] == "stopped"
+    assert told["stopped_at"]["outcome"] == "timeout"
+    assert (told["replayed_steps"], told["not_replayed"]) == (1, 1)
+    words = [each["params"].get("message", "") for each in server.notifications]
+    assert any("replaying step 2 of 3" in each for each in words)
+
+
+def test_a_cancelled_replay_is_stopped(server: Server, agent: Agent, tmp_path: Path) -> None:
+    prepared(agent, tmp_path)
+    number = server.begin_call("restart_kernel", session=agent.session, restore="replay")
+    current = wait_slow(agent)
+    server.notify("notifications/cancelled", requestId=number, reason="stop")
+    agent.still_works()
+    assert agent.call("get_execution", execution_id=current).outcome == "interrupted"
+
+
+# Sent again
+
+
+def test_code_sent_again_while_it_runs_says_that_it_was_not_started_twice(agent: Agent) -> None:
+    agent.run("n = 0; import threading; go = threading.Event()")
+    code = "go.wait()\nn += 1\nprint('n is', n)"
+    first = agent.run(code, wait_seconds=0)
+    second = agent.run(code, wait_seconds=0, title="Once more")
+    assert second.id == first.id
+    assert f"was already running as execution {first.id}" in second.text
+    assert "was already running" not in first.text
+    agent.call("interrupt_execution")
+    assert "was already running" not in agent.run("n").text
+
+
+# Kernels
+
+
+def test_four_sessions_at_once_start_no_more_kernels_than_are_allowed(tmp_path: Path) -> None:
+    with serving(tmp_path, KERNEL_EXEC_MAX_KERNELS="1") as server:
+        calls = [server.begin_call("execute_code", code="6 * 7", session=name) for name in "abcd"]
+        results = [server.result(call) for call in calls]
+        assert sorted(result.is_error for result in results) == [False, True, True, True]
+        assert sum("all 1 kernels" in result.text for result in results) == 3
+        assert kernels(server) == 1
+
+
+def kernels(server: Server) -> int:
+    """Kernels, each of which has a guardian of the same command."""
+    launched = [
+        process for process in server.below() if any("_launch.py" in w for w in process.cmdline())
+    ]
+    return len(launched) // 2
+
+
+def test_isolated_scripts_and_verification_count_as_kernels(tmp_path: Path) -> None:
+    with serving(tmp_path, KERNEL_EXEC_MAX_KERNELS="2") as server:
+        server.run("x = 1", session="a")
+        made = server.call("initialize_code_file", content="import time; time.sleep(60)")
+        script = {"file_path": made.structured["file_path"], "mode": "isolated"}
+        running = server.call("execute_code_file", session="a", wait_seconds=2, **script)
+        assert running.outcome == "running"
+        refusals = [
+            server.call("execute_code_file", session="a", args=["2"], **script),
+            server.call("export_notebook", session="a", verify=True),
+            server.run("1", session="b"),
+        ]
+        for refused in refusals:
+            assert refused.is_error
+            assert re.search(r"\(1 session, 1 isolated script\)", refused.text), refused.text
+            assert 'execute_code(code="exit()", session="a")' in refused.text
+        assert kernels(server) == 2
+        server.call("interrupt_execution", execution_id=running.id)
+        verified = server.call("export_notebook", session="a", verify=True)
+        assert verified.structured["verification"]["verdict"] == "same"
+        assert server.run("6 * 7", session="b").text.startswith("42\n")
+
+
+def test_a_restart_keeps_the_place_of_its_kernel(tmp_path: Path) -> None:
+    with serving(tmp_path, KERNEL_EXEC_MAX_KERNELS="1") as server:
+        server.run("x = 1", session="a")
+        restart = server.begin_call("restart_kernel", session="a")
+        other = server.begin_call("execute_code", code="1", session="b")
+        assert not server.result(restart).is_error
+        assert server.result(other).is_error
+        psutil.Process(server.call("kernel_status", session="a").structured["pid"]).kill()
+        wait_dead(server, "a")
+        assert server.run("6 * 7", session="b").text.startswith("42\n")
