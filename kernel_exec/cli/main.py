@@ -17,6 +17,7 @@ from kernel_exec.settings import WORDS
 COMMANDS = {
     "serve": "Serve MCP over stdin and stdout; what no command at all does, too.",
     "demo": "Run an analysis of real data through the server, and export its notebook.",
+    "trust": "Trust the configuration file of a folder as it is now.",
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
     "verify": "Run a notebook again in a fresh kernel, and tell cell by cell what differs.",
     "env": "List, add and check the environments that are configured.",

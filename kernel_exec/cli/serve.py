@@ -8,7 +8,9 @@ from kernel_exec.host.stdio import exit_now
 from kernel_exec.host.stdio import serve as serve_stdio
 from kernel_exec.host.wire import fill_standard_descriptors
 from kernel_exec.processes import raise_descriptor_limit
-from kernel_exec.settings import process_variables, read_settings
+from kernel_exec.settings import process_variables
+
+from .reading import settings_of
 
 
 @click.command()
@@ -17,6 +19,6 @@ def serve(options: dict[str, str | None]) -> None:
     """Serve MCP over stdin and stdout; what no command at all does, too."""
     fill_standard_descriptors()
     raise_descriptor_limit()
-    settings = read_settings(options=options)
+    settings = settings_of(options)
     hide_variables(process_variables())
     exit_now(anyio.run(serve_stdio, settings, backend="asyncio"))

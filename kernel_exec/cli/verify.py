@@ -27,13 +27,14 @@ from kernel_exec.kernels.messages import JSONObject, text
 from kernel_exec.notebooks.budget import written
 from kernel_exec.notebooks.value import ours, session_of
 from kernel_exec.sessions.store import open_store
-from kernel_exec.settings import Settings, read_settings
+from kernel_exec.settings import Settings
 from kernel_exec.verification.plan import make_plan
 from kernel_exec.verification.reading import parse, read_bytes
 from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
 from .export import find_session, history_root
+from .reading import settings_of
 
 _DIFFERS, _NOT_RUN = 1, 2
 _COLOURS = {
@@ -96,7 +97,7 @@ def verify(
     if environment is not None and python is not None:
         raise click.UsageError("only one of --environment and --python can be given")
     try:
-        settings = read_settings(options=options)
+        settings = settings_of(options)
         chosen = _chosen(settings, environment, python)
         return anyio.run(_verify, settings, target, chosen, timeout or None, stamped, as_json)
     except KernelExecError as error:

@@ -84,6 +84,8 @@ async def get_environment_config(call: Call, asked: given.GetEnvironmentConfig) 
             "status": "success",
             "config": {**_seed_config(environment), **found},
             "storage_root": str(settings.storage_root),
+            "config_files": [str(file) for file in settings.config_files],
+            **({"notice": settings.notice} if settings.notice else {}),
             "working_directory": str(call.client.working_directory),
             "limits": {
                 "wait_seconds": settings.wait_seconds,
