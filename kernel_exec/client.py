@@ -239,7 +239,7 @@ class Client:
                 upgrade=upgrade,
                 allow_build=allow_build,
                 variables=found.variables,
-                tool_variables=self._app.catalog.tool_variables,
+                tools=self._app.catalog.tools,
                 locks=self._app.settings.cache / "installs",
                 on_line=lambda line: aside.emit(Stream(name="stdout", text=f"{line}\n")),
             )

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Interpreter, torn
 from kernel_exec.environments.lockfile import locked
+from kernel_exec.environments.tools import Tools
 from kernel_exec.errors import KernelExecError, PackageError
 
 from . import installers, unfinished
@@ -45,13 +46,13 @@ async def install(
     upgrade: bool,
     allow_build: bool,
     variables: Mapping[str, str],
-    tool_variables: Mapping[str, str],
+    tools: Tools,
     locks: Path,
     on_line: Callable[[str], None],
 ) -> Installed:
     """Install parsed requirements into the interpreter's environment, one install at a time.
 
-    `variables` are the interpreter's, `tool_variables` the installer's, `locks` a folder that all
+    `variables` are the interpreter's, `tools` what installers get, `locks` a folder that all
     servers share. Wheels only, unless `allow_build` lets packages run code of theirs to build
     themselves. One that is cancelled tells `on_line` in which state it has left the environment.
 
@@ -64,7 +65,7 @@ async def install(
         requirements=requirements,
         upgrade=upgrade,
         allow_build=allow_build,
-        variables=tool_variables,
+        tools=tools,
         on_line=on_line,
     )
     key = hashlib.sha256(os.fsencode(interpreter.prefix)).hexdigest()[:16]

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from kernel_exec.environments.interpreters import Interpreter, ask, distributions
+from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import InvalidArgumentError, PackageError
 from kernel_exec.packages import installers, unfinished
 from kernel_exec.packages.install import Installed, install
@@ -34,7 +35,7 @@ async def put(
         upgrade=upgrade,
         allow_build=False,
         variables=os.environ,
-        tool_variables={**os.environ, **more},
+        tools=read_tools({**os.environ, **more}, passed=()),
         locks=venv.parent / "locks",
         on_line=heard.append,
     )
@@ -181,7 +182,7 @@ async def test_one_who_stops_an_install_is_told_in_which_state_it_is(tmp_path: P
             upgrade=False,
             allow_build=False,
             variables=os.environ,
-            tool_variables={**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache")},
+            tools=read_tools({**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache")}, passed=()),
             locks=tmp_path / "locks",
             on_line=hear,
         )
