@@ -250,6 +250,7 @@ class Client:
                 "after": installed.changes.after,
                 "seconds": round(installed.seconds, 3),
                 "output": installed.output,
+                "excluded": "\n".join(installed.excluded),
                 "stale": await self._refresh(opened, installed.changes.modules),
             }
             return Done(details=details)

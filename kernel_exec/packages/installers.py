@@ -125,8 +125,7 @@ async def _with_conda(order: Order, client: Path, present: frozenset[str]) -> Ca
             "conda's configuration has changed since the server started"
             f" ({', '.join(map(str, changed))}); restart the server if the change is yours"
         )
-    version = order.interpreter.python_version
-    specs = [spec for each in order.requirements if (spec := conda_spec(each, version))]
+    specs = [conda_spec(each) for each in order.requirements]
     commands = conda_commands(
         str(client), order.interpreter.prefix, specs, upgrade=order.upgrade, present=present
     )

@@ -9,6 +9,7 @@ from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
 from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.packages.inventory import PackageStatus
 
 from . import arguments as given
 from .call import Call
@@ -30,22 +31,12 @@ async def check_installed_packages(
 ) -> CallToolResult:
     """What is installed, from metadata."""
     found = await call.client.check(asked.packages)
+    needed = [each for each in found if each.applies]
     return structured(
         {
             "status": "success",
-            "all_installed": all(each.satisfied for each in found),
-            "package_details": [
-                {
-                    "package": each.requested,
-                    "installed": each.distribution is not None,
-                    "satisfied": each.satisfied,
-                    "distribution": each.distribution,
-                    "version": each.version,
-                    "location": each.location,
-                    "import_names": list(each.import_names),
-                }
-                for each in found
-            ],
+            "all_installed": bool(needed) and all(each.satisfied for each in needed),
+            "package_details": list(map(_checked, found)),
         }
     )
 
@@ -151,6 +142,21 @@ def _environment(app: App, asked: given.ConfigureEnvironment) -> Environment:
     if not path.is_absolute():
         path = app.settings.working_directory / path
     return Environment(kind=kind, path=path)
+
+
+def _checked(package: PackageStatus) -> JSON:
+    told: dict[str, JSON] = {
+        "package": package.requested,
+        "installed": package.distribution is not None,
+        "satisfied": package.satisfied,
+        "distribution": package.distribution,
+        "version": package.version,
+        "location": package.location,
+        "import_names": list(package.import_names),
+    }
+    if not package.applies:
+        told["excluded"] = "its marker excludes this environment, so it is not needed here"
+    return told
 
 
 def _seed_config(environment: Environment) -> JSONObject:
