@@ -8,6 +8,8 @@ from kernel_exec.sessions.history import Entry
 def installed(entry: Entry) -> str:
     """The changes, the requirements that were not needed, and the imports that are stale now."""
     details = entry.details
+    if error := text(details, "error"):
+        return f"{error}\n"
     before, after = mapping(details, "before"), mapping(details, "after")
     excluded = text(details, "excluded")
     lines = [_change(name, str(before.get(name, "")), str(new)) for name, new in after.items()]

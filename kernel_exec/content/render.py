@@ -182,8 +182,7 @@ class _Item:
 def _items(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Iterator[_Item]:
     """What there is to read, each part ending in a newline."""
     if entry.kind is EntryKind.INSTALL and entry.outcome in {Outcome.OK, Outcome.EXCEPTION}:
-        error = text(entry.details, "error")
-        whole = f"{clean(error)}\n" if error else installed(entry)
+        whole = clean(installed(entry))
         shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="stdout"))
         yield _Item(text=shown, place=0, cut=shown != whole)
         return
