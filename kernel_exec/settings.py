@@ -177,7 +177,7 @@ def read_settings(
 
     Relative paths are taken from the file's folder, otherwise from `working_directory` (default:
     the current folder). An empty variable counts as one that is not set. A configuration file
-    that was named must exist, unless `config_required` is False.
+    that was named must exist, unless `config_required` is False; the null device stands for none.
 
     Raises:
         InvalidArgumentError: A value is not allowed; says which, where it was set and what is.
@@ -277,7 +277,7 @@ def _layers(
 def _read_files(layers: Sequence[Layer], *, required: bool) -> ConfigFiles:
     given = _first(layers, "config")
     named = None if given is None else parse_path(given)
-    if named is not None and not required and not os.path.lexists(named):
+    if named is not None and (str(named) == os.devnull or not (required or os.path.lexists(named))):
         return ConfigFiles(tables=())
     user = None
     with suppress(InvalidArgumentError):  # without a home there is no file of the user's own

@@ -85,7 +85,7 @@ def verify(
     stamped: bool,
     as_json: bool,
 ) -> int:
-    """Run a notebook again in a fresh kernel, and tell cell by cell what differs.
+    """Run a notebook again in a fresh kernel, and show cell by cell what differs.
 
     NOTEBOOK is a file, also one that kernel-exec did not write; SESSION a name or an id, as for
     `export`; without either it is the latest session. The code does again all that it did, in the
