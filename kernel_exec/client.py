@@ -304,6 +304,7 @@ class Client:
             limit=settings.notebook_size,
             variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
             wanted=asked.wanted,
+            private=not asked.path,
             verify=again,
         )
 

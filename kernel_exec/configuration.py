@@ -34,6 +34,8 @@ _BYTE_ORDER_MARK: Final = "\ufeff"
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE: Final = "use letters, digits, '_', '.' and '-', at most 100 of them"
+_RESERVED: Final = frozenset({"default", "configured"})
+"""What the environment where servers begin is called."""
 _KINDS: Final = "one of " + ", ".join(EnvironmentKind)
 
 
@@ -160,8 +162,7 @@ def with_environment(file: Path, name: str, environment: Environment, *, replace
         InvalidArgumentError: The name is not allowed, or taken and not to be replaced; or the
             file can't be read, or is laid out in a way that can't be added to.
     """
-    if not _ENVIRONMENT_NAME.fullmatch(name):
-        raise InvalidArgumentError(f"the name {_shown(name)} is not allowed: {_NAME_RULE}")
+    _check_name(name, "")
     content = _text(file, read_content(file)) if os.path.lexists(file) else ""
     table = _parse(file, content)
     tables: Any = table.get("environments", {})
@@ -256,10 +257,7 @@ def _edited(file: Path, content: str, name: str, words: Mapping[str, str]) -> st
 
 def _named_environment(name: str, table: object, file: Path) -> Environment:
     where = f"`environments.{name[:_SHOWN]}` in {file}"
-    if not _ENVIRONMENT_NAME.fullmatch(name):
-        raise InvalidArgumentError(
-            f"in {file} the environment name {_shown(name)} is not allowed: {_NAME_RULE}"
-        )
+    _check_name(name, f"in {file} ")
     if not isinstance(table, dict):
         raise Given(value=table, where=where, folder=file.parent).refuse(
             f"a table, such as [environments.{name}]"
@@ -282,6 +280,18 @@ def _named_environment(name: str, table: object, file: Path) -> Environment:
         return _conda(called)
     assert path is not None
     return Environment(kind=wanted, path=parse_path(path))
+
+
+def _check_name(name: str, where: str) -> None:
+    if not _ENVIRONMENT_NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"{where}the environment name {_shown(name)} is not allowed: {_NAME_RULE}"
+        )
+    if name in _RESERVED:
+        raise InvalidArgumentError(
+            f"{where}the environment name {name!r} is not allowed: it stands for the environment"
+            " where servers begin; choose another name"
+        )
 
 
 def _conda(given: Given) -> Environment:

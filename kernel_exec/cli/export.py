@@ -80,6 +80,7 @@ async def _export(
             limit=settings.notebook_size,
             variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
             wanted=wanted,
+            private=target is None and not wanted.portable,
         )
         return exported.path
 

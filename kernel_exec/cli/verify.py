@@ -12,10 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from kernel_exec import processes
+from kernel_exec.configuration import Given, parse_path
 from kernel_exec.documents.export import read_notebook
 from kernel_exec.documents.writing import write
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import Catalog
+from kernel_exec.environments.default import default_environment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import (
     InvalidArgumentError,
@@ -128,7 +130,9 @@ async def _verify(
         named=settings.named_environments,
     )
     async with processes.warden(allowed_variables(settings.server_variables, passed=())):
-        environment = chosen or _recorded(subject.notebook) or await catalog.default()
+        environment = chosen or _recorded(subject.notebook) or catalog.active
+        if environment == catalog.active:
+            environment = await catalog.default()  # which makes the managed one if need be
         try:
             prepared = await catalog.prepare(environment)
         except UnusableEnvironmentError as error:
@@ -172,10 +176,12 @@ async def _subject(settings: Settings, target: str) -> _Subject:
 def _chosen(settings: Settings, name: str | None, python: str | None) -> Environment | None:
     """The environment that was asked for, if one was."""
     if python is not None:
-        path = Path(python).expanduser().absolute()
-        return Environment(kind=EnvironmentKind.PYTHON, path=path)
-    if name is None or name in {"default", "configured"}:
-        return None if name is None else settings.environment
+        given = Given(value=python, where="option --python", folder=Path.cwd())
+        return Environment(kind=EnvironmentKind.PYTHON, path=parse_path(given))
+    if name is None:
+        return None
+    if name in {"default", "configured"}:
+        return settings.environment or default_environment(settings.storage_root)
     if name not in settings.named_environments:
         known = ", ".join(map(repr, settings.named_environments)) or "none"
         raise NotFoundError(
