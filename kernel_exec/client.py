@@ -270,7 +270,7 @@ class Client:
                 upgrade=upgrade,
                 allow_build=allow_build,
                 variables=found.variables,
-                tool_variables=self._app.catalog.tool_variables,
+                tools=self._app.catalog.tools,
                 locks=self._app.settings.cache / "installs",
                 on_line=lambda line: aside.emit(Stream(name="stdout", text=f"{line}\n")),
             )
@@ -281,6 +281,7 @@ class Client:
                 "after": installed.changes.after,
                 "seconds": round(installed.seconds, 3),
                 "output": installed.output,
+                "excluded": "\n".join(installed.excluded),
                 "stale": await self._refresh(opened, installed.changes.modules),
             }
             return Done(details=details)
@@ -339,6 +340,7 @@ class Client:
             limit=settings.notebook_size,
             variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
             wanted=asked.wanted,
+            private=not asked.path,
             verify=again if verify is not None else None,
         )
 

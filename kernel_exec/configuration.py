@@ -22,7 +22,7 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, StorageError
 
 CONFIG_NAME: Final = "kernel_exec.toml"
-"""The configuration file that is read when it lies in the current folder."""
+"""In the user's configuration folder, and in folders that the user trusts."""
 
 _FILE_LIMIT: Final = 1_000_000
 """Bytes of a configuration file; a larger one is not ours."""
@@ -34,6 +34,8 @@ _BYTE_ORDER_MARK: Final = "\ufeff"
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE: Final = "use letters, digits, '_', '.' and '-', at most 100 of them"
+_RESERVED: Final = frozenset({"default", "configured"})
+"""What the environment where servers begin is called."""
 _KINDS: Final = "one of " + ", ".join(EnvironmentKind)
 
 
@@ -66,13 +68,31 @@ class Layer:
         return Given(value=value, where=self.spell(word), folder=self.folder)
 
 
-def read_table(file: Path) -> dict[str, object]:
-    """What the file holds; its values are not looked at yet.
+def read_content(file: Path) -> bytes:
+    """The content of a configuration file.
 
     Raises:
-        InvalidArgumentError: It is not there, can't be read, or is no TOML.
+        InvalidArgumentError: It is missing, can't be read, or is too large to be one.
     """
-    return _parse(file, _read(file))
+    try:
+        if not file.is_file():  # a pipe would be waited for
+            raise InvalidArgumentError(f"configuration file {file} not found")
+        with file.open("rb") as stream:
+            content = stream.read(_FILE_LIMIT + 1)
+    except OSError as error:
+        raise InvalidArgumentError(f"{file} can't be read: {error.strerror}") from error
+    if len(content) > _FILE_LIMIT:
+        raise InvalidArgumentError(f"{file} is longer than {_FILE_LIMIT:,} bytes; shorten it")
+    return content
+
+
+def parse_table(file: Path, content: bytes) -> dict[str, object]:
+    """The table in the content of a file; its values are not checked yet.
+
+    Raises:
+        InvalidArgumentError: It is no TOML.
+    """
+    return _parse(file, _text(file, content))
 
 
 def refuse_unknown(
@@ -142,9 +162,8 @@ def with_environment(file: Path, name: str, environment: Environment, *, replace
         InvalidArgumentError: The name is not allowed, or taken and not to be replaced; or the
             file can't be read, or is laid out in a way that can't be added to.
     """
-    if not _ENVIRONMENT_NAME.fullmatch(name):
-        raise InvalidArgumentError(f"the name {_shown(name)} is not allowed: {_NAME_RULE}")
-    content = _read(file) if os.path.lexists(file) else ""
+    _check_name(name, "")
+    content = _text(file, read_content(file)) if os.path.lexists(file) else ""
     table = _parse(file, content)
     tables: Any = table.get("environments", {})
     if name in named_environments(tables, file) and not replace:
@@ -167,17 +186,19 @@ def with_environment(file: Path, name: str, environment: Environment, *, replace
     return changed.encode()
 
 
-def write(file: Path, content: bytes) -> None:
+def write(file: Path, content: bytes, *, make_folder: bool = False) -> None:
     """Put `content` in the place of a configuration file, whole or not at all.
 
     Raises:
         StorageError: It can't be written, or is marked as read-only; it is as it was.
     """
     try:
-        file = file.resolve()  # of a link the file that it leads to
+        if make_folder:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = Path(os.path.realpath(file))  # of a link the file that it leads to
         before = file.stat() if file.exists() else None
         if before is not None and not (before.st_mode & 0o222 and os.access(file, os.W_OK)):
-            raise StorageError(f"{file} is read-only: make it writable, or name another file")
+            raise StorageError(f"{file} is read-only; make it writable or name another file")
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".writing-") as folder:
             whole = Path(folder, file.name)
             with whole.open("xb") as stream:
@@ -195,17 +216,9 @@ def write(file: Path, content: bytes) -> None:
         ) from error
 
 
-def _read(file: Path) -> str:
+def _text(file: Path, content: bytes) -> str:
     try:
-        if not file.is_file():
-            raise InvalidArgumentError(f"the configuration file {file} is not a file that is there")
-        with file.open("rb") as stream:
-            content = stream.read(_FILE_LIMIT + 1)
-        if len(content) > _FILE_LIMIT:
-            raise InvalidArgumentError(f"{file} is longer than {_FILE_LIMIT:,} bytes: shorten it")
         return content.decode("utf-8")
-    except OSError as error:
-        raise InvalidArgumentError(f"{file} can't be read: {error.strerror}") from error
     except ValueError as error:
         raise _no_toml(file, error) from error
 
@@ -244,10 +257,7 @@ def _edited(file: Path, content: str, name: str, words: Mapping[str, str]) -> st
 
 def _named_environment(name: str, table: object, file: Path) -> Environment:
     where = f"`environments.{name[:_SHOWN]}` in {file}"
-    if not _ENVIRONMENT_NAME.fullmatch(name):
-        raise InvalidArgumentError(
-            f"in {file} the environment name {_shown(name)} is not allowed: {_NAME_RULE}"
-        )
+    _check_name(name, f"in {file} ")
     if not isinstance(table, dict):
         raise Given(value=table, where=where, folder=file.parent).refuse(
             f"a table, such as [environments.{name}]"
@@ -270,6 +280,18 @@ def _named_environment(name: str, table: object, file: Path) -> Environment:
         return _conda(called)
     assert path is not None
     return Environment(kind=wanted, path=parse_path(path))
+
+
+def _check_name(name: str, where: str) -> None:
+    if not _ENVIRONMENT_NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"{where}the environment name {_shown(name)} is not allowed: {_NAME_RULE}"
+        )
+    if name in _RESERVED:
+        raise InvalidArgumentError(
+            f"{where}the environment name {name!r} is not allowed: it stands for the environment"
+            " where servers begin; choose another name"
+        )
 
 
 def _conda(given: Given) -> Environment:

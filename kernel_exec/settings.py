@@ -1,14 +1,15 @@
-"""Settings, read once: options beat environment variables, which beat kernel_exec.toml.
+"""Settings, read once: options beat environment variables, which beat configuration files.
 
-The only module that reads the environment; only it has the file read. Nothing here looks at what
-a path leads to: whether a folder can be written or an interpreter works is found out by whoever
-uses it, and told with its own way out.
+The only module that reads the environment; only it has the files read. Nothing here looks at what
+a path leads to: whoever uses a folder or an interpreter finds out whether it works, and reports
+that with the way out.
 """
 
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,11 +24,11 @@ from kernel_exec.configuration import (
     named_environments,
     parse_kind,
     parse_path,
-    read_table,
     refuse_unknown,
 )
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.trust import ConfigFiles, read_files
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -127,17 +128,20 @@ _PARTNERS: Final = {
 class Settings:
     """What the user has set; every path is absolute, times are in seconds.
 
-    `environment` is None for the managed default; `environment_source` is where it was set.
-    `history_size` and `notebook_size` are in bytes. They, `time_limit`, `idle_limit` and
-    `history_age` are None for no limit. `server_variables` are the server's own,
-    for tools that it starts itself. `config_file` need not be there.
+    `environment` is None for the managed default; `environment_source` is where it was set, and
+    `environment_files` where each of the named ones was. `history_size` and `notebook_size` are
+    in bytes. They, `time_limit`, `idle_limit` and `history_age` are None for no limit.
+    `server_variables` are the server's own, for tools that it starts itself. `notice` is a
+    sentence for the user about a configuration file that was ignored, "" without one.
     """
 
-    config_file: Path
     storage_root: Path
     environment: Environment | None
     environment_source: str
     named_environments: Mapping[str, Environment]
+    environment_files: Mapping[str, Path]
+    config_files: Sequence[Path]
+    notice: str
     cache: Path
     working_directory: Path
     wait_seconds: float
@@ -169,35 +173,40 @@ def read_settings(
     working_directory: Path | None = None,
     config_required: bool = True,
 ) -> Settings:
-    """Settings from `options` (by key), `variables` (default: the process's) and the file.
+    """Settings from `options` (by key), `variables` (default: the process's) and the files.
 
     Relative paths are taken from the file's folder, otherwise from `working_directory` (default:
-    the current folder). An empty variable counts as one that is not set. A file that was asked
-    for must be there, unless `config_required` is False.
+    the current folder). An empty variable counts as one that is not set. A configuration file
+    that was named must exist, unless `config_required` is False; the null device stands for none.
 
     Raises:
         InvalidArgumentError: A value is not allowed; says which, where it was set and what is.
     """
     variables = dict(os.environ if variables is None else variables)
     layers = _layers(options, variables, working_directory)
-    file, asked = _config_file(layers)
-    table = _read_file(file) if (asked and config_required) or file.exists() else {}
-    layers.append(Layer(values=table, folder=file.parent, spell=lambda word: f"`{word}` in {file}"))
+    files = _read_files(layers, required=config_required)
+    layers += [_file_layer(file, table) for file, table in files.tables]
+    named = [
+        (name, environment, file)
+        for file, table in reversed(files.tables)  # the strongest last, as it stays
+        for name, environment in named_environments(table.get("environments", {}), file).items()
+    ]
 
     def take(word: str, parse: Callable[[Given], _T], default: _U) -> _T | _U:
         given = _first(layers, word)
         return default if given is None else parse(given)
 
-    folders = platformdirs.PlatformDirs("kernel-exec", appauthor=False)
-    storage_root = take("storage_dir", parse_path, folders.user_data_path)
+    storage_root = take("storage_dir", parse_path, None) or _user_folder("storage_dir")
     active = _environment(layers)
     return Settings(
-        config_file=file,
         storage_root=storage_root,
         environment=None if active is None else environment_of(*active),
         environment_source="default" if active is None else active[1].where,
-        named_environments=named_environments(table.get("environments", {}), file),
-        cache=take("cache", parse_path, folders.user_cache_path),
+        named_environments={name: environment for name, environment, _ in named},
+        environment_files={name: file for name, _, file in named},
+        config_files=[file for file, _ in files.tables],
+        notice=files.notice,
+        cache=take("cache", parse_path, None) or _user_folder("cache"),
         working_directory=take("working_directory", parse_path, storage_root),
         wait_seconds=take("wait_seconds", _seconds, 45.0),
         time_limit=take("time_limit", _limit, 1800.0),
@@ -212,13 +221,43 @@ def read_settings(
     )
 
 
-def find_config_file(*, options: Mapping[str, str | None]) -> Path:
-    """The configuration file that `read_settings` would read; it may not be there.
+def user_config_folder() -> Path:
+    """The folder of the user's own configuration file, and of what they trust.
 
     Raises:
-        InvalidArgumentError: What was asked for can't be a path.
+        InvalidArgumentError: The user has no home folder.
     """
-    return _config_file(_layers(options, os.environ, None))[0]
+    return _user_folder("config")
+
+
+def config_file_to_write(*, options: Mapping[str, str | None]) -> tuple[Path, bool]:
+    """The configuration file that was named, otherwise the user's own, and whether it was named.
+
+    It may be missing.
+
+    Raises:
+        InvalidArgumentError: It can't be a path, or the user has no home folder.
+    """
+    given = _first(_layers(options, os.environ, None), "config")
+    if given is None:
+        return user_config_folder() / CONFIG_NAME, False
+    return parse_path(given), True
+
+
+def _user_folder(word: str) -> Path:
+    """A folder of ours in the user's home, wherever this system has it."""
+    folders = platformdirs.PlatformDirs("kernel-exec", appauthor=False)
+    folder = {
+        "storage_dir": folders.user_data_path,
+        "cache": folders.user_cache_path,
+        "config": folders.user_config_path,
+    }[word]
+    if not folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
+        raise InvalidArgumentError(
+            f"no home folder is known for this user; set {_BY_KEY[word].variable}"
+            f" or {_BY_KEY[word].option}"
+        )
+    return folder
 
 
 def _layers(
@@ -235,10 +274,32 @@ def _layers(
     ]
 
 
-def _config_file(layers: Sequence[Layer]) -> tuple[Path, bool]:
-    """The configuration file, and whether it was asked for."""
+def _read_files(layers: Sequence[Layer], *, required: bool) -> ConfigFiles:
     given = _first(layers, "config")
-    return (layers[0].folder / CONFIG_NAME, False) if given is None else (parse_path(given), True)
+    named = None if given is None else parse_path(given)
+    if named is not None and (str(named) == os.devnull or not (required or os.path.lexists(named))):
+        return ConfigFiles(tables=())
+    user = None
+    with suppress(InvalidArgumentError):  # without a home there is no file of the user's own
+        user = user_config_folder()
+    files = read_files(named=named, folder=layers[0].folder, user=user)
+    for file, table in files.tables:
+        refuse_unknown_keys(table, file)
+    return files
+
+
+def refuse_unknown_keys(table: Mapping[str, object], file: Path) -> None:
+    """Raise `InvalidArgumentError` when a configuration file has a key that is no setting."""
+    refuse_unknown(
+        table,
+        [*(word.key for word in WORDS), "environments"],
+        f"in {file}",
+        variables={word.variable: word.key for word in WORDS},
+    )
+
+
+def _file_layer(file: Path, table: Mapping[str, object]) -> Layer:
+    return Layer(values=table, folder=file.parent, spell=lambda word: f"`{word}` in {file}")
 
 
 def _first(layers: Iterable[Layer], word: str) -> Given | None:
@@ -252,17 +313,6 @@ def _current_folder() -> Path:
         raise InvalidArgumentError(
             f"the current folder can't be found ({error.strerror}): start in one that exists"
         ) from error
-
-
-def _read_file(file: Path) -> Mapping[str, object]:
-    table = read_table(file)
-    refuse_unknown(
-        table,
-        [*(word.key for word in WORDS), "environments"],
-        f"in {file}",
-        variables={word.variable: word.key for word in WORDS},
-    )
-    return table
 
 
 def _environment(layers: Sequence[Layer]) -> tuple[EnvironmentKind, Given] | None:

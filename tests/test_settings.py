@@ -12,15 +12,23 @@ from kernel_exec.settings import WORDS, Settings, read_settings
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder; the user's configuration folder is below `home`."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "kernel-exec").mkdir(parents=True)
     return tmp_path
+
+
+def own() -> Path:
+    """The user's own configuration file."""
+    return Path.cwd() / "home" / "kernel-exec" / "kernel_exec.toml"
 
 
 def read(
     toml: str = "", variables: dict[str, str] | None = None, /, **options: str | None
 ) -> Settings:
     if toml:
-        Path("kernel_exec.toml").write_text(toml, "utf-8")
+        own().write_text(toml, "utf-8")
     return read_settings(options=options, variables=variables or {})
 
 
@@ -207,7 +215,7 @@ def test_a_value_of_the_wrong_type_in_the_file_is_refused(value: str, here: Path
     told = refusal(f"wait_seconds = {value}")
 
     assert "wait_seconds" in told
-    assert str(here / "kernel_exec.toml") in told
+    assert str(own()) in told
 
 
 def test_a_number_too_long_to_print_is_refused() -> None:
@@ -288,7 +296,7 @@ def test_environments_have_names_in_the_file(here: Path) -> None:
 
     assert settings.named_environments == {
         "ml": Environment(kind=EnvironmentKind.CONDA, name="ml-2"),
-        "lab": Environment(kind=EnvironmentKind.VENV_UV, path=here / "lab"),
+        "lab": Environment(kind=EnvironmentKind.VENV_UV, path=own().parent / "lab"),
     }
 
 
@@ -343,16 +351,16 @@ def test_an_unknown_key_names_the_nearest_that_is_allowed(key: str, nearest: str
     ],
 )
 def test_a_file_that_is_not_ours_is_refused_by_its_path(content: bytes, here: Path) -> None:
-    (here / "kernel_exec.toml").write_bytes(content)
+    own().write_bytes(content)
 
     told = refusal()
 
-    assert str(here / "kernel_exec.toml") in told
+    assert str(own()) in told
     assert len(told) < 600
 
 
 def test_a_byte_order_mark_in_the_file_does_no_harm(here: Path) -> None:
-    (here / "kernel_exec.toml").write_bytes(b"\xef\xbb\xbfwait_seconds = 3")
+    own().write_bytes(b"\xef\xbb\xbfwait_seconds = 3")
 
     assert read().wait_seconds == 3
 

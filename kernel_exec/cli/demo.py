@@ -1,18 +1,23 @@
 """`kernel-exec demo`: a real client, a real server, a real analysis, step by step."""
 
 import base64
+import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
 import click
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters
 from mcp_types import CallToolResult, ImageContent, TextContent
 from rich.console import Console
 from rich.markup import escape
 from rich.syntax import Syntax
+
+from kernel_exec.environments.tools import tool_variables
+from kernel_exec.settings import WORDS, process_variables
 
 from .analysis import NOTE, PACKAGES, STEPS
 
@@ -30,24 +35,54 @@ _POLL_SECONDS = 2
 )
 def demo(folder: Path) -> None:
     """Run an analysis of real data through the server, and export its notebook."""
-    notebook = anyio.run(_run, folder.resolve())
+    notebook = anyio.run(_run, folder.absolute())
     click.echo(notebook)
 
 
 async def _run(folder: Path) -> str:
-    plots = anyio.Path(folder / "plots")
-    await plots.mkdir(parents=True, exist_ok=True)
-    server = StdioServerParameters(
+    plots = folder / "plots"
+    plots.mkdir(parents=True, exist_ok=True)
+    try:
+        async with Client(_server(folder, process_variables())) as client:
+            return await _Demo(client, plots).run()
+    except* MCPError as errors:
+        raise click.ClickException(
+            f"the conversation with the server failed: {errors.exceptions[0]}"
+        ) from None
+
+
+def _server(folder: Path, variables: Mapping[str, str]) -> StdioServerParameters:
+    """A server with an environment of its own below `folder`, whatever is configured here.
+
+    It gets the settings of proxies, certificates and package indexes, and is found where this
+    program was, but not in the current folder.
+    """
+    settings = {word.variable for word in WORDS}
+    kept = {
+        name: value
+        for name, value in tool_variables(variables, passed=()).items()
+        if name not in settings
+    }
+    home = variables.get("PYTHONHOME")
+    return StdioServerParameters(
         command=sys.executable,
-        args=["-m", "kernel_exec"],
-        env={"CODE_STORAGE_DIR": str(folder)},
+        args=["-P", "-m", "kernel_exec", "--config", os.devnull],
+        env={
+            **kept,
+            **({"PYTHONHOME": home} if home else {}),
+            "PYTHONPATH": os.pathsep.join(_import_path(variables)),
+            "CODE_STORAGE_DIR": str(folder),
+        },
     )
-    async with Client(server) as client:
-        return await _Demo(client, Path(plots)).run()
+
+
+def _import_path(variables: Mapping[str, str]) -> list[str]:
+    given = variables.get("PYTHONPATH", "").split(os.pathsep)
+    return [*filter(None, given), str(Path(__file__).parents[2])]
 
 
 class _Demo:
-    """Tells what it does on stderr, so that stdout holds the notebook's path and nothing else."""
+    """Shows each step on stderr, so that stdout holds the notebook's path and nothing else."""
 
     def __init__(self, client: Client, plots: Path) -> None:
         self._client = client
@@ -57,24 +92,33 @@ class _Demo:
 
     async def run(self) -> str:
         """The path of the exported notebook."""
-        self._heading("Install what is missing")
-        await self._call("install_dependencies", packages=list(PACKAGES), wait_seconds=300)
+        self._heading("Install missing packages")
+        await self._run("install_dependencies", packages=list(PACKAGES), wait_seconds=300)
         for step in STEPS:
             self._heading(step.title)
             self._console.print(Syntax(step.code, "python", background_color="default"))
-            result = await self._call(
+            await self._run(
                 "execute_code", code=step.code, title=step.title, wait_seconds=step.wait_seconds
             )
-            while _meta(result, "outcome") == "running":
-                result = await self._call("get_execution", tail=3, wait_seconds=_POLL_SECONDS)
         self._heading("What is in memory now")
         await self._call("kernel_status", variables=True)
-        self._heading("Restart the kernel and run again what had succeeded")
-        await self._call("restart_kernel", restore="replay")
-        self._heading("Write down what was found, and export")
+        self._heading("Restart the kernel and rerun the steps that succeeded")
+        await self._run("restart_kernel", restore="replay")
+        self._heading("Write down the finding, and export")
         await self._call("add_note", markdown=NOTE)
         exported = await self._call("export_notebook", overwrite=True)
         return str((exported.structured_content or {})["path"])
+
+    async def _run(self, tool: str, **arguments: object) -> None:
+        """Call a tool, and follow what it has begun to its end."""
+        result = await self._call(tool, **arguments)
+        while _meta(result, "outcome") in {"running", "queued"}:
+            result = await self._call(
+                "get_execution",
+                execution_id=_meta(result, "execution_id"),
+                tail=3,
+                wait_seconds=_POLL_SECONDS,
+            )
 
     def _heading(self, text: str) -> None:
         self._console.rule(f"[bold]{escape(text)}", align="left")
@@ -90,9 +134,9 @@ class _Demo:
             if isinstance(block, TextContent):
                 self._show_text(block.text)
             elif isinstance(block, ImageContent):
-                await self._save_plot(block)
+                self._save_plot(block)
         if result.is_error:
-            raise click.ClickException(f"{tool} failed; what it said is above")
+            raise click.ClickException(f"{tool} failed; its message is above")
         return result
 
     def _show_text(self, text: str) -> None:
@@ -101,15 +145,15 @@ class _Demo:
         if len(lines) > _SHOWN_LINES:
             self._console.print(f"[dim]({len(lines) - _SHOWN_LINES} more lines)")
 
-    async def _save_plot(self, image: ImageContent) -> None:
+    def _save_plot(self, image: ImageContent) -> None:
         self._plot += 1
         kind = re.sub(r"\W", "", image.mime_type.rpartition("/")[2])
         path = self._plots / f"plot_{self._plot}.{kind}"
-        await anyio.Path(path).write_bytes(base64.b64decode(image.data))
+        path.write_bytes(base64.b64decode(image.data))
         self._console.print(f"[green]plot saved: {escape(str(path))}")
 
 
 def _meta(result: CallToolResult, key: str) -> object:
-    """A field of what the server says about an execution beside its text."""
+    """A field of the server's metadata about an execution."""
     ours = (result.meta or {}).get("kernel-exec", {})
     return ours.get(key)

@@ -17,7 +17,9 @@ from kernel_exec.environments.default import default_environment
 from kernel_exec.environments.interpreters import Interpreter, ask, find_executable, home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import NotFoundError
-from kernel_exec.settings import Settings, find_config_file, read_settings
+from kernel_exec.settings import Settings, config_file_to_write
+
+from .reading import settings_of
 
 Options: TypeAlias = Mapping[str, str | None]
 
@@ -74,7 +76,7 @@ def env() -> None:
 @click.pass_obj
 def list_(options: Options, as_json: bool) -> None:
     """Print the environments: where servers begin, then those by name."""
-    found = _configured(read_settings(options=options))
+    found = _configured(settings_of(options))
     if as_json:
         _print_json([each.as_json() for each in found])
         return
@@ -96,21 +98,22 @@ def list_(options: Options, as_json: bool) -> None:
 def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: str | None) -> None:
     """Write an environment into the configuration file.
 
-    Its Python must answer first. The file is the one of --config or KERNEL_EXEC_CONFIG, otherwise
-    `kernel_exec.toml` in the current folder; it is made if it is not there.
+    Its Python must answer first. The file is the one that --config or KERNEL_EXEC_CONFIG names,
+    otherwise your own (`kernel-exec env path`); it is created if missing.
     """
     given = {option: place for option, place in places.items() if place is not None}
     if len(given) != 1:
         raise click.UsageError("one of --venv, --uv-venv, --conda and --python must be given")
     ((option, place),) = given.items()
-    settings = read_settings(options=options, config_required=False)
+    settings = settings_of(options, config_required=False)
     where = f"option --{option.replace('_', '-')}"
     environment = _tidied(
         environment_of(_KINDS[option], Given(value=place, where=where, folder=Path.cwd()))
     )
     interpreter = anyio.run(_probe, settings, environment)
-    file = settings.config_file
-    write(file, with_environment(file, name, environment, replace=replace))
+    file, was_named = config_file_to_write(options=options)
+    content = with_environment(file, name, environment, replace=replace)
+    write(file, content, make_folder=not was_named)
     click.echo(f"added `{name}` (Python {interpreter.python_version}) to {file}", err=True)
     if as_json:
         _print_json(_named(name, environment, file).as_json())
@@ -126,7 +129,7 @@ def check(options: Options, names: Sequence[str], as_json: bool) -> int:
     All are checked, or those with a NAME. The exit code is 1 when one does not work. The managed
     environment is made if it is not there, and kernel support is fetched where it is missing.
     """
-    settings = read_settings(options=options)
+    settings = settings_of(options)
     found = _configured(settings)
     chosen = [_find(found, name) for name in dict.fromkeys(names)] or found
     # kernels take a tenth of a second to import, which `list` need not wait for
@@ -152,13 +155,14 @@ def check(options: Options, names: Sequence[str], as_json: bool) -> int:
 def path(options: Options, name: str, as_json: bool) -> None:
     """Print the path of the configuration file, or of a Python.
 
-    The file need not be there yet. The Python is that of the environment NAME.
+    The file is the one that `env add` writes to, and may not exist yet. The Python is that of
+    the environment NAME.
     """
     if name:
-        settings = read_settings(options=options)
+        settings = settings_of(options)
         found = _executable(settings, _find(_configured(settings), name).environment)
     else:
-        found = find_config_file(options=options)
+        found, _ = config_file_to_write(options=options)
     if as_json:
         _print_json({"path": str(found)})
     else:
@@ -173,7 +177,7 @@ def _configured(settings: Settings) -> list[Configured]:
         active=True,
     )
     return [active] + [
-        _named(name, environment, settings.config_file)
+        _named(name, environment, settings.environment_files[name])
         for name, environment in settings.named_environments.items()
     ]
 

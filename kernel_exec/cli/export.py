@@ -12,7 +12,9 @@ from kernel_exec.errors import NotFoundError, StorageError
 from kernel_exec.notebooks.build import Wanted
 from kernel_exec.sessions.history import SessionRecord
 from kernel_exec.sessions.store import Store, open_store
-from kernel_exec.settings import Settings, read_settings
+from kernel_exec.settings import Settings
+
+from .reading import settings_of
 
 _NAMED = 10
 """Sessions that a message lists."""
@@ -50,7 +52,7 @@ def export(
     SESSION is a name, or an id as in a notebook's metadata; of several with one name the one
     that was used last is meant. Servers may be running meanwhile.
     """
-    settings = read_settings(options=options)
+    settings = settings_of(options)
     target = None if output is None else output.absolute()
     if target is not None:
         format_of(target, document or "")
@@ -78,6 +80,7 @@ async def _export(
             limit=settings.notebook_size,
             variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
             wanted=wanted,
+            private=target is None and not wanted.portable,
         )
         return exported.path
 

@@ -1,12 +1,18 @@
 """The command line: `kernel-exec` serves over stdio, its commands do the rest.
 
-Exit codes: 0, 2 for usage and settings, 130 for an interrupt, 1 for all else. Data goes to
+Exit codes: 0, 2 for usage and settings, 130 for an interrupt, 1 for everything else. Data goes to
 stdout, everything else to stderr.
 """
 
+import difflib
+import errno
 import importlib
+import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -15,13 +21,26 @@ from kernel_exec.errors import InvalidArgumentError, KernelExecError
 from kernel_exec.settings import WORDS
 
 COMMANDS = {
-    "serve": "Serve MCP over stdin and stdout; what no command at all does, too.",
+    "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
     "demo": "Run an analysis of real data through the server, and export its notebook.",
+    "trust": "Trust the configuration file of a folder as it is now.",
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
-    "verify": "Run a notebook again in a fresh kernel, and tell cell by cell what differs.",
+    "verify": "Run a notebook again in a fresh kernel, and show cell by cell what differs.",
     "env": "List, add and check the environments that are configured.",
 }
 """Each is `kernel_exec.cli.NAME:NAME`; with the first line of its help."""
+
+_WITHOUT_SETTINGS = {"demo", "trust"}
+
+_WELCOME = """\
+kernel-exec gives your agent a Python that remembers, and you a notebook of what it did.
+
+It is an MCP server: your agent's client starts it and speaks to it over stdin and stdout, so
+there is nothing to type here. Add it to the client's configuration:
+
+{configuration}
+
+`kernel-exec demo` shows it at work, `kernel-exec --help` lists all commands and settings."""
 
 
 class _LazyGroup(click.Group):
@@ -37,13 +56,66 @@ class _LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As usual, but an unknown command is answered with the nearest that exists."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise click.UsageError(f"no command {name!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
 
 def _load(name: str) -> click.Command:
     command: click.Command = getattr(importlib.import_module(f"kernel_exec.cli.{name}"), name)
+    if name not in _WITHOUT_SETTINGS:
+        _accept_settings(command)
     return command
 
 
-@click.group(cls=_LazyGroup, name="kernel-exec", invoke_without_command=True)
+def _accept_settings(command: click.Command) -> None:
+    """Let settings stand behind a command as well as before it; those behind it win."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _accept_settings(each)
+    if not any(isinstance(param, _SettingOption) for param in command.params):
+        command.params += _settings(hidden=True)
+        command.epilog = "All settings, such as --storage-dir: see `kernel-exec --help`."
+
+
+class _SettingOption(click.Option):
+    """A setting; behind a command it is kept in the same place as before it."""
+
+
+def _settings(*, hidden: bool) -> Sequence[click.Option]:
+    texts = [(word.option, word.key, f"{word.help} [{word.variable}]") for word in WORDS]
+    texts.append(("--config", "config", "Configuration file. [KERNEL_EXEC_CONFIG]"))
+    return [
+        _SettingOption(
+            [option, key],
+            help=text,
+            hidden=hidden,
+            expose_value=not hidden,
+            callback=_keep if hidden else None,
+        )
+        for option, key, text in texts
+    ]
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    options = ctx.find_object(dict)
+    if value is not None and options is not None and param.name is not None:
+        options[param.name] = value
+
+
+@click.group(
+    cls=_LazyGroup,
+    name="kernel-exec",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="kernel-exec")
 @click.pass_context
 def group(ctx: click.Context, /, **options: str | None) -> object:
@@ -52,34 +124,53 @@ def group(ctx: click.Context, /, **options: str | None) -> object:
     Without a command it serves over stdin and stdout, as MCP clients start it.
     """
     ctx.obj = options
-    return ctx.invoke(_load("serve")) if ctx.invoked_subcommand is None else None
+    if ctx.invoked_subcommand is not None:
+        _refuse_settings(ctx.invoked_subcommand, options)
+        return None
+    if sys.stdin is not None and sys.stdin.isatty():
+        click.echo(_WELCOME.format(configuration=_configuration()))
+        return None
+    return ctx.invoke(_load("serve"))
 
 
-group.params[:0] = [
-    click.Option([word.option, word.key], help=f"{word.help} [{word.variable}]") for word in WORDS
-] + [click.Option(["--config"], help="Configuration file. [KERNEL_EXEC_CONFIG]")]
+group.params[:0] = _settings(hidden=False)
+
+
+def _refuse_settings(command: str, options: dict[str, str | None]) -> None:
+    given = [f"--{key.replace('_', '-')}" for key, value in options.items() if value is not None]
+    if command in _WITHOUT_SETTINGS and given:
+        raise click.UsageError(f"`{command}` takes no settings such as {given[0]}")
+
+
+def _configuration() -> str:
+    """What a client's configuration says to start the program that runs now."""
+    program = Path(sys.argv[0])
+    entry: dict[str, object] = {"command": str(program.absolute())}
+    if program.suffix == ".py" or program.name != "kernel-exec":
+        entry = {"command": sys.executable, "args": ["-m", "kernel_exec"]}
+    return json.dumps({"mcpServers": {"kernel-exec": entry}}, indent=2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit; our errors are told in a line, never as a traceback."""
+    """Run the command line and exit; what can be explained in a line is never a traceback."""
     try:
         result = group.main(arguments, prog_name="kernel-exec", standalone_mode=False)
-    except click.Abort:
-        _fail(130, "interrupted")
-    except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx is not None else "kernel-exec"
-        _fail(2, error.format_message(), f"`{where} --help` lists what is allowed")
-    except click.ClickException as error:
-        _fail(1, error.format_message())
-    except KernelExecError as error:
-        _fail(_code([error]), str(error))
     except BaseExceptionGroup as errors:
-        ours, others = errors.split(KernelExecError)
-        if ours is None or others is not None:
+        leaves = list(_leaves(errors))
+        if not all(isinstance(each, _EXPLAINED) for each in leaves):
             raise
-        leaves = list(_leaves(ours))
-        _fail(_code(leaves), "; ".join(map(str, leaves)))
+        # what came of leaving after an interrupt is of no interest
+        first = next((each for each in leaves if isinstance(each, KeyboardInterrupt)), None)
+        _explain([first] if first is not None else leaves)
+    except _EXPLAINED as error:
+        _explain([error])
     sys.exit(result if isinstance(result, int) else 0)
+
+
+_UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.EBADF}
+"""What comes, without the name of a file, of writing to stdout."""
+
+_EXPLAINED = (click.Abort, click.ClickException, KernelExecError, OSError, KeyboardInterrupt)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -90,12 +181,35 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _code(errors: Sequence[BaseException]) -> int:
-    return 2 if all(isinstance(error, InvalidArgumentError) for error in errors) else 1
+def _explain(errors: Sequence[BaseException]) -> NoReturn:
+    first = errors[0]
+    if isinstance(first, (click.Abort, KeyboardInterrupt)):
+        _fail(130, "interrupted")
+    if isinstance(first, click.UsageError):
+        where = first.ctx.command_path if first.ctx is not None else "kernel-exec"
+        _fail(2, first.format_message(), f"see `{where} --help`")
+    usage = all(isinstance(error, InvalidArgumentError) for error in errors)
+    _fail(2 if usage else 1, "; ".join(dict.fromkeys(map(_message, errors))))
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITTEN:
+        _abandon_stdout()
+        return f"the output can't be written: {error.strerror}"
+    return str(error) or repr(error)
+
+
+def _abandon_stdout() -> None:
+    """Let nothing try again to write what could not be written, as the interpreter does at exit."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(code: int, message: str, hint: str = "") -> NoReturn:
-    click.echo(f"error: {message.rstrip('.')}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+    with suppress(OSError):  # where stderr can't be written either, the code has to do
+        click.echo(f"error: {message.rstrip('.')}", err=True)
+        if hint:
+            click.echo(f"hint: {hint}", err=True)
     sys.exit(code)

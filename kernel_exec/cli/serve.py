@@ -1,5 +1,7 @@
 """`kernel-exec serve`: MCP over stdin and stdout."""
 
+import sys
+
 import anyio
 import click
 
@@ -8,15 +10,19 @@ from kernel_exec.host.stdio import exit_now
 from kernel_exec.host.stdio import serve as serve_stdio
 from kernel_exec.host.wire import fill_standard_descriptors
 from kernel_exec.processes import raise_descriptor_limit
-from kernel_exec.settings import process_variables, read_settings
+from kernel_exec.settings import process_variables
+
+from .reading import settings_of
 
 
 @click.command()
 @click.pass_obj
 def serve(options: dict[str, str | None]) -> None:
-    """Serve MCP over stdin and stdout; what no command at all does, too."""
+    """Serve MCP over stdin and stdout (the default when no command is given)."""
     fill_standard_descriptors()
     raise_descriptor_limit()
-    settings = read_settings(options=options)
+    settings = settings_of(options)
+    if sys.stdin is not None and sys.stdin.isatty():
+        click.echo("waiting for an MCP client on stdin; Ctrl-D ends it", err=True)
     hide_variables(process_variables())
     exit_now(anyio.run(serve_stdio, settings, backend="asyncio"))

@@ -12,10 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from kernel_exec import processes
+from kernel_exec.configuration import Given, parse_path
 from kernel_exec.documents.export import read_notebook
 from kernel_exec.documents.writing import write
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import Catalog
+from kernel_exec.environments.default import default_environment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import (
     InvalidArgumentError,
@@ -27,13 +29,14 @@ from kernel_exec.kernels.messages import JSONObject, text
 from kernel_exec.notebooks.budget import written
 from kernel_exec.notebooks.value import ours, session_of
 from kernel_exec.sessions.store import open_store
-from kernel_exec.settings import Settings, read_settings
+from kernel_exec.settings import Settings
 from kernel_exec.verification.plan import make_plan
 from kernel_exec.verification.reading import parse, read_bytes
 from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
 from .export import find_session, history_root
+from .reading import settings_of
 
 _DIFFERS, _NOT_RUN = 1, 2
 _COLOURS = {
@@ -84,7 +87,7 @@ def verify(
     stamped: bool,
     as_json: bool,
 ) -> int:
-    """Run a notebook again in a fresh kernel, and tell cell by cell what differs.
+    """Run a notebook again in a fresh kernel, and show cell by cell what differs.
 
     NOTEBOOK is a file, also one that kernel-exec did not write; SESSION a name or an id, as for
     `export`; without either it is the latest session. The code does again all that it did, in the
@@ -96,7 +99,7 @@ def verify(
     if environment is not None and python is not None:
         raise click.UsageError("only one of --environment and --python can be given")
     try:
-        settings = read_settings(options=options)
+        settings = settings_of(options)
         chosen = _chosen(settings, environment, python)
         return anyio.run(_verify, settings, target, chosen, timeout or None, stamped, as_json)
     except KernelExecError as error:
@@ -127,7 +130,9 @@ async def _verify(
         named=settings.named_environments,
     )
     async with processes.warden(allowed_variables(settings.server_variables, passed=())):
-        environment = chosen or _recorded(subject.notebook) or await catalog.default()
+        environment = chosen or _recorded(subject.notebook) or catalog.active
+        if environment == catalog.active:
+            environment = await catalog.default()  # which makes the managed one if need be
         try:
             prepared = await catalog.prepare(environment)
         except UnusableEnvironmentError as error:
@@ -171,10 +176,12 @@ async def _subject(settings: Settings, target: str) -> _Subject:
 def _chosen(settings: Settings, name: str | None, python: str | None) -> Environment | None:
     """The environment that was asked for, if one was."""
     if python is not None:
-        path = Path(python).expanduser().absolute()
-        return Environment(kind=EnvironmentKind.PYTHON, path=path)
-    if name is None or name in {"default", "configured"}:
-        return None if name is None else settings.environment
+        given = Given(value=python, where="option --python", folder=Path.cwd())
+        return Environment(kind=EnvironmentKind.PYTHON, path=parse_path(given))
+    if name is None:
+        return None
+    if name in {"default", "configured"}:
+        return settings.environment or default_environment(settings.storage_root)
     if name not in settings.named_environments:
         known = ", ".join(map(repr, settings.named_environments)) or "none"
         raise NotFoundError(

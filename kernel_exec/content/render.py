@@ -26,6 +26,7 @@ from kernel_exec.sessions.history import Entry, EntryKind
 
 from .displays import PICTURES, readable
 from .hints import hint
+from .installs import installed
 from .paging import lines_of
 from .status import names_line, status_line
 from .tracebacks import headline, summarise
@@ -181,7 +182,7 @@ class _Item:
 def _items(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Iterator[_Item]:
     """What there is to read, each part ending in a newline."""
     if entry.kind is EntryKind.INSTALL and entry.outcome in {Outcome.OK, Outcome.EXCEPTION}:
-        whole = _installed(entry)
+        whole = clean(installed(entry))
         shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="stdout"))
         yield _Item(text=shown, place=0, cut=shown != whole)
         return
@@ -335,31 +336,6 @@ def _fit(sizes: Sequence[int], budget: int) -> tuple[int, int]:
         else:
             last, behind = last - fits, fits
     return first, last
-
-
-def _installed(entry: Entry) -> str:
-    details = entry.details
-    if error := text(details, "error"):
-        return f"{clean(error)}\n"
-    before, after = mapping(details, "before"), mapping(details, "after")
-    lines = [_change(name, str(before.get(name, "")), str(new)) for name, new in after.items()]
-    if not lines and entry.outcome is Outcome.OK:
-        lines.append("all of them were installed already")
-    if (installer := text(details, "installer")) not in {"", "uv"}:
-        lines.append(f"installed with {installer}")
-    stale = details.get("stale")
-    if isinstance(stale, (list, tuple)) and stale:
-        lines.append(
-            f"imported before and now stale: {', '.join(map(str, stale))};"
-            " restart_kernel to use the new versions"
-        )
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _change(name: str, old: str, new: str) -> str:
-    if not old:
-        return f"+ {name} {new}"
-    return f"~ {name} {old} -> {new}" if new else f"- {name} {old}"
 
 
 def _error(entry: Entry, outputs: Sequence[Output]) -> JSON:

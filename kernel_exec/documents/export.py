@@ -108,19 +108,22 @@ async def export_session(
     overwrite: bool,
     limit: int | None,
     variables: Mapping[str, str],
+    private: bool = False,
     wanted: Wanted | None = None,
     verify: Callable[[JSONObject], Awaitable[Verification]] | None = None,
 ) -> Exported:
     """Write a session's document to `path`, in the format of its ending.
 
-    With `verify` the notebook is run again first, and stamped with what came of it. See
+    With `verify` the notebook is run again first, and stamped with the verdict. See
     `read_notebook` and `export_document` for the rest, and for what is raised.
     """
     notebook = await read_notebook(store, session, path=path, wanted=wanted, variables=variables)
     verification = await verify(notebook) if verify is not None else None
     if verification is not None:
         notebook = stamp(notebook, verification)
-    written_to = await export_document(notebook, path, overwrite=overwrite, limit=limit)
+    written_to = await export_document(
+        notebook, path, overwrite=overwrite, limit=limit, private=private
+    )
     return Exported(path=written_to, cells=len(cells(notebook)), verification=verification)
 
 
@@ -163,25 +166,34 @@ async def read_notebook(
 
 
 async def export_document(
-    notebook: JSONObject, path: Path, *, overwrite: bool, limit: int | None = None
+    notebook: JSONObject,
+    path: Path,
+    *,
+    overwrite: bool,
+    limit: int | None = None,
+    private: bool = False,
 ) -> Path:
     """Write `notebook` in the format of the path's ending; its folder is made.
 
-    An earlier export of the same session is replaced. Outputs beyond `limit` bytes go into files
-    in a folder beside it.
+    An earlier export of the same session is replaced. Outputs beyond `limit` bytes are written to
+    files in a folder beside it. A `private` one is for its owner only, any other has the mode of
+    the user's own files.
 
     Raises:
         InvalidArgumentError: The path is not allowed, or holds something else; or the notebook
             is not valid.
         StorageError: It can't be written.
     """
-    return await to_thread.run_sync(_export, notebook, path, overwrite, limit)
+    return await to_thread.run_sync(_export, notebook, path, overwrite, limit, private)
 
 
-def _export(notebook: JSONObject, path: Path, overwrite: bool, limit: int | None) -> Path:
+def _export(
+    notebook: JSONObject, path: Path, overwrite: bool, limit: int | None, private: bool
+) -> Path:
     format_ = format_of(path)
     document, files = _document(_writable(notebook), format_, limit, files_folder(path))
-    write(path, document, session=session_of(notebook), overwrite=overwrite, files=files)
+    session = session_of(notebook)
+    write(path, document, session=session, overwrite=overwrite, files=files, private=private)
     return path
 
 

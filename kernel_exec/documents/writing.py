@@ -6,6 +6,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
@@ -18,26 +19,33 @@ _TOP = 4096
 
 
 def write(
-    path: Path, document: str, *, session: str, overwrite: bool, files: Mapping[str, bytes]
+    path: Path,
+    document: str,
+    *,
+    session: str,
+    overwrite: bool,
+    files: Mapping[str, bytes],
+    private: bool = False,
 ) -> None:
     """Write `document` to `path`, and `files` to the folder beside it that `files_folder` names.
 
-    An earlier export of the same session is replaced, anything else only with `overwrite`.
+    An earlier export of the same session is replaced, anything else only with `overwrite`. A
+    file that is replaced keeps its mode, a new one is for its owner only if `private`.
 
     Raises:
         InvalidArgumentError: The path is not allowed, or holds something else.
         StorageError: It can't be written.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
         if not overwrite and not _replaceable(path, session):
             raise InvalidArgumentError(
-                f"{str(path)!r} is there and no export of this session:"
-                " choose another path, or set overwrite"
+                f"{str(path)!r} already exists and was not exported from this session;"
+                " choose another path or pass --overwrite (tool: overwrite=true)"
             )
         if files:
-            _write_files(path.with_name(files_folder(path)), files)
-        _write(path, document.encode("utf-8", "backslashreplace"))
+            _write_files(path.with_name(files_folder(path)), files, private)
+        _write(path, document.encode("utf-8", "backslashreplace"), private)
     except OSError as error:
         raise StorageError(
             f"{str(path)!r} can't be written: {error.strerror or error}; choose another path"
@@ -51,36 +59,37 @@ def files_folder(path: Path) -> str:
     return f"{path.stem}_files"
 
 
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: Path, files: Mapping[str, bytes], private: bool) -> None:
     """Each is whole or not there; their names hold an execution's id, so they are its own."""
     if folder.is_symlink():
         raise InvalidArgumentError(
-            f"{str(folder)!r} is a link, and large outputs would be written through it:"
-            " remove it, or choose another path"
+            f"{str(folder)!r} is a link, and large outputs would be written through it;"
+            " remove it or choose another path"
         )
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
     for name, content in files.items():
-        _write(folder / name, content)
+        _write(folder / name, content, private)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, private: bool) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
         complete = Path(folder, path.name)
         with complete.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        complete.chmod(_mode(path))
+        if (mode := _mode(path, private)) is not None:
+            complete.chmod(mode)
         complete.replace(path)  # replaces a link, and never follows it
 
 
-def _mode(path: Path) -> int:
-    """Who may do what with the file: its owner alone, unless they gave the one there to others."""
-    try:
+def _mode(path: Path, private: bool) -> int | None:
+    """The mode that a file must have, None for that of any new file of the user."""
+    with suppress(FileNotFoundError):
         before = path.lstat().st_mode
-    except FileNotFoundError:
-        return 0o600
-    return stat.S_IMODE(before) & 0o666 if stat.S_ISREG(before) else 0o600
+        if stat.S_ISREG(before):
+            return stat.S_IMODE(before) & 0o777
+    return 0o600 if private else None
 
 
 def _replaceable(path: Path, session: str) -> bool:

@@ -41,6 +41,24 @@ def describe():
         "purelib": sysconfig.get_path("purelib"),
         "abi": sysconfig.get_config_var("EXT_SUFFIX") or "",
         "path": _path(),
+        "markers": _markers(),
+    }
+
+
+def _markers():
+    """The values of environment markers (PEP 508)."""
+    return {
+        "implementation_name": sys.implementation.name,
+        "implementation_version": ".".join(map(str, sys.implementation.version[:3])),
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_release": platform.release(),
+        "platform_system": platform.system(),
+        "platform_version": platform.version(),
+        "python_full_version": platform.python_version(),
+        "python_version": "%d.%d" % sys.version_info[:2],
+        "sys_platform": sys.platform,
     }
 
 

@@ -27,10 +27,6 @@ _KEPT = frozenset(
 )  # fmt: skip
 _KEPT_PREFIXES = ("LC_", "XDG_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_")
 
-_INSTALLERS = ("UV_", "PIP_", "CONDA_", "_CONDA_", "MAMBA_", "RATTLER_")
-_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "FTP_PROXY"})
-_OF_TOOLS = _PROXIES | {"NETRC", "RUST_LOG", "CARGO_HOME", "CC", "CXX", "CFLAGS", "LDFLAGS"}
-
 _ALWAYS = {
     "PAGER": "cat",
     "GIT_PAGER": "cat",
@@ -65,19 +61,6 @@ def allowed_variables(base: Mapping[str, str], *, passed: Collection[str]) -> di
         for name, value in base.items()
         if name in _KEPT or name in passed or name.startswith(_KEPT_PREFIXES)
     }
-
-
-def tool_variables(base: Mapping[str, str], *, passed: Collection[str]) -> dict[str, str]:
-    """What uv, pip and conda get: foreign code may run in them, when a package builds itself.
-
-    Beside what kernels get, their own settings and the proxies, which may hold passwords.
-    """
-    own = {
-        name: value
-        for name, value in base.items()
-        if name.startswith(_INSTALLERS) or name.upper() in _OF_TOOLS
-    }
-    return allowed_variables(base, passed=passed) | own
 
 
 async def activate(

@@ -10,11 +10,12 @@ import anyio
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 
 from . import conda
-from .activation import activate, allowed_variables, tool_variables
+from .activation import activate, allowed_variables
 from .default import default_environment, ensure_default
 from .interpreters import Interpreter, ask, find_executable, home_folder
 from .spec import Environment, EnvironmentKind
 from .support import KernelSupport, find_support, fingerprint, is_there
+from .tools import read_tools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class Catalog:
         `configured` is the environment to begin with, None for the managed default.
         """
         self.named = named
+        self.tools = read_tools(base_variables, passed=passed_variables)
         self._storage_root = storage_root
         self._cache = cache
         self._base = base_variables
@@ -58,11 +60,6 @@ class Catalog:
         self._configured = configured
         self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
         self._locks: dict[str, anyio.Lock] = {}
-
-    @property
-    def tool_variables(self) -> Mapping[str, str]:
-        """What installers get of the server's variables."""
-        return tool_variables(self._base, passed=self._passed)
 
     @property
     def active(self) -> Environment:
@@ -87,7 +84,7 @@ class Catalog:
         """
         if self._configured is not None:
             return self._configured
-        return await ensure_default(self._storage_root, variables=self._base)
+        return await ensure_default(self._storage_root, variables=self._base, tools=self.tools)
 
     async def prepare(self, environment: Environment) -> PreparedEnvironment:
         """Find, ask and support an environment; callers at the same time share the work.
@@ -151,7 +148,7 @@ class Catalog:
             found.interpreter,
             cache=self._cache,
             variables=found.variables,
-            tool_variables=self.tool_variables,
+            tools=self.tools,
         )
         return PreparedEnvironment(
             environment=found.environment,

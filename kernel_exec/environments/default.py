@@ -7,10 +7,11 @@ from pathlib import Path
 
 from kernel_exec.errors import UnusableEnvironmentError
 
-from .activation import allowed_variables, tool_variables
+from .activation import allowed_variables
 from .interpreters import NoAnswerError, ask, find_executable, home_folder
 from .lockfile import locked
 from .spec import Environment, EnvironmentKind
+from .tools import Tools
 from .uv import run_uv
 
 _MAKE_LIMIT = 120.0
@@ -23,7 +24,9 @@ def default_environment(storage_root: Path) -> Environment:
     return Environment(kind=EnvironmentKind.VENV_UV, path=path)
 
 
-async def ensure_default(storage_root: Path, *, variables: Mapping[str, str]) -> Environment:
+async def ensure_default(
+    storage_root: Path, *, variables: Mapping[str, str], tools: Tools
+) -> Environment:
     """The default environment, made if it is not there; two processes may ask at once.
 
     One whose interpreter no longer runs, as after an upgrade of Python, is set aside and made
@@ -41,7 +44,7 @@ async def ensure_default(storage_root: Path, *, variables: Mapping[str, str]) ->
     try:
         async with locked(folder / "environment.lock"):
             if not await _works(environment, variables):
-                await _make(folder, variables)
+                await _make(folder, tools)
     except OSError as error:
         raise UnusableEnvironmentError(
             f"the default environment can't be made in {str(folder)!r}: {error};"
@@ -62,7 +65,7 @@ async def _works(environment: Environment, variables: Mapping[str, str]) -> bool
     return True
 
 
-async def _make(folder: Path, variables: Mapping[str, str]) -> None:
+async def _make(folder: Path, tools: Tools) -> None:
     place = folder / "environment"
     if place.exists() or place.is_symlink():
         aside = Path(tempfile.mkdtemp(prefix="environment.broken-", dir=folder))
@@ -71,8 +74,7 @@ async def _make(folder: Path, variables: Mapping[str, str]) -> None:
     # a venv can't be moved once it is made; `ask` tells a half-made one from a whole one
     finished = await run_uv(
         ["venv", "--quiet", "--no-project", "--python", base, "--", str(place)],
-        variables=tool_variables(variables, passed=()),
-        cwd=folder,
+        tools=tools,
         limit=_MAKE_LIMIT,
     )
     if finished.returncode != 0:

@@ -5,7 +5,7 @@ import os
 import signal
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class NoAnswerError(UnusableEnvironmentError):
 class Interpreter:
     """A Python that answered: what is filled in is known to be right.
 
-    `abi` is the ending of extension modules made for it, `path` where its imports look.
+    `abi` is the ending of extension modules made for it, `path` where its imports look, `markers`
+    the values of environment markers (PEP 508).
     """
 
     executable: Path
@@ -43,6 +44,7 @@ class Interpreter:
     purelib: Path
     abi: str = ""
     path: tuple[Path, ...] = ()
+    markers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def python_version(self) -> str:
@@ -138,8 +140,9 @@ async def ask(executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
             purelib=Path(told["purelib"]),
             abi=str(told["abi"]),
             path=tuple(map(Path, told["path"])),
+            markers={str(name): str(value) for name, value in told["markers"].items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _nonsense(executable) from error
     if interpreter.version[:2] < OLDEST:
         raise UnusableEnvironmentError(

@@ -11,7 +11,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from kernel_exec.errors import UnusableEnvironmentError
 
 from .interpreters import Interpreter
 from .lockfile import locked
+from .tools import Tools
 from .uv import run_uv, unreachable
 
 SOUND = Requirement("ipykernel>=6,!=7.0.*,!=7.1.*,!=7.2.*,!=7.3.*")
@@ -46,15 +47,13 @@ _UNLISTED = {".pyc", ".pyi"}
 class Overlays:
     """Makes overlays for one interpreter; tells why when it can't."""
 
-    def __init__(
-        self, interpreter: Interpreter, *, cache: Path, tool_variables: Mapping[str, str]
-    ) -> None:
-        """`tool_variables` are what uv gets."""
+    def __init__(self, interpreter: Interpreter, *, cache: Path, tools: Tools) -> None:
+        """`tools` is what uv gets."""
         self.trouble = ""
         self.offline = False
         self._interpreter = interpreter
         self._cache = cache
-        self._tool_variables = tool_variables
+        self._tools = tools
 
     async def ensure(self, constraints: Sequence[str]) -> Path | None:
         """The overlay for these constraints, made if need be; None when they can't be met.
@@ -138,13 +137,12 @@ class Overlays:
         overrides, limits = work / "overrides.txt", work / "constraints.txt"
         overrides.write_text('debugpy; sys_platform == "never"\n')
         limits.write_text("".join(f"{each}\n" for each in constraints))
-        (work / "uv.toml").touch()  # uv looks no further up
         argv = ["pip", "install", "--quiet"]
         argv += ["--dry-run"] if dry else ["--compile-bytecode"]
         argv += ["--python", str(self._interpreter.executable), "--target", str(target)]
         argv += ["--overrides", str(overrides), "--constraints", str(limits)]
         argv += ["--only-binary", ":all:", "--", _WANTED]
-        return await run_uv(argv, variables=self._tool_variables, cwd=work, limit=_BUILD_LIMIT)
+        return await run_uv(argv, tools=self._tools, limit=_BUILD_LIMIT)
 
     def _like_the_server(self) -> bool:
         return (

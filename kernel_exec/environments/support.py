@@ -26,6 +26,7 @@ from .activation import activation_files
 from .interpreters import Distribution, Interpreter, distributions
 from .overlays import LEFT_OUT, SOUND, Overlays, closure, whole
 from .overlays import is_there as overlay_is_there
+from .tools import Tools
 
 _OLDER_NEEDS = {
     *("appdirs", "backcall", "entrypoints", "exceptiongroup", "importlib-metadata"),
@@ -71,11 +72,11 @@ async def find_support(
     *,
     cache: Path,
     variables: Mapping[str, str],
-    tool_variables: Mapping[str, str],
+    tools: Tools,
 ) -> KernelSupport:
     """The best kernel support for an interpreter; what was found is remembered in `cache`.
 
-    `variables` are the kernel's, `tool_variables` those of uv.
+    `variables` are the kernel's, `tools` is what uv gets.
 
     Raises:
         UnusableEnvironmentError: There is none, with the way out.
@@ -86,7 +87,7 @@ async def find_support(
     if known is not None and (known.path is None or await to_thread.run_sync(whole, known.path)):
         return known
     installed = await distributions(interpreter.executable, variables=variables)
-    overlays = Overlays(interpreter, cache=cache, tool_variables=tool_variables)
+    overlays = Overlays(interpreter, cache=cache, tools=tools)
     ways = _Ways(interpreter, installed, overlays, variables)
     try:
         support = await ways.own() or await ways.overlay() or await ways.shadow()

@@ -1,11 +1,12 @@
 """uv, as we call it: never a shell, never the wrong environment, the system's certificates too."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from uv import find_uv_bin
 
 from kernel_exec import processes
+
+from .tools import Tools
 
 _MISLEADING = {
     "VIRTUAL_ENV",
@@ -31,35 +32,36 @@ _UNREACHABLE = (
 async def run_uv(
     arguments: Sequence[str],
     *,
-    variables: Mapping[str, str],
-    cwd: Path,
+    tools: Tools,
     limit: float,
     on_line: Callable[[str], None] | None = None,
 ) -> processes.Finished:
-    """Run uv with an installer's variables, within `limit` seconds.
+    """Run uv in an empty folder, within `limit` seconds.
 
     uv trusts its own certificates unless told otherwise, and many clients start us without the
     variables that tell it. Behind a proxy that signs for itself, the second try trusts the
     system's.
 
     Raises:
-        ProgramMissingError: uv is not there.
+        ProgramMissingError: uv is missing.
         BusyError: It can't be started now.
+        OSError: There is no temporary folder to run it in.
     """
-    env = {name: value for name, value in variables.items() if name not in _MISLEADING}
-    # its byte-compiler runs the environment's Python, whose start would leave files there
-    env["PYTHONDONTWRITEBYTECODE"] = "1"
     try:
         argv = [find_uv_bin(), *arguments]
     except FileNotFoundError as error:
         raise processes.ProgramMissingError(f"uv is missing: {error}; reinstall it") from error
-    finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
-    if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
-        env["UV_SYSTEM_CERTS"] = "1"
-        if on_line is not None:
-            on_line("trying again with the system's certificates")
+    with tools.work_folder() as (cwd, variables):
+        env = {name: value for name, value in variables.items() if name not in _MISLEADING}
+        # its byte-compiler runs the environment's Python, whose start would leave files there
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
         finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
-    return finished
+        if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
+            env["UV_SYSTEM_CERTS"] = "1"
+            if on_line is not None:
+                on_line("trying again with the system's certificates")
+            finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
+        return finished
 
 
 def unreachable(finished: processes.Finished) -> bool:

@@ -25,6 +25,7 @@ from .evidence import cell_of
 from .failures import Verdict, needed
 from .names import counts_cells
 from .pep723 import Install, Inventory, asked_for, block, needs
+from .portable import portable_entry, portable_kernel, portable_session
 from .provenance import CODE, about_session
 from .value import without_outputs, without_times, writable
 
@@ -48,11 +49,19 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a notebook shows: failures that nothing needs, outputs, times."""
+    """What a notebook shows: failures that nothing needs, outputs, times.
+
+    Without outputs or times it is meant for version control, and names no path of a machine.
+    """
 
     failed: bool = True
     outputs: bool = True
     times: bool = True
+
+    @property
+    def portable(self) -> bool:
+        """True when nothing that belongs to one machine is wanted."""
+        return not (self.outputs and self.times)
 
 
 def build(
@@ -66,6 +75,9 @@ def build(
     """The notebook, as the value that nbformat would read from its file."""
     around, wanted = surroundings or Surroundings(), wanted or Wanted()
     steps = [step for step in steps if not is_unreached(step.entry)]
+    if wanted.portable:
+        session, kernels = portable_session(session), list(map(portable_kernel, kernels))
+        steps = [replace(step, entry=portable_entry(step.entry)) for step in steps]
     ran = [step.entry.generation for step in steps if _ran(step.entry)]
     last = max(ran, default=0)
     judged = list(zip(steps, _verdicts(steps, last), strict=True))

@@ -226,7 +226,8 @@ def _reason(entry: Entry) -> str:
 
 def _install(entry: Entry) -> str:
     details = entry.details
-    asked = ", ".join(map(literal, entry.source.splitlines()))
+    excluded = text(details, "excluded").splitlines()
+    asked = ", ".join(literal(each) for each in entry.source.splitlines() if each not in excluded)
     if not entry.outcome.ended:
         return f"*Installing* {asked} *had not ended*"
     if entry.outcome is not Outcome.OK:
@@ -237,8 +238,12 @@ def _install(entry: Entry) -> str:
     if isinstance(stale, Sequence) and not isinstance(stale, str) and stale:
         names = ", ".join(literal(str(name)) for name in stale)
         changes += ["", f"*The running kernel keeps what it had imported of* {names}"]
+    if excluded:
+        names = ", ".join(map(literal, excluded))
+        changes += ["", f"*Not needed, as the marker excludes this environment:* {names}"]
     how = f" *with* {literal(tool)}" if (tool := text(details, "installer")) else ""
-    return "\n".join([f"*Installed* {asked}{how}", "", *changes]).rstrip()
+    title = f"*Installed* {asked}{how}" if asked else ""
+    return "\n".join([title, "", *changes]).strip()
 
 
 def _change(before: JSON, after: JSON) -> str:

@@ -5,7 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from packaging.utils import canonicalize_name
 from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Interpreter, torn
 from kernel_exec.environments.lockfile import locked
+from kernel_exec.environments.tools import Tools
 from kernel_exec.errors import KernelExecError, PackageError
 
 from . import installers, unfinished
 from .inventory import Changes, Inventory, compare, take_inventory
+from .requirements import applies
 
 _MEND_LIMIT = 20.0
 """Seconds to look at what a stopped install has left and to mend it, at most; a server that
@@ -30,12 +32,17 @@ _SHOWN = 3000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """What an install changed, by which installer (`uv`, `pip` or `conda`), its words, seconds."""
+    """What an install changed, by which installer (`uv`, `pip` or `conda`), its words, seconds.
+
+    `excluded` are the requirements whose marker excludes the environment; `tool` is "" when that
+    left nothing to install.
+    """
 
     changes: Changes
-    tool: str
-    seconds: float
-    output: str
+    tool: str = ""
+    seconds: float = 0.0
+    output: str = ""
+    excluded: tuple[str, ...] = ()
 
 
 async def install(
@@ -45,13 +52,13 @@ async def install(
     upgrade: bool,
     allow_build: bool,
     variables: Mapping[str, str],
-    tool_variables: Mapping[str, str],
+    tools: Tools,
     locks: Path,
     on_line: Callable[[str], None],
 ) -> Installed:
     """Install parsed requirements into the interpreter's environment, one install at a time.
 
-    `variables` are the interpreter's, `tool_variables` the installer's, `locks` a folder that all
+    `variables` are the interpreter's, `tools` what installers get, `locks` a folder that all
     servers share. Wheels only, unless `allow_build` lets packages run code of theirs to build
     themselves. One that is cancelled tells `on_line` in which state it has left the environment.
 
@@ -59,19 +66,24 @@ async def install(
         PackageError: It failed; the message holds the installer's explanation.
         InvalidArgumentError: A requirement has no form that the installer knows.
     """
+    wanted = [each for each in requirements if applies(each, interpreter.markers)]
+    excluded = tuple(each for each in requirements if each not in wanted)
+    if not wanted:
+        return Installed(changes=Changes(before={}, after={}, modules=()), excluded=excluded)
     order = installers.Order(
         interpreter=interpreter,
-        requirements=requirements,
+        requirements=wanted,
         upgrade=upgrade,
         allow_build=allow_build,
-        variables=tool_variables,
+        tools=tools,
         on_line=on_line,
     )
     key = hashlib.sha256(os.fsencode(interpreter.prefix)).hexdigest()[:16]
     try:
         # two at once would each be told what the other has changed
         async with locked(locks / f"{key}.lock"):
-            return await _install(order, variables, locks / f"{key}.json")
+            installed = await _install(order, variables, locks / f"{key}.json")
+            return replace(installed, excluded=excluded)
     except OSError as error:
         raise PackageError(
             f"the install could not be carried out: {error}; KERNEL_EXEC_CACHE and TMPDIR must"

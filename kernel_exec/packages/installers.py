@@ -5,9 +5,8 @@ own pip. A conda prefix gets conda, mamba or micromamba, and uv only where none 
 """
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from packaging.utils import canonicalize_name
 from kernel_exec import processes
 from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Interpreter, home_folder
+from kernel_exec.environments.tools import Tools
 from kernel_exec.environments.uv import run_uv, unreachable
+from kernel_exec.errors import PackageError
 
 from .requirements import conda_spec
 
@@ -49,13 +50,13 @@ class Tool(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be installed; `variables` are what installers get, `on_line` hears them live."""
+    """What is to be installed; `tools` is what installers get, `on_line` hears them live."""
 
     interpreter: Interpreter
     requirements: Sequence[str]
     upgrade: bool
     allow_build: bool
-    variables: Mapping[str, str] = field(repr=False)
+    tools: Tools
     on_line: Callable[[str], None]
 
 
@@ -88,19 +89,17 @@ async def carry_out(order: Order, *, present: frozenset[str]) -> Carried:
     Raises:
         InvalidArgumentError: A requirement has no form that conda knows; nothing was run.
         ProgramMissingError: The installer can't be started.
+        PackageError: conda's configuration was changed by somebody.
         BusyError: It can't be started now.
     """
     prefix = order.interpreter.prefix
-    with tempfile.TemporaryDirectory() as folder:  # where no file can pass for a package
-        work = Path(folder)
-        (work / "uv.toml").touch()  # uv looks no further up, where anybody may put one
-        if conda.is_prefix(prefix):
-            home = home_folder(order.variables)
-            client = conda.find_client(prefix, home=home, base=order.variables)
-            if client is not None:
-                return await _with_conda(order, client, work, present)
-            order.on_line("no conda, mamba or micromamba was found: uv installs into the prefix")
-        return await _with_uv(order, work)
+    if conda.is_prefix(prefix):
+        base = order.tools.variables
+        client = conda.find_client(prefix, home=home_folder(base), base=base)
+        if client is not None:
+            return await _with_conda(order, client, present)
+        order.on_line("no conda, mamba or micromamba was found; uv installs into the prefix")
+    return await _with_uv(order)
 
 
 def conda_commands(
@@ -120,15 +119,19 @@ def conda_commands(
     ]
 
 
-async def _with_conda(order: Order, client: Path, work: Path, present: frozenset[str]) -> Carried:
-    version = order.interpreter.python_version
-    specs = [spec for each in order.requirements if (spec := conda_spec(each, version))]
+async def _with_conda(order: Order, client: Path, present: frozenset[str]) -> Carried:
+    if changed := order.tools.changed_conda_files():
+        raise PackageError(
+            "conda's configuration has changed since the server started"
+            f" ({', '.join(map(str, changed))}); restart the server if the change is yours"
+        )
+    specs = [conda_spec(each) for each in order.requirements]
     commands = conda_commands(
         str(client), order.interpreter.prefix, specs, upgrade=order.upgrade, present=present
     )
     done = processes.Finished(returncode=0, stdout="", stderr="")
     for argv in commands:
-        finished = await _run(argv, order, work)
+        finished = await _run(argv, order, copies=False)
         done = processes.Finished(
             returncode=finished.returncode,
             stdout=done.stdout + finished.stdout,
@@ -140,24 +143,22 @@ async def _with_conda(order: Order, client: Path, work: Path, present: frozenset
     return Carried(tool=Tool.CONDA, finished=done)
 
 
-async def _with_uv(order: Order, work: Path) -> Carried:
+async def _with_uv(order: Order) -> Carried:
     argv = ["pip", "install", "--python", str(order.interpreter.executable)]
     argv += ["--compile-bytecode", "--no-progress", *_choices(order), "--", *order.requirements]
-    finished = await run_uv(
-        argv, variables=order.variables, cwd=work, limit=INSTALL_LIMIT, on_line=order.on_line
-    )
+    finished = await run_uv(argv, tools=order.tools, limit=INSTALL_LIMIT, on_line=order.on_line)
     if finished.returncode != 0 and _NOT_UNDERSTOOD.search(finished.stderr):
         order.on_line("uv does not understand this interpreter: trying its own pip")
-        by_pip = await _with_pip(order, work)
+        by_pip = await _with_pip(order)
         if "No module named pip" not in by_pip.finished.stderr:
             return by_pip
     return Carried(tool=Tool.UV, finished=finished)
 
 
-async def _with_pip(order: Order, work: Path) -> Carried:
+async def _with_pip(order: Order) -> Carried:
     argv = [str(order.interpreter.executable), "-I", "-m", "pip", "install", "--no-input"]
     argv += ["--disable-pip-version-check", "--progress-bar", "off", *_choices(order), "--"]
-    return Carried(tool=Tool.PIP, finished=await _run([*argv, *order.requirements], order, work))
+    return Carried(tool=Tool.PIP, finished=await _run([*argv, *order.requirements], order))
 
 
 def _choices(order: Order) -> list[str]:
@@ -166,10 +167,16 @@ def _choices(order: Order) -> list[str]:
     return upgrade if order.allow_build else [*upgrade, "--only-binary", ":all:"]
 
 
-async def _run(argv: Sequence[str], order: Order, work: Path) -> processes.Finished:
-    return await processes.run(
-        argv, env=order.variables, cwd=work, limit=INSTALL_LIMIT, on_line=order.on_line
-    )
+async def _run(argv: Sequence[str], order: Order, *, copies: bool = True) -> processes.Finished:
+    """Run an installer, with copies of its user's configuration if that is how it reads one."""
+    with order.tools.work_folder() as (work, variables):
+        return await processes.run(
+            argv,
+            env=variables if copies else order.tools.variables,
+            cwd=work,
+            limit=INSTALL_LIMIT,
+            on_line=order.on_line,
+        )
 
 
 async def put_back(order: Order, versions: Mapping[str, str]) -> str:
@@ -180,9 +187,5 @@ async def put_back(order: Order, versions: Mapping[str, str]) -> str:
     argv = ["pip", "install", "--quiet", "--python", str(order.interpreter.executable)]
     argv += ["--no-deps", "--offline", *(f"--reinstall-package={name}" for name in versions), "--"]
     argv += [f"{name}=={version}" for name, version in versions.items()]
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "uv.toml").touch()
-        finished = await run_uv(
-            argv, variables=order.variables, cwd=Path(folder), limit=_PUT_BACK_LIMIT
-        )
+    finished = await run_uv(argv, tools=order.tools, limit=_PUT_BACK_LIMIT)
     return finished.stderr.strip()[-300:] if finished.returncode != 0 else ""

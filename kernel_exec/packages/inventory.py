@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Distribution, Interpreter, distributions
 
-from .requirements import parse_requirements
+from .requirements import applies, parse_requirements
 
 Inventory = Sequence[Distribution]
 
@@ -33,7 +33,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageStatus:
-    """What is installed for one name; `satisfied` also weighs the version that was asked for."""
+    """What is installed for one name; `satisfied` also weighs the version that was asked for.
+
+    `applies` is False when the requirement's marker excludes the environment.
+    """
 
     requested: str
     distribution: str | None
@@ -41,6 +44,7 @@ class PackageStatus:
     location: str | None
     import_names: tuple[str, ...]
     satisfied: bool
+    applies: bool = True
 
 
 async def take_inventory(interpreter: Interpreter, *, variables: Mapping[str, str]) -> Inventory:
@@ -94,10 +98,11 @@ async def check(
     """
     parse_requirements(packages)
     installed = await take_inventory(interpreter, variables=variables)
-    return [_status(str(package).strip(), installed) for package in packages]
+    markers = interpreter.markers
+    return [_status(str(package).strip(), installed, markers) for package in packages]
 
 
-def _status(requested: str, installed: Inventory) -> PackageStatus:
+def _status(requested: str, installed: Inventory, markers: Mapping[str, str]) -> PackageStatus:
     requirement = Requirement(requested)
     found = _find(requirement.name, installed)
     return PackageStatus(
@@ -107,6 +112,7 @@ def _status(requested: str, installed: Inventory) -> PackageStatus:
         location=found.location if found else None,
         import_names=found.modules if found else (),
         satisfied=found is not None and _satisfies(found.version, requirement),
+        applies=applies(requested, markers),
     )
 
 

@@ -7,7 +7,7 @@ as an option, a path, an address or an archive can run code or redirect the inst
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import Specifier
@@ -51,8 +51,17 @@ def parse_requirement(package: object) -> str:
     return str(Requirement(str(package).strip()))
 
 
-def conda_spec(requirement: str, python_version: str) -> str:
-    """A normalised requirement as conda writes it, "" where its marker does not hold.
+def applies(requirement: str, markers: Mapping[str, str]) -> bool:
+    """False when a requirement's marker excludes an environment whose `markers` have these values.
+
+    Values that are not given are those of the server's own Python.
+    """
+    marker = Requirement(requirement).marker
+    return marker is None or marker.evaluate({**markers, "extra": ""})
+
+
+def conda_spec(requirement: str) -> str:
+    """A normalised requirement as conda writes it, without its marker.
 
     Raises:
         InvalidArgumentError: It has extras, which conda does not know.
@@ -60,17 +69,10 @@ def conda_spec(requirement: str, python_version: str) -> str:
     parsed = Requirement(requirement)
     if parsed.extras:
         raise InvalidArgumentError(
-            f"package {requirement!r} has extras, and conda packages have none:"
+            f"package {requirement!r} has extras, and conda packages have none;"
             " name the packages that the extras stand for"
         )
-    if parsed.marker is not None and not parsed.marker.evaluate(_marker_values(python_version)):
-        return ""
     return parsed.name.lower() + ",".join(sorted(map(_conda_clause, parsed.specifier)))
-
-
-def _marker_values(python_version: str) -> dict[str, str]:
-    short = ".".join(python_version.split(".")[:2])
-    return {"python_version": short, "python_full_version": python_version, "extra": ""}
 
 
 def _conda_clause(clause: Specifier) -> str:
@@ -95,6 +97,10 @@ def _refusal(package: object) -> str:
         return "it is empty"
     if stripped[0] in "-./~\\" or re.match(r"[A-Za-z]:[\\/]", stripped):
         return "it is an option or a path"
+    return _refusal_of_form(stripped)
+
+
+def _refusal_of_form(stripped: str) -> str:
     try:
         requirement = Requirement(stripped)
     except InvalidRequirement as error:
@@ -103,4 +109,8 @@ def _refusal(package: object) -> str:
         return "it names an address"
     if requirement.name.lower().endswith(_ARCHIVES):
         return "it names an archive"
+    try:
+        applies(stripped, {})
+    except ValueError as error:
+        return f"its marker compares what can't be compared ({str(error)[:80]})"
     return ""

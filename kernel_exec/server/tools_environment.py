@@ -1,14 +1,17 @@
 """The tools about environments and packages; results have the keys of the server we replace."""
 
+import os
 from pathlib import Path
 
 from mcp_types import CallToolResult
 
 from kernel_exec.app import App
+from kernel_exec.configuration import Given, environment_of, parse_path
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
 from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.packages.inventory import PackageStatus
 
 from . import arguments as given
 from .call import Call
@@ -30,32 +33,22 @@ async def check_installed_packages(
 ) -> CallToolResult:
     """What is installed, from metadata."""
     found = await call.client.check(asked.packages)
+    needed = [each for each in found if each.applies]
     return structured(
         {
             "status": "success",
-            "all_installed": all(each.satisfied for each in found),
-            "package_details": [
-                {
-                    "package": each.requested,
-                    "installed": each.distribution is not None,
-                    "satisfied": each.satisfied,
-                    "distribution": each.distribution,
-                    "version": each.version,
-                    "location": each.location,
-                    "import_names": list(each.import_names),
-                }
-                for each in found
-            ],
+            "all_installed": bool(needed) and all(each.satisfied for each in needed),
+            "package_details": list(map(_checked, found)),
         }
     )
 
 
 async def configure_environment(call: Call, asked: given.ConfigureEnvironment) -> CallToolResult:
     """Switch to another environment, once it is known to work."""
-    directory = Path(asked.working_directory).expanduser() if asked.working_directory else None
-    configured = await call.client.configure(
-        _environment(call.app, asked), working_directory=directory
-    )
+    base = call.client.working_directory
+    environment = _environment(call.app, asked, base)
+    directory = _folder(asked.working_directory, base) if asked.working_directory else None
+    configured = await call.client.configure(environment, working_directory=directory)
     current = configured.current
     return structured(
         {
@@ -83,6 +76,8 @@ async def get_environment_config(call: Call, asked: given.GetEnvironmentConfig) 
             "status": "success",
             "config": {**_seed_config(environment), **found},
             "storage_root": str(settings.storage_root),
+            "config_files": [str(file) for file in settings.config_files],
+            **({"notice": settings.notice} if settings.notice else {}),
             "working_directory": str(call.client.working_directory),
             "limits": {
                 "wait_seconds": settings.wait_seconds,
@@ -123,8 +118,8 @@ def _known(app: App, current: Environment) -> list[JSON]:
     ]
 
 
-def _environment(app: App, asked: given.ConfigureEnvironment) -> Environment:
-    """The environment that the arguments name."""
+def _environment(app: App, asked: given.ConfigureEnvironment, base: Path) -> Environment:
+    """The environment that the arguments name; a relative path is taken from `base`."""
     if asked.name:
         known = app.catalog.known()
         if asked.name not in known:
@@ -142,12 +137,38 @@ def _environment(app: App, asked: given.ConfigureEnvironment) -> Environment:
     }[kind]
     if not value:
         raise InvalidArgumentError(f"type {kind.value!r} needs {argument}")
-    path = Path(value).expanduser()
-    if kind is EnvironmentKind.CONDA and not path.is_absolute():
-        return Environment(kind=kind, name=value)  # a relative prefix is no name, and is refused
-    if not path.is_absolute():
-        path = app.settings.working_directory / path
-    return Environment(kind=kind, path=path)
+    return environment_of(kind, Given(value=value, where=argument, folder=base))
+
+
+def _folder(value: str, base: Path) -> Path:
+    """The folder that `working_directory` names; a relative one is taken from `base`."""
+    path = parse_path(Given(value=value, where="working_directory", folder=base))
+    try:
+        if path.is_dir() and os.access(path, os.X_OK):
+            return path
+        objection = "it is not a folder" if path.exists() else "it does not exist"
+        objection = "nobody let this user in" if path.is_dir() else objection
+    except OSError as error:
+        objection = error.strerror or str(error)
+    raise InvalidArgumentError(
+        f"working_directory {str(path)!r} can't be used: {objection};"
+        " create the folder or choose another"
+    )
+
+
+def _checked(package: PackageStatus) -> JSON:
+    told: dict[str, JSON] = {
+        "package": package.requested,
+        "installed": package.distribution is not None,
+        "satisfied": package.satisfied,
+        "distribution": package.distribution,
+        "version": package.version,
+        "location": package.location,
+        "import_names": list(package.import_names),
+    }
+    if not package.applies:
+        told["excluded"] = "its marker excludes this environment, so it is not needed here"
+    return told
 
 
 def _seed_config(environment: Environment) -> JSONObject:

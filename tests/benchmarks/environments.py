@@ -15,10 +15,11 @@ from typing import TypeAlias
 import pytest
 from uv import find_uv_bin
 
-from kernel_exec.environments.activation import activate, allowed_variables, tool_variables
+from kernel_exec.environments.activation import activate, allowed_variables
 from kernel_exec.environments.interpreters import Interpreter, ask
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.environments.support import SupportKind, find_support
+from kernel_exec.environments.tools import Tools, read_tools
 from kernel_exec.environments.uv import run_uv, unreachable
 from kernel_exec.packages.install import install
 from tests.environments.conda import NATIVE_LIB_VARIABLES, channel, make_prefix, require_relocatable
@@ -102,7 +103,7 @@ async def _overlay(folder: Path, rounds: int) -> list[Row]:
     cold, noted, shared, plain = [], [], [], []
     for _ in range(max(5, rounds // 20)):
         other = await _venv(work / "venv")
-        plain.append(await timed(lambda: _run(argv, _tools())))
+        plain.append(await timed(lambda: _run(argv, _tools().variables)))
         cold.append(await timed(lambda: _support(place, work / "cache")))
         noted.append(await timed(lambda: _support(place, work / "cache")))
         shared.append(await timed(partial(_support, other, work / "cache")))
@@ -121,16 +122,16 @@ async def _install(folder: Path, rounds: int) -> list[Row]:
     remove = _uv(place, "uninstall", "six")
     ours, plain = [], []
     for _ in range(max(5, rounds // 10)):
-        plain.append(await timed(lambda: _run(_uv(place, "install", "six"), _tools())))
-        await _run(remove, _tools())
+        plain.append(await timed(lambda: _run(_uv(place, "install", "six"), _tools().variables)))
+        await _run(remove, _tools().variables)
         ours.append(await timed(lambda: _install_six(place)))
-        await _run(remove, _tools())
+        await _run(remove, _tools().variables)
     return [_row("six installed", ours, plain, "`uv pip install`")]
 
 
 async def _support(place: _Place, cache: Path) -> None:
     found = await find_support(
-        place.interpreter, cache=cache, variables=place.variables, tool_variables=_tools()
+        place.interpreter, cache=cache, variables=place.variables, tools=_tools()
     )
     assert found.kind is SupportKind.OVERLAY, found
 
@@ -142,7 +143,7 @@ async def _install_six(place: _Place) -> None:
         upgrade=False,
         allow_build=False,
         variables=place.variables,
-        tool_variables=_tools(),
+        tools=_tools(),
         locks=place.interpreter.prefix.parent / "locks",
         on_line=lambda line: None,
     )
@@ -160,7 +161,7 @@ async def _venv(path: Path) -> _Place:
 async def _fetch(place: _Place, folder: Path, package: str) -> None:
     """Warm uv's own cache; without an index there is no figure."""
     argv = _uv(place, "install", "--target", str(folder / "fetched"), "--compile-bytecode", package)
-    finished = await run_uv(argv[1:], variables=_tools(), cwd=folder, limit=_FETCH_LIMIT)
+    finished = await run_uv(argv[1:], tools=_tools(), limit=_FETCH_LIMIT)
     if finished.timed_out or unreachable(finished):
         pytest.skip("the package index can't be reached")
     assert finished.returncode == 0, finished.stderr
@@ -177,8 +178,8 @@ def _uv(place: _Place, verb: str, *arguments: str) -> list[str]:
     return [find_uv_bin(), "pip", verb, "--python", str(place.interpreter.executable), *arguments]
 
 
-def _tools() -> dict[str, str]:
-    return tool_variables(os.environ, passed=())
+def _tools() -> Tools:
+    return read_tools(os.environ, passed=())
 
 
 def _row(what: str, ours: list[float], plain: list[float], measure: str) -> Row:

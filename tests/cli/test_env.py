@@ -22,10 +22,14 @@ VERSION = ".".join(map(str, sys.version_info[:3]))
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder; the storage folder is beside it, and nothing is configured."""
-    folder = tmp_path / "here"
+    """The current folder, which is also that of the user's configuration file.
+
+    The storage folder is beside it, and nothing is configured.
+    """
+    folder = tmp_path / "kernel-exec"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for variable in ("KERNEL_EXEC_CONFIG", "ENV_TYPE", "VENV_PATH", "UV_VENV_PATH"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("CODE_STORAGE_DIR", str(tmp_path / "store"))
@@ -349,7 +353,7 @@ def test_a_read_only_file_is_left_alone(run: Run, here: Path) -> None:
     code, out, err = run("env", "add", "here", "--python", sys.executable)
 
     assert (code, out) == (1, "")
-    assert err == f"error: {file} is read-only: make it writable, or name another file\n"
+    assert err == f"error: {file} is read-only; make it writable or name another file\n"
     assert file.read_text() == "# mine\n"
     assert [path.name for path in here.iterdir()] == ["kernel_exec.toml"]
 

@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +13,7 @@ import pytest
 from kernel_exec.cli.main import main
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
+from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.sessions.store import open_store
 
 Run = Callable[..., tuple[int, str, str]]
@@ -235,3 +237,79 @@ def test_outputs_and_times_are_left_out_when_asked(run: Run, tmp_path: Path) -> 
         assert word in whole
         assert word not in bare
     assert sources(out).count("print(") == 1
+
+
+def test_what_is_meant_for_version_control_names_no_path_of_this_machine(
+    run: Run, tmp_path: Path
+) -> None:
+    user, place = "alice", "/home-of/alice/lab"
+    anyio.run(fill_with_paths, tmp_path / "store", place)
+
+    for options in (("--no-timing",), ("--no-outputs",), ("--no-outputs", "--no-timing")):
+        for format_ in ("ipynb", "py", "md", "html"):
+            _, out, err = run(*options, "--format", format_)
+            document = Path(out.strip()).read_text()
+            assert err == ""
+            assert user not in document
+            assert str(tmp_path) not in document
+            assert sys.executable not in document
+            assert "script_1.py" in document
+    _, out, _ = run()
+    assert place in Path(out.strip()).read_text()
+
+
+async def fill_with_paths(root: Path, place: str) -> None:
+    """A session whose records name paths wherever they can."""
+    async with open_store(root) as store:
+        store.put_session(
+            SessionRecord(id="s", name="main", environment=f"venv:{place}/.venv", created=1)
+        )
+        store.put_kernel(
+            KernelRecord(
+                session_id="s", generation=1, started=1.0, executable=f"{place}/.venv/bin/python",
+                python_version="3.11.1", support="own",
+            )
+        )  # fmt: skip
+        details: dict[str, Any] = {"working_directory": place, "previous": f"venv:{place}",
+                                   "executable": f"{place}/bin/python"}  # fmt: skip
+        failed = {"error": f"FileNotFoundError: {place}/data.csv"}
+        entries = [
+            (EntryKind.ENVIRONMENT, f"venv:{place}/.venv", Outcome.OK, "", details),
+            (EntryKind.CODE, "x = 1", Outcome.OK, f"{place}/code_1.py", details),
+            (EntryKind.SCRIPT, "import sys\nsys.argv", Outcome.OK, f"{place}/script_1.py",
+             {"arguments": ["a"], "mode": "kernel", "sha256": "0"}),
+            (EntryKind.INSTALL, "six", Outcome.EXCEPTION, "", failed),
+            (EntryKind.CODE, "y", Outcome.EXCEPTION, f"{place}/code_2.py", failed),
+        ]  # fmt: skip
+        for number, (kind, source, outcome, path, more) in enumerate(entries, 1):
+            store.put_entry(
+                Entry(
+                    id=f"e{number}", session_id="s", number=number, kind=kind, source=source,
+                    outcome=outcome, generation=1, queued=number, started=number, ended=number,
+                    file_path=path or None, details=more,
+                )
+            )  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_an_export_has_the_mode_of_its_users_files_and_keeps_that_of_one_it_replaces(
+    run: Run, tmp_path: Path, umask: int
+) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
+    before = os.umask(umask)
+    try:
+        for output in ("new/a.ipynb", "new/a.ipynb"):
+            assert run("--output", output)[0] == 0
+            assert stat.S_IMODE(Path(output).stat().st_mode) == 0o666 & ~umask
+            assert stat.S_IMODE(Path("new").stat().st_mode) == 0o777 & ~umask
+        Path("new/a.ipynb").chmod(0o750)
+        assert run("--output", "new/a.ipynb")[0] == 0
+        assert stat.S_IMODE(Path("new/a.ipynb").stat().st_mode) == 0o750
+        _, kept, _ = run()
+        assert stat.S_IMODE(Path(kept.strip()).stat().st_mode) == 0o600
+        Path(kept.strip()).unlink()
+        _, portable, _ = run("--no-outputs", "--no-timing")
+        assert stat.S_IMODE(Path(portable.strip()).stat().st_mode) == 0o666 & ~umask
+    finally:
+        os.umask(before)

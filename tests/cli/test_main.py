@@ -1,8 +1,12 @@
+import errno
 import importlib.metadata
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -13,7 +17,13 @@ from kernel_exec.settings import WORDS
 ROOT = Path(command_line.__file__).parents[2]
 
 
-def run(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | IO[str] = subprocess.PIPE,
+) -> subprocess.CompletedProcess[str]:
     """The real command line in `folder`, with nothing on stdin."""
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r});"
@@ -21,7 +31,7 @@ def run(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[s
     )
     return subprocess.run(
         [sys.executable, "-B", "-c", script, *arguments],
-        cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        cwd=folder, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
 
 
@@ -70,6 +80,12 @@ def test_what_help_says_of_a_command_is_what_the_command_says(name: str) -> None
         (["--wait-second", "1"], "--wait-second"),
         (["--wait-seconds"], "--wait-seconds"),
         (["nope"], "'nope'"),
+        (["serv"], "no command 'serv'; did you mean `serve`?"),
+        (["exprt", "x"], "did you mean `export`?"),
+        (["export", "--wait-seconds", "banana"], "--wait-seconds is 'banana': it must be a number"),
+        (["env", "list", "--config", "missing.toml"], "missing.toml"),
+        (["demo", "--storage-dir", "x"], "--storage-dir"),
+        (["--storage-dir", "x", "demo"], "`demo` takes no settings such as --storage-dir"),
         (["serve", "--nope"], "--nope"),
         (["env"], "Missing command"),
         (["env", "nope"], "'nope'"),
@@ -139,3 +155,90 @@ def test_the_version_is_that_of_the_installed_package(tmp_path: Path) -> None:
         pytest.skip("kernel-exec is not installed here")
 
     assert version in run(["--version"], tmp_path).stdout
+
+
+@pytest.mark.parametrize("before", [[], ["--storage-dir", "/before"]])
+@pytest.mark.parametrize("command", [["env", "list"], ["env"]])
+def test_a_setting_may_stand_behind_its_command(
+    before: list[str], command: list[str], tmp_path: Path
+) -> None:
+    behind = ["--storage-dir", "/behind"]
+    arguments = [*before, *command, *behind, *(["list"] if command == ["env"] else [])]
+
+    assert "/behind/.kernel_exec/environment" in run(arguments, tmp_path).stdout
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["env"], ["env", "add"], ["demo"], ["trust"]])
+def test_a_short_option_helps_everywhere(command: list[str], tmp_path: Path) -> None:
+    finished = run([*command, "-h"], tmp_path)
+
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith("Usage: kernel-exec")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("arguments", [["--help"], ["env", "list"], ["env", "path"]])
+def test_a_full_standard_output_is_told_in_a_line(arguments: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        finished = run(arguments, tmp_path, stdout=full)
+
+    assert finished.returncode == 1
+    assert finished.stderr == "error: the output can't be written: No space left on device\n"
+
+
+def test_nobody_who_reads_the_output_is_no_error_to_tell(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        finished = run(["env", "list"], tmp_path, stdout=writer)
+    finally:
+        os.close(writer)
+
+    assert finished.stderr == ""
+
+
+def test_on_a_terminal_it_says_what_it_is_and_how_to_connect_a_client(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    try:
+        finished = run([], tmp_path, stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "It is an MCP server" in finished.stdout
+    start, end = finished.stdout.index("{"), finished.stdout.rindex("}") + 1
+    entry = json.loads(finished.stdout[start:end])["mcpServers"]["kernel-exec"]
+    assert Path(entry["command"]).is_absolute()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EACCES, "Permission denied", "/x"), TimeoutError(), BrokenPipeError()]
+)
+def test_what_the_system_refuses_is_told_in_a_line(
+    error: OSError, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise ExceptionGroup("", [error])
+
+    monkeypatch.setattr(command_line.group, "callback", fail)
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.main([])
+
+    assert caught.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert len(line) > len("error: ")
+
+
+def test_a_file_in_the_current_folder_is_no_module_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("print('planted')")
+
+    finished = subprocess.run(
+        [sys.executable, "-m", "kernel_exec", "env", "path"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+
+    assert "planted" not in finished.stdout

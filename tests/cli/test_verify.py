@@ -264,11 +264,13 @@ def test_a_session_can_not_be_stamped(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.kernel
-def test_a_configured_environment_is_used_by_its_name(run: Run, tmp_path: Path) -> None:
+def test_a_configured_environment_is_used_by_its_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "here" / "a.ipynb", ("print(1)", "1\n"))
-    (tmp_path / "here" / "kernel_exec.toml").write_text(
-        f'[environments.mine]\nkind = "python"\npath = "{sys.executable}"\n'
-    )
+    file = tmp_path / "here" / "kernel_exec.toml"
+    file.write_text(f'[environments.mine]\nkind = "python"\npath = "{sys.executable}"\n')
+    monkeypatch.setenv("KERNEL_EXEC_CONFIG", str(file))
 
     code, out, _ = run("a.ipynb", "--environment", "mine", "--json")
 

@@ -242,6 +242,13 @@ def test_an_install_tells_what_changed_and_what_is_stale() -> None:
         "imported before and now stale: numpy; restart_kernel to use the new versions",
     ]
     assert body(entry=entry) == "all of them were installed already\n"
+    some = replace(entry, source="x\ny; a", details={"excluded": "y; a"})
+    assert body(entry=some).splitlines() == [
+        "the others were installed already",
+        "y; a: not needed, its marker excludes this environment",
+    ]
+    none = replace(entry, source="y; a", details={"excluded": "y; a"})
+    assert body(entry=none) == "y; a: not needed, its marker excludes this environment\n"
     failed = replace(entry, outcome=Outcome.EXCEPTION, details={"error": "no such package"})
     assert body(entry=failed) == "no such package\n"
     many = {f"package-{number}": "1.0" for number in range(999)}

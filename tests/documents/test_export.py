@@ -58,7 +58,7 @@ THERE = {
 async def test_what_is_not_ours_is_left_alone(tmp_path: Path, name: str) -> None:
     path = tmp_path / "n.ipynb"
     path.write_text(THERE[name])
-    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+    with pytest.raises(InvalidArgumentError, match="overwrite=true"):
         await export_document(notebook(), path, overwrite=False)
     assert path.read_text() == THERE[name]
     await export_document(notebook(), path, overwrite=True)
@@ -95,7 +95,7 @@ async def test_a_notebook_of_no_session_replaces_nothing(tmp_path: Path) -> None
     path = tmp_path / "n.ipynb"
     path.write_text(THERE["a person's notebook"])
     anonymous: JSONObject = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
-    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+    with pytest.raises(InvalidArgumentError, match="overwrite=true"):
         await export_document(anonymous, path, overwrite=False)
     assert path.read_text() == THERE["a person's notebook"]
 
@@ -119,7 +119,7 @@ async def test_what_a_file_can_not_hold_is_written_in_other_words(tmp_path: Path
 
 async def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "n.ipynb")
-    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+    with pytest.raises(InvalidArgumentError, match="overwrite=true"):
         await export_document(notebook(), tmp_path / "n.ipynb", overwrite=False)
 
 
@@ -177,11 +177,11 @@ async def test_a_document_of_any_format_replaces_its_own_earlier_one(
     path = tmp_path / f"n.{ending}"
     for _ in range(2):
         await export_document(notebook(), path, overwrite=False)
-    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+    with pytest.raises(InvalidArgumentError, match="overwrite=true"):
         await export_document(notebook("b" * 32), path, overwrite=False)
     written = path.read_text()
     path.write_text(f"# mine, about\n{written}" if ending == "ipynb" else "mine")
-    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+    with pytest.raises(InvalidArgumentError, match="overwrite=true"):
         await export_document(notebook(), path, overwrite=False)
     await export_document(notebook(), path, overwrite=True)
     assert path.read_text() == written
@@ -191,7 +191,7 @@ async def test_a_document_of_any_format_replaces_its_own_earlier_one(
 async def test_a_mark_that_is_only_quoted_is_none(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"n.{ending}"
     path.write_text(f"see `kernel-exec session: {'a' * 32}` for more\n")
-    with pytest.raises(InvalidArgumentError, match="set overwrite"):
+    with pytest.raises(InvalidArgumentError, match="overwrite=true"):
         await export_document(notebook(), path, overwrite=False)
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.environments.activation import kernel_variables, tool_variables
+from kernel_exec.environments.activation import kernel_variables
 from kernel_exec.environments.interpreters import Interpreter
 from kernel_exec.environments.spec import Environment, EnvironmentKind
+from kernel_exec.environments.tools import tool_variables
 
 PREFIX = Path("/envs/ml")
 INTERPRETER = Interpreter(

@@ -12,23 +12,28 @@ import pytest
 from kernel_exec.environments import interpreters
 from kernel_exec.environments.default import ensure_default
 from kernel_exec.environments.interpreters import NoAnswerError, ask, find_executable
+from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import UnusableEnvironmentError
+
+TOOLS = read_tools(os.environ, passed=())
 
 MAKE = """
 import os, sys, anyio
 from pathlib import Path
 from kernel_exec.environments.default import ensure_default
+from kernel_exec.environments.tools import read_tools
 async def main():
-    print((await ensure_default(Path(sys.argv[1]), variables=os.environ)).path)
+    tools = read_tools(os.environ, passed=())
+    print((await ensure_default(Path(sys.argv[1]), variables=os.environ, tools=tools)).path)
 anyio.run(main)
 """
 
 
 async def test_it_is_made_once_and_then_used(tmp_path: Path) -> None:
-    made = await ensure_default(tmp_path, variables=os.environ)
+    made = await ensure_default(tmp_path, variables=os.environ, tools=TOOLS)
     assert made.path is not None
     stamp = (made.path / "pyvenv.cfg").stat().st_mtime_ns
-    assert await ensure_default(tmp_path, variables=os.environ) == made
+    assert await ensure_default(tmp_path, variables=os.environ, tools=TOOLS) == made
     assert (made.path / "pyvenv.cfg").stat().st_mtime_ns == stamp
 
 
@@ -43,11 +48,11 @@ def test_two_processes_may_start_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_broken_one_is_set_aside_with_what_it_holds(tmp_path: Path) -> None:
-    made = await ensure_default(tmp_path, variables=os.environ)
+    made = await ensure_default(tmp_path, variables=os.environ, tools=TOOLS)
     assert made.path is not None
     (made.path / "precious").write_text("kept")
     (made.path / "bin" / "python").unlink()
-    assert await ensure_default(tmp_path, variables=os.environ) == made
+    assert await ensure_default(tmp_path, variables=os.environ, tools=TOOLS) == made
     kept = list((tmp_path / ".kernel_exec").glob("environment.broken-*/environment/precious"))
     assert [path.read_text() for path in kept] == ["kept"]
 
@@ -55,25 +60,25 @@ async def test_a_broken_one_is_set_aside_with_what_it_holds(tmp_path: Path) -> N
 async def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UnusableEnvironmentError, match="CODE_STORAGE_DIR"):
-        await ensure_default(tmp_path / "file", variables=os.environ)
+        await ensure_default(tmp_path / "file", variables=os.environ, tools=TOOLS)
 
 
 async def test_one_that_does_not_answer_now_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = await ensure_default(tmp_path, variables=os.environ)
+    made = await ensure_default(tmp_path, variables=os.environ, tools=TOOLS)
     monkeypatch.setattr(interpreters, "_PROBE_LIMIT", 0.0)
     with pytest.raises(NoAnswerError):
-        await ensure_default(tmp_path, variables=os.environ)
+        await ensure_default(tmp_path, variables=os.environ, tools=TOOLS)
     assert not list((tmp_path / ".kernel_exec").glob("environment.broken-*"))
     assert made.path is not None
     assert made.path.is_dir()
 
 
 async def test_the_servers_own_settings_of_python_do_not_break_it(tmp_path: Path) -> None:
-    made = await ensure_default(tmp_path, variables=os.environ)
+    made = await ensure_default(tmp_path, variables=os.environ, tools=TOOLS)
     assert made == await ensure_default(
-        tmp_path, variables={**os.environ, "PYTHONHOME": "/nonexistent"}
+        tmp_path, variables={**os.environ, "PYTHONHOME": "/nonexistent"}, tools=TOOLS
     )
     assert not list((tmp_path / ".kernel_exec").glob("environment.broken-*"))
 
@@ -81,11 +86,11 @@ async def test_the_servers_own_settings_of_python_do_not_break_it(tmp_path: Path
 async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(ensure_default, tmp_path, variables=os.environ))
+            tasks.start_soon(partial(ensure_default, tmp_path, variables=os.environ, tools=TOOLS))
             while not (tmp_path / ".kernel_exec" / "environment.lock").exists():
                 await anyio.lowlevel.checkpoint()
             scope.cancel()
     with anyio.fail_after(20):
-        made = await ensure_default(tmp_path, variables=os.environ)
+        made = await ensure_default(tmp_path, variables=os.environ, tools=TOOLS)
     executable = find_executable(made, home=tmp_path, base={})
     assert (await ask(executable, variables=os.environ)).prefix == made.path

@@ -15,6 +15,7 @@ from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.interpreters import Interpreter, ask
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.environments.support import KernelSupport, SupportKind, find_support
+from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import UnusableEnvironmentError
 from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
 from kernel_exec.kernels.local import LocalKernels
@@ -46,7 +47,7 @@ class Place:
             interpreter,
             cache=self.cache,
             variables=kernel_variables(self.environment, interpreter, base=os.environ, passed=()),
-            tool_variables=tool_variables,
+            tools=read_tools(tool_variables, passed=()),
         )
 
     async def run(self, source: str) -> Outcome:
@@ -297,10 +298,14 @@ import os, sys, anyio
 from pathlib import Path
 from kernel_exec.environments.interpreters import ask
 from kernel_exec.environments.support import find_support
+from kernel_exec.environments.tools import read_tools
 async def main():
     told = await ask(Path(sys.argv[1]), variables=os.environ)
     made = await find_support(
-        told, cache=Path(sys.argv[2]), variables=os.environ, tool_variables=os.environ
+        told,
+        cache=Path(sys.argv[2]),
+        variables=os.environ,
+        tools=read_tools(os.environ, passed=()),
     )
     print(made.path)
 anyio.run(main)

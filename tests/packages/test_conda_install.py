@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.environments.interpreters import Interpreter, ask
+from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import InvalidArgumentError, PackageError
 from kernel_exec.packages import installers
 from kernel_exec.packages.install import Installed, install
@@ -45,7 +46,7 @@ async def put(
         upgrade=upgrade,
         allow_build=False,
         variables=os.environ,
-        tool_variables=tool,
+        tools=read_tools(tool, passed=()),
         locks=prefix.parents[2] / "locks",
         on_line=heard.append,
     )

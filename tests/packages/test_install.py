@@ -11,8 +11,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from packaging.markers import default_environment
 
 from kernel_exec.environments.interpreters import Interpreter, ask, distributions
+from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import InvalidArgumentError, PackageError
 from kernel_exec.packages import installers, unfinished
 from kernel_exec.packages.install import Installed, install
@@ -34,7 +36,7 @@ async def put(
         upgrade=upgrade,
         allow_build=False,
         variables=os.environ,
-        tool_variables={**os.environ, **more},
+        tools=read_tools({**os.environ, **more}, passed=()),
         locks=venv.parent / "locks",
         on_line=heard.append,
     )
@@ -181,7 +183,7 @@ async def test_one_who_stops_an_install_is_told_in_which_state_it_is(tmp_path: P
             upgrade=False,
             allow_build=False,
             variables=os.environ,
-            tool_variables={**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache")},
+            tools=read_tools({**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache")}, passed=()),
             locks=tmp_path / "locks",
             on_line=hear,
         )
@@ -249,6 +251,28 @@ async def test_what_is_installed_is_told_and_nothing_imported(tmp_path: Path) ->
     assert first.location is not None
     assert Path(first.location).parts[-1] == "site-packages"
     assert not (venv / "imported").exists()
+
+
+async def test_a_requirement_whose_marker_excludes_the_environment_is_not_needed(
+    tmp_path: Path,
+) -> None:
+    venv = make_venv(tmp_path / "venv")
+    distribution(venv, "there", "1.0", "there")
+    excluded = 'no-such[a]; sys_platform == "win32"'
+    asked = [excluded, 'there; sys_platform == "win32"', "there"]
+
+    found = await check(await interpreter(venv), asked, variables=os.environ)
+    done, heard = await put(venv, excluded)
+
+    assert [each.applies for each in found] == [False, False, True]
+    assert [each.version for each in found] == [None, "1.0", "1.0"]
+    assert done.excluded == (excluded,)
+    assert (dict(done.changes.after), heard) == ({}, [])
+
+
+async def test_the_markers_are_those_of_the_environment(tmp_path: Path) -> None:
+    markers = (await interpreter(make_venv(tmp_path / "venv"))).markers
+    assert markers == {name: str(value) for name, value in default_environment().items()}
 
 
 async def test_what_is_no_requirement_is_refused(tmp_path: Path) -> None:

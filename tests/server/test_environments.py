@@ -174,3 +174,20 @@ async def test_a_long_install_is_followed_and_stopped_like_an_execution(
             for each in (both.structured_content or {})["package_details"]
         ]
         assert told == [("six>=1.16", True, True), ("six<1.16", True, False), ("PIL", False, False)]
+
+
+async def test_a_requirement_whose_marker_excludes_the_environment_is_told_as_such(
+    tmp_path: Path,
+) -> None:
+    excluded = 'no-such-package; sys_platform == "win32"'
+    async with agent_in(tmp_path, python_path=sys.executable) as agent:
+        told = text_of(await agent.call("install_dependencies", packages=[excluded]))
+        assert told.startswith(f"{excluded}: not needed, its marker excludes this environment\n")
+        assert "already" not in told
+        both = [excluded, "pytest"]
+        for packages, installed in (([excluded], False), (both, True)):
+            checked = await agent.call("check_installed_packages", packages=packages)
+            found = checked.structured_content or {}
+            assert found["all_installed"] is installed
+            assert "marker excludes" in found["package_details"][0]["excluded"]
+            assert found["package_details"][0]["installed"] is False

@@ -1,0 +1,134 @@
+"""What uv, pip and conda get: variables, and their user's configuration as it was at first.
+
+Code that runs here can write the files that installers read, and name a package index in them.
+So these files are read once, before any code has run, and installers get private copies.
+"""
+
+import configparser
+import hashlib
+import io
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .activation import allowed_variables
+from .interpreters import home_folder
+
+_INSTALLERS = ("UV_", "PIP_", "CONDA_", "_CONDA_", "MAMBA_", "RATTLER_")
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "FTP_PROXY"})
+_OWN = _PROXIES | {"NETRC", "RUST_LOG", "CARGO_HOME", "CC", "CXX", "CFLAGS", "LDFLAGS"}
+_CONFIG_LIMIT = 1_000_000
+"""Bytes of a configuration; a larger file is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What installers get.
+
+    `uv` and `pip` are the contents of the user's configuration, None where there is none;
+    `conda` are digests of the files that conda reads, which can't be replaced by copies.
+    """
+
+    variables: Mapping[str, str] = field(repr=False)
+    uv: bytes | None = field(default=None, repr=False)
+    pip: bytes | None = field(default=None, repr=False)
+    conda: Mapping[Path, str] = field(default_factory=dict)
+
+    @contextmanager
+    def work_folder(self) -> Iterator[tuple[Path, dict[str, str]]]:
+        """An empty folder to run an installer in, and its variables.
+
+        No file in the folder can pass for a package; uv reads neither projects nor settings
+        above it; uv and pip find the copies of the user's configuration. Raises `OSError`.
+        """
+        with TemporaryDirectory(prefix="kernel-exec-install-") as name:
+            work, config = Path(name, "work"), Path(name, "config")
+            work.mkdir()
+            (work / "uv.toml").touch()
+            (config / "uv").mkdir(parents=True)
+            if self.uv is not None:
+                (config / "uv" / "uv.toml").write_bytes(self.uv)
+            (config / "pip.conf").write_bytes(self.pip or b"")
+            variables = {**self.variables, "XDG_CONFIG_HOME": str(config)}
+            if variables.get("UV_CONFIG_FILE"):
+                variables["UV_CONFIG_FILE"] = str(config / "uv" / "uv.toml")
+            if variables.get("PIP_CONFIG_FILE") != os.devnull:  # which means none at all
+                variables["PIP_CONFIG_FILE"] = str(config / "pip.conf")
+            yield work, variables
+
+    def changed_conda_files(self) -> list[Path]:
+        """The files of conda's configuration that are no longer what they were."""
+        now = _conda_digests(self.variables)
+        return sorted(path for path in {*now, *self.conda} if now.get(path) != self.conda.get(path))
+
+
+def read_tools(base: Mapping[str, str], *, passed: Collection[str]) -> Tools:
+    """What installers get of the server's variables `base` and of the files they read now."""
+    variables = tool_variables(base, passed=passed)
+    home = home_folder(base)
+    config = Path(base.get("XDG_CONFIG_HOME") or home / ".config")
+    return Tools(
+        variables=variables,
+        uv=_content(Path(base.get("UV_CONFIG_FILE") or config / "uv" / "uv.toml")),
+        pip=_pip_config(home, config, base.get("PIP_CONFIG_FILE", "")),
+        conda=_conda_digests(variables),
+    )
+
+
+def tool_variables(base: Mapping[str, str], *, passed: Collection[str]) -> dict[str, str]:
+    """The variables of uv, pip and conda: foreign code may run in them, when a package is built.
+
+    In addition to those of kernels, their own settings and the proxies, which may hold passwords.
+    """
+    own = {
+        name: value
+        for name, value in base.items()
+        if name.startswith(_INSTALLERS) or name.upper() in _OWN
+    }
+    return allowed_variables(base, passed=passed) | own
+
+
+def _pip_config(home: Path, config: Path, named: str) -> bytes | None:
+    """What pip would read for its user: the file that was named, or all others as one."""
+    if named and (content := _content(Path(named))) is not None:
+        return content
+    mac = home / "Library" / "Application Support" / "pip"
+    places = (home / ".pip", mac if mac.is_dir() else config / "pip")
+    found = [text for place in places if (text := _content(place / "pip.conf")) is not None]
+    if len(found) < 2:
+        return found[0] if found else None
+    merged = configparser.RawConfigParser()
+    try:
+        for text in found:  # a later one beats an earlier one
+            merged.read_string(text.decode())
+    except (ValueError, configparser.Error):
+        return found[-1]  # pip reports what is wrong with it
+    written = io.StringIO()
+    merged.write(written)
+    return written.getvalue().encode()
+
+
+def _conda_digests(variables: Mapping[str, str]) -> dict[Path, str]:
+    home = home_folder(variables)
+    config = Path(variables.get("XDG_CONFIG_HOME") or home / ".config")
+    folders = (home / ".conda", config / "conda", home / ".mamba")
+    files = [home / ".condarc", home / ".mambarc"]
+    files += [folder / name for folder in folders for name in (".condarc", "condarc", ".mambarc")]
+    for folder in folders:
+        files += sorted(folder.glob("condarc.d/*"))
+    files += [Path(variables[name]) for name in ("CONDARC", "MAMBARC") if variables.get(name)]
+    contents = ((path, _content(path)) for path in files)
+    return {path: hashlib.sha256(read).hexdigest() for path, read in contents if read is not None}
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as stream:
+            return stream.read(_CONFIG_LIMIT)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,126 @@
+"""Which configuration files are read, and which of a foreign folder the user has trusted.
+
+Clients start servers in the folder of a repository, and a configuration file can name an
+interpreter and pass secrets to it. So the file that lies in the current folder is read only when
+it was named, or when the user has trusted exactly this content at this path.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kernel_exec.configuration import CONFIG_NAME, parse_table, read_content, write
+from kernel_exec.errors import InvalidArgumentError, NotFoundError
+
+_STORE_NAME: Final = "trusted.json"
+"""Beside the user's own configuration file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFiles:
+    """The tables that hold, the strongest first, each with its file.
+
+    `ignored` is the file in the current folder if it is not trusted.
+    """
+
+    tables: Sequence[tuple[Path, Mapping[str, object]]]
+    ignored: Path | None = None
+
+    @property
+    def notice(self) -> str:
+        """A sentence about the file that is ignored, "" without one."""
+        if self.ignored is None:
+            return ""
+        return (
+            f"{self.ignored} is ignored because it is not trusted; after reading it, run"
+            f" `kernel-exec trust {self.ignored}`, or name it with --config"
+        )
+
+
+def read_files(*, named: Path | None, folder: Path, user: Path | None) -> ConfigFiles:
+    """The file that was `named`, otherwise the one in `folder` if trusted, then the user's own.
+
+    Raises:
+        InvalidArgumentError: A file that holds can't be read, or is no TOML.
+    """
+    if named is not None:
+        return ConfigFiles(tables=[(named, parse_table(named, read_content(named)))])
+    own = None if user is None else user / CONFIG_NAME
+    tables = []
+    here = folder / CONFIG_NAME
+    ignored = None
+    if os.path.lexists(here) and (own is None or os.path.realpath(here) != os.path.realpath(own)):
+        content = _content(here)
+        if user is not None and content is not None and _is_trusted(user, here, content):
+            tables.append((here, parse_table(here, content)))
+        else:
+            ignored = here
+    if own is not None and os.path.lexists(own):
+        tables.append((own, parse_table(own, read_content(own))))
+    return ConfigFiles(tables=tables, ignored=ignored)
+
+
+def trust(user: Path, file: Path, content: bytes) -> None:
+    """Remember that the user trusts `file` as long as it holds `content`.
+
+    Raises:
+        StorageError: It can't be remembered.
+    """
+    _remember(user, trusted(user) | {_key(file): _hash(content)})
+
+
+def forget(user: Path, file: Path) -> None:
+    """Trust `file` no longer.
+
+    Raises:
+        NotFoundError: It was not trusted.
+        StorageError: It can't be remembered.
+    """
+    known = trusted(user)
+    if known.pop(_key(file), None) is None:
+        raise NotFoundError(f"{file} was not trusted; `kernel-exec trust --list` lists those")
+    _remember(user, known)
+
+
+def trusted(user: Path) -> dict[str, str]:
+    """The trusted files, each with the hash of its content."""
+    try:
+        known = json.loads((user / _STORE_NAME).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    pairs = known.items() if isinstance(known, dict) else ()
+    return {file: digest for file, digest in pairs if isinstance(digest, str)}
+
+
+def holds(file: str, digest: str) -> bool:
+    """True when a trusted file still has the content that was trusted."""
+    content = _content(Path(file))
+    return content is not None and _hash(content) == digest
+
+
+def _is_trusted(user: Path, file: Path, content: bytes) -> bool:
+    return trusted(user).get(_key(file)) == _hash(content)
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        return read_content(file)
+    except InvalidArgumentError:
+        return None
+
+
+def _key(file: Path) -> str:
+    # the folder without links, but not the file: what its relative paths mean depends on it
+    return str(Path(os.path.realpath(file.parent), file.name))
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _remember(user: Path, known: Mapping[str, str]) -> None:
+    write(user / _STORE_NAME, json.dumps(known, indent=2).encode(), make_folder=True)

@@ -1,0 +1,65 @@
+"""What lies in the folder that a server is started in, or what a cell plants, decides nothing."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.wire import serving, started
+
+pytestmark = pytest.mark.kernel
+
+
+def test_a_configuration_in_the_current_folder_neither_runs_nor_learns_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "repository"
+    here.mkdir()
+    spy = here / "python"
+    spy.write_text(f'#!/bin/sh\nenv > "{here}/learned"\nexec "{sys.executable}" "$@"\n')
+    spy.chmod(0o755)
+    (here / "kernel_exec.toml").write_text('python_path = "./python"\npass_env = ["A_SECRET"]\n')
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.chdir(here)
+
+    with started(tmp_path, "serve", XDG_CONFIG_HOME=str(tmp_path), A_SECRET="s") as server:
+        server.initialize()
+        told = server.call("get_environment_config").structured
+        server.call("check_installed_packages", packages=["pip"])
+        server.call("kernel_status")
+
+    assert "is not trusted" in told["notice"]
+    assert str(here / "kernel_exec.toml") in told["notice"]
+    assert "is not trusted" in server.stderr.read_text()
+    assert not (here / "learned").exists()
+
+
+def test_an_install_follows_no_index_that_a_cell_has_planted(tmp_path: Path) -> None:
+    (tmp_path / "uv").mkdir()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as planted,
+        serving(
+            tmp_path,
+            XDG_CONFIG_HOME=str(tmp_path),
+            UV_DEFAULT_INDEX="http://127.0.0.1:9/mine",
+            UV_HTTP_RETRIES="0",
+        ) as server,
+    ):
+        address = f"http://127.0.0.1:{planted.getsockname()[1]}/simple"
+        ran = server.run(
+            f"""
+            from pathlib import Path
+            line = 'extra-index-url = ["{address}"]'
+            for folder in (Path({str(tmp_path)!r}) / "uv", Path.cwd(), Path.cwd().parent):
+                (folder / "uv.toml").write_text(line)
+            """
+        )
+        assert ran.outcome == "ok"
+        told = server.call("install_dependencies", packages=["no-such-package-x"], wait_seconds=25)
+
+        assert "127.0.0.1:9/mine" in told.text
+        planted.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            planted.accept()
