@@ -3,6 +3,7 @@
 import json
 import random
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,37 @@ def test_what_nobody_waits_for_an_answer_to_gets_none(server: Server, case: str)
     assert server.answer(number, within=5)["result"] == {}
     with pytest.raises(AssertionError, match="no answer"):
         server.answer(7, within=0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_answers_that_nobody_takes_do_not_fill_the_servers_memory(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.run("print('x' * 3000)")
+        before = peak(server)
+        server.pause()
+        numbers = [server.begin("tools/list") for _ in range(4000)]
+        server.resume()
+        for number in numbers:
+            assert "result" in server.answer(number)
+        assert peak(server) - before < 50
+        alive(server)
+
+
+def peak(server: Server) -> float:
+    """The most memory that the server has had so far, in MB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    (found,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(found.split()[1]) / 1000
+
+
+def test_a_request_that_is_too_long_is_refused_by_its_id_and_the_next_one_is_served(
+    server: Server,
+) -> None:
+    server.send_raw(called(arguments={"code": "x" * (1 << 27)}))
+    assert "is too long: at most 134,217,728" in server.answer(7)["error"]["message"]
+    server.send_raw(b"x" * ((1 << 27) + 1))
+    assert "is too long" in server.answer(None)["error"]["message"]
+    alive(server)
 
 
 @pytest.mark.parametrize(
