@@ -69,7 +69,7 @@ def decode(line: bytes | TooLong) -> types.JSONRPCMessage | Refusal | None:
         return _refusal(read, error)
     # the SDK takes a request whose id is none for a notification
     if isinstance(message, types.JSONRPCNotification) and read.get("id") is not None:
-        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: {_NO_ID}")
+        return _without_id(read["id"])
     return message
 
 
@@ -102,10 +102,8 @@ def _refusal(read: object, error: ValidationError) -> Refusal | None:
     given = read.get("id")
     if "result" in read or "error" in read or ("method" in read and given is None):
         return None  # an answer to nothing we asked, or a notification
-    if given in {math.inf, -math.inf}:
-        return _refused(None, types.PARSE_ERROR, "its id is too large a number")
     if not isinstance(given, int | str) or isinstance(given, bool):
-        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: {_NO_ID}")
+        return _without_id(given)
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"][1:])
     return _refused(given, types.INVALID_REQUEST, f"{_NO_REQUEST}: {place}: {problem['msg']}")
@@ -114,6 +112,12 @@ def _refusal(read: object, error: ValidationError) -> Refusal | None:
 def _integer(digits: str) -> int | float:
     """An integer; one that is far too large for any argument becomes infinite."""
     return int(digits) if len(digits) <= _DIGITS else float(digits)
+
+
+def _without_id(given: object) -> Refusal:
+    if given in (math.inf, -math.inf):  # what `_integer` makes of too many digits
+        return _refused(None, types.PARSE_ERROR, "not JSON that can be read: its id is too large")
+    return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: {_NO_ID}")
 
 
 def _too_long(line: TooLong) -> Refusal:

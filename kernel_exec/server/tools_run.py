@@ -40,7 +40,7 @@ async def execute_code_file(call: Call, asked: given.ExecuteCodeFile) -> CallToo
     """Run a stored script."""
     session, entry = await call.client.run_script(
         asked.file_path,
-        tuple(map(str, asked.args)),
+        tuple(asked.args),
         isolated=asked.mode == "isolated",
         session=asked.session,
         title=asked.title,

@@ -391,7 +391,7 @@ def test_the_session_of_a_killed_server_is_free_for_the_next_at_once(tmp_path: P
         owner.process.wait()
 
         assert "first" in notebook(heir, "s")
-        assert "generation 1 held is gone" in heir.run("1", session="s", within=10).text
+        assert "variables of kernel 1 were lost" in heir.run("1", session="s", within=10).text
 
 
 SETS_THE_CLOCK = """

@@ -117,6 +117,22 @@ BAD_CALLS: dict[str, tuple[bytes, str]] = {
     "half a surrogate pair in code": (
         called(arguments={"code": "print('\ud83d')"}), "half a surrogate pair"),
     "half a surrogate pair in a name": (called("\ud83d"), "unknown tool"),
+    "bytes that are not UTF-8": (
+        called(arguments={"code": "print(1)", "title": "#"}).replace(b"#", b"\xff"),
+        "argument 'title' holds half a surrogate pair or bytes that are not UTF-8"),
+    "half a surrogate pair in a list": (
+        called("execute_code_file", arguments={"file_path": "a.py", "args": ["\udc80"]}),
+        "argument 'args' holds half a surrogate pair"),
+    "a number of 5,000 digits": (
+        called("get_execution", arguments={"offset": 8}).replace(b": 8", b": " + b"8" * 5000),
+        "'offset' is inf"),
+    "a list that is nested deeply": (
+        called("check_installed_packages", arguments={"packages": "[" * 5000}),
+        "'packages' is '[["),
+    "arguments that are unknown by the thousand": (
+        called(arguments={f"a{at}": 1 for at in range(3000)}), "more arguments are wrong"),
+    "a session by a name of a megabyte": (
+        called(arguments={"code": "", "session": "x" * 1_000_000}), "at most 100 characters"),
     "NUL in code": (called(arguments={"code": "a = 1\nb = '\0'"}), "NUL in line 2, column 6"),
 }  # fmt: skip
 

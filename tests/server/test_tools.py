@@ -153,7 +153,7 @@ async def test_death_is_told_and_so_is_what_was_lost(agent: Agent) -> None:
     assert meta_of(died)["kernel"]["state"] == "lost"
     assert "signal SIGKILL" in text_of(died)
     after = await agent.run("1")
-    assert "what generation 1 held is gone (signal SIGKILL): model" in after
+    assert "variables of kernel 1 were lost (signal SIGKILL): model int" in after
     assert "kernel 2" in after
 
 
@@ -162,7 +162,7 @@ async def test_nothing_begins_in_a_kernel_that_exit_is_about_to_end(agent: Agent
     assert "exit() ends the kernel" in await agent.run("exit()")
     after = await agent.run("1 + 1")
     assert after.startswith("2\n")
-    assert "what generation 1 held is gone (exit code 0): x" in after
+    assert "variables of kernel 1 were lost (exit code 0): x int" in after
     assert "kernel 2" in after
 
 
