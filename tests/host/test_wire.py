@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_exec.host.wire import Lines, ReadAhead, TooLong
+from tests.waits import patient
 
 ROOT = Path(__file__).parents[2]
 ECHO = """
@@ -55,7 +56,7 @@ async def test_no_more_is_read_ahead_than_the_limit_until_it_is_used() -> None:
             asked.append(at)
             yield b"1234"
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(patient(30)):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read.fill, source())
             await anyio.wait_all_tasks_blocked()

@@ -18,6 +18,7 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from kernel_exec.app import App, open_app
 from kernel_exec.server.create import RESULT_LIMIT, TOOLS, create_server
 from kernel_exec.settings import read_settings
+from tests.waits import patient
 
 pytestmark = pytest.mark.kernel
 
@@ -30,7 +31,7 @@ class Agent:
         self.app = app
 
     async def call(self, tool: str, **arguments: object) -> CallToolResult:
-        with anyio.fail_after(30):
+        with anyio.fail_after(patient(30)):
             return await self.client.call_tool(tool, arguments)
 
     async def run(self, code: str, **arguments: object) -> str:
@@ -236,13 +237,13 @@ async def test_cancelling_a_call_interrupts_what_it_had_begun(tmp_path: Path) ->
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(agent.run, "import time; time.sleep(60)")
             session = next(iter(agent.app.sessions.all.values()))
-            with anyio.fail_after(10):
+            with anyio.fail_after(patient(10)):
                 while session.status().current is None:
                     await anyio.lowlevel.checkpoint()
             entry = session.unfinished()
             tasks.cancel_scope.cancel()
         assert entry is not None
-        with anyio.fail_after(10):
+        with anyio.fail_after(patient(10)):
             ended = await session.wait(entry.id, 10)
         assert ended.outcome.value == "interrupted"
 

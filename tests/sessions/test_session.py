@@ -25,6 +25,7 @@ from kernel_exec.sessions.session import QUEUE_LIMIT, Session
 from kernel_exec.sessions.store import Store, open_store
 from tests.fakes import STUBBORN, FakeKernel, FakeKernels
 from tests.real import HERE
+from tests.waits import patient
 
 SLEEP = "import time; time.sleep(60)"
 
@@ -59,7 +60,7 @@ async def running(
             idle_limit=idle_limit,
         )
         await tasks.start(session.run)
-        with anyio.fail_after(20):
+        with anyio.fail_after(patient(20)):
             yield Running(session=session, store=store, kernels=kernels)
         tasks.cancel_scope.cancel()
 
