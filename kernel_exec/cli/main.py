@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from kernel_exec.content.plain import clean
 from kernel_exec.errors import InvalidArgumentError, KernelExecError
 from kernel_exec.settings import WORDS
 
@@ -95,7 +96,7 @@ def _code(errors: Sequence[BaseException]) -> int:
 
 
 def _fail(code: int, message: str, hint: str = "") -> NoReturn:
-    click.echo(f"error: {message.rstrip('.')}", err=True)
+    click.echo(f"error: {clean(message).rstrip('.')}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)
     sys.exit(code)

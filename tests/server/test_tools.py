@@ -244,7 +244,7 @@ async def test_cancelling_a_call_interrupts_what_it_had_begun(tmp_path: Path) ->
             tasks.cancel_scope.cancel()
         assert entry is not None
         with anyio.fail_after(patient(10)):
-            ended = await session.wait(entry.id, 10)
+            ended = await session.wait(entry.id, patient(10))
         assert ended.outcome.value == "interrupted"
 
 
