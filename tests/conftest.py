@@ -5,9 +5,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
-_PATIENCE = 2.0
-"""Seconds in which a child that was told to end may still do so."""
+from tests.waits import patient, wait_gone
 
 _TOOL_FILES = (".coverage", ".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache",
                ".ruff_cache", "__pycache__")  # fmt: skip
@@ -18,13 +18,26 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test hangs when it takes as long as no busy machine needs."""
+    usual = float(config.getini("timeout"))
+    for item in items:
+        given = item.get_closest_marker("timeout")
+        seconds = patient(given.args[0] if given is not None else usual)
+        item.add_marker(pytest.mark.timeout(seconds), append=False)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """Fixtures of a wider scope are set up before this one, so what they started may stay."""
     folder = Path.cwd()
     children, files = _children(), _files(folder)
     yield
-    _, alive = psutil.wait_procs(_children() - children, timeout=_PATIENCE)
+    alive = wait_gone(_children() - children)
     left = [_described(child) for child in alive]
     for child in alive:
         child.kill()

@@ -12,7 +12,8 @@ import pytest
 
 from kernel_exec.errors import StorageError
 from kernel_exec.leases import is_held, take
-from tests.wire import unshared, wait_gone
+from tests.waits import wait_gone
+from tests.wire import unshared
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire import serving, started, wait_gone
+from tests.waits import patient, wait_gone
+from tests.wire import serving, started
 
 pytestmark = pytest.mark.kernel
 
@@ -106,7 +107,7 @@ def test_leaving_takes_the_kernels_along(tmp_path: Path, how: str) -> None:
         assert len(below) >= 4
         if (number := LEAVINGS[how]) is not None:
             server.process.send_signal(number)
-            assert server.process.wait(5) == 0
+            assert server.process.wait(patient(5)) == 0
         else:
             assert server.leave() == 0
         assert wait_gone(below) == []
@@ -119,7 +120,7 @@ def test_leaving_while_code_runs_marks_it_in_the_history(tmp_path: Path) -> None
         server.begin_call("execute_code", code="while True: pass", wait_seconds=60)
         server.request("ping")
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(5) == 0
+        assert server.process.wait(patient(5)) == 0
     with serving(tmp_path) as server:
         assert server.run("2").text.startswith("2\n")
 
@@ -137,7 +138,7 @@ def test_a_kill_leaves_no_process_behind(tmp_path: Path, victim: str) -> None:
             "    if os.fork() == 0: os.execvp('sleep', ['sleep', '60'])\n"
             "    os._exit(0)"
         )
-        limit = time.monotonic() + 5
+        limit = time.monotonic() + patient(5)
         below = server.below()
         while sum(child.name() == "sleep" for child in below) < 4:
             assert time.monotonic() < limit  # the last of them has yet to become what it is

@@ -5,7 +5,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from kernel_exec import processes
 from kernel_exec.errors import BusyError
+from tests.waits import patient, wait_until
 
 HERE = Path.cwd()
 
@@ -150,7 +150,7 @@ async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_grandchild_that_keeps_the_pipe_holds_nobody_up() -> None:
-    with anyio.fail_after(15):
+    with anyio.fail_after(patient(15)):
         done = await run(
             "import subprocess, sys\n"
             "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
@@ -174,7 +174,7 @@ async def test_a_spawned_program_writes_its_stderr_to_a_file_and_can_be_killed(
     child = processes.spawn(
         [sys.executable, "-c", code], env=os.environ, cwd=tmp_path, stderr=tmp_path / "log"
     )
-    with anyio.fail_after(10):
+    with anyio.fail_after(patient(10)):
         while "up" not in (tmp_path / "log").read_text():
             await anyio.lowlevel.checkpoint()
     processes.kill(child)
@@ -218,10 +218,7 @@ def test_what_runs_ends_with_us_however_we_end(number: int) -> None:
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n"
         server.send_signal(number)
-    limit = time.monotonic() + 5
-    while _marked(mark):
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_until(lambda: not _marked(mark), within=5)
 
 
 def _marked(mark: str) -> list[psutil.Process]:

@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from tests.waits import patient
+
 LATEST = "2025-11-25"
 """The newest protocol that begins with a handshake."""
 
@@ -80,7 +82,8 @@ class Server:
         return self._count
 
     def answer(self, number: object, *, within: float = PATIENCE) -> dict[str, Any]:
-        """The answer to request `number`, which must come within that many seconds."""
+        """The answer to request `number`, within that many seconds of an idle machine."""
+        within = patient(within)
         with self._news:
             came = self._news.wait_for(lambda: number in self._answers or self._over, within)
             assert number in self._answers, (
@@ -153,7 +156,7 @@ class Server:
         """Close its stdin; its exit code."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(within)
+        return self.process.wait(patient(within))
 
     def close(self) -> None:
         """End it, whatever it does."""
@@ -233,8 +236,3 @@ def unshared() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         return []
     return prefix
-
-
-def wait_gone(processes: list[psutil.Process], *, within: float = 2) -> list[psutil.Process]:
-    """Those that are still there after so many seconds."""
-    return psutil.wait_procs(processes, timeout=within)[1]

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import click
 
+from kernel_exec.content.plain import clean
 from kernel_exec.errors import InvalidArgumentError, KernelExecError
 from kernel_exec.settings import WORDS
 
@@ -209,7 +210,7 @@ def _abandon_stdout() -> None:
 
 def _fail(code: int, message: str, hint: str = "") -> NoReturn:
     with suppress(OSError):  # where stderr can't be written either, the code has to do
-        click.echo(f"error: {message.rstrip('.')}", err=True)
+        click.echo(f"error: {clean(message).rstrip('.')}", err=True)
         if hint:
             click.echo(f"hint: {hint}", err=True)
     sys.exit(code)

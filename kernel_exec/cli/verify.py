@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kernel_exec import processes
 from kernel_exec.configuration import Given, parse_path
+from kernel_exec.content.plain import clean, one_line
 from kernel_exec.documents.export import read_notebook
 from kernel_exec.documents.writing import write
 from kernel_exec.environments.activation import allowed_variables
@@ -245,12 +246,12 @@ class _ProgressBar:
 def _print(name: str, verification: Verification) -> None:
     console = Console(highlight=False, soft_wrap=True)
     place = f"Python {verification.python} of {verification.environment}"
-    console.print(Text(f"{name}: run with {place}, in {verification.working_directory}"))
+    console.print(Text(clean(f"{name}: run with {place}, in {verification.working_directory}")))
     width = len(str(len(verification.cells)))
     for cell in verification.cells:
         console.print(_line(cell, width))
         for line in _shown(cell):
-            console.print(Text(f"{' ' * (width + 13)}{line}", style="dim"))
+            console.print(Text(f"{' ' * (width + 13)}{clean(line)}", style="dim"))
     seconds = f" in {verification.seconds:.1f} s"
     console.print(Text(verification.summary + seconds, style=_COLOURS[verification.verdict]))
 
@@ -260,7 +261,7 @@ def _line(cell: CellReport, width: int) -> Text:
     return Text.assemble(
         f"{cell.number:{width}}  ",
         (f"{cell.verdict.value:9}", _COLOURS[cell.verdict.value]),
-        f"{seconds:10}  {cell.title}".rstrip(),
+        f"{seconds:10}  {one_line(cell.title)}".rstrip(),
     )
 
 

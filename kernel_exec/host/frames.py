@@ -6,6 +6,8 @@ one, is refused as JSON-RPC 2.0 says: by its id, and with none where it can't be
 """
 
 import json
+import math
+import re
 from dataclasses import dataclass
 
 import mcp_types as types
@@ -13,8 +15,18 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from .wire import TooLong
+
 _NO_REQUEST = "not a JSON-RPC 2.0 request"
-_NO_ID = "its id is neither a text nor an integer"
+_NO_ID = "its id is neither a string nor an integer"
+_DIGITS = 4000
+"""Digits of an integer; Python converts 4,300, in a time that grows with their square."""
+
+_SHORT = rb'"(?:jsonrpc|method)"\s*:\s*"[^"\\]{0,100}"'
+_ID = rb'"id"\s*:\s*(?P<id>-?\d{1,30}|"(?:[^"\\]|\\.){0,200}")'
+_ID_FIRST = re.compile(rb"\s*\{\s*(?:" + _SHORT + rb"\s*,\s*){0,2}" + _ID + rb"\s*,")
+_ID_LAST = re.compile(rb",\s*" + _ID + rb"\s*(?:,\s*" + _SHORT + rb"\s*){0,2}\}\s*\Z")
+"""The id of a message, where it is the outermost object that holds it beyond doubt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +44,10 @@ class Probe:
     version: str
 
 
-def decode(line: bytes) -> types.JSONRPCMessage | Refusal | None:
+def decode(line: bytes | TooLong) -> types.JSONRPCMessage | Refusal | None:
     """The message in a line; None for what nobody waits for an answer to."""
+    if isinstance(line, TooLong):
+        return _too_long(line)
     if not line.strip():
         return None
     try:
@@ -44,7 +58,9 @@ def decode(line: bytes) -> types.JSONRPCMessage | Refusal | None:
         if not isinstance(message, types.JSONRPCNotification):
             return message
     try:
-        read = json.loads(line)
+        # a byte that is not UTF-8 becomes half a surrogate pair, which is refused by its argument
+        written = line.decode("utf-8-sig", "surrogateescape")
+        read = json.loads(written, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         return _refused(None, types.PARSE_ERROR, f"not JSON: {error}")
     try:
@@ -53,7 +69,7 @@ def decode(line: bytes) -> types.JSONRPCMessage | Refusal | None:
         return _refusal(read, error)
     # the SDK takes a request whose id is none for a notification
     if isinstance(message, types.JSONRPCNotification) and read.get("id") is not None:
-        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: {_NO_ID}")
+        return _without_id(read["id"])
     return message
 
 
@@ -82,15 +98,36 @@ def probed(message: types.JSONRPCMessage) -> Probe | None:
 
 def _refusal(read: object, error: ValidationError) -> Refusal | None:
     if not isinstance(read, dict):
-        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: it is no object")
+        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: it is not an object")
     given = read.get("id")
     if "result" in read or "error" in read or ("method" in read and given is None):
         return None  # an answer to nothing we asked, or a notification
     if not isinstance(given, int | str) or isinstance(given, bool):
-        return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: {_NO_ID}")
+        return _without_id(given)
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"][1:])
     return _refused(given, types.INVALID_REQUEST, f"{_NO_REQUEST}: {place}: {problem['msg']}")
+
+
+def _integer(digits: str) -> int | float:
+    """An integer; one that is far too large for any argument becomes infinite."""
+    return int(digits) if len(digits) <= _DIGITS else float(digits)
+
+
+def _without_id(given: object) -> Refusal:
+    if given in (math.inf, -math.inf):  # what `_integer` makes of too many digits
+        return _refused(None, types.PARSE_ERROR, "not JSON that can be read: its id is too large")
+    return _refused(None, types.INVALID_REQUEST, f"{_NO_REQUEST}: {_NO_ID}")
+
+
+def _too_long(line: TooLong) -> Refusal:
+    found = _ID_FIRST.match(line.begins) or _ID_LAST.search(line.ends)
+    try:
+        given = json.loads(found["id"]) if found else None
+    except ValueError:
+        given = None
+    what = f"a request of {line.size:,} bytes is too long: at most {line.limit:,} are accepted"
+    return _refused(given, types.INVALID_REQUEST, f"{what}; put data into files")
 
 
 def _refused(request_id: types.RequestId | None, code: int, message: str) -> Refusal:

@@ -1,18 +1,21 @@
 """MCP over stdin and stdout: from the first message to an end in order."""
 
 import asyncio
+import math
 import os
 import signal
 import sys
+from collections.abc import AsyncIterable
 from contextlib import suppress
 from typing import Any
 
 import anyio
 import mcp_types as types
 from anyio.abc import ObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
-from mcp.shared.message import SessionMessage
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kernel_exec.app import open_app
@@ -20,10 +23,16 @@ from kernel_exec.server.create import create_server
 from kernel_exec.settings import Settings
 
 from .frames import Probe, Refusal, decode, encode, probed
-from .wire import Wire, open_wire
+from .wire import ReadAhead, Wire, lines_of, open_wire
 
 _FAREWELL = 0.05
 """Seconds for answers to requests that are under way when the client closes stdin."""
+
+_MOST_UNDER_WAY = 1000
+"""Requests that may be under way at once; further ones wait until others are answered."""
+
+_MOST_UNSENT = 16
+"""Messages that may wait for the client to read before none of its requests is begun."""
 
 _CLOSE_LIMIT = 5.0
 """Seconds that closing may take after a signal; what is left then is ended by the guardians."""
@@ -85,6 +94,8 @@ async def converse(server: Server[Any], wire: Wire) -> None:
     """Serve the client on `wire` until it closes one of its ends."""
     to_server, incoming = anyio.create_memory_object_stream[SessionMessage | Exception]()
     outgoing, from_server = anyio.create_memory_object_stream[SessionMessage]()
+    read = ReadAhead()
+    pace = Pace(from_server)
     async with anyio.create_task_group() as tasks:
 
         async def speak() -> None:
@@ -92,20 +103,80 @@ async def converse(server: Server[Any], wire: Wire) -> None:
                 async with from_server:
                     async for sent in from_server:
                         await wire.send(encode(sent.message))
+                        pace.sent(sent.message)
             except OSError:  # the client is gone
                 tasks.cancel_scope.cancel()
 
-        tasks.start_soon(speak)
-        tasks.start_soon(_listen, server, wire, to_server, outgoing.clone(), tasks.cancel_scope)
+        async def read_ahead() -> None:
+            await read.fill(wire.chunks())
+            pace.client_left()
+
+        async def listen() -> None:
+            async with to_server, outgoing.clone() as answers:
+                await _listen(server, read, to_server, answers, pace)
+            # the server ends by itself now, unless the client does not take its last answers
+            tasks.cancel_scope.deadline = anyio.current_time() + _FAREWELL
+
+        for each in (speak, read_ahead, listen):
+            tasks.start_soon(each)
         await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+class Pace:
+    """Requests are begun no faster than their answers are taken.
+
+    A client that sends and does not read would otherwise fill the server's memory with answers.
+    What it sends meanwhile waits in a few megabytes of ours, then in its own pipe. Both limits
+    are far from what clients do that read: they can cancel and ping at any time.
+    """
+
+    def __init__(self, unsent: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """`unsent` is where the server's messages wait for the client to read."""
+        self._unsent = unsent
+        self._under_way = 0
+        self._left = False
+        self._changed = anyio.Event()
+
+    async def begin(self) -> bool:
+        """Wait until one more request may begin; False when its client has left for good."""
+        while self._is_full():
+            with anyio.move_on_after(_FAREWELL if self._left else math.inf) as scope:
+                await self._changed.wait()
+            if scope.cancelled_caught:
+                return False
+        self._under_way += 1
+        return True
+
+    def sent(self, message: types.JSONRPCMessage) -> None:
+        """Note what the client has taken."""
+        self._under_way -= isinstance(message, types.JSONRPCResponse | types.JSONRPCError)
+        self._wake()
+
+    async def settled(self) -> None:
+        """Note that a request was cancelled, which gets no answer."""
+        self._under_way -= 1
+        self._wake()
+
+    def client_left(self) -> None:
+        """Note that the client sends nothing more."""
+        self._left = True
+        self._wake()
+
+    def _is_full(self) -> bool:
+        unsent = self._unsent.statistics().tasks_waiting_send
+        return self._under_way >= _MOST_UNDER_WAY or unsent >= _MOST_UNSENT
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
 
 
 async def _listen(
     server: Server[Any],
-    wire: Wire,
+    chunks: AsyncIterable[bytes],
     to_server: ObjectSendStream[SessionMessage | Exception],
     answers: ObjectSendStream[SessionMessage],
-    conversation: anyio.CancelScope,
+    pace: Pace,
 ) -> None:
     """Pass on what the client sends, and let the first request that is no probe decide the era.
 
@@ -113,20 +184,22 @@ async def _listen(
     with it and then send `initialize` would be refused (github/copilot-cli#4525).
     """
     undecided = True
-    async with to_server, answers:
-        async for line in wire.lines():
-            message = decode(line)
-            if message is None:
-                continue
-            if isinstance(message, Refusal):
-                await answers.send(SessionMessage(message.answer))
-            elif undecided and (probe := probed(message)) is not None:
-                await answers.send(SessionMessage(_discovered(server, probe)))
-            else:
-                undecided = undecided and not isinstance(message, types.JSONRPCRequest)
-                await to_server.send(SessionMessage(message))
-    # the server ends by itself now, unless the client does not take its last answers
-    conversation.deadline = anyio.current_time() + _FAREWELL
+    async for line in lines_of(chunks):
+        message = decode(line)
+        if message is None:
+            continue
+        if not isinstance(message, types.JSONRPCRequest | Refusal):
+            await to_server.send(SessionMessage(message))
+        elif not await pace.begin():
+            return
+        elif isinstance(message, Refusal):
+            await answers.send(SessionMessage(message.answer))
+        elif undecided and (probe := probed(message)) is not None:
+            await answers.send(SessionMessage(_discovered(server, probe)))
+        else:
+            undecided = False
+            metadata = ServerMessageMetadata(on_request_unanswered=pace.settled)
+            await to_server.send(SessionMessage(message, metadata))
 
 
 def _discovered(server: Server[Any], probe: Probe) -> types.JSONRPCResponse:

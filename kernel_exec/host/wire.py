@@ -6,8 +6,9 @@ duplicates and on no thread, so that leaving never waits for a reader.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import anyio
 from anyio import to_thread
@@ -16,19 +17,35 @@ _CHUNK = 1 << 18
 """Bytes of one read; a pipe holds 64 KiB, a socket a little more."""
 
 _LINE_LIMIT = 1 << 27
-"""Bytes of one line; a client that sends more has lost its way, and the line is left out."""
+"""Bytes of one line; a longer one is refused, and nothing of it is kept but its ends."""
+
+_AHEAD = 1 << 22
+"""Bytes that are read before their requests are begun: some ten thousand short ones."""
+
+_ENDS = 500
+"""Bytes kept of the beginning and of the end of a line that is too long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooLong:
+    """A line beyond the limit: its size and the limit in bytes, how it begins and how it ends."""
+
+    size: int
+    limit: int
+    begins: bytes
+    ends: bytes
 
 
 class Lines:
     """Puts together what arrives in pieces: bytes in, whole lines out."""
 
     def __init__(self, limit: int = _LINE_LIMIT) -> None:
-        """A line of more than `limit` bytes is left out."""
+        """A line of more than `limit` bytes is `TooLong`."""
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes) -> Iterator[bytes | TooLong]:
         """The lines that `chunk` completes, without their ends."""
         first, *others = chunk.split(b"\n")
         self._add(first)
@@ -36,19 +53,72 @@ class Lines:
             yield from self.rest()
             self._add(other)
 
-    def rest(self) -> Iterator[bytes]:
+    def rest(self) -> Iterator[bytes | TooLong]:
         """What has come of a line so far, and begin the next one."""
-        pieces, size = self._pieces, self._size
+        kept, size = b"".join(self._pieces), self._size
         self._pieces, self._size = [], 0
-        if 0 < size <= self._limit:
-            yield b"".join(pieces)
+        if size > self._limit:
+            ends = kept[-_ENDS:]
+            yield TooLong(size=size, limit=self._limit, begins=kept[:_ENDS], ends=ends)
+        elif size:
+            yield kept
 
     def _add(self, piece: bytes) -> None:
+        if not piece:
+            return
         self._size += len(piece)
+        self._pieces.append(piece)
         if self._size > self._limit:
-            self._pieces.clear()
-        elif piece:
-            self._pieces.append(piece)
+            kept = b"".join(self._pieces)
+            self._pieces = [kept[:_ENDS], kept[_ENDS:][-_ENDS:]]
+
+
+class ReadAhead:
+    """Bytes that have come and are not used yet: a few megabytes, then the sender must wait."""
+
+    def __init__(self, limit: int = _AHEAD) -> None:
+        """No more is taken once `limit` bytes are here."""
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._over = False
+        self._changed = anyio.Event()
+
+    async def fill(self, chunks: AsyncIterable[bytes]) -> None:
+        """Take all of `chunks`, as fast as they are used."""
+        async for chunk in chunks:
+            self._pieces.append(chunk)
+            self._size += len(chunk)
+            self._wake()
+            while self._size >= self._limit:
+                await self._changed.wait()
+        self._over = True
+        self._wake()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """What has come, to the end."""
+        while self._pieces or not self._over:
+            if self._pieces:
+                pieces, self._pieces, self._size = self._pieces, [], 0
+                self._wake()
+                for piece in pieces:
+                    yield piece
+            else:
+                await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+async def lines_of(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes | TooLong]:
+    """The lines in `chunks`; empty ones are left out."""
+    lines = Lines()
+    async for chunk in chunks:
+        for line in lines.feed(chunk):
+            yield line
+    for line in lines.rest():
+        yield line
 
 
 class Wire:
@@ -59,17 +129,11 @@ class Wire:
         self._reading = reading
         self._writing = writing
 
-    async def lines(self) -> AsyncIterator[bytes]:
-        """What the client sends, line by line, to its end; empty lines are left out."""
-        lines = Lines()
-        try:
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What the client sends, in the pieces in which it arrives, to its end."""
+        with suppress(ConnectionError):
             while chunk := await self._read():
-                for line in lines.feed(chunk):
-                    yield line
-        except ConnectionError:
-            return
-        for line in lines.rest():
-            yield line
+                yield chunk
 
     async def send(self, line: bytes) -> None:
         """Write `line` and its end.

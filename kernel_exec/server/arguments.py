@@ -1,18 +1,34 @@
-"""The arguments of each tool: names, meanings, bounds, and what a wrong one is told."""
+"""The arguments of each tool: names, meanings and bounds."""
 
-import difflib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
-from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.content.plain import one_line
 
 MOST_CODE = 2_000_000
-"""Characters of code in one call; data belongs into files."""
+"""Characters of code in one call; data belongs in files."""
 
 _MOST_WAIT = 3600
 _MOST_RUN = 864_000
+_LONGEST_NAME = 100
+_LONGEST_TITLE = 300
+
+
+def shortened(value: object) -> str:
+    """A wrong value as its refusal repeats it."""
+    try:
+        written = ascii(value)
+    except RecursionError:
+        written = f"a {type(value).__name__} nested too deeply"
+    return written if len(written) <= 80 else f"{written[:60]}… ({len(written):,} characters)"
 
 
 def _list_from_text(value: object) -> object:
@@ -22,13 +38,39 @@ def _list_from_text(value: object) -> object:
     if value.strip().startswith("["):
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return value
     return [value]
 
 
+def _name(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("it is not a text")
+    return value
+
+
+def _word(value: object) -> str:
+    """A script's argument, as a shell would pass it."""
+    if not isinstance(value, str | int | float):
+        raise ValueError("it is neither a string nor a number")
+    word = str(value)
+    word.encode()  # half a surrogate pair is an error of value, too
+    if "\0" in word:
+        raise ValueError("NUL can't be passed to a program")
+    return word
+
+
+def _heading(title: str) -> str:
+    return one_line(" ".join(title.split()), _LONGEST_TITLE)
+
+
 Session = Annotated[
-    str, Field(default="", description="Name of a session of its own; empty for the default one.")
+    str,
+    Field(
+        default="",
+        max_length=_LONGEST_NAME,
+        description="Name of a separate session; empty for the default session.",
+    ),
 ]
 Wait = Annotated[
     float | None,
@@ -36,12 +78,18 @@ Wait = Annotated[
         default=None,
         ge=0,
         le=_MOST_WAIT,
-        description="Seconds to wait for the end before the call returns; work goes on after it.",
+        description="How long the call waits for the result, in seconds; the work continues"
+        " after that.",
     ),
 ]
 Title = Annotated[
     str,
-    Field(default="", max_length=300, description="What this step is for; its heading later on."),
+    AfterValidator(_heading),
+    Field(
+        default="",
+        max_length=_LONGEST_TITLE,
+        description="Purpose of this step; becomes its heading in the notebook.",
+    ),
 ]
 TimeLimit = Annotated[
     float | None,
@@ -49,20 +97,34 @@ TimeLimit = Annotated[
         default=None,
         ge=0,
         le=_MOST_RUN,
-        description="Seconds the code may run; 0 for no limit.",
+        description="How long the code may run, in seconds; 0 for no limit.",
     ),
 ]
 ExecutionId = Annotated[
-    str, Field(default="", description="From a result; empty for the session's latest.")
+    str,
+    Field(
+        default="",
+        max_length=_LONGEST_NAME,
+        description="An id from a result; empty for the session's latest execution.",
+    ),
 ]
 FilePath = Annotated[
-    str, Field(description="As another tool returned it, or relative to the storage root.")
+    str, Field(description="Path returned by another tool, or relative to the storage root.")
 ]
-Names = Annotated[list[Any], BeforeValidator(_list_from_text), Field(max_length=200)]
+Names = Annotated[
+    list[Annotated[str, BeforeValidator(_name)]],
+    BeforeValidator(_list_from_text),
+    Field(max_length=200),
+]
+Words = Annotated[
+    list[Annotated[str, BeforeValidator(_word)]],
+    BeforeValidator(_list_from_text),
+    Field(max_length=200),
+]
 
 
 class Arguments(BaseModel):
-    """Of any tool: nothing unknown, nothing infinite."""
+    """Of any tool: unknown names and infinite numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -71,7 +133,9 @@ class ExecuteCode(Arguments):
     """Of `execute_code`."""
 
     code: str = Field(max_length=MOST_CODE, description="Python, with IPython's % and ! lines.")
-    filename: str = Field(default="", description="Stem of the script file the code is kept in.")
+    filename: str = Field(
+        default="", description="Stem of the name of the file that keeps the code."
+    )
     session: Session
     title: Title
     wait_seconds: Wait
@@ -84,10 +148,10 @@ class ExecuteCodeFile(Arguments):
     file_path: FilePath
     mode: Literal["kernel", "isolated"] = Field(
         default="kernel",
-        description="kernel: its variables stay for the next call; isolated: in a process of its"
-        " own, which sees none of the session's variables and changes none.",
+        description="kernel: variables stay for the next call; isolated: run in a separate"
+        " process that neither sees nor changes the session's variables.",
     )
-    args: Names = Field(default_factory=list, description="What the script finds in sys.argv[1:].")
+    args: Words = Field(default_factory=list, description="The script's sys.argv[1:].")
     session: Session
     title: Title
     wait_seconds: Wait
@@ -97,15 +161,17 @@ class ExecuteCodeFile(Arguments):
 class InitializeCodeFile(Arguments):
     """Of `initialize_code_file`."""
 
-    content: str = Field(max_length=MOST_CODE, description="What the file begins with.")
-    filename: str = Field(default="", description="Stem of its name; a unique part is added.")
+    content: str = Field(max_length=MOST_CODE, description="First content of the file.")
+    filename: str = Field(default="", description="Stem of the file name; a unique part is added.")
 
 
 class AppendToCodeFile(Arguments):
     """Of `append_to_code_file`."""
 
     file_path: FilePath
-    content: str = Field(max_length=MOST_CODE, description="What comes next, from a new line on.")
+    content: str = Field(
+        max_length=MOST_CODE, description="Code to append, starting on a new line."
+    )
 
 
 class ReadCodeFile(Arguments):
@@ -113,16 +179,23 @@ class ReadCodeFile(Arguments):
 
     file_path: FilePath
     offset: int = Field(default=0, ge=0, description="First line to show, from 0.")
-    limit: int = Field(default=2000, ge=1, le=10_000, description="Most lines to show.")
+    limit: int = Field(
+        default=2000, ge=1, le=10_000, description="Maximum number of lines to show."
+    )
 
 
 class InstallDependencies(Arguments):
     """Of `install_dependencies`."""
 
     packages: Names = Field(description='Requirements such as "pandas" or "numpy>=2".')
-    upgrade: bool = Field(default=False, description="Also replace versions that would do.")
+    upgrade: bool = Field(
+        default=False,
+        description="Also upgrade packages whose installed version already satisfies the"
+        " requirement.",
+    )
     allow_build: bool = Field(
-        default=False, description="Let packages without a wheel build, which runs their code."
+        default=False,
+        description="Allow packages without a wheel to be built, which runs their code.",
     )
     wait_seconds: Wait
 
@@ -137,14 +210,16 @@ class ConfigureEnvironment(Arguments):
     """Of `configure_environment`."""
 
     type: Literal["conda", "venv", "venv-uv", "python"] | None = Field(
-        default=None, description="Kind of the environment; not needed with name."
+        default=None, description="Kind of environment; not needed with name."
     )
     conda_name: str = Field(default="", description="Name of a conda environment.")
     venv_path: str = Field(default="", description="Folder of a venv.")
-    uv_venv_path: str = Field(default="", description="Folder of a venv made by uv.")
-    python_path: str = Field(default="", description="Any Python executable.")
-    name: str = Field(default="", description="Name of an environment in kernel_exec.toml.")
-    working_directory: str = Field(default="", description="Where kernels started now will work.")
+    uv_venv_path: str = Field(default="", description="Folder of a venv created by uv.")
+    python_path: str = Field(default="", description="Path of a Python executable.")
+    name: str = Field(default="", description="Name of an environment in the configuration file.")
+    working_directory: str = Field(
+        default="", description="Working directory of kernels started from now on."
+    )
 
 
 class GetEnvironmentConfig(Arguments):
@@ -157,15 +232,22 @@ class GetExecution(Arguments):
     execution_id: ExecutionId
     session: Session
     wait_seconds: float = Field(
-        default=0, ge=0, le=_MOST_WAIT, description="Seconds to wait for its end before returning."
+        default=0,
+        ge=0,
+        le=_MOST_WAIT,
+        description="How long to wait for the execution to end, in seconds.",
     )
     stream: Literal["all", "stdout", "stderr", "result", "error"] = Field(
-        default="all", description="Which output to page; error shows whole tracebacks."
+        default="all", description="Which output to show; error shows complete tracebacks."
     )
     offset: int = Field(default=0, ge=0, description="First line to show, from 0.")
-    limit: int = Field(default=200, ge=1, le=5000, description="Most lines to show.")
-    tail: int = Field(default=0, ge=0, le=5000, description="Show this many last lines instead.")
-    search: str = Field(default="", description="Show only lines that match this expression.")
+    limit: int = Field(default=200, ge=1, le=5000, description="Maximum number of lines to show.")
+    tail: int = Field(
+        default=0, ge=0, le=5000, description="Show this many lines from the end instead."
+    )
+    search: str = Field(
+        default="", description="Show only lines that match this regular expression."
+    )
 
 
 class InterruptExecution(Arguments):
@@ -202,7 +284,9 @@ class KernelStatus(Arguments):
     session: Session
     variables: bool = Field(default=False, description="Also list the variables.")
     pattern: str = Field(
-        default="*", max_length=200, description="Which variables, such as df*; implies them."
+        default="*",
+        max_length=200,
+        description="Glob pattern for variable names, e.g. `df*`; also lists the variables.",
     )
 
 
@@ -210,20 +294,24 @@ class ExportNotebook(Arguments):
     """Of `export_notebook`."""
 
     session: Session
-    path: str = Field(default="", description="Where to; relative to the storage root.")
+    path: str = Field(
+        default="", description="Output path, absolute or relative to the storage root."
+    )
     format: Literal["ipynb", "html", "py", "md"] | None = Field(
         default=None,
-        description="ipynb: notebook; html: page to review; py: percent script; md: report."
-        " Without it, the path's ending says, or it is a notebook.",
+        description="ipynb: notebook; html: page for review; py: percent script; md: report."
+        " By default the extension of path decides, otherwise ipynb.",
     )
     include_failed: bool = Field(
-        default=True, description="Keep failures that nothing needs, folded."
+        default=True, description="Keep failed steps that no later step depends on (collapsed)."
     )
     verify: bool = Field(
         default=False,
-        description="Run it again in a fresh kernel first, compare, and note the verdict in it.",
+        description="First rerun it in a fresh kernel, compare the results and record the verdict.",
     )
-    overwrite: bool = Field(default=False, description="Replace a file that is not an export.")
+    overwrite: bool = Field(
+        default=False, description="Replace an existing file that is not an export of this session."
+    )
 
 
 class AddNote(Arguments):
@@ -231,72 +319,3 @@ class AddNote(Arguments):
 
     markdown: str = Field(min_length=1, max_length=MOST_CODE, description="Markdown text.")
     session: Session
-
-
-def parse(model: type[Arguments], given: dict[str, Any] | None) -> Arguments:
-    """Validated arguments; null stands for one that is left out, as some models write it.
-
-    Raises:
-        InvalidArgumentError: One line for each that is wrong: its name, the value, what is allowed.
-    """
-    fields = model.model_fields
-    meant = {
-        name: value
-        for name, value in (given or {}).items()
-        if value is not None or name not in fields or fields[name].is_required()
-    }
-    try:
-        return model.model_validate(meant)
-    except ValidationError as error:
-        allowed = list(fields)
-        raise InvalidArgumentError(
-            "\n".join(_complain(dict(problem), allowed) for problem in error.errors())
-        ) from error
-
-
-def schema(model: type[Arguments]) -> dict[str, Any]:
-    """The JSON schema of a tool's arguments, as plain as clients need it."""
-    made = model.model_json_schema()
-    plain: dict[str, Any] = {
-        "type": "object",
-        "properties": {
-            name: _plain(described) for name, described in made.get("properties", {}).items()
-        },
-        "additionalProperties": False,
-    }
-    # an empty list is none in JSON Schema draft 4, which some clients still check against
-    return plain | ({"required": made["required"]} if "required" in made else {})
-
-
-def _plain(described: dict[str, Any]) -> dict[str, Any]:
-    """Without titles, and with one type: that an argument may be null says nothing of use."""
-    plain = {key: value for key, value in described.items() if key != "title"}
-    options = [each for each in plain.pop("anyOf", ()) if each.get("type") != "null"]
-    if options:
-        plain = {**options[0], **plain}
-    if plain.get("default", 0) is None:
-        del plain["default"]
-    if plain.get("type") == "array":
-        plain["items"] = {"type": "string"}
-    return plain
-
-
-def _complain(problem: dict[str, Any], allowed: list[str]) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, allowed, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(allowed) or 'none'}"
-        return f"unknown argument {_short(name)}: {hint}"
-    if problem["type"] == "missing":
-        return f"argument {name!r} is missing"
-    if problem["type"] == "string_unicode":
-        return (
-            f"argument {name!r} holds half a surrogate pair, which is no character:"
-            " write it as an escape"
-        )
-    return f"argument {name!r} is {_short(problem['input'])}: {problem['msg']}"
-
-
-def _short(value: object) -> str:
-    written = ascii(value)
-    return written if len(written) <= 80 else f"{written[:60]}… ({len(written):,} characters)"

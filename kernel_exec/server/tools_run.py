@@ -9,7 +9,7 @@ from mcp_types import CallToolResult, TextContent
 
 from kernel_exec.client import Begun
 from kernel_exec.content.paging import Page, kind_of, lines_of, page
-from kernel_exec.content.render import clean
+from kernel_exec.content.plain import clean
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import Output, files, fold
@@ -40,7 +40,7 @@ async def execute_code_file(call: Call, asked: given.ExecuteCodeFile) -> CallToo
     """Run a stored script."""
     begun = await call.client.run_script(
         asked.file_path,
-        tuple(map(str, asked.args)),
+        tuple(asked.args),
         isolated=asked.mode == "isolated",
         session=asked.session,
         title=asked.title,

@@ -295,3 +295,15 @@ def test_one_of_our_notebooks_runs_in_its_own_environment(run: Run, tmp_path: Pa
     assert code == 0
     assert told["environment"] == f"python:{sys.executable}"
     assert told["working_directory"] == str(tmp_path)
+
+
+@pytest.mark.kernel
+def test_what_a_foreign_notebook_printed_can_not_drive_the_terminal(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "here" / "foreign.ipynb"
+    odd = "\x1b]0;x\x07\x9b31m\u202e"
+    write(file, (f"# {odd}\nprint('a{odd}b')", "c"))
+    _, printed, errors = run(str(file), "--python", sys.executable)
+    assert "different" in printed
+    assert not [char for char in printed + errors if char in odd and char not in "]0;x31m"]

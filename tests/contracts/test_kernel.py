@@ -14,6 +14,7 @@ from kernel_exec.kernels.kernel import Kernel, Listener
 from kernel_exec.kernels.outputs import ErrorOutput, ExecuteResult, Output, Stream, fold
 from tests.fakes import STUBBORN, FakeKernels
 from tests.real import local_kernels
+from tests.waits import patient
 
 Start: TypeAlias = Callable[[Listener], AbstractAsyncContextManager[Kernel]]
 
@@ -34,7 +35,7 @@ class Heard(list[Event]):
 
 
 async def run(kernel: Kernel, source: str, *, limit: float | None = None) -> Ending:
-    with anyio.fail_after(20):
+    with anyio.fail_after(patient(20)):
         return await kernel.execute(Request(id="e1", source=source, time_limit=limit))
 
 
@@ -111,7 +112,7 @@ async def test_what_a_thread_prints_after_the_end_is_kept_and_marked(start: Star
         await run(
             kernel, "print('a'); import threading; threading.Timer(0.1, print, ['b']).start()"
         )
-        with anyio.fail_after(10):
+        with anyio.fail_after(patient(10)):
             await came.wait()
     assert heard.outputs() == [
         Stream(name="stdout", text="a\n"),
@@ -163,13 +164,13 @@ async def test_a_kernel_that_exits_says_how_and_runs_nothing_more(start: Start) 
         assert ending.death.exit_code == 3
         with pytest.raises(KernelDeadError):
             await run(kernel, "1 + 1")
-        with anyio.fail_after(5):
+        with anyio.fail_after(patient(5)):
             assert await kernel.wait_death() == ending.death
 
 
 async def test_a_killed_kernel_names_the_reason(start: Start) -> None:
     async with start(Heard()) as kernel:
         kernel.kill("it was no longer wanted")
-        with anyio.fail_after(5):
+        with anyio.fail_after(patient(5)):
             death = await kernel.wait_death()
     assert str(death) == "it was no longer wanted"

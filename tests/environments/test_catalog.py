@@ -14,6 +14,7 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import UnusableEnvironmentError
 from tests.environments.pythons import make_venv
 from tests.real import HERE
+from tests.waits import patient
 
 
 def make_catalog(folder: Path, configured: Environment | None = None) -> Catalog:
@@ -58,7 +59,7 @@ async def test_one_that_gives_up_does_not_hold_up_the_next(tmp_path: Path) -> No
     known = make_catalog(tmp_path)
     with anyio.move_on_after(0):
         await known.prepare(HERE)
-    with anyio.fail_after(30):
+    with anyio.fail_after(patient(30)):
         assert (await known.prepare(HERE)).environment == HERE
 
 

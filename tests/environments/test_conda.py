@@ -26,6 +26,7 @@ from tests.environments.conda import (
     stand_in,
 )
 from tests.environments.pythons import contents
+from tests.waits import patient
 
 
 def prefix(path: Path) -> Path:
@@ -236,7 +237,7 @@ async def test_a_kernel_of_a_prefix_leaves_it_unchanged(tmp_path: Path, channel:
             told.append(event.output.text)
 
     async with start(listen) as kernel:
-        with anyio.fail_after(60):
+        with anyio.fail_after(patient(60)):
             ending = await kernel.execute(Request(id="e", source=SEEN_FROM_INSIDE))
     assert ending.outcome is Outcome.OK
     assert "".join(told).splitlines() == [str(ml), "1.0", f"{ml}/share/native-lib", f"{ml}/bin"]

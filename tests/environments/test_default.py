@@ -14,6 +14,7 @@ from kernel_exec.environments.default import ensure_default
 from kernel_exec.environments.interpreters import NoAnswerError, ask, find_executable
 from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import UnusableEnvironmentError
+from tests.waits import patient
 
 TOOLS = read_tools(os.environ, passed=())
 
@@ -90,7 +91,7 @@ async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
             while not (tmp_path / ".kernel_exec" / "environment.lock").exists():
                 await anyio.lowlevel.checkpoint()
             scope.cancel()
-    with anyio.fail_after(20):
+    with anyio.fail_after(patient(20)):
         made = await ensure_default(tmp_path, variables=os.environ, tools=TOOLS)
     executable = find_executable(made, home=tmp_path, base={})
     assert (await ask(executable, variables=os.environ)).prefix == made.path

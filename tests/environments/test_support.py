@@ -21,6 +21,7 @@ from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outputs import Stream
 from tests.environments.pythons import contents, make_venv, require_python, uv
+from tests.waits import patient
 
 pytestmark = [
     pytest.mark.kernel,
@@ -77,7 +78,7 @@ class Place:
                 written.append(event.output.text)
 
         async with start(listen) as kernel:
-            with anyio.fail_after(60):
+            with anyio.fail_after(patient(60)):
                 endings = [
                     await kernel.execute(Request(id=f"e{number}", source=source))
                     for number, source in enumerate(sources)
@@ -289,7 +290,7 @@ async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
             while not list(tmp_path.glob("cache/overlays/.making-*/overlay")):
                 await anyio.lowlevel.checkpoint()
             scope.cancel()
-    with anyio.fail_after(60):
+    with anyio.fail_after(patient(60)):
         assert (await place.support()).kind is SupportKind.OVERLAY
 
 

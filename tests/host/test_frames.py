@@ -1,6 +1,7 @@
 """Lines that are messages, and lines that nearly are."""
 
 import json
+import math
 
 import mcp_types as types
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_exec.host.frames import Refusal, decode, encode, probed
+from kernel_exec.host.wire import TooLong
 
 values = st.recursive(
     st.none()
@@ -47,6 +49,46 @@ def test_what_has_an_id_and_is_no_answer_is_refused_with_the_reason(
     assert isinstance(refusal, Refusal)
     assert refusal.answer.id == 7
     assert told in refusal.answer.error.message
+
+
+LONG = {"size": 200_000_000, "limit": 128_000_000}
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "number"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "x", "params": {', b"}}", 7),
+        (b'{"jsonrpc":"2.0","method":"tools/call","id":"a\\"b","params":{', b"}}", 'a"b'),
+        (b'{"method":"tools/call","params":{"id":8', b'},"jsonrpc":"2.0","id":9}\n', 9),
+        (b'{"params":{"id":8', b'},"id":9,"jsonrpc":"2.0","method":"x"} ', 9),
+        (b'{"method":"x","params":{"id":8', b'"id":8}}', None),
+        (b'{"method":"x","params":{"id":8', b'\\"id\\":8}"}', None),
+        (b'[{"id":8', b'"id":8}]', None),
+        (b"", b"", None),
+        (b"aaaa", b"aaaa", None),
+    ],
+)
+def test_a_line_that_is_too_long_is_refused_by_its_id_where_that_is_certain(
+    begins: bytes, ends: bytes, number: object
+) -> None:
+    refusal = decode(TooLong(begins=begins, ends=ends, **LONG))
+    assert isinstance(refusal, Refusal)
+    assert refusal.answer.id == number
+    assert "of 200,000,000 bytes is too long: at most 128,000,000" in refusal.answer.error.message
+
+
+def test_bytes_that_are_not_utf_8_reach_the_argument_that_holds_them() -> None:
+    line = b'{"jsonrpc": "2.0", "id": 7, "method": "x", "params": {"a": "\xff"}}'
+    message = decode(line)
+    assert isinstance(message, types.JSONRPCRequest)
+    assert message.params == {"a": "\udcff"}
+
+
+def test_a_number_that_is_far_too_large_reaches_the_argument_that_holds_it() -> None:
+    line = b'{"jsonrpc": "2.0", "id": 7, "method": "x", "params": {"a": -' + b"9" * 5000 + b"}}"
+    message = decode(line)
+    assert isinstance(message, types.JSONRPCRequest)
+    assert message.params == {"a": -math.inf}
 
 
 def test_a_byte_order_mark_is_passed_over() -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import anyio
 import pytest
+from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp_types import CallToolRequestParams, CallToolResult, TextContent
 
 from tests.host.tiny import tiny
 from tests.server.peer import INITIALIZED, call, handshake, request, served
@@ -139,6 +141,44 @@ async def test_a_probe_is_answered_as_the_sdk_answers_it(meta: Any, tmp_path: Pa
         await stock.run(incoming, outgoing, stock.create_initialization_options())
     async with served(tiny()) as peer:
         assert await peer.ask(probe) == json.loads(answers.read_text())
+
+
+async def test_requests_are_begun_no_faster_than_their_answers_are_taken() -> None:
+    begun: list[str] = []
+
+    async def large(ctx: object, params: CallToolRequestParams) -> CallToolResult:
+        begun.append(params.name)
+        return CallToolResult(content=[TextContent(text="x" * 100_000)])
+
+    async with served(Server("large", on_call_tool=large)) as peer:
+        await peer.begin()
+        for at in range(500):
+            await peer.say({**call("large"), "id": at})
+        await anyio.wait_all_tasks_blocked()
+        assert len(begun) < 50
+        answers = [await peer.hear() for _ in range(500)]
+    assert sorted(answer["id"] for answer in answers) == list(range(500))
+    assert all(len(answer["result"]["content"][0]["text"]) == 100_000 for answer in answers)
+
+
+async def test_requests_that_were_cancelled_make_room_for_others() -> None:
+    async with served(tiny()) as peer:
+        await peer.begin()
+        for at in range(1500):
+            await peer.say({**call("wait"), "id": at})
+            params = {"requestId": at}
+            cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+            await peer.say(cancelled)
+        assert (await peer.ask(request("ping")))["result"] == {}
+
+
+async def test_a_client_that_leaves_with_its_answers_unread_ends_the_conversation() -> None:
+    async with served(tiny()) as peer:
+        await peer.begin()
+        for _ in range(200):
+            await peer.say(call("repeat", text="x"))
+        await peer.stream.send_eof()
+        # `served` ends when the conversation does
 
 
 @contextmanager

@@ -4,22 +4,25 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.host.wire import Lines
+from kernel_exec.host.wire import Lines, ReadAhead, TooLong
+from tests.waits import patient
 
 ROOT = Path(__file__).parents[2]
 ECHO = """
 import os, anyio
-from kernel_exec.host.wire import open_wire
+from kernel_exec.host.wire import lines_of, open_wire
 async def main():
     with open_wire() as wire:
-        async for line in wire.lines():
+        async for line in lines_of(wire.chunks()):
             await wire.send(b"heard " + line)
 anyio.run(main)
 """
@@ -34,11 +37,31 @@ def test_lines_do_not_depend_on_how_they_arrive(sent: bytes, cuts: list[int]) ->
     assert got == [line for line in sent.split(b"\n") if line]
 
 
-def test_a_line_beyond_the_limit_is_left_out_and_the_next_one_is_whole() -> None:
-    lines = Lines(limit=5)
-    assert list(lines.feed(b"12345\n123")) == [b"12345"]
-    assert list(lines.feed(b"456")) == []
-    assert list(lines.feed(b"7\n123\n")) == [b"123"]
+def test_a_line_beyond_the_limit_is_told_by_its_ends_and_the_next_one_is_whole() -> None:
+    lines = Lines(limit=2000)
+    assert list(lines.feed(b"x" * 2000 + b"\n" + b"a" * 1000)) == [b"x" * 2000]
+    assert list(lines.feed(b"b" * 1500)) == []
+    for _ in range(1000):
+        assert list(lines.feed(b"c" * 1000)) == []
+    told, following = lines.feed(b"d\n123\n")
+    assert told == TooLong(size=1_002_501, limit=2000, begins=b"a" * 500, ends=b"c" * 499 + b"d")
+    assert following == b"123"
+
+
+async def test_no_more_is_read_ahead_than_the_limit_until_it_is_used() -> None:
+    read, asked = ReadAhead(limit=10), []
+
+    async def source() -> AsyncIterator[bytes]:
+        for at in range(100):
+            asked.append(at)
+            yield b"1234"
+
+    with anyio.fail_after(patient(30)):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read.fill, source())
+            await anyio.wait_all_tasks_blocked()
+            assert len(asked) == 3
+            assert b"".join([chunk async for chunk in read]) == b"1234" * 100
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])

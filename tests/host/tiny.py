@@ -57,6 +57,8 @@ async def call_tool(
             sys.stderr.write("staying\n")
             sys.stderr.flush()
             await anyio.sleep_forever()
+        case "wait":
+            await anyio.sleep_forever()
         case "print":
             print("from print", flush=True)
             os.write(1, b"from descriptor 1\n")

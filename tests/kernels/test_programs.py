@@ -20,6 +20,7 @@ from kernel_exec.kernels.outputs import (
     fold,
 )
 from tests.real import local_kernels
+from tests.waits import patient
 
 pytestmark = pytest.mark.kernel
 
@@ -38,7 +39,7 @@ class Shell:
     ) -> tuple[Ending, list[Output]]:
         self.count += 1
         request = Request(id=f"x{self.count}", source=source, file_path=file, time_limit=limit)
-        with anyio.fail_after(20):
+        with anyio.fail_after(patient(20)):
             ending = await self.kernel.execute(request)
         return ending, self.outputs()
 
@@ -332,7 +333,7 @@ async def test_variables_are_described_while_code_runs(shell: Shell) -> None:
     module = "__import__('sys').modules['_kernel_exec_inside']"
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(shell.run, "import time; time.sleep(60)")
-        with anyio.fail_after(10):
+        with anyio.fail_after(patient(10)):
             while True:  # until the subshell answers beside the sleeping cell
                 told = json.loads(await shell.kernel.evaluate(f"{module}.variables('*a*')"))
                 if told["total"]:
@@ -365,6 +366,6 @@ async def test_exit_ends_the_kernel_and_says_that_it_was_asked_to(shell: Shell) 
     ending, _ = await shell.run("exit()")
     assert ending.outcome is Outcome.OK
     assert ending.exit_requested
-    with anyio.fail_after(10):
+    with anyio.fail_after(patient(10)):
         death = await shell.kernel.wait_death()
     assert death.exit_code == 0

@@ -9,6 +9,7 @@ import pytest
 
 from kernel_exec.kernels import pulse
 from kernel_exec.kernels.pulse import Pulse
+from tests.waits import patient
 
 LOOP = 'File "/lib/selectors.py", line 468 in select'
 CELL = 'File "/data/code_1.py", line 1 in <module>\nFile "/lib/IPython/interactiveshell.py", line 9'
@@ -45,7 +46,7 @@ class Kernel:
 @pytest.fixture(autouse=True)
 async def soon(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     monkeypatch.setattr(pulse, "_INTERVAL", 0.01)
-    with anyio.fail_after(10):
+    with anyio.fail_after(patient(10)):
         yield
 
 

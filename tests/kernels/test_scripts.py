@@ -10,6 +10,7 @@ from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, Stream, fold
 from tests.real import local_kernels
+from tests.waits import patient
 
 pytestmark = pytest.mark.kernel
 
@@ -36,7 +37,7 @@ class Runner:
         self._events.clear()
         self._count += 1
         request = Request(id=f"s{self._count}", source=source, file_path=path, arguments=arguments)
-        with anyio.fail_after(20):
+        with anyio.fail_after(patient(20)):
             ending = await self._kernel.execute(request)
         told = ""
         for output in fold(self._events):

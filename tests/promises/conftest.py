@@ -7,7 +7,8 @@ from itertools import count
 import psutil
 import pytest
 
-from tests.wire import PATIENCE, Result, Server, serving, wait_gone
+from tests.waits import wait_gone
+from tests.wire import PATIENCE, Result, Server, serving
 
 _numbers = count(1)
 

@@ -8,6 +8,7 @@ import pytest
 
 from kernel_exec.sessions.session import QUEUE_LIMIT
 from tests.promises.conftest import Agent
+from tests.waits import as_fast_as, wait_until
 from tests.wire import Server, serving
 
 pytestmark = pytest.mark.kernel
@@ -26,9 +27,7 @@ while time.monotonic() - began < {seconds}:
 def held(agent: Agent, seconds: float = 60) -> int:
     """A call whose code runs by now, and goes on."""
     number = agent.begin(f"print('holding', flush=True)\nimport time; time.sleep({seconds})")
-    deadline = time.monotonic() + 10
-    while "holding" not in agent.call("get_execution").text:
-        assert time.monotonic() < deadline
+    wait_until(lambda: "holding" in agent.call("get_execution").text)
     return number
 
 
@@ -59,7 +58,7 @@ def test_what_waits_behind_a_kernel_that_dies_runs_in_the_next_one(
     first, died, next_ = [server.result(number, within=20) for number in numbers]
     assert [first.outcome, died.outcome, next_.outcome] == ["ok", "kernel_died", "ok"]
     assert next_.text.startswith("42\n")
-    assert "what generation 1 held is gone" in next_.text
+    assert "variables of kernel 1 were lost" in next_.text
 
 
 def test_the_same_source_sent_twice_at_once_runs_twice(server: Server, agent: Agent) -> None:
@@ -109,7 +108,7 @@ def test_a_session_that_hangs_or_floods_does_not_delay_another(
         flood = flooding.begin(FLOOD.format(seconds=2))
         beside = latencies(other, 40)
         assert statistics.median(beside) < 10 * statistics.median(alone) + 0.1
-        assert max(beside) < 2
+        assert max(beside) < as_fast_as(2)
         assert server.result(flood, within=20).outcome == "ok"
         assert hanging.call("kernel_status", within=3).structured["state"] == "busy"
         other.still_works()
@@ -196,5 +195,5 @@ def test_two_servers_do_not_delay_one_another(tmp_path: Path) -> None:
         slowest = 0.0
         for _ in range(20):
             slowest = max(slowest, other.run("print(6 * 7)", within=10).seconds)
-        assert slowest < 2
+        assert slowest < as_fast_as(2)
         assert one.result(flood, within=20).outcome == "ok"

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.sessions.schema import migrate
-from tests.wire import Result, Server, serving, unshared, wait_gone
+from tests.waits import as_fast_as, wait_gone, wait_until
+from tests.wire import Result, Server, serving, unshared
 
 needs_unix = pytest.mark.skipif(sys.platform == "win32", reason="modes are a Unix thing")
 
@@ -45,13 +46,6 @@ def kept(server: Server, *executions: Result) -> None:
 def notebook(server: Server, session: str) -> str:
     exported = server.call("export_notebook", session=session, within=10)
     return Path(exported.structured["path"]).read_text("utf-8")
-
-
-def wait_until(condition: Callable[[], object], *, within: float) -> None:
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end, f"not within {within} s"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -411,7 +405,7 @@ def test_the_session_of_a_killed_server_is_free_for_the_next_at_once(tmp_path: P
         owner.process.wait()
 
         assert "first" in notebook(heir, "s")
-        assert "generation 1 held is gone" in heir.run("1", session="s", within=10).text
+        assert "variables of kernel 1 were lost" in heir.run("1", session="s", within=10).text
 
 
 SETS_THE_CLOCK = """
@@ -439,7 +433,7 @@ def test_a_clock_that_is_set_meanwhile_changes_no_duration_and_no_id(
         began = server.run("time.sleep(1.0)", session="s", wait_seconds=0.5)
         assert began.outcome == "running"
         clock.write_text(str(jump))
-        ended = server.call("get_execution", execution_id=began.id, wait_seconds=10)
+        ended = server.call("get_execution", execution_id=began.id, wait_seconds=60)
         later = server.run("print('later')", session="s")
 
         assert 0.9 < ended.meta["timing"]["seconds"] < 30
@@ -470,11 +464,11 @@ def test_ten_thousand_sessions_delay_neither_the_start_nor_an_execution(tmp_path
     began = time.monotonic()
     with serving(tmp_path) as server:
         assert server.call("kernel_status", session="s77", within=5).structured["history"] == "ok"
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < as_fast_as(10)
         ran = server.run("print('quick')", session="s77", within=10)
         assert ran.outcome == "ok"
         quick = [server.run("1", session="s77", within=5).seconds for _ in range(10)]
-        assert sorted(quick)[5] < 0.5
+        assert sorted(quick)[5] < as_fast_as(0.5)
         assert json.loads(notebook(server, "s77"))["cells"]
     began = time.monotonic()
     subprocess.run(
@@ -482,4 +476,4 @@ def test_ten_thousand_sessions_delay_neither_the_start_nor_an_execution(tmp_path
         check=True,
         capture_output=True,
     )
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < as_fast_as(10)

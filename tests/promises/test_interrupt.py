@@ -5,6 +5,7 @@ import time
 import psutil
 import pytest
 
+from tests.waits import as_fast_as, wait_until
 from tests.wire import Server
 
 from .conftest import Agent
@@ -38,8 +39,7 @@ def begin(agent: Agent, source: str) -> int:
     """Send `source` and wait until it runs; what holds the interpreter sends nothing itself."""
     begun = "import time; x = 41; print('begun', flush=True); time.sleep(0.1)"
     number = agent.begin(f"{begun}\n{source}", wait_seconds=60)
-    while not agent.call("get_execution").text.startswith("begun"):
-        pass
+    wait_until(lambda: agent.call("get_execution").text.startswith("begun"))
     time.sleep(0.2)  # by now it has come to `source`
     return number
 
@@ -55,7 +55,7 @@ def test_an_interrupt_stops_it_within_a_second_and_keeps_the_kernel(
     began = time.monotonic()
     agent.call("interrupt_execution", within=5)
     stopped = agent.server.result(number, within=5)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < as_fast_as(1)
     assert stopped.outcome == "interrupted"
     assert agent.run("print(x + 1)").text.startswith("42\n")
     assert agent.pid() == pid
@@ -116,18 +116,18 @@ def test_a_forced_interrupt_ends_what_obeys_nothing(agent: Agent) -> None:
 
 
 def test_an_interrupt_reaches_a_task_that_blocks_the_kernel(agent: Agent) -> None:
-    agent.run(
+    first = agent.run(
         "import asyncio, time; x = 41\n"
-        "async def block():\n    await asyncio.sleep(0.2)\n    while True: time.sleep(0.1)\n"
+        "async def block():\n    await asyncio.sleep(0.2)\n    print('blocks', flush=True)\n"
+        "    while True: time.sleep(0.1)\n"
         "task = asyncio.create_task(block())"
     )
-    agent.run("await asyncio.sleep(0.1)")
-    time.sleep(0.5)  # the task blocks by now
+    wait_until(lambda: "blocks" in agent.call("get_execution", execution_id=first.id).text)
     waiting = agent.run("print(x + 1)", wait_seconds=0.5)
     assert waiting.outcome == "running"
     assert "has not begun it yet" in waiting.text
     agent.call("interrupt_execution", within=5)
-    assert agent.call("get_execution", wait_seconds=5).outcome in {"ok", "interrupted"}
+    assert agent.call("get_execution", wait_seconds=60).outcome in {"ok", "interrupted"}
     assert agent.run("print(task.cancelled(), x)").text.startswith("True 41\n")
 
 

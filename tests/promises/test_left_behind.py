@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waits import lives, patient, wait_until
 from tests.wire import Server, serving
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -55,14 +56,6 @@ def runtime() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def lives(process: psutil.Process) -> bool:
-    """False for one that only waits to be reaped: init takes its time."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def name_of(process: psutil.Process) -> str:
     """The program's name; "" when it has just ended."""
     try:
@@ -85,7 +78,7 @@ def members(mark: str) -> list[psutil.Process]:
 
 def left(mark: str, others: list[psutil.Process], *, within: float = 2) -> list[psutil.Process]:
     """What of a round and of `others` is still there after so many seconds."""
-    limit = time.monotonic() + within
+    limit = time.monotonic() + patient(within)
     while found := [*members(mark), *filter(lives, others)]:
         if time.monotonic() > limit:
             break
@@ -97,10 +90,11 @@ def left(mark: str, others: list[psutil.Process], *, within: float = 2) -> list[
 
 def wait_member(mark: str, name: str, *, within: float = 20) -> None:
     """Wait for a program to be among the processes of a round."""
-    limit = time.monotonic() + within
-    while not any(name_of(process) == name for process in members(mark)):
-        assert time.monotonic() < limit, f"no {name} was started"
-        time.sleep(0.01)
+    wait_until(
+        lambda: any(name_of(process) == name for process in members(mark)),
+        within=within,
+        why=f"no {name} was started",
+    )
 
 
 @contextmanager

@@ -225,7 +225,7 @@ def test_threads_and_forked_children_of_a_cell_are_heard_in_whole_lines(agent: A
 
 def test_a_child_that_goes_on_after_its_fork_is_heard(agent: Agent) -> None:
     result = agent.run("import os\npid = os.fork()\nprint('both', pid == 0)")
-    heard = result.text + agent.call("get_execution", execution_id=result.id, wait_seconds=2).text
+    heard = result.text + agent.call("get_execution", execution_id=result.id, wait_seconds=60).text
     assert "both False\n" in heard
     for _ in range(50):
         if "both True\n" in heard:

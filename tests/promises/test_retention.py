@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waits import wait_until
 from tests.wire import Result, Server, serving
 
 DAY = 24 * 3600
@@ -38,10 +39,7 @@ def sessions(root: Path) -> set[str]:
 
 
 def wait_for(root: Path, expected: set[str], *, within: float = 10) -> None:
-    end = time.monotonic() + within
-    while sessions(root) != expected:
-        assert time.monotonic() < end, f"not within {within} s: {sessions(root)}"
-        time.sleep(0.02)
+    wait_until(lambda: sessions(root) == expected, within=within)
 
 
 def produce(server: Server, session: str) -> list[Result]:
@@ -123,10 +121,7 @@ def test_without_a_limit_nothing_goes(tmp_path: Path, variable: str) -> None:
     os.utime(leftover, (0, 0))
 
     with serving(tmp_path, **{variable: "0"}) as server:
-        end = time.monotonic() + 10
-        while leftover.exists():  # a sweep has begun
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_until(lambda: not leftover.exists(), why="no sweep has begun")
         kept(server, results)
         assert sessions(tmp_path) == {"old"}
 
@@ -148,9 +143,6 @@ def test_what_killed_writes_left_goes_and_files_of_the_user_do_not(tmp_path: Pat
     young.write_text("")
 
     with serving(tmp_path):
-        end = time.monotonic() + 10
-        while any(path.exists() for path in leftovers):
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_until(lambda: not any(path.exists() for path in leftovers))
     assert young.exists()
     assert all(path.exists() for path in others)

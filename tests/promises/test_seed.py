@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from tests.promises.conftest import Agent
-from tests.wire import Result, Server, serving, wait_gone
+from tests.waits import wait_gone
+from tests.wire import Result, Server, serving
 
 pytestmark = pytest.mark.kernel
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +23,8 @@ from kernel_exec.kernels.execution import Outcome, Request
 from tests.environments.pythons import make_venv
 from tests.promises.conftest import Agent
 from tests.real import local_kernels
-from tests.wire import serving, started, wait_gone
+from tests.waits import patient, wait_gone, wait_until
+from tests.wire import serving, started
 
 pytestmark = pytest.mark.kernel
 
@@ -72,10 +72,7 @@ def test_an_idle_kernel_that_was_stopped_answers_again(agent: Agent) -> None:
 
 
 def wait_state(pid: int, wanted: str, *, within: float = 5) -> None:
-    limit = time.monotonic() + within
-    while psutil.Process(pid).status() != wanted:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_until(lambda: psutil.Process(pid).status() == wanted, within=within)
 
 
 # Ends
@@ -143,10 +140,7 @@ def test_after_exit_and_an_idle_time_the_history_is_kept(tmp_path: Path) -> None
 
 
 def wait_dead(state: Callable[[], str], *, within: float = 10) -> None:
-    limit = time.monotonic() + within
-    while state() != "dead":
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_until(lambda: state() == "dead", within=within)
 
 
 # Environments that do not work
@@ -238,7 +232,7 @@ async def test_a_start_that_takes_too_long_is_ended_with_all_it_has_said(
     hanging = replace(plan, prepared=replace(plan.prepared, interpreter=interpreter))
     monkeypatch.setattr(local, "_START_LIMIT", 0.5)
     before = psutil.Process().children(recursive=True)
-    with anyio.fail_after(10), pytest.raises(KernelStartError, match="still busy"):
+    with anyio.fail_after(patient(10)), pytest.raises(KernelStartError, match="still busy"):
         async with hanging(lambda event: None):
             pass
     assert psutil.Process().children(recursive=True) == before

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.promises.conftest import Agent
+from tests.waits import as_fast_as
 from tests.wire import Server, serving
 
 
@@ -142,7 +143,7 @@ def test_a_search_that_could_take_for_ever_hangs_nothing(shared: Agent, search: 
     number = shared.server.begin_call("get_execution", execution_id=result.id, search=search)
     shared.still_works()
     answer = shared.server.result(number, within=20)
-    assert answer.seconds < 15
+    assert answer.seconds < as_fast_as(15)
     assert "search" in answer.text or "matches" in answer.text or "no lines" in answer.text
 
 
@@ -462,7 +463,7 @@ def test_the_server_answers_others_while_it_reads_a_large_output(server: Server)
         number = server.begin_call("get_execution", execution_id=result.id, search="z{3}")
         began = time.monotonic()
         other.still_works()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < as_fast_as(10)
         server.result(number, within=60)
     finally:
         one.close()

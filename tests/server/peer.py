@@ -13,6 +13,7 @@ from mcp.server.lowlevel import Server
 
 from kernel_exec.host.stdio import converse
 from kernel_exec.host.wire import Wire
+from tests.waits import patient
 
 
 def request(method: str, **params: Any) -> dict[str, Any]:
@@ -76,7 +77,7 @@ async def served(server: Server[Any]) -> AsyncIterator[Peer]:
             number = theirs.fileno()
             await converse(server, Wire(reading=number, writing=number))
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(patient(30)):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(serve)
             async with await SocketStream.from_socket(ours) as stream:

@@ -15,6 +15,7 @@ from kernel_exec.server.arguments import (
     CheckInstalledPackages,
     ConfigureEnvironment,
     ExecuteCode,
+    ExecuteCodeFile,
     ExportNotebook,
     GetEnvironmentConfig,
     GetExecution,
@@ -24,9 +25,8 @@ from kernel_exec.server.arguments import (
     KernelStatus,
     ReadCodeFile,
     RestartKernel,
-    parse,
-    schema,
 )
+from kernel_exec.server.validation import parse, schema
 
 MODELS: list[type[Arguments]] = [
     AddNote,
@@ -34,6 +34,7 @@ MODELS: list[type[Arguments]] = [
     CheckInstalledPackages,
     ConfigureEnvironment,
     ExecuteCode,
+    ExecuteCodeFile,
     ExportNotebook,
     GetEnvironmentConfig,
     GetExecution,
@@ -87,6 +88,44 @@ def test_texts_stand_for_numbers_truths_and_lists(
     assert parsed(model, **asked) == meant
 
 
+HALVES = ["\ud83d", "\udcff", "a\udc80b"]
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (model, name)
+        for model in MODELS
+        for name, field in model.model_fields.items()
+        if field.annotation in {str, list[str]}
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_by_name_in_any_argument(
+    model: type[Arguments], name: str, half: str
+) -> None:
+    told = f"argument '{name}' holds half a surrogate pair"
+    for value in (half, [half], [["a", {"b": half}]], {half: 1}):
+        assert told in refusal(model, **{name: value})
+    assert "holds half a surrogate pair" in refusal(model, **{half: 1})
+
+
+def test_a_script_gets_its_arguments_as_a_shell_would_pass_them() -> None:
+    asked = {"file_path": "a", "args": ["a", 1, 1.5, True]}
+    assert parsed(ExecuteCodeFile, **asked)["args"] == ["a", "1", "1.5", "True"]
+
+
+def test_a_title_is_one_line() -> None:
+    asked = {"code": "", "title": " a\n\tb\u2028[ok\x9b "}
+    assert parsed(ExecuteCode, **asked)["title"] == r"a b [ok\x9b"
+
+
+def test_what_is_wrong_many_times_is_told_in_a_few_lines() -> None:
+    told = refusal(ExecuteCode, code="", **{f"a{at}": 1 for at in range(3000)})
+    assert len(told) < 2000
+    assert told.endswith("\n2990 more arguments are wrong")
+
+
 def test_null_is_an_argument_left_out_unless_it_is_needed() -> None:
     assert parsed(ExecuteCode, code="x", filename=None, wait_seconds=None) == {"code": "x"}
     assert parsed(GetExecution, stream=None, limit=None) == {}
@@ -126,6 +165,17 @@ def test_null_is_an_argument_left_out_unless_it_is_needed() -> None:
         (ReadCodeFile, {"file_path": "a", "offset": -1}, "argument 'offset' is -1: "),
         (ReadCodeFile, {"file_path": "a", "limit": 0}, "argument 'limit' is 0: "),
         (RestartKernel, {"restore": "all"}, "'none' or 'replay'"),
+        (InstallDependencies, {"packages": [None]}, "argument 'packages.0' is None: it is not"),
+        (InstallDependencies, {"packages": f"[{'9' * 5000}]"}, "Input should be a valid list"),
+        (CheckInstalledPackages, {"packages": "[" * 9999}, "Input should be a valid list"),
+        (
+            ExecuteCodeFile,
+            {"file_path": "a", "args": [{}]},
+            "is {}: it is neither a string nor a number",
+        ),
+        (ExecuteCodeFile, {"file_path": "a", "args": ["a\0"]}, "NUL can't be passed to a program"),
+        (ExecuteCodeFile, {"file_path": "a", "args": '["\\ud83d"]'}, "surrogates not allowed"),
+        (KernelStatus, {"session": "x" * 101}, "at most 100 characters"),
     ],
 )
 def test_a_wrong_argument_is_told_with_its_name_its_value_and_what_is_allowed(

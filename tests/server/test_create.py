@@ -17,6 +17,7 @@ from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import read_settings
 from tests.server.peer import Peer, call, request, served
+from tests.waits import patient
 
 pytestmark = pytest.mark.kernel
 
@@ -42,7 +43,7 @@ async def running(folder: Path, run: dict[str, Any]) -> AsyncIterator[tuple[Peer
             entry = session.entry(session.status().current or "")
         yield peer, session, entry
         session.interrupt(entry.id, force=True)
-        await session.wait(entry.id, 20)
+        await session.wait(entry.id, patient(20))
 
 
 async def goes_on(peer: Peer, session: Session, entry: Entry) -> bool:
@@ -65,7 +66,7 @@ async def test_a_cancelled_request_interrupts_what_it_had_begun(
 ) -> None:
     async with running(tmp_path, RUN) as (peer, session, entry):
         await peer.say(cancelled(RUN["id"], reason))
-        assert (await session.wait(entry.id, 20)).outcome is Outcome.INTERRUPTED
+        assert (await session.wait(entry.id, patient(20))).outcome is Outcome.INTERRUPTED
         assert (await peer.ask(request("ping")))["result"] == {}
 
 

@@ -15,6 +15,7 @@ from mcp_types import CallToolResult, TextContent
 from kernel_exec.app import open_app
 from kernel_exec.server.create import RESULT_LIMIT, create_server
 from kernel_exec.settings import read_settings
+from tests.waits import patient
 
 pytestmark = pytest.mark.skipif(
     os.open not in os.supports_dir_fd, reason="files are opened by descriptors of folders"
@@ -29,7 +30,7 @@ class Agent:
         self.root = root
 
     async def call(self, tool: str, **arguments: object) -> CallToolResult:
-        with anyio.fail_after(30):
+        with anyio.fail_after(patient(30)):
             return await self.client.call_tool(tool, arguments)
 
     async def done(self, tool: str, **arguments: object) -> dict[str, Any]:

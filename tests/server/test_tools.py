@@ -18,6 +18,7 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from kernel_exec.app import App, open_app
 from kernel_exec.server.create import RESULT_LIMIT, TOOLS, create_server
 from kernel_exec.settings import read_settings
+from tests.waits import patient
 
 pytestmark = pytest.mark.kernel
 
@@ -30,7 +31,7 @@ class Agent:
         self.app = app
 
     async def call(self, tool: str, **arguments: object) -> CallToolResult:
-        with anyio.fail_after(30):
+        with anyio.fail_after(patient(30)):
             return await self.client.call_tool(tool, arguments)
 
     async def run(self, code: str, **arguments: object) -> str:
@@ -153,7 +154,7 @@ async def test_death_is_told_and_so_is_what_was_lost(agent: Agent) -> None:
     assert meta_of(died)["kernel"]["state"] == "lost"
     assert "signal SIGKILL" in text_of(died)
     after = await agent.run("1")
-    assert "what generation 1 held is gone (signal SIGKILL): model" in after
+    assert "variables of kernel 1 were lost (signal SIGKILL): model int" in after
     assert "kernel 2" in after
 
 
@@ -162,7 +163,7 @@ async def test_nothing_begins_in_a_kernel_that_exit_is_about_to_end(agent: Agent
     assert "exit() ends the kernel" in await agent.run("exit()")
     after = await agent.run("1 + 1")
     assert after.startswith("2\n")
-    assert "what generation 1 held is gone (exit code 0): x" in after
+    assert "variables of kernel 1 were lost (exit code 0): x int" in after
     assert "kernel 2" in after
 
 
@@ -248,14 +249,14 @@ async def test_cancelling_a_call_interrupts_what_it_had_begun(tmp_path: Path) ->
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(agent.run, "import time; time.sleep(60)")
             session = next(iter(agent.app.sessions.all))
-            with anyio.fail_after(10):
+            with anyio.fail_after(patient(10)):
                 while session.status().current is None:
                     await anyio.lowlevel.checkpoint()
             entry = session.entry(session.status().current or "")
             tasks.cancel_scope.cancel()
         assert entry is not None
-        with anyio.fail_after(10):
-            ended = await session.wait(entry.id, 10)
+        with anyio.fail_after(patient(10)):
+            ended = await session.wait(entry.id, patient(10))
         assert ended.outcome.value == "interrupted"
 
 

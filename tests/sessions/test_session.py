@@ -27,6 +27,7 @@ from kernel_exec.sessions.slots import Slots
 from kernel_exec.sessions.store import Store, open_store
 from tests.fakes import STUBBORN, FakeKernel, FakeKernels
 from tests.real import HERE
+from tests.waits import patient
 
 SLEEP = "import time; time.sleep(60)"
 
@@ -67,14 +68,14 @@ async def running(
             idle_limit=idle_limit,
         )
         await tasks.start(session.run)
-        with anyio.fail_after(20):
+        with anyio.fail_after(patient(20)):
             yield Running(session=session, store=store, kernels=kernels)
         tasks.cancel_scope.cancel()
 
 
 async def run(session: Session, source: str, *, limit: float | None = None) -> Entry:
     entry = session.submit(Submission(source=source, time_limit=limit))
-    return await session.wait(entry.id, 15)
+    return await session.wait(entry.id, patient(15))
 
 
 async def wait_running(session: Session, entry: Entry) -> None:
@@ -106,7 +107,7 @@ async def test_executions_run_one_after_the_other_in_order(tmp_path: Path) -> No
     async with running(tmp_path) as now:
         sources = ["x = 1", "x", "1 + 1", "print('before'); 1 / 0", "x"]
         entries = [now.session.submit(Submission(source=source)) for source in sources]
-        done = [await now.session.wait(entry.id, 15) for entry in entries]
+        done = [await now.session.wait(entry.id, patient(15)) for entry in entries]
     assert [entry.number for entry in done] == [1, 2, 3, 4, 5]
     assert [entry.outcome.value for entry in done] == ["ok", "ok", "ok", "exception", "ok"]
     starts = [entry.started or 0 for entry in done]
@@ -119,7 +120,7 @@ async def test_a_window_that_closes_leaves_the_execution_running(tmp_path: Path)
         await wait_running(now.session, entry)
         assert (await now.session.wait(entry.id, 0)).outcome is Outcome.RUNNING
         now.session.interrupt(entry.id)
-        assert (await now.session.wait(entry.id, 15)).outcome is Outcome.INTERRUPTED
+        assert (await now.session.wait(entry.id, patient(15))).outcome is Outcome.INTERRUPTED
 
 
 async def test_what_is_sent_again_after_giving_up_does_not_run_twice(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ async def test_a_queued_execution_can_be_taken_back(tmp_path: Path) -> None:
         second = now.session.submit(Submission(source="1 + 1"))
         await wait_running(now.session, first)
         now.session.interrupt(second.id)
-        taken = await now.session.wait(second.id, 15)
+        taken = await now.session.wait(second.id, patient(15))
         assert taken.outcome is Outcome.INTERRUPTED
         assert taken.started is None
         assert now.session.interrupt(second.id) is None
@@ -199,7 +200,7 @@ async def test_a_restart_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
         entries = [now.session.submit(Submission(source=source)) for source in (STUBBORN, "1 + 1")]
         await wait_running(now.session, entries[0])
         await now.session.restart()
-        outcomes = [(await now.session.wait(entry.id, 15)).outcome for entry in entries]
+        outcomes = [(await now.session.wait(entry.id, patient(15))).outcome for entry in entries]
         assert outcomes == [Outcome.INTERRUPTED, Outcome.INTERRUPTED]
         assert now.session.status().state == "idle"
 
@@ -391,7 +392,7 @@ async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
     async with running(tmp_path) as now:
         sleeping = now.session.submit(Submission(source=SLEEP))
         entry = now.session.undertake(INSTALL, work)
-        done = await now.session.wait(entry.id, 15)
+        done = await now.session.wait(entry.id, patient(15))
         assert done.outcome is Outcome.OK
         assert done.details == {"changed": 1}
         assert await now.store.events(entry.id) == [Stream(name="stdout", text="resolving\n")]
@@ -412,7 +413,7 @@ async def test_work_beside_the_kernel_can_fail(tmp_path: Path, error: Exception,
 
     async with running(tmp_path) as now:
         failed = now.session.undertake(INSTALL, fail)
-        ended = await now.session.wait(failed.id, 15)
+        ended = await now.session.wait(failed.id, patient(15))
         assert (ended.outcome, ended.details) == (Outcome.EXCEPTION, {"error": told})
         assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
 
@@ -426,7 +427,7 @@ async def test_work_beside_the_kernel_can_be_stopped(tmp_path: Path) -> None:
         stopped = now.session.undertake(INSTALL, wait_for_ever)
         await now.session.wait(stopped.id, 0)
         now.session.interrupt(stopped.id)
-        assert (await now.session.wait(stopped.id, 15)).outcome is Outcome.INTERRUPTED
+        assert (await now.session.wait(stopped.id, patient(15))).outcome is Outcome.INTERRUPTED
 
 
 async def test_work_that_has_not_begun_is_stopped_without_a_signal_to_the_kernel(

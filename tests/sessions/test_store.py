@@ -20,6 +20,7 @@ from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import DisplayData, ExecuteResult, OutputEvent, Stream
 from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.sessions.store import Store, open_store
+from tests.waits import patient
 
 SESSION = SessionRecord(id="s1", name="main", environment="venv:/v", created=1.0)
 KERNEL = KernelRecord(
@@ -226,7 +227,7 @@ async def test_outputs_reach_other_processes_though_nobody_waits(tmp_path: Path)
     async with open_store(tmp_path) as store:
         await fill(store)
         store.add_event("e1", text("more"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(patient(10)):
             while query(tmp_path, "SELECT count(*) FROM event") != [(2,)]:
                 await anyio.lowlevel.checkpoint()
 

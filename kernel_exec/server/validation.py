@@ -1,0 +1,103 @@
+"""Arguments as they are sent: checked against their model, and what a wrong one is answered."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from kernel_exec.errors import InvalidArgumentError
+
+from .arguments import Arguments, shortened
+
+_MOST_PROBLEMS = 10
+"""Wrong arguments that one message names."""
+
+
+def parse(model: type[Arguments], given: dict[str, Any] | None) -> Arguments:
+    """Validated arguments; null stands for one that is left out, as some models write it.
+
+    Raises:
+        InvalidArgumentError: One line for each that is wrong: its name, the value, what is allowed.
+    """
+    _require_characters(given or {})
+    fields = model.model_fields
+    meant = {
+        name: value
+        for name, value in (given or {}).items()
+        if value is not None or name not in fields or fields[name].is_required()
+    }
+    try:
+        return model.model_validate(meant)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        lines = [_complain(dict(problem), list(fields)) for problem in problems[:_MOST_PROBLEMS]]
+        if more := len(problems) - len(lines):
+            lines.append(f"{more} more arguments are wrong")
+        raise InvalidArgumentError("\n".join(lines)) from error
+
+
+def schema(model: type[Arguments]) -> dict[str, Any]:
+    """The JSON schema of a tool's arguments, as plain as clients need it."""
+    made = model.model_json_schema()
+    plain: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            name: _plain(described) for name, described in made.get("properties", {}).items()
+        },
+        "additionalProperties": False,
+    }
+    # an empty list is none in JSON Schema draft 4, which some clients still check against
+    return plain | ({"required": made["required"]} if "required" in made else {})
+
+
+def _plain(described: dict[str, Any]) -> dict[str, Any]:
+    """Without titles, and with one type: that an argument may be null says nothing of use."""
+    plain = {key: value for key, value in described.items() if key != "title"}
+    options = [each for each in plain.pop("anyOf", ()) if each.get("type") != "null"]
+    if options:
+        plain = {**options[0], **plain}
+    if plain.get("default", 0) is None:
+        del plain["default"]
+    if plain.get("type") == "array":
+        plain["items"] = {"type": "string"}
+    return plain
+
+
+def _complain(problem: dict[str, Any], allowed: list[str]) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, allowed, n=1)
+        known = ", ".join(allowed) or "none"
+        hint = f"did you mean {near[0]!r}?" if near else f"it takes {known}"
+        return f"unknown argument {shortened(name)}: {hint}"
+    if problem["type"] == "missing":
+        return f"argument {name!r} is missing"
+    why = str(problem["msg"]).removeprefix("Value error, ")
+    return f"argument {name!r} is {shortened(problem['input'])}: {why}"
+
+
+def _require_characters(given: dict[str, Any]) -> None:
+    """Refuse strings that are not Unicode text before anything is done with them."""
+    for name, value in given.items():
+        for each in (name, *_strings(value)):
+            try:
+                each.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidArgumentError(
+                    f"argument {shortened(name)} holds half a surrogate pair or bytes that are not"
+                    f" UTF-8, at character {error.start:,}: write such a character as an escape"
+                ) from error
+
+
+def _strings(value: object) -> Iterator[str]:
+    """All strings in a value from JSON."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, dict):
+            left += [*each, *each.values()]
+        elif isinstance(each, list):
+            left += each
