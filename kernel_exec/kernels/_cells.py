@@ -7,6 +7,7 @@ would break a line.
 """
 
 import itertools
+import json
 import struct
 
 import _kernel_exec_variables as variables
@@ -21,7 +22,8 @@ _LABEL = 100
 _WHOLE = 1e15
 """Whole floats below this are written to the last digit."""
 
-_SINGLE = {"float16": "e", "float32": "f", "Float16": "e", "Float32": "f"}
+_INFINITY = float("inf")
+_SINGLE = {"float16": "e", "float32": "f", "Float16": "e", "Float32": "f", "float[pyarrow]": "f"}
 _MISSING = frozenset({"", "nan", "none", "nat", "<na>", "null", "true", "false"})
 _BREAKING = frozenset(',;"\\\n\r\t')
 _ITEMS = 20
@@ -56,14 +58,14 @@ class Cells:
         """A float; those with fewer bits get the digits that tell them from their neighbours."""
         if value != value:
             return "NaN"
-        if value in (float("inf"), float("-inf")):
-            return "inf" if value > 0 else "-inf"
+        if abs(value) == _INFINITY:
+            return repr(value)
         if abs(value) < _WHOLE and value == int(value):
             return repr(value)
         exact = _shortest(value, _SINGLE[kind]) if kind in _SINGLE else value
         whole = len(str(int(abs(value)))) if abs(value) < _WHOLE else 0
         shown = float("%.*g" % (max(DIGITS, whole + 2), exact))
-        if shown == exact:
+        if shown in (exact, _INFINITY, -_INFINITY):
             return repr(exact)
         self.rounded = True
         # zeros in place of digits would look like a whole number
@@ -106,7 +108,7 @@ class Cells:
     def _nested(self, value, depth):
         """A container within a cell; "" for a value that is none."""
         kind = type(value)
-        if variables.is_array(value) and getattr(value, "shape", None):
+        if variables.is_array(kind) and getattr(value, "shape", None):
             if kind.__name__ != "ndarray" or value.ndim != 1 or len(value) > _ITEMS:
                 return "<%s>" % variables.describe_briefly(value)
             value, kind = list(value), list
@@ -139,13 +141,7 @@ def _escaped(text):
     """The same in one line, with nothing that a reader would not see."""
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else _escape(each) for each in text)
-
-
-def _escape(character):
-    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
-    code = ord(character)
-    return named or ("\\u%04x" % code if code < 0x10000 else "\\U%08x" % code)
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def _shortest(value, code):

@@ -20,7 +20,7 @@ _CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
 _OPAQUE = (type, types.ModuleType)
 _DICTIONARIES = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
-_LOOK = 0.005
+_LOOK = 0.003
 """Seconds that may be spent on looking into objects after a cell."""
 
 _NODES = 200
@@ -41,8 +41,9 @@ _TOLD = 2000
 class Names:
     """What is known of a shell's names since the last cell."""
 
-    def __init__(self):
-        """Nothing has a name yet."""
+    def __init__(self, patience=_LOOK):
+        """Nothing has a name yet; `patience` in seconds, for looking into objects after a cell."""
+        self._patience = patience
         self._traces = {}
 
     def changes(self, shell):
@@ -59,11 +60,11 @@ class Names:
 
     def _changes(self, now):
         before, self._traces = self._traces, {}
-        end = time.perf_counter() + _LOOK
-        for name, value in now.items():
-            self._traces[name] = _trace(value, end)
+        end, natures = time.perf_counter() + self._patience, {}
+        for name in reversed(list(now)):  # if time runs out, it does so for the oldest
+            self._traces[name] = _trace(now[name], end, natures)
         changed = [name for name in now if _differs(before.get(name), self._traces[name])]
-        gone = [name for name in before if name not in now]
+        gone = [name for name in reversed(list(before)) if name not in now]
         told = {
             "names": {
                 variables.bounded(name): variables.describe_briefly(now[name])
@@ -85,7 +86,7 @@ def visible(shell):
     }
 
 
-def _trace(value, end):
+def _trace(value, end, natures):
     """An object's address, its type's, and what a look at it shows; None if there was none.
 
     The address alone does not do: the next object may well get that of the last one.
@@ -96,7 +97,7 @@ def _trace(value, end):
     look = None
     if time.perf_counter() < end:
         try:
-            look = hash(_Look().at(value, 0))
+            look = hash(_Look(natures).at(value, 0))
         except BaseException:  # an object that is changed meanwhile, or a library that refuses
             look = None
     return id(value), id(kind), look
@@ -118,10 +119,11 @@ def _look_plain(value, kind):
 
 
 class _Look:
-    """A look at one object and what is in it."""
+    """A look at one object and what is in it; `natures` are those of the classes seen so far."""
 
-    def __init__(self):
+    def __init__(self, natures):
         self._left = _NODES
+        self._natures = natures
 
     def at(self, value, depth):
         """A value that is another one when a change was seen."""
@@ -131,38 +133,62 @@ class _Look:
         self._left -= 1
         if self._left < 0 or depth > _DEPTH:
             return id(value)
-        if variables.is_array(value):
-            return id(value), _look_at_array(value)
-        base = variables.base_of(kind, _CONTAINERS)
-        if base is not None:
-            return id(value), self._items(value, base, depth)
-        return id(value), self._attributes(value, kind, depth)
+        nature = self._natures.get(id(kind))
+        if nature is None:
+            nature = self._natures[id(kind)] = _nature(kind)
+        look, by = nature
+        return id(value), look(self, value, by, depth)
+
+    def _nothing(self, value, by, depth):
+        return None
+
+    def _array(self, value, by, depth):
+        return _look_at_array(value)
+
+    def _bytes(self, value, by, depth):
+        ends = slice(_ELEMENTS), slice(-_ELEMENTS, None)
+        found = [bytes(bytearray.__getitem__(value, each)) for each in ends]
+        return (bytearray.__len__(value), *found)
 
     def _items(self, value, base, depth):
         length = base.__len__(value)
         items = dict.items(value) if base is dict else base.__iter__(value)
         found = list(itertools.islice(items, 2 * _EDGE))
         if length > 2 * _EDGE and base not in (set, frozenset):
-            last = reversed(dict.items(value)) if base is dict else reversed(value)
-            found[_EDGE:] = itertools.islice(last, _EDGE)
-        return length, tuple([self._item(item, base, depth + 1) for item in found])
-
-    def _item(self, item, base, depth):
+            found[_EDGE:] = _last(value, base)
         if base is dict:
-            return self.at(item[0], depth), self.at(item[1], depth)
-        return self.at(item, depth)
+            return length, tuple([(self.at(k, depth + 1), self.at(v, depth + 1)) for k, v in found])
+        return length, tuple([self.at(item, depth + 1) for item in found])
 
-    def _attributes(self, value, kind, depth):
+    def _attributes(self, value, descriptor, depth):
         """The public attributes that an object has in its own dictionary."""
-        if variables.base_of(kind, _OPAQUE) is not None:
-            return None  # a module loads parts of itself when they are asked for
-        for base in variables.bases(kind):
-            found = type.__dict__["__dict__"].__get__(base).get("__dict__")
+        held = descriptor.__get__(value)
+        public = [(key, held[key]) for key in [*held] if type(key) is str and key[:1] != "_"]
+        return tuple([(key, self.at(each, depth + 1)) for key, each in public[:_NODES]])
+
+
+def _last(value, base):
+    if base is list or base is tuple:
+        return base.__getitem__(value, slice(-_EDGE, None))
+    backwards = reversed(dict.items(value)) if base is dict else base.__reversed__(value)
+    return itertools.islice(backwards, _EDGE)
+
+
+def _nature(kind):
+    """How to look at objects of a class, and by what."""
+    if variables.is_array(kind):
+        return _Look._array, None
+    base = variables.base_of(kind, _CONTAINERS)
+    if base is not None:
+        return _Look._items, base
+    if variables.base_of(kind, (bytearray,)) is not None:
+        return _Look._bytes, None
+    if variables.base_of(kind, _OPAQUE) is None:
+        for each in variables.bases(kind):
+            found = variables.namespace(each).get("__dict__")
             if isinstance(found, _DICTIONARIES):
-                held = found.__get__(value).items()
-                public = [pair for pair in held if type(pair[0]) is str and pair[0][:1] != "_"]
-                return tuple([(key, self.at(each, depth + 1)) for key, each in public[:_NODES]])
-        return None
+                return _Look._attributes, found
+    return _Look._nothing, None  # a module loads parts of itself when they are asked for
 
 
 # Arrays and frames

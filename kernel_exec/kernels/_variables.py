@@ -33,7 +33,7 @@ def describe_variable(name, value):
 
 def _facts(value):
     kind = type(value)
-    if is_array(value):
+    if is_array(kind):
         shape = getattr(value, "shape", None)
         if shape is not None:
             yield "shape", [None if extent is None else int(extent) for extent in shape]
@@ -87,17 +87,22 @@ def bases(kind):
     return _OF_TYPE["__mro__"].__get__(kind)
 
 
+def namespace(kind):
+    """What a class itself defines."""
+    return _OF_TYPE["__dict__"].__get__(kind)
+
+
 def base_of(kind, known):
     """The first of a class and its bases that is in `known`, or None."""
     return next((base for base in bases(kind) if any(base is each for each in known)), None)
 
 
-def is_array(value):
-    """Whether a value is of a library's own, and can be asked without running the user's code."""
-    for kind in bases(type(value)):
-        if package_of(kind) in _ARRAYS:
+def is_array(kind):
+    """Whether a class is a library's own, and asking its objects runs no code of the user's."""
+    for base in bases(kind):
+        if package_of(base) in _ARRAYS:
             return True
-        if _ASKED.intersection(_OF_TYPE["__dict__"].__get__(kind)):
+        if _ASKED.intersection(namespace(base)):
             return False
     return False
 

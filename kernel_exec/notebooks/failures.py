@@ -33,9 +33,10 @@ _UNTOLD = frozenset({"In", "Out", "exit", "get_ipython", "open", "quit"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the kernel told of a cell's names: the types of new and of rebound ones, and lost ones.
+    """What the kernel told of a cell's names: the types of new and changed ones, and lost ones.
 
-    Names are compared by the identity of their objects.
+    A name that is not told of stands for the object that it stood for before. That says nothing of
+    the object: a change in place is told where a short look shows it.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
