@@ -97,8 +97,8 @@ def _trace(value, end, natures):
     look = None
     if time.perf_counter() < end:
         try:
-            look = hash(_Look(natures).at(value, 0))
-        except BaseException:  # an object that is changed meanwhile, or a library that refuses
+            look = hash(_Look(natures, end).at(value, 0))
+        except BaseException:  # out of time, an object that changes, a library that refuses
             look = None
     return id(value), id(kind), look
 
@@ -119,11 +119,15 @@ def _look_plain(value, kind):
 
 
 class _Look:
-    """A look at one object and what is in it; `natures` are those of the classes seen so far."""
+    """A look at one object and what is in it, that gives up at `end`.
 
-    def __init__(self, natures):
+    `natures` are those of the classes seen so far.
+    """
+
+    def __init__(self, natures, end):
         self._left = _NODES
         self._natures = natures
+        self._end = end
 
     def at(self, value, depth):
         """A value that is another one when a change was seen."""
@@ -133,6 +137,8 @@ class _Look:
         self._left -= 1
         if self._left < 0 or depth > _DEPTH:
             return id(value)
+        if time.perf_counter() > self._end:
+            raise TimeoutError
         nature = self._natures.get(id(kind))
         if nature is None:
             nature = self._natures[id(kind)] = _nature(kind)
