@@ -1,4 +1,4 @@
-"""Interactive charts in a line of text: their kind, their axes, how much they show. Pure."""
+"""Interactive charts in a line of text: their kind, their axes, how much data they show. Pure."""
 
 import json
 import re
@@ -42,26 +42,24 @@ def _embedded(html: str) -> JSONObject:
 def _bokeh(script: str) -> str:
     glyphs = Counter(_GLYPH.findall(script))
     title = _BOKEH_TITLE.search(script)
-    told = [f"{count} {kind}" for kind, count in glyphs.most_common(_MOST_FIELDS)]
-    return _line("Bokeh chart", _short(title[1]) if title else "", [", ".join(told)])
+    return _line("Bokeh chart", _short(title[1]) if title else "", [_counted(glyphs)])
 
 
 def _geojson(spec: JSONObject) -> str:
     features = list(_objects(spec.get("features")))
     kinds = Counter(text(mapping(feature, "geometry"), "type") for feature in features)
-    told = [f"{count:,} {kind}" for kind, count in kinds.most_common(_MOST_FIELDS) if kind]
-    return _line(f"GeoJSON {_short(text(spec, 'type'))}", "", [", ".join(told)])
+    return _line(f"GeoJSON {_short(text(spec, 'type'))}", "", [_counted(kinds)])
 
 
 def _plotly(spec: JSONObject) -> str:
     traces = list(_objects(spec.get("data")))
     kinds = Counter(text(trace, "type") or "scatter" for trace in traces)
-    points = sum(max(_length(trace.get(axis)) for axis in _AXES) for trace in traces)
+    points = sum(max(_size(trace.get(axis)) for axis in _AXES) for trace in traces)
     layout = mapping(spec, "layout")
     parts = [
-        f"{len(traces)} trace{'' if len(traces) == 1 else 's'}",
-        ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_MOST_FIELDS)),
-        f"{points:,} points" if points else "",
+        _number(len(traces), "trace"),
+        _counted(kinds),
+        _number(points, "point") if points else "",
         *(
             f"{name[0]}: {title}"
             for name in ("xaxis", "yaxis")
@@ -76,25 +74,48 @@ def _vega(spec: JSONObject) -> str:
     kind = text(mark, "type") if isinstance(mark, Mapping) else mark
     layers = sum(1 for _ in _objects(spec.get("layer")))
     encoded = [
-        f"{channel}: {_short(field)}"
+        f"{_short(channel)}: {shown}"
         for channel, how in mapping(spec, "encoding").items()
-        if isinstance(how, Mapping) and (field := text(how, "field") or text(how, "aggregate"))
+        if isinstance(how, Mapping) and (shown := _encoded(how))
     ]
     rows = _length(mapping(spec, "data").get("values"))
     rows += sum(_length(rows_of) for rows_of in mapping(spec, "datasets").values())
     parts = [
-        kind if isinstance(kind, str) else f"{layers} layers" if layers else _composed(spec),
+        _short(kind) if isinstance(kind, str) else _composed(spec, layers),
         *encoded[:_MOST_FIELDS],
-        f"{rows:,} rows" if rows else "",
+        f"{len(encoded) - _MOST_FIELDS} more" if len(encoded) > _MOST_FIELDS else "",
+        _number(rows, "row") if rows else "",
     ]
     return _line("Vega chart", _title(spec), parts)
 
 
-def _composed(spec: JSONObject) -> str:
+def _encoded(how: JSONObject) -> str:
+    """What a channel shows: a field, or what is made of it, as `mean(price)`."""
+    shown = _short(text(how, "field"))
+    for made in ("timeUnit", "aggregate"):
+        if name := _short(text(how, made)):
+            shown = f"{name}({shown})" if shown else name
+    return f"bin({shown})" if how.get("bin") else shown
+
+
+def _composed(spec: JSONObject, layers: int) -> str:
+    if layers:
+        return _number(layers, "layer")
     for how in ("hconcat", "vconcat", "concat"):
         if charts := sum(1 for _ in _objects(spec.get(how))):
-            return f"{charts} charts"
+            return _number(charts, "chart")
     return "composed"
+
+
+def _counted(kinds: Counter[str]) -> str:
+    """How many there are of each kind, the most frequent first."""
+    shown = [f"{count:,} {_short(kind)}" for kind, count in kinds.most_common() if kind]
+    more = [f"{len(shown) - _MOST_FIELDS} more kinds"] if len(shown) > _MOST_FIELDS else []
+    return ", ".join([*shown[:_MOST_FIELDS], *more])
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 _CALLED = re.compile(r"\}\)\((\{)")
@@ -115,7 +136,9 @@ def _title(described: JSONObject) -> str:
 
 
 def _short(written: str) -> str:
-    return written if len(written) <= _LONGEST else f"{written[:_LONGEST]}…"
+    """The beginning of a text, in one line."""
+    line = " ".join(written[: 2 * _LONGEST].split())
+    return line if len(written) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def _objects(value: JSON) -> Iterator[JSONObject]:
@@ -123,8 +146,15 @@ def _objects(value: JSON) -> Iterator[JSONObject]:
         yield from (each for each in value if isinstance(each, Mapping))
 
 
+def _size(value: JSON) -> int:
+    """The same for a grid, which is a list of rows."""
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (list, tuple)):
+        return sum(map(_length, value))
+    return _length(value)
+
+
 def _length(value: JSON) -> int:
-    """How many values there are in a list, or in an array that Plotly writes as base64."""
+    """The number of values in a list, or in an array that Plotly writes as base64."""
     if isinstance(value, (list, tuple)):
         return len(value)
     if not isinstance(value, Mapping):

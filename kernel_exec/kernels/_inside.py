@@ -32,14 +32,17 @@ import threading
 import warnings
 
 import _kernel_exec_budgets as budgets
-import _kernel_exec_descriptions as descriptions
+import _kernel_exec_errors as errors
+import _kernel_exec_frames as frames
 import _kernel_exec_mending as mending
+import _kernel_exec_names as names
 import _kernel_exec_overlay as overlay
 import _kernel_exec_owners as owners
 import _kernel_exec_script as script
 import _kernel_exec_streams as streams
 import _kernel_exec_widgets as widgets
 import jupyter_client.localinterfaces
+from _kernel_exec_variables import describe_variable
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
@@ -86,8 +89,8 @@ def _set_up(app):
     _name_cells(app.shell)
     _dump_faults(_settings["run_dir"])
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
-    descriptions.format_frames(app.shell)
-    descriptions.name_nameless_errors(app.shell)
+    frames.format_frames(app.shell)
+    errors.name_nameless_errors(app.shell)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 
 
@@ -121,7 +124,7 @@ class Kernel(IPythonKernel):
         """Remember what the namespace looks like."""
         super().__init__(**kwargs)
         self._mending = mending.Mending(self)
-        self._names = {}
+        self._names = names.Names()
         self._overlay = overlay.OverlayImports(_settings["overlay"])
         self._in_user_code = 0
         self._interrupt_came = False
@@ -216,33 +219,11 @@ class Kernel(IPythonKernel):
         raise StdinNotImplementedError("getpass(%r): %s" % (str(prompt), _NO_INPUT))
 
     def _name_changes(self):
-        before = self._names
-        now = {
-            name: value
-            for name, value in self.shell.user_ns.copy().items()
-            if name[:1] != "_" and name not in self.shell.user_ns_hidden
-        }
-        self._names = {name: _trace(value) for name, value in now.items()}
-        changed = [name for name in now if self._names[name] != before.get(name)]
-        return {
-            "names": {name: descriptions.describe_briefly(now[name]) for name in changed},
-            "gone": [name for name in before if name not in now],
-        }
+        return self._names.changes(self.shell)
 
     def _overlay_warnings(self, code, silent, *args, **kwargs):
         """What to say of a cell's imports; nothing of what we ask ourselves."""
         return [] if silent else self._overlay.warnings(code, self.shell.transform_cell)
-
-
-def _trace(value):
-    """What tells an object from another one, without keeping it alive if it is large.
-
-    The address alone does not: the next number or short text may well get that of the last one.
-    """
-    kind = type(value)
-    small = kind in (float, bool) or (kind is int and value.bit_length() < 256)
-    small = small or (kind is str and len(value) < 100)
-    return id(value), kind.__name__, value if small else None
 
 
 def _end_child():
@@ -365,12 +346,12 @@ def variables(pattern="*", most=500):
     shell = KernelApp.instance().shell
     found = []
     total = 0
-    for name, value in sorted(shell.user_ns.copy().items()):
-        if name[:1] == "_" or name in shell.user_ns_hidden or not fnmatch.fnmatch(name, pattern):
+    for name, value in sorted(names.visible(shell).items(), key=lambda item: item[0]):
+        if not fnmatch.fnmatch(name, pattern):
             continue
         total += 1
         if len(found) < most:
-            found.append(descriptions.describe_variable(name, value))
+            found.append(describe_variable(name, value))
     return _Text(json.dumps({"variables": found, "total": total}))
 
 

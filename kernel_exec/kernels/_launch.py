@@ -32,7 +32,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PARTS = (
     *("budgets", "owners", "widgets", "streams"),
-    *("mending", "overlay", "script", "descriptions"),
+    *("mending", "overlay", "script", "errors"),
+    *("variables", "cells", "frames", "names"),
 )
 """The files beside this one that `_inside.py` needs, each after those that it needs itself."""
 

@@ -132,11 +132,16 @@ class Death:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameChanges:
-    """What an execution did to the user's names: name to description for new and rebound ones."""
+    """What an execution did to the user's names: name to description for new and changed ones.
+
+    A name that is missing here stands for the object that it stood for before, unless `unknown`;
+    the object itself may have changed.
+    """
 
     added: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, str] = field(default_factory=dict)
     gone: tuple[str, ...] = ()
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -471,7 +476,8 @@ class Conversation:
         for name in gone:
             self._names.pop(name, None)
         added = {name: what for name, what in described.items() if name not in changed}
-        return NameChanges(added=added, changed=changed, gone=gone)
+        unknown = told.get("unknown") is True
+        return NameChanges(added=added, changed=changed, gone=gone, unknown=unknown)
 
     def _overhear(self, message: Message) -> list[Event]:
         """A message that answers no current request: late output, or nothing of ours."""

@@ -43,13 +43,15 @@ def cell_of(entry: Entry, outputs: Sequence[Output]) -> Cell:
 
 
 def _told(entry: Entry) -> Told | None:
-    """What the kernel's reply told; it says nothing of names where all are as they were."""
+    """What the kernel's reply told; None where names may have changed that it does not tell of."""
     replied = entry.outcome in {
         Outcome.OK, Outcome.EXCEPTION, Outcome.TIMEOUT, Outcome.INTERRUPTED
     }  # fmt: skip
     if not replied or "death" in entry.details:
         return None
     names = mapping(entry.details, "names")
+    if names.get("unknown") is True:
+        return None
     described: Mapping[str, object] = {**mapping(names, "added"), **mapping(names, "changed")}
     gone = names.get("gone")
     return Told(

@@ -33,9 +33,10 @@ _UNTOLD = frozenset({"In", "Out", "exit", "get_ipython", "open", "quit"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the kernel told of a cell's names: the types of new and of rebound ones, and lost ones.
+    """What the kernel told of a cell's names: the types of new and changed ones, and lost ones.
 
-    Names are compared by the identity of their objects.
+    A name that is not told of stands for the object that it stood for before. That says nothing of
+    the object: a change in place is told where a short look shows it.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -103,6 +104,10 @@ class _Wanted:
     numbers: bool = False
     any_cell: bool = False
 
+    def touched(self, names: Names) -> frozenset[str]:
+        """What a cell may have bound, or changed in place."""
+        return names.bound | changed_by(names, self.bodies, self.aliases)
+
     def lost(self, names: Names, told: frozenset[str] | None) -> frozenset[str]:
         """What a cell may have touched of it; it bound only what is `told`, if that is known."""
         bound = names.bound if told is None else told
@@ -153,7 +158,9 @@ def _judge(read: _Read, wanted: _Wanted) -> Verdict:
     if read.before is None or read.after is None or not lost:
         return Verdict(keep=False, names=tuple(sorted(lost)))
     told = read.lost
-    rest = None if told is None else told - (read.before.bound - read.after.bound)
+    # what only the part that runs again has touched will be as it was
+    again = wanted.touched(read.before) - wanted.touched(read.after)
+    rest = None if told is None else told - again
     missed = wanted.lost(read.after, rest)
     if not wanted.lost(read.before, None if told is None else told & read.before.bound):
         return Verdict(keep=False, names=tuple(sorted(missed)))
@@ -190,16 +197,16 @@ def _read_cell(
     """`there` are names that may have been there before; None where the kernel tells nothing."""
     if tree is None:
         names = Names() if cell.broken else names_of_words(cell.source)
-        return _Read(cell=cell, names=names, lost=_rebound(cell, names, there))
+        return _Read(cell=cell, names=names, lost=_rebound(cell, names, there, known))
     body = tree.body
     if not (cell.failed or cell.stopped) or not cell.line or not _keeps_lines(cell.source):
         names = names_of(body, known)
         if cell.source.lstrip().startswith("%%"):
             names = in_any_order(names)
-        return _Read(cell=cell, names=names, lost=_rebound(cell, names, there))
+        return _Read(cell=cell, names=names, lost=_rebound(cell, names, there, known))
     ran = [statement for statement in body if _first_line(statement) <= cell.line]
     names = names_of(ran, known)
-    lost = _rebound(cell, names, there)
+    lost = _rebound(cell, names, there, known)
     begun = _first_line(ran[-1]) if ran else 0
     before = [statement for statement in ran if (statement.end_lineno or 0) < begun]
     if not cell.stopped or not before:
@@ -224,18 +231,21 @@ def _read_cell(
     )
 
 
-def _rebound(cell: Cell, names: Names, there: frozenset[str] | None) -> frozenset[str] | None:
-    """The names that may not stand for what they did before; None where only its text tells."""
+def _rebound(
+    cell: Cell, names: Names, there: frozenset[str] | None, known: Known
+) -> frozenset[str] | None:
+    """The names that may not stand for what they did before; None where only its text tells.
+
+    That a name still stands for its object proves nothing of one that can be changed in place:
+    a function may have changed it, and returned it.
+    """
     if there is None or cell.told is None:
         return None
-    unsure = {
-        name
-        for name in names.bound
-        if name.startswith("_")
-        or name in _UNTOLD
-        or (name in there and name not in names.traceable)
-    }
-    return cell.told.names | unsure
+    untold = {name for name in names.bound if name.startswith("_") or name in _UNTOLD}
+    found_again = {name for name in names.bound if name in names.imported}
+    found_again |= {name for name in names.bound if known.is_immutable(name)}
+    unsure = (names.bound & there) - (names.traceable & found_again)
+    return cell.told.names | untold | unsure
 
 
 def _first_line(statement: ast.stmt) -> int:

@@ -32,6 +32,10 @@ class Known:
         """Whether a name stands for data alone, which calls nothing that a session has made."""
         return self.kinds.get(name, "") in _IMMUTABLE | _FRAMES
 
+    def is_immutable(self, name: str) -> bool:
+        """Whether a name stands for an object that nothing changes in place."""
+        return self.kinds.get(name, "") in _IMMUTABLE | _DEFINED
+
 
 NOTHING_KNOWN = Known()
 
@@ -56,6 +60,9 @@ _IMMUTABLE = frozenset(
     | {"WindowsPath"}
 )
 """Types whose objects no method changes."""
+
+_DEFINED = frozenset({"builtin_function_or_method", "function", "module", "type"})
+"""Types of objects that code defines or imports; hardly any code changes them in place."""
 
 _CONTAINERS: Mapping[str, frozenset[str]] = {
     "list": frozenset({"copy", "count", "index"}),

@@ -91,11 +91,12 @@ def describe_ending(ending: Ending, *, known: Mapping[str, str]) -> JSONObject:
     """
     names, death = ending.names, ending.death
     details: dict[str, JSON] = {}
-    if names.added or names.changed or names.gone:
+    if names.added or names.changed or names.gone or names.unknown:
         details["names"] = {
             "added": names.added,
             "changed": names.changed,
             "gone": list(names.gone),
+            **({"unknown": True} if names.unknown else {}),
         }
     if not ending.complete:
         details["complete"] = False

@@ -51,6 +51,15 @@ values = st.recursive(
             },
             "[Plotly chart: 1 trace; 1 scatter; 2 points]",
         ),
+        (
+            {"data": [{"type": "heatmap", "x": [1, 2], "z": [[1, 2], [3, 4], [5, 6]]}]},
+            "[Plotly chart: 1 trace; 1 heatmap; 6 points]",
+        ),
+        (
+            {"data": [{"type": f"kind{at}"} for at in range(10)]},
+            "[Plotly chart: 10 traces; "
+            f"{', '.join(f'1 kind{at}' for at in range(8))}, 2 more kinds]",
+        ),
     ],
 )
 def test_a_plotly_chart_is_told_by_traces_points_and_axes(spec: JSONObject, line: str) -> None:
@@ -66,12 +75,31 @@ def test_a_plotly_chart_is_told_by_traces_points_and_axes(spec: JSONObject, line
             {
                 "title": "Cars",
                 "mark": {"type": "point", "tooltip": True},
-                "encoding": {"x": {"field": "power"}, "y": {"aggregate": "count"}, "color": {}},
+                "encoding": {
+                    "x": {"field": "power"},
+                    "y": {"aggregate": "count", "type": "quantitative"},
+                    "color": {},
+                },
                 "datasets": {"data-1": [{"power": 1}, {"power": 2}]},
             },
             "[Vega chart 'Cars': point; x: power; y: count; 2 rows]",
         ),
-        ({"mark": "bar", "data": {"values": [1]}}, "[Vega chart: bar; 1 rows]"),
+        (
+            {
+                "mark": "line",
+                "encoding": {
+                    "x": {"field": "date", "timeUnit": "yearmonth"},
+                    "y": {"field": "price", "aggregate": "mean"},
+                    "color": {"field": "size", "bin": True},
+                },
+            },
+            "[Vega chart: line; x: yearmonth(date); y: mean(price); color: bin(size)]",
+        ),
+        (
+            {"mark": "bar", "encoding": {f"c{at}": {"field": "a\nb"} for at in range(9)}},
+            f"[Vega chart: bar; {'; '.join(f'c{at}: a b' for at in range(8))}; 1 more]",
+        ),
+        ({"mark": "bar", "data": {"values": [1]}}, "[Vega chart: bar; 1 row]"),
     ],
 )
 def test_a_vega_chart_is_told_by_mark_channels_and_rows(spec: JSONObject, line: str) -> None:

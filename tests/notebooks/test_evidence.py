@@ -87,6 +87,11 @@ TOLD: dict[str, tuple[Outcome, dict[str, Any], Told | None]] = {
     ),
     "none": (Outcome.TIMEOUT, {}, Told()),
     "what is no list": (Outcome.OK, {"names": {"gone": 1}}, Told()),
+    "names that it may not know of": (
+        Outcome.OK,
+        {"names": {"added": {}, "changed": {}, "gone": [], "unknown": True}},
+        None,
+    ),
     "a kernel that died": (Outcome.KERNEL_DIED, {}, None),
     "a kernel that was killed": (Outcome.INTERRUPTED, {"death": {"cause": "signal SIGKILL"}}, None),
     "one that runs": (Outcome.RUNNING, {}, None),

@@ -206,6 +206,18 @@ TOLD: dict[str, tuple[list[tuple[str, bool, Told | None]], list[bool]]] = {
         [("x = 1", K, told(x="int")), ("x = f(1)", F, told()), ("x", K, told())],
         [True, False, True],
     ),
+    "a name that was bound to a list that may have changed": (
+        [("x = [1]", K, told(x="list")), ("x = f(1)", F, told()), ("x", K, told())],
+        [True, True, True],
+    ),
+    "a module that was imported again": (
+        [("import m", K, told(m="module")), ("import m\n1 / 0", F, told()), ("m", K, told())],
+        [True, False, True],
+    ),
+    "a list that the kernel saw change": (
+        [("x = [1]", K, told(x="list")), ("f()", F, told(x="list")), ("x", K, told())],
+        [True, True, True],
+    ),
     "a name that may stand for another object at the same address": (
         [("x = 1", K, told(x="int")), ("x = f(1); x = f(2)", F, told()), ("x", K, told())],
         [True, True, True],
@@ -371,6 +383,15 @@ def test_what_runs_again_of_a_stopped_cell_needs_what_it_needed() -> None:
     first, second, _ = needed(cells)
     assert first.keep
     assert second.ended == "@f\ndef g(): pass\nb = a"
+
+
+def test_a_list_that_the_part_that_runs_again_changed_is_not_missed() -> None:
+    cells = [
+        Cell(source="l = []", told=told(l="list")),
+        Cell(source="l.append(1)\nwait()", stopped=True, line=2, told=told(l="list")),
+        Cell(source="l"),
+    ]
+    assert needed(cells)[1] == Verdict(keep=False, ended="l.append(1)")
 
 
 def test_lines_that_a_magic_takes_are_not_counted() -> None:

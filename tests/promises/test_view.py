@@ -199,7 +199,7 @@ def test_a_frame_is_its_shape_types_nulls_and_a_few_rows(agent: Agent) -> None:
     assert result.text.startswith(
         "DataFrame 1,000 rows x 2 columns\ncolumns: a int64; b float64 (500 null)\n,a,b\n0,0,1.5\n"
     )
-    assert "... 990 rows not shown\n998,998,1.5\n999,999,\n" in result.text
+    assert "... 990 rows not shown\n998,998,1.5\n999,999,NaN\n" in result.text
     assert len(result.text) < 600
 
 

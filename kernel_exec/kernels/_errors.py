@@ -1,0 +1,43 @@
+"""Errors that can't say what they are; loaded in the kernel's process.
+
+Standard library only, Python 3.8 syntax.
+"""
+
+
+def name_nameless_errors(shell):
+    """Show an exception that can't say what it is by its type, and by what stood in its way."""
+    show = shell._showtraceback
+
+    def show_any(etype, evalue, stb):
+        try:
+            str(evalue)
+        except BaseException as error:  # whatever a `__str__` may raise
+            message = "[its __str__ raised %s: %s]" % (type(error).__name__, _said(error))
+            evalue = _Told(message)
+            stb = [*stb[:-1], "%s: %s" % (etype.__name__, message)]
+        return show(etype, evalue, stb)
+
+    shell._showtraceback = show_any
+    # IPython 9 would format each traceback a second time, for a history that nobody reads here
+    shell._format_exception_for_storage = _brief
+
+
+def _brief(error, *args, **kwargs):
+    return {"ename": type(error).__name__, "evalue": "", "traceback": []}
+
+
+class _Told:
+    """An exception's message in place of the exception."""
+
+    def __init__(self, message):
+        self._message = message
+
+    def __str__(self):
+        return self._message
+
+
+def _said(error):
+    try:
+        return str(error)
+    except BaseException:
+        return "it can't say what"

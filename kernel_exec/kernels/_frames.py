@@ -1,0 +1,322 @@
+"""DataFrames and Series as text for a model; loaded in the kernel's process.
+
+Standard library only at import, Python 3.8 syntax; nothing that is described is changed. A frame is
+told by its shape, its columns' types and missing values, and its first and last rows as lines of
+values between commas: the most per character. Options for numbers, rows, columns and widths that
+the user has set are obeyed.
+"""
+
+import os
+import sys
+
+import _kernel_exec_cells as cells
+
+_HEAD = 8
+_TAIL = 2
+_COLUMNS = 30
+_MOST_ROWS = 1000
+_MOST_COLUMNS = 500
+_LONGEST_TYPE = 80
+
+_COUNTED = 20000000
+"""Values that are looked at to count the missing ones."""
+
+_DATED = 100000
+"""Rows that are looked at to learn whether a column holds dates without a time."""
+
+_MIDNIGHT = " 00:00:00"
+
+
+def format_frames(shell):
+    """Give a shell's DataFrames and Series a compact text form in addition to their usual ones."""
+    from IPython.core.formatters import BaseFormatter
+    from traitlets import ObjectName, Unicode
+
+    class ModelFormatter(BaseFormatter):
+        """Text made for a language model."""
+
+        format_type = Unicode("text/llm+plain")
+        print_method = ObjectName("_repr_llm_")
+
+    formatter = ModelFormatter(parent=shell.display_formatter)
+    shell.display_formatter.formatters["text/llm+plain"] = formatter
+    for module, kind, describe in (
+        ("pandas", "DataFrame", describe_frame),
+        ("pandas.core.frame", "DataFrame", describe_frame),
+        ("pandas", "Series", describe_series),
+        ("pandas.core.series", "Series", describe_series),
+        ("polars.dataframe.frame", "DataFrame", describe_polars),
+        ("polars.series.series", "Series", describe_polars_series),
+    ):
+        formatter.for_type_by_name(module, kind, describe)
+
+
+def describe_frame(frame):
+    """A DataFrame of pandas; None where only its own text will do."""
+    return _or_none(_pandas_frame, frame)
+
+
+def describe_series(series):
+    """A Series of pandas; None where only its own text will do."""
+    return _or_none(_pandas_series, series)
+
+
+def describe_polars(frame):
+    """A DataFrame of Polars; None where only its own text will do."""
+    return _or_none(_polars_frame, frame)
+
+
+def describe_polars_series(series):
+    """A Series of Polars; None where only its own text will do."""
+    return _or_none(_polars_series, series)
+
+
+def _or_none(describe, value):
+    try:
+        return describe(value)
+    except Exception:
+        return None  # its usual text is shown
+
+
+class _Table:
+    """The text of a table: how much of it is shown, then its lines."""
+
+    def __init__(self, rows, width, most_rows=None, most_columns=None, longest=cells.LONGEST):
+        head = _HEAD if most_rows is None else max(1, most_rows - _TAIL)
+        self.cut = rows > head + _TAIL
+        self.rows = [*range(head), *range(rows - _TAIL, rows)] if self.cut else [*range(rows)]
+        self._left_out = rows - len(self.rows)
+        self._head = head
+        self.columns = min(width, most_columns or _COLUMNS)
+        self.cells = cells.Cells(longest)
+        self._all = rows * self.columns
+
+    @property
+    def counts(self):
+        """Whether missing values are counted."""
+        return self._all <= _COUNTED
+
+    def column(self, values, kind="", dates=False):
+        """The cells of a column; `dates` says that no value of it has a time of day."""
+        texts = [self.cells.cell(value, kind) for value in values]
+        if dates:
+            return [t[: -len(_MIDNIGHT)] if t.endswith(_MIDNIGHT) else t for t in texts]
+        return texts
+
+    def typed(self, label, kind, nulls):
+        """A column in the list of columns."""
+        return "%s %s" % (self.cells.label(label), _type(kind, nulls))
+
+    def lines(self, columns):
+        """The rows; each of `columns` has a cell for each of them."""
+        found = [",".join(row) for row in zip(*columns)]
+        if self.cut:
+            found.insert(self._head, "... %s rows not shown" % format(self._left_out, ","))
+        return found
+
+    def notes(self, *others):
+        """What a reader has to know of the values."""
+        found = [note for note in others if note]
+        if self.cells.rounded:
+            found.append("floats are rounded to %d significant digits" % cells.DIGITS)
+        if not self.counts:
+            found.append("missing values were not counted")
+        return ["[%s]" % "; ".join(found)] if found else []
+
+
+def _sized(name, rows, width):
+    counted = "%s row%s" % (format(rows, ","), "" if rows == 1 else "s")
+    return "%s %s x %d column%s" % (name, counted, width, "" if width == 1 else "s")
+
+
+def _counted(name, count, label, kind):
+    """The first line of a Series."""
+    values = "%s value%s" % (format(count, ","), "" if count == 1 else "s")
+    return "%s %s: %s" % (name, values, "%s %s" % (label, kind) if label else kind)
+
+
+def _type(kind, nulls):
+    kind = str(kind)
+    kind = kind if len(kind) <= _LONGEST_TYPE else kind[:_LONGEST_TYPE] + "…"
+    return "%s (%s null)" % (kind, format(nulls, ",")) if nulls else kind
+
+
+def _listed(table, described, width, names=""):
+    if width > len(described):
+        described.append("... %d more" % (width - len(described)))
+    return "columns%s: %s" % (names, "; ".join(described))
+
+
+# pandas
+
+
+def _option(name):
+    return sys.modules["pandas"].get_option("display." + name)
+
+
+def _changed_option(name, usual):
+    """The user's choice, 0 for none; None means all."""
+    chosen = _option(name)
+    return 0 if chosen in usual else chosen
+
+
+def _pandas_table(rows, width):
+    most_rows = _changed_option("max_rows", (60, 0))
+    most_columns = _changed_option("max_columns", (0, 20))
+    longest = _changed_option("max_colwidth", (50,))
+    return _Table(
+        rows,
+        width,
+        _MOST_ROWS if most_rows is None else min(most_rows, _MOST_ROWS) or None,
+        _MOST_COLUMNS if most_columns is None else min(most_columns, _MOST_COLUMNS),
+        cells.LONGEST if longest == 0 else longest,
+    )
+
+
+def _own_format():
+    """A note when the user has said how pandas writes floats: then pandas writes them."""
+    if _option("float_format") is not None:
+        return "floats as display.float_format shows them"
+    precision = _option("precision")
+    return "" if precision == 6 else "floats as display.precision = %s shows them" % precision
+
+
+def _pandas_frame(frame):
+    rows, width = frame.shape
+    table = _pandas_table(rows, width)
+    columns = [frame.iloc[:, at] for at in range(table.columns)]
+    described = [
+        table.typed(label, column.dtype, int(column.isna().sum()) if table.counts else 0)
+        for label, column in zip(frame.columns, columns)
+    ]
+    names = [table.cells.label(name) for name in frame.columns.names if name is not None]
+    lines = [
+        _sized(type(frame).__name__, rows, width),
+        _listed(table, described, width, " (%s)" % ", ".join(names) if names else ""),
+    ]
+    own = _own_format()
+    if own:
+        text = frame.iloc[:, : table.columns].to_string(max_rows=len(table.rows))
+        return "\n".join([*lines, text, *table.notes(own)])
+    index, header = _index(table, frame.index)
+    header += [table.cells.label(label) for label in frame.columns[: table.columns]]
+    shown = index + [_pandas_column(table, column) for column in columns]
+    return "\n".join([*lines, ",".join(header), *table.lines(shown), *table.notes()])
+
+
+def _pandas_series(series):
+    table = _pandas_table(len(series), 1)
+    nulls = int(series.isna().sum()) if table.counts else 0
+    label = "" if series.name is None else table.cells.label(series.name)
+    lines = [_counted(type(series).__name__, len(series), label, _type(series.dtype, nulls))]
+    own = _own_format()
+    if own:
+        text = series.to_string(max_rows=len(table.rows))
+        return "\n".join([*lines, text, *table.notes(own)])
+    index, header = _index(table, series.index)
+    names = [",".join([*header, label])] if any(header) else []
+    shown = [*index, _pandas_column(table, series)]
+    return "\n".join([*lines, *names, *table.lines(shown), *table.notes()])
+
+
+def _index(table, index):
+    """The cells of each level of an index, and the levels' names."""
+    levels = [index.get_level_values(at) for at in range(index.nlevels)]
+    names = ["" if name is None else table.cells.label(name) for name in index.names]
+    shown = [level.take(table.rows) for level in levels]
+    return [_pandas_cells(table, *pair) for pair in zip(levels, shown)], names
+
+
+def _pandas_column(table, column):
+    return _pandas_cells(table, column, column.iloc[table.rows])
+
+
+def _pandas_cells(table, whole, shown):
+    """The cells of a Series or an index that are shown."""
+    kind = str(whole.dtype)
+    return table.column(
+        list(shown.array), kind, kind[:11] == "datetime64[" and _has_no_times(whole)
+    )
+
+
+def _has_no_times(values):
+    if len(values) > _DATED:
+        return False
+    times = values.dt.normalize() if hasattr(values, "dt") else values.normalize()
+    return bool(((times == values) | values.isna()).all())
+
+
+# Polars
+
+_USUAL = {
+    "set_fmt_float": "mixed",
+    "set_float_precision": None,
+    "set_thousands_separator": "",
+    "set_decimal_separator": ".",
+    "set_trim_decimal_zeros": False,
+}
+
+
+def _polars_table(rows, width):
+    chosen = [_chosen(name) for name in ("MAX_ROWS", "MAX_COLS", "STR_LEN")]
+    most_rows, most_columns, longest = chosen
+    return _Table(
+        rows,
+        width,
+        most_rows and min(most_rows, _MOST_ROWS),
+        most_columns and min(most_columns, _MOST_COLUMNS),
+        longest or cells.LONGEST,
+    )
+
+
+def _chosen(name):
+    """What the user has chosen by polars.Config, None for nothing; all is much."""
+    chosen = os.environ.get("POLARS_FMT_" + name)
+    return None if chosen is None else int(chosen) if int(chosen) > 0 else sys.maxsize
+
+
+def _polars_format():
+    """A note when the user has said how Polars writes numbers: then Polars writes them."""
+    state = sys.modules["polars"].Config.state()
+    changed = [key for key, usual in _USUAL.items() if state.get(key, usual) not in (usual, None)]
+    return "numbers as polars.Config shows them (%s)" % ", ".join(changed) if changed else ""
+
+
+def _polars_frame(frame):
+    rows, width = frame.shape
+    table = _polars_table(rows, width)
+    columns = [frame.to_series(at) for at in range(table.columns)]
+    described = [table.typed(each.name, each.dtype, each.null_count()) for each in columns]
+    lines = [
+        _sized("polars " + type(frame).__name__, rows, width),
+        _listed(table, described, width),
+    ]
+    own = _polars_format()
+    if own:
+        return "\n".join([*lines, str(frame), *table.notes(own)])
+    header = ",".join(table.cells.label(each.name) for each in columns)
+    shown = [_polars_column(table, each) for each in columns]
+    return "\n".join([*lines, header, *table.lines(shown), *table.notes()])
+
+
+def _polars_series(series):
+    table = _polars_table(len(series), 1)
+    label = table.cells.label(series.name) if series.name else ""
+    kind = _type(series.dtype, series.null_count())
+    lines = [_counted("polars " + type(series).__name__, len(series), label, kind)]
+    own = _polars_format()
+    if own:
+        return "\n".join([*lines, str(series), *table.notes(own)])
+    return "\n".join([*lines, *table.lines([_polars_column(table, series)]), *table.notes()])
+
+
+def _polars_column(table, column):
+    shown = column.gather(table.rows) if hasattr(column, "gather") else column.take(table.rows)
+    kind = str(column.dtype).partition("(")[0]
+    if kind in ("Datetime", "Time"):  # as Python objects they lose nanoseconds
+        polars = sys.modules["polars"]
+        shown = shown.cast(getattr(polars, "String", None) or polars.Utf8)
+    elif kind == "Duration":
+        shown = shown.dt.to_string("polars")
+    values = shown.to_list()
+    return ["null" if value is None else table.cells.cell(value, kind) for value in values]

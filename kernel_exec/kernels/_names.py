@@ -1,0 +1,268 @@
+"""Which of the user's names a cell has added, changed or removed; loaded in the kernel's process.
+
+Standard library only, Python 3.8 syntax. A name is changed when it stands for another object, or
+when a look at its object shows something that was not so before: a length, a shape, columns, some
+of its values. The look is short, calls nothing of the user's and keeps no object alive. It proves
+a change; that it sees none proves nothing.
+"""
+
+import collections
+import itertools
+import time
+import types
+
+import _kernel_exec_variables as variables
+
+_PLAIN = frozenset(map(id, (bool, int, float, complex, str, bytes, type(None), range)))
+"""By their addresses: the hash of a class can be code of the user's."""
+
+_CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
+_OPAQUE = (type, types.ModuleType)
+_DICTIONARIES = (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+_LOOK = 0.003
+"""Seconds that may be spent on looking into objects after a cell."""
+
+_NODES = 200
+"""Values that are looked at within one object."""
+
+_DEPTH = 3
+_EDGE = 32
+"""Items at each end of a container that are looked at."""
+
+_LONG = 100000
+"""Characters, or bits, up to which a plain value is looked at whole."""
+
+_ELEMENTS = 2048
+_COLUMNS = 25
+_TOLD = 2000
+
+
+class Names:
+    """What is known of a shell's names since the last cell."""
+
+    def __init__(self, patience=_LOOK):
+        """Nothing has a name yet; `patience` in seconds, for looking into objects after a cell."""
+        self._patience = patience
+        self._traces = {}
+
+    def changes(self, shell):
+        """The new, changed and removed names since this was called last.
+
+        `names` has a description of each new or changed one; `unknown` says that there may be
+        others.
+        """
+        try:
+            return self._changes(visible(shell))
+        except BaseException:  # the reply matters more
+            self._traces = {}
+            return {"names": {}, "gone": [], "unknown": True}
+
+    def _changes(self, now):
+        before, self._traces = self._traces, {}
+        end, natures = time.perf_counter() + self._patience, {}
+        for name in reversed(list(now)):  # if time runs out, it does so for the oldest
+            self._traces[name] = _trace(now[name], end, natures)
+        changed = [name for name in now if _differs(before.get(name), self._traces[name])]
+        gone = [name for name in reversed(list(before)) if name not in now]
+        told = {
+            "names": {
+                variables.bounded(name): variables.describe_briefly(now[name])
+                for name in changed[:_TOLD]
+            },
+            "gone": [variables.bounded(name) for name in gone[:_TOLD]],
+        }
+        if max(len(changed), len(gone)) > _TOLD:
+            told["unknown"] = True
+        return told
+
+
+def visible(shell):
+    """The user's variables by name, without private ones, IPython's, and what is no name at all."""
+    return {
+        name: value
+        for name, value in shell.user_ns.copy().items()
+        if type(name) is str and name[:1] != "_" and name not in shell.user_ns_hidden
+    }
+
+
+def _trace(value, end, natures):
+    """An object's address, its type's, and what a look at it shows; None if there was none.
+
+    The address alone does not do: the next object may well get that of the last one.
+    """
+    kind = type(value)
+    if id(kind) in _PLAIN:
+        return id(value), id(kind), _look_plain(value, kind)
+    look = None
+    if time.perf_counter() < end:
+        try:
+            look = hash(_Look(natures, end).at(value, 0))
+        except BaseException:  # out of time, an object that changes, a library that refuses
+            look = None
+    return id(value), id(kind), look
+
+
+def _differs(before, now):
+    if before is None or before[:2] != now[:2]:
+        return True
+    return before[2] != now[2] and before[2] is not None and now[2] is not None
+
+
+def _look_plain(value, kind):
+    if kind is str or kind is bytes:
+        if len(value) > _LONG:
+            return hash((len(value), value[:_EDGE], value[-_EDGE:]))
+    elif kind is int and value.bit_length() > _LONG:
+        return hash((value.bit_length(), value & 0xFFFFFFFF))
+    return hash((kind, value))
+
+
+class _Look:
+    """A look at one object and what is in it, that gives up at `end`.
+
+    `natures` are those of the classes seen so far.
+    """
+
+    def __init__(self, natures, end):
+        self._left = _NODES
+        self._natures = natures
+        self._end = end
+
+    def at(self, value, depth):
+        """A value that is another one when a change was seen."""
+        kind = type(value)
+        if id(kind) in _PLAIN:
+            return _look_plain(value, kind)
+        self._left -= 1
+        if self._left < 0 or depth > _DEPTH:
+            return id(value)
+        if time.perf_counter() > self._end:
+            raise TimeoutError
+        nature = self._natures.get(id(kind))
+        if nature is None:
+            nature = self._natures[id(kind)] = _nature(kind)
+        look, by = nature
+        return id(value), look(self, value, by, depth)
+
+    def _nothing(self, value, by, depth):
+        return None
+
+    def _array(self, value, by, depth):
+        return _look_at_array(value)
+
+    def _bytes(self, value, by, depth):
+        ends = slice(_ELEMENTS), slice(-_ELEMENTS, None)
+        found = [bytes(bytearray.__getitem__(value, each)) for each in ends]
+        return (bytearray.__len__(value), *found)
+
+    def _items(self, value, base, depth):
+        length = base.__len__(value)
+        items = dict.items(value) if base is dict else base.__iter__(value)
+        found = list(itertools.islice(items, 2 * _EDGE))
+        if length > 2 * _EDGE and base not in (set, frozenset):
+            found[_EDGE:] = _last(value, base)
+        if base is dict:
+            return length, tuple([(self.at(k, depth + 1), self.at(v, depth + 1)) for k, v in found])
+        return length, tuple([self.at(item, depth + 1) for item in found])
+
+    def _attributes(self, value, descriptor, depth):
+        """The public attributes that an object has in its own dictionary."""
+        held = descriptor.__get__(value)
+        public = [(key, held[key]) for key in [*held] if type(key) is str and key[:1] != "_"]
+        return tuple([(key, self.at(each, depth + 1)) for key, each in public[:_NODES]])
+
+
+def _last(value, base):
+    if base is list or base is tuple:
+        return base.__getitem__(value, slice(-_EDGE, None))
+    backwards = reversed(dict.items(value)) if base is dict else base.__reversed__(value)
+    return itertools.islice(backwards, _EDGE)
+
+
+def _nature(kind):
+    """How to look at objects of a class, and by what."""
+    if variables.is_array(kind):
+        return _Look._array, None
+    base = variables.base_of(kind, _CONTAINERS)
+    if base is not None:
+        return _Look._items, base
+    if variables.base_of(kind, (bytearray,)) is not None:
+        return _Look._bytes, None
+    if variables.base_of(kind, _OPAQUE) is None:
+        for each in variables.bases(kind):
+            found = variables.namespace(each).get("__dict__")
+            if isinstance(found, _DICTIONARIES):
+                return _Look._attributes, found
+    return _Look._nothing, None  # a module loads parts of itself when they are asked for
+
+
+# Arrays and frames
+
+
+def _look_at_array(value):
+    kind = type(value).__name__
+    library = variables.package_of(type(value))
+    if kind == "ndarray":
+        return value.shape, str(value.dtype), _elements(value)
+    if library == "pandas" and hasattr(value, "columns"):
+        return value.shape, _edges(value.columns), _edges(value.index), _columns(value)
+    if library == "pandas" and hasattr(value, "index"):
+        return value.shape, _edges(value.index), _elements(value.array)
+    if library == "polars" and hasattr(value, "get_columns"):
+        return value.shape, tuple(value.columns), _rows(value)
+    if library == "torch":
+        return tuple(value.shape), value._version  # it counts changes in place
+    shape = getattr(value, "shape", None)
+    return None if shape is None else tuple(shape)
+
+
+def _columns(frame):
+    """Some values of the first and last columns of a frame of pandas, where they are at hand."""
+    width = frame.shape[1]
+    chosen = range(width) if width <= 2 * _COLUMNS else [*range(_COLUMNS), *range(-_COLUMNS, 0)]
+    dtypes = list(frame.dtypes) if width <= 2 * _COLUMNS else []
+    return tuple(map(str, dtypes)), tuple([_elements(frame._get_column_array(at)) for at in chosen])
+
+
+def _elements(array):
+    """Some of an array's values: all of a small one, else the ends and some between them."""
+    count = len(array)
+    if type(array).__name__ in ("NumpyExtensionArray", "PandasArray"):
+        array = array.to_numpy()
+    if type(array).__name__ != "ndarray" or array.dtype.hasobject:
+        return _edges(array)
+    flat = array.reshape(-1) if array.size <= _ELEMENTS or array.flags.contiguous else array.ravel()
+    if flat.size <= _ELEMENTS:
+        return hash(flat.tobytes())
+    step = flat.size // _ELEMENTS + 1
+    ends = flat[:_EDGE].tobytes() + flat[-_EDGE:].tobytes()
+    return count, hash(ends + flat[::step].tobytes())
+
+
+def _edges(values):
+    """The values at both ends, those that are plain."""
+    count = len(values)
+    chosen = [*values[:4], *values[-4:]] if count > 8 else list(values)
+    return count, tuple([_simple(value) for value in chosen])
+
+
+def _simple(value):
+    kind = type(value)
+    if id(kind) in _PLAIN:
+        return _look_plain(value, kind)
+    if variables.package_of(kind) in ("numpy", "pandas", "decimal", "datetime"):
+        return str(value)
+    return None
+
+
+def _rows(frame):
+    """Some rows of a frame of Polars, if they are quickly told."""
+    if frame.width > 2 * _COLUMNS or any(
+        str(each).partition("(")[0] in _SLOW for each in frame.dtypes
+    ):
+        return None
+    return hash(repr((frame.head(4).rows(), frame.tail(4).rows())))
+
+
+_SLOW = frozenset({"Array", "List", "Object", "Struct"})

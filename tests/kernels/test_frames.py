@@ -1,0 +1,192 @@
+"""Frames and Series as a model sees them."""
+
+import csv
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.inside import part
+
+pd: Any = importlib.import_module("pandas")  # it has no types of its own
+
+frames = part("frames")
+NOTE = "[floats are rounded to 10 significant digits]"
+
+FRAMES: dict[str, tuple[Any, list[str]]] = {
+    "whole numbers beside a missing value": (
+        pd.DataFrame({"a": [2000001, None]}),
+        [
+            "DataFrame 2 rows x 1 column", "columns: a float64 (1 null)", ",a", "0,2000001.0",
+            "1,NaN",
+        ],
+    ),
+    "large and small floats": (
+        pd.DataFrame({"a": [1234567.89, 20210315.0], "b": [1.5e-7, 52.520008]}),
+        ["0,1234567.89,1.5e-07", "1,20210315.0,52.520008"],
+    ),
+    "a mean": (pd.DataFrame({"a": [13270.42] * 3}).describe(), ["mean,13270.42"]),
+    "digits that are left out": (pd.DataFrame({"a": [1 / 3]}), ["0,0.3333333333", NOTE]),
+    "missing values of all kinds": (
+        pd.DataFrame(
+            {
+                "i": pd.array([None], "Int64"),
+                "t": pd.to_datetime([None]),
+                "o": pd.Series([None], dtype=object),
+                "e": pd.Series([""], dtype=object),
+            }
+        ),
+        ["0,<NA>,NaT,None,\"\""],
+    ),
+    "dates": (
+        pd.DataFrame({"t": pd.to_datetime(["2024-01-01", "2024-02-01"])}),
+        ["0,2024-01-01", "1,2024-02-01"],
+    ),
+    "times of which some are midnight": (
+        pd.DataFrame({"t": [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-01 10:00:00.5")]}),
+        ["0,2024-01-01 00:00:00", "1,2024-01-01 10:00:00.500000"],
+    ),
+    "times of which those that are shown are midnight": (
+        pd.Series([*pd.date_range("2024", periods=9), pd.Timestamp("2024-02-01 10:00"),
+                   *pd.date_range("2025", periods=2)]),
+        ["0,2024-01-01 00:00:00", "... 2 rows not shown", "11,2025-01-02 00:00:00"],
+    ),
+    "times with a zone": (
+        pd.DataFrame({"t": pd.to_datetime(["2024-01-01"]).tz_localize("Europe/Berlin")}),
+        ["0,2024-01-01 00:00:00+01:00"],
+    ),
+    "levels": (
+        pd.DataFrame(
+            {("a", "x"): [0.5]},
+            index=pd.MultiIndex.from_tuples([("u", 1234567.891)], names=["k", None]),
+        ).rename_axis(columns=["p", "q"]),
+        ['columns (p, q): ("a", "x") float64', 'k,,("a", "x")', "u,1234567.891,0.5"],
+    ),
+    "a pivot table": (
+        pd.DataFrame({"k": ["a"], "y": [2020], "v": [1.0]}).pivot_table("v", "k", "y"),
+        ["columns (y): 2020 float64", "k,2020", "a,1.0"],
+    ),
+    "columns of one name": (
+        pd.DataFrame([[1, 2.5]], columns=["a", "a"]),
+        ["columns: a int64; a float64", ",a,a", "0,1,2.5"],
+    ),
+    "columns whose names look alike": (
+        pd.DataFrame({1: [0], "1": [0], None: [0], "a,b": [0]}),
+        ['columns: 1 int64; "1" int64; None int64; "a,b" int64'],
+    ),
+    "an index of floats": (pd.Series([1], index=[0.25]), ["0.25,1"]),
+    "nothing": (pd.DataFrame(), ["DataFrame 0 rows x 0 columns"]),
+    "rows that are left out": (
+        pd.DataFrame({"a": range(12)}), ["7,7", "... 2 rows not shown", "10,10"]
+    ),
+    "columns that are left out": (pd.DataFrame([range(40)]), ["... 10 more"]),
+    "a Series": (
+        pd.Series([1.5, 2000001, None], name="s", index=pd.Index(list("abc"), name="k")),
+        ["Series 3 values: s float64 (1 null)", "k,s", "a,1.5", "b,2000001.0", "c,NaN"],
+    ),
+    "counts": (pd.Series(["x", "x", "y"]).value_counts(), ["Series 2 values: count int64", "x,2"]),
+    "a categorical": (pd.Series([0.1, 0.1], dtype="category"), ["0,0.1"]),
+}  # fmt: skip
+
+
+def described(value: Any) -> str:
+    describe = frames.describe_frame if isinstance(value, pd.DataFrame) else frames.describe_series
+    return str(describe(value))
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_shows_what_it_holds(name: str) -> None:
+    value, lines = FRAMES[name]
+    shown = described(value)
+    for line in lines:
+        assert line in shown.replace("; ... ", "\n... ").split("\n"), shown
+    assert (NOTE in shown) == (NOTE in lines)
+
+
+@given(st.lists(st.tuples(st.floats(), st.floats(), st.text(max_size=5)), min_size=1, max_size=10))
+def test_numbers_read_back_to_ten_digits_or_the_text_says_so(
+    rows: list[tuple[float, float, str]],
+) -> None:
+    shown = described(pd.DataFrame(rows, columns=list("abc")).astype({"c": object})).split("\n")
+    read = list(csv.reader(shown[3 : 3 + len(rows)], escapechar="\\", doublequote=False))
+    exact = shown[-1] != NOTE
+    for row, (_, a, b, *_) in zip(rows, read, strict=True):
+        for value, cell in zip(row[:2], (a, b), strict=True):
+            assert float(cell) == pytest.approx(
+                value, rel=0 if exact else 5.1e-10, abs=5e-324, nan_ok=True
+            )
+
+
+def test_what_can_not_be_described_keeps_its_own_text() -> None:
+    odd = type("Odd", (pd.DataFrame,), {"shape": None})
+    assert frames.describe_frame(odd({"a": [1]})) is None
+
+
+OPTIONS: dict[str, tuple[str, object, str]] = {
+    "precision": ("display.precision", 2, "[floats as display.precision = 2 shows them]"),
+    "float_format": ("display.float_format", "{:.2f}".format, "0  0.33"),
+    "max_rows": ("display.max_rows", None, "99,0.3333333333"),
+    "fewer rows": ("display.max_rows", 4, "... 96 rows not shown"),
+    "max_columns": ("display.max_columns", None, "39 float64"),
+    "max_colwidth": ("display.max_colwidth", None, "x" * 500),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_options_of_pandas_are_obeyed(name: str) -> None:
+    option, value, expected = OPTIONS[name]
+    with pd.option_context(option, value):
+        shown = described(pd.DataFrame(np.full((100, 40), 1 / 3)))
+        shown += described(pd.DataFrame({"a": ["x" * 500], "b": [1 / 3]}))
+    assert expected in shown
+
+
+@pytest.fixture
+def polars() -> Iterator[Any]:
+    module = pytest.importorskip("polars")
+    yield module
+    module.Config.restore_defaults()
+
+
+POLARS: dict[str, tuple[str, list[str]]] = {
+    "floats": ("{'a': [1.5e-7, 1234567.891, None]}", ["1.5e-07", "1234567.891", "null"]),
+    "32 bits": (
+        "pl.Series('a', [0.1, 16777217], dtype=pl.Float32).to_frame()", ["0.1", "16777216.0"]
+    ),
+    "not a number": ("{'a': [float('nan')]}", ["NaN"]),
+    "text": ("{'a': ['', 'null', 'x,y']}", ['""', '"null"', '"x,y"']),
+    "nanoseconds": (
+        "pl.Series('a', [1]).cast(pl.Datetime('ns')).to_frame()", ["1970-01-01 00:00:00.000000001"]
+    ),
+    "a span": ("pl.Series('a', [1]).cast(pl.Duration('ns')).to_frame()", ["1ns"]),
+    "nested": ("{'a': [[0.25]], 'b': [{'x': 1}]}", ['[0.25],{"x": 1}']),
+    "many rows": ("{'a': range(100)}", ["... 90 rows not shown", "99"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POLARS)
+def test_a_frame_of_polars_shows_what_it_holds(polars: Any, name: str) -> None:
+    source, lines = POLARS[name]
+    shown = frames.describe_polars(polars.DataFrame(eval(source, {"pl": polars})))
+    for line in lines:
+        assert line in shown.split("\n"), shown
+
+
+def test_a_series_of_polars_shows_what_it_holds(polars: Any) -> None:
+    shown = frames.describe_polars_series(polars.Series("s", [1234567.891, None]))
+    assert shown == "polars Series 2 values: s Float64 (1 null)\n1234567.891\nnull"
+
+
+def test_the_options_of_polars_are_obeyed(polars: Any) -> None:
+    frame = polars.DataFrame({"a": [1 / 3] * 100})
+    with polars.Config(tbl_rows=50):
+        assert "... 50 rows not shown" in frames.describe_polars(frame)
+    with polars.Config(float_precision=2):
+        shown = frames.describe_polars(frame)
+    assert "0.33" in shown
+    assert "0.333" not in shown
+    assert "[numbers as polars.Config shows them (set_float_precision)]" in shown

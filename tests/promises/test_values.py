@@ -1,0 +1,104 @@
+"""Values as results show them, and what is claimed about variables."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.promises.conftest import Agent
+from tests.wire import Server
+
+
+@pytest.fixture(scope="module")
+def shared(server: Server) -> Iterator[Agent]:
+    """One kernel for tests that leave it as it is."""
+    agent = Agent(server)
+    agent.run("import numpy as np, pandas as pd\nfrom decimal import Decimal")
+    yield agent
+    agent.close()
+
+
+FRAMES = {
+    "whole numbers": ("pd.DataFrame({'a': [2000001, None]})", ["\n0,2000001.0\n1,NaN\n"]),
+    "a mean": ("pd.DataFrame({'a': [13270.42] * 4}).describe()", ["\nmean,13270.42\n"]),
+    "small numbers": ("pd.Series([1.5e-7, 52.520008])", ["\n0,1.5e-07\n1,52.520008\n"]),
+    "a rounding": (
+        "pd.DataFrame({'a': [2 / 3]})",
+        ["\n0,0.6666666667\n[floats are rounded to 10 significant digits]\n"],
+    ),
+    "decimals": ("pd.DataFrame({'a': [Decimal('1.10')]})", ["\n0,1.10\n"]),
+    "text that looks like nothing": (
+        "pd.DataFrame({'a': ['NaN', '', None, 'x,y\\n']}, dtype=object)",
+        ['\n0,"NaN"\n1,""\n2,None\n3,"x,y\\n"\n'],
+    ),
+    "a format of the user's": (
+        "with pd.option_context('display.precision', 1): display(pd.DataFrame({'a': [2 / 3]}))",
+        ["0.7", "[floats as display.precision = 1 shows them]"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_shows_its_values_or_says_that_it_rounds(shared: Agent, name: str) -> None:
+    code, expected = FRAMES[name]
+    text = shared.run(code).text
+    for each in expected:
+        assert each in text
+
+
+CHANGES = {
+    "a column": ("v = pd.DataFrame({'a': [1, 2]})", "v['new'] = 1", "v DataFrame 2x2"),
+    "a value": ("v = pd.DataFrame({'a': [1, 2]})", "v.loc[0, 'a'] = 9", "v DataFrame 2x1"),
+    "a list": ("v = [1]", "v.append(2)", "v list 2"),
+    "a list within a list": ("v = [[1]]", "v[0].append(2)", "v list 1"),
+    "a dictionary": ("v = {}", "v['x'] = 1", "v dict 1"),
+    "a set": ("v = {1}", "v.add(2)", "v set 2"),
+    "an array": ("v = np.arange(3.0)", "v[0] = 1", "v ndarray 3 24 B"),
+    "an object": ("class V: pass\nv = V()", "v.x = 1", "v V"),
+    "by a function": ("v = [1]\ndef grow(x): x.append(1)", "grow(v)", "v list 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_in_place_is_reported(shared: Agent, name: str) -> None:
+    first, second, expected = CHANGES[name]
+    shared.run(first)
+    shared.run("for _ in range(3): pass")
+    assert f"names: ~ {expected}" in shared.run(second).text
+
+
+def test_a_lost_variable_is_named_as_it_was_last(agent: Agent) -> None:
+    agent.run("v = [1]")
+    agent.run("v.extend([2, 3])")
+    assert "v list 3" in agent.run("import os; os.kill(os.getpid(), 9)").text
+
+
+HOSTILE = {
+    "a name that is no text": "globals().update({1: 'a'})",
+    "a name of two lines": "globals()['a\\nb'] = 1",
+    "a class without a module": "v = type('X', (), {'__module__': None})()",
+    "a class with a long name": "v = type('Z' * 1_000_000, (), {})()",
+    "a length that exits": (
+        "class V(list):\n    def __len__(self): raise SystemExit\nv = V()"
+    ),
+    "attributes that exit": (
+        "class V:\n    def __getattribute__(self, name): raise SystemExit\nv = V()"
+    ),
+    "a class that exits": (
+        "class Meta(type):\n    def __hash__(kind): raise SystemExit\n"
+        "class V(metaclass=Meta): pass\nv = V()"
+    ),
+    "a type that lies": (
+        "class V:\n    __class__ = property(lambda self: exit())\nv = V()"
+    ),
+    "a length that takes for ever": (
+        "class V(list):\n    def __len__(self):\n        while True: pass\nv = V()"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_value_whose_description_is_hostile_costs_nothing(agent: Agent, name: str) -> None:
+    agent.run("kept = 6")
+    assert agent.run(HOSTILE[name]).outcome == "ok"
+    assert agent.call("kernel_status", variables=True).structured["total"] >= 1
+    assert agent.run("print(kept * 7)").text.startswith("42\n")
