@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,15 +182,21 @@ class Server:
 
 
 @contextmanager
-def started(folder: Path, *options: str, **variables: str) -> Iterator[Server]:
+def started(
+    folder: Path, *options: str, before: Sequence[str] = (), **variables: str
+) -> Iterator[Server]:
     """A server that keeps everything below `folder` and has not been spoken to yet.
 
+    What is `before` it runs it, such as a command that limits it.
     Its kernels are those of the Python that runs the tests, unless `options` say otherwise.
     """
     errors = folder / "stderr"
     with errors.open("ab") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kernel_exec", *(options or ("--python-path", sys.executable))],
+            [
+                *(*before, sys.executable, "-m", "kernel_exec"),
+                *(options or ("--python-path", sys.executable)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -209,9 +215,11 @@ def started(folder: Path, *options: str, **variables: str) -> Iterator[Server]:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, **variables: str) -> Iterator[Server]:
+def serving(
+    folder: Path, *options: str, before: Sequence[str] = (), **variables: str
+) -> Iterator[Server]:
     """A server that has been greeted."""
-    with started(folder, *options, **variables) as server:
+    with started(folder, *options, before=before, **variables) as server:
         server.initialize()
         yield server
 

@@ -59,7 +59,7 @@ def _key(key):
         return key
     if key is None or isinstance(key, (bool, float)):
         return json.dumps(key)
-    return str(_plain(key, ()))
+    return str(_plain(key, ())) if isinstance(key, int) else _other(key)
 
 
 def _other(value):
