@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -224,6 +225,31 @@ def require_descriptors(count: int) -> None:
             f"this server may have {soft} open files and has {used}: end a kernel (`exit()` in its"
             " session), or raise the limit (`ulimit -n`) and start the server again"
         )
+
+
+def require_threads(count: int) -> None:
+    """Raise `BusyError` when the system would refuse so many more threads and processes.
+
+    It is asked by starting them, for a moment: limits of a user and of a container are told in
+    different places, and libzmq ends the whole process when it meets one.
+    """
+    release = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=release.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise BusyError(
+            f"the system allows {len(started)} more threads and processes, and a kernel takes"
+            f" {count}: end a kernel (`exit()` in its session), or raise the limit (`ulimit -u`,"
+            " or the container's limit of processes)"
+        ) from error
+    finally:
+        release.set()
+        for thread in started:
+            thread.join()
 
 
 def _marked(env: Mapping[str, str]) -> dict[str, str]:

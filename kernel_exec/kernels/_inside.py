@@ -5,8 +5,9 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 
 - streams that skip empty flushes, drain the captured file descriptors before a cell ends,
   decode UTF-8 across chunk edges, and send what exceeds a budget to a file;
-- `sys.stdout`, `print` and the working directory are put back when user code took them away;
-- messages that hold lone surrogates are sent escaped instead of lost;
+- what user code took from its kernel is put back (`_mending.py`);
+- what has no UTF-8 or no JSON is sent as close as it can be;
+- whatever goes wrong, a request is answered, and the event loop goes on;
 - `!command` gets no terminal, so nothing waits for input for ever;
 - SIGINT wakes the event loop, so that `await` can be interrupted (ipykernel#881); it never hits
   ipykernel's own code, which would lose its reply;
@@ -25,7 +26,6 @@ import json
 import os
 import signal
 import site
-import subprocess
 import sys
 import sysconfig
 import threading
@@ -38,7 +38,9 @@ import _kernel_exec_mending as mending
 import _kernel_exec_names as names
 import _kernel_exec_overlay as overlay
 import _kernel_exec_owners as owners
+import _kernel_exec_packing as packing
 import _kernel_exec_script as script
+import _kernel_exec_shell as shells
 import _kernel_exec_streams as streams
 import _kernel_exec_widgets as widgets
 import jupyter_client.localinterfaces
@@ -46,11 +48,16 @@ from _kernel_exec_variables import describe_variable
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
-from IPython.utils.text import LSString, SList
 from tornado import ioloop
 from traitlets.config import Config
 
 _NO_INPUT = "nobody can answer a prompt here: pass the value in the code instead of asking for it"
+_CAUSES = 100
+"""Errors that one came of, at most: user code can link them in a ring."""
+
+_LOOP_FAILURES = 100
+"""How often the event loop may fail between two requests; an unusable one fails at once again."""
+
 _settings = {}
 
 
@@ -80,13 +87,14 @@ def make_app(config):
 
 def _set_up(app):
     app.kernel._execute_sleep = 0.0
-    _send_surrogates_escaped(app.kernel.session)
+    app.kernel.session.pack = packing.pack
     shown = widgets.Widgets(app.shell)
     budgets.bound_messages(app.kernel.session, shown.note_change)
     owners.follow(app.shell)
-    _plain_terminal(app.shell)
-    _shell_without_terminal(app.shell)
-    _name_cells(app.shell)
+    shells.plain_terminal(app.shell)
+    shells.without_terminal(app.shell)
+    shells.name_cells(app.shell)
+    shells.events_that_fail(app.shell, app.kernel.say)
     _dump_faults(_settings["run_dir"])
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
     frames.format_frames(app.shell)
@@ -108,10 +116,9 @@ class KernelApp(IPKernelApp):
         while True:
             try:
                 serve()
-            except SystemExit as error:
-                if self.shell.exit_now:
+            except BaseException as error:
+                if self.shell.exit_now or not self.kernel.may_go_on(error):
                     raise
-                self.kernel.say("a task raised SystemExit(%s): the kernel goes on" % error)
             if self.shell.exit_now:
                 return
             serve = self.io_loop.start
@@ -128,8 +135,10 @@ class Kernel(IPythonKernel):
         self._overlay = overlay.OverlayImports(_settings["overlay"])
         self._in_user_code = 0
         self._interrupt_came = False
+        self._loop_failures = 0
         self._pid = os.getpid()
         self._guard_user_code(self.shell)
+        self._guard_tracebacks(self.shell)
 
     @property
     def request(self):
@@ -139,6 +148,19 @@ class Kernel(IPythonKernel):
     def say(self, *notes):
         """Write notes to stderr."""
         self._mending.say(notes)
+
+    def may_go_on(self, error):
+        """True when the event loop, which `error` left, may begin again."""
+        self._mending.mend()
+        self._loop_failures += 1
+        if self._loop_failures > _LOOP_FAILURES:
+            return False
+        self._mending.attempt(self._say_loop_failed, error)
+        return True
+
+    def _say_loop_failed(self, error):
+        name, told = type(error).__name__[:100], str(error)[:500]
+        self.say("a task raised %s(%s): the kernel goes on" % (name, told))
 
     def pre_handler_hook(self):
         """A request begins: from here on an interrupt is for it."""
@@ -171,19 +193,44 @@ class Kernel(IPythonKernel):
                 return await run_code(*args, **kwargs)
             finally:
                 self._in_user_code -= 1
+                self._mending.mend_builtins()
 
         shell.run_code = run_user_code
 
+    def _guard_tracebacks(self, shell):
+        """What a cell took before it failed is needed to show how."""
+        show = shell.showtraceback
+
+        def show_traceback(*args, **kwargs):
+            self._mending.mend_python()
+            return show(*args, **kwargs)
+
+        shell.showtraceback = show_traceback
+
+    async def execute_request(self, stream, ident, parent):
+        """Serve a request; whatever happens, it is answered, or it would be waited for for ever."""
+        try:
+            await super().execute_request(stream, ident, parent)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # of two replies the first counts
+            self._mending.mend()
+            reply = self._error_reply(error)
+            self.session.send(stream, "execute_reply", reply, parent, ident=ident)
+
     async def do_execute(self, *args, **kwargs):
         """Run a cell."""
+        self._loop_failures = 0
+        self._mending.mend()
         ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
         self.shell.compile.cell_file = ours.get("file")
-        self._mending.mend()
-        self.say(*self._overlay_warnings(*args, **kwargs))
+        self._mending.attempt(self._warn_of_overlay, *args, **kwargs)
         try:
             with script.as_script(self.shell, ours):
                 return await super().do_execute(*args, **kwargs)
-        except Exception as error:  # in IPython's own code, such as a recursion in its compiler
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # in IPython's own code, such as a recursion in its compiler
             return self._error_reply(error)
         finally:
             if os.getpid() != self._pid:
@@ -192,7 +239,7 @@ class Kernel(IPythonKernel):
 
     def _error_reply(self, error):
         """What a cell that could not even be run is answered with; else nobody would answer."""
-        name, message = type(error).__name__, str(error)
+        name, message = type(error).__name__, self._mending.attempt(str, error, otherwise="")
         return {
             "status": "error",
             "execution_count": self.shell.execution_count,
@@ -204,11 +251,26 @@ class Kernel(IPythonKernel):
         }
 
     def finish_metadata(self, parent, metadata, reply_content):
-        """Add to a reply which names are new, changed or gone, and a new working directory."""
+        """Add to a reply which names are new, changed or gone, and what else the cell did."""
         if not parent.get("content", {}).get("silent"):
-            moved_to = self._mending.moved_to()
-            metadata["kernel_exec"] = {**self._name_changes(), "working_directory": moved_to}
+            attempt = self._mending.attempt
+            metadata["kernel_exec"] = {
+                **attempt(self._name_changes, otherwise={}),
+                "working_directory": attempt(self._mending.moved_to, otherwise=""),
+                "interrupted": attempt(self._was_interrupted, otherwise=False),
+                "exits": attempt(bool, self.shell.exit_now, otherwise=False),
+            }
         return super().finish_metadata(parent, metadata, reply_content)
+
+    def _was_interrupted(self):
+        """True when an interrupt ended the cell, also where another error came of it."""
+        result = self.shell.last_execution_result
+        error = result.error_in_exec if result is not None else None
+        for _ in range(_CAUSES):
+            if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+                return True
+            error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
+        return False
 
     def raw_input(self, prompt=""):
         """Refuse `input()` at once."""
@@ -221,106 +283,31 @@ class Kernel(IPythonKernel):
     def _name_changes(self):
         return self._names.changes(self.shell)
 
-    def _overlay_warnings(self, code, silent, *args, **kwargs):
-        """What to say of a cell's imports; nothing of what we ask ourselves."""
-        return [] if silent else self._overlay.warnings(code, self.shell.transform_cell)
+    def _warn_of_overlay(self, code, silent, *args, **kwargs):
+        """Say which of a cell's imports are there for the kernel only; what we ask has none."""
+        if not silent:
+            self.say(*self._overlay.warnings(code, self.shell.transform_cell))
 
 
 def _end_child():
     """End a forked child whose cell is over: it must not serve the kernel's requests."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-def _send_surrogates_escaped(session):
-    """A lone surrogate has no UTF-8 form; escaped, the message at least arrives."""
-    pack = session.pack
-
-    def pack_any(content):
-        try:
-            return pack(content)
-        except (UnicodeEncodeError, TypeError, ValueError):
-            return json.dumps(content, default=str).encode("ascii")
-
-    session.pack = pack_any
-
-
-def _plain_terminal(shell):
-    """Text without colours: a model reads it."""
-    for name in ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"):
-        os.environ.pop(name, None)
-    os.environ.update(TERM="dumb", NO_COLOR="1")
     try:
-        shell.colors = "nocolor"
-    except Exception:
-        shell.colors = "NoColor"  # before IPython 9
-
-
-def _shell_without_terminal(shell):
-    """`!command` without a terminal: its output goes where C code's goes, its input is empty."""
-
-    def system(cmd):
-        __tracebackhide__ = True
-        code = subprocess.call(
-            shell.var_expand(cmd, depth=1),
-            shell=True,
-            executable=_shell_program(),
-            stdin=subprocess.DEVNULL,
-        )
-        shell.user_ns["_exit_code"] = code
-
-    def getoutput(cmd, split=True, depth=0):
-        __tracebackhide__ = True
-        done = subprocess.run(
-            shell.var_expand(cmd, depth=depth + 1),
-            shell=True,
-            executable=_shell_program(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        output = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
-        shell.user_ns["_exit_code"] = done.returncode
-        return SList(output.splitlines()) if split else LSString(output)
-
-    if os.name == "posix":
-        shell.system = system
-        shell.getoutput = getoutput
-
-
-def _shell_program():
-    return "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
-
-
-def _name_cells(shell):
-    """Compile a cell under the path of its script, and show that path in tracebacks."""
-    compiler = shell.compile
-    compiler.cell_file = None
-    get_code_name = compiler.get_code_name
-    format_code_name = getattr(compiler, "format_code_name", None)
-    scripts = set()
-
-    def name_cell(*args):
-        if compiler.cell_file is None:
-            return get_code_name(*args)
-        scripts.add(compiler.cell_file)
-        return compiler.cell_file
-
-    def format_name(name):
-        return None if name in scripts or format_code_name is None else format_code_name(name)
-
-    compiler.get_code_name = name_cell
-    compiler.format_code_name = format_name
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(0)
 
 
 def _dump_faults(run_dir):
-    """Python's stack at a crash goes to `fault`, at SIGUSR1 to `stack`; fd 2 is captured."""
+    """Python's stack at a crash goes to `fault`, at SIGURG to `stack`; fd 2 is captured.
+
+    Libraries take SIGUSR1 for themselves, and without a handler it kills; SIGURG never does.
+    """
     crash = open(os.path.join(run_dir, "fault"), "w", encoding="utf-8")
     faulthandler.enable(file=crash, all_threads=False)
-    if hasattr(faulthandler, "register") and hasattr(signal, "SIGUSR1"):
+    if hasattr(faulthandler, "register") and hasattr(signal, "SIGURG"):
         stack = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
-        faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)
+        faulthandler.register(signal.SIGURG, file=stack, all_threads=False)
 
 
 def _wake_on_signal():

@@ -16,6 +16,7 @@ A kernel that a signal has stopped, as SIGSTOP does, goes on after a short while
 terminal who would continue it.
 """
 
+import builtins
 import ctypes
 import gc
 import importlib.util
@@ -31,8 +32,8 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PARTS = (
-    *("budgets", "owners", "widgets", "streams"),
-    *("mending", "overlay", "script", "errors"),
+    *("budgets", "owners", "packing", "widgets", "streams"),
+    *("mending", "overlay", "script", "shell", "errors"),
     *("variables", "cells", "frames", "names"),
 )
 """The files beside this one that `_inside.py` needs, each after those that it needs itself."""
@@ -190,7 +191,7 @@ def _obey(fd, kernel, libc):
         if command == "i":
             _interrupt(kernel, libc)
         elif command == "u":
-            _signal_main_thread(kernel, signal.SIGUSR1, libc)
+            _signal_main_thread(kernel, signal.SIGURG, libc)
         elif command == "t":
             _signal(kernel, signal.SIGTERM)
         elif command == "k":
@@ -308,12 +309,16 @@ def _make_app(config):
 
 
 def _load(name, path):
-    """Import a file beside this one under a name that can't meet the user's."""
+    """Import a file beside this one under a name that can't meet the user's.
+
+    It has builtins of its own: user code that takes `len` away must not take ours.
+    """
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     sys.dont_write_bytecode = False
     code = spec.loader.get_code(name)
     sys.dont_write_bytecode = True
+    module.__dict__["__builtins__"] = dict(vars(builtins))
     exec(code, module.__dict__)
     return module
 

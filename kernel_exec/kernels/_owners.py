@@ -6,14 +6,14 @@ came last. Here it counts for the request that started the thread, or gave the w
 
 import sys
 import threading
-import weakref
 
-_owners = weakref.WeakKeyDictionary()
+_HEADER = "_kernel_exec_header"
+"""Where a thread keeps it: a thread of a class of the user's own may not be hashable."""
 
 
 def forget_thread():
     """The thread that calls this works for nobody in particular."""
-    _owners.pop(threading.current_thread(), None)
+    vars(threading.current_thread()).pop(_HEADER, None)
 
 
 def follow(shell):
@@ -30,11 +30,12 @@ def _follow_threads(current):
     start = threading.Thread.start
 
     def start_owned(thread):
-        header = current()
-        if header:
-            _owners[thread] = header
-        if getattr(thread, "_target", None) is not None:
-            _follow_pool(sys.modules.get(getattr(thread._target, "__module__", "")), current)
+        try:
+            vars(thread)[_HEADER] = current()
+            module = getattr(vars(thread).get("_target"), "__module__", None)
+            _follow_pool(sys.modules.get(module), current)
+        except Exception:
+            pass  # whose text it is matters less than that it starts
         return start(thread)
 
     threading.Thread.start = start_owned
@@ -56,7 +57,7 @@ def _follow_pool(module, current):
 
     def run_owned(self, *args, **kwargs):
         if self.kernel_exec_header:
-            _owners[threading.current_thread()] = self.kernel_exec_header
+            vars(threading.current_thread())[_HEADER] = self.kernel_exec_header
         return run(self, *args, **kwargs)
 
     item.__init__, item.run = begin_owned, run_owned
@@ -70,4 +71,4 @@ def parent_of(publisher, inherited):
     try:
         return publisher._parent_header.get()
     except (LookupError, AttributeError):
-        return _owners.get(threading.current_thread()) or inherited(publisher)
+        return vars(threading.current_thread()).get(_HEADER) or inherited(publisher)

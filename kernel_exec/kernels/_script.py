@@ -36,9 +36,9 @@ def as_script(shell, ours):
         yield
     finally:
         sys.argv, shell.ast_node_interactivity = argv, shown
-        with contextlib.suppress(ValueError):  # the script may have changed its path
+        with contextlib.suppress(Exception):  # the script may have changed its path
             sys.path.remove(folder)
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(Exception):
             shell.ast_transformers.remove(exits)
         shell.user_ns.pop("__file__", None)
         if before is not _MISSING:

@@ -5,6 +5,7 @@ travel (`send`) and how the process is signalled (`act`).
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,12 @@ from kernel_exec.errors import BusyError, KernelDeadError
 from .execution import Action, Conversation, Death, Ended, Ending, Event, Request
 from .kernel import Listener
 from .messages import Channel, Message, Outgoing
+
+logger = logging.getLogger(__name__)
+
+_FORGED = 2
+"""Messages in a row, without the right signature, after which nothing right is expected: an
+execution ends with two, its reply and `idle`."""
 
 
 @dataclass(slots=True)
@@ -42,6 +49,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._conversation = Conversation()
         self._answers: dict[str, _Answer] = {}
+        self._forged = 0
         self._timer: asyncio.TimerHandle | None = None
         self._ending: Ending | None = None
         self._ended = anyio.Event()
@@ -58,10 +66,14 @@ class Driver:
         """The user's names and their descriptions."""
         return self._conversation.names
 
-    async def execute(self, request: Request) -> Ending:
-        """See `Kernel.execute`."""
+    def require_alive(self) -> None:
+        """Raise `KernelDeadError` when the process is gone."""
         if self.death is not None:
             raise KernelDeadError(f"the kernel is gone: {self.death}")
+
+    async def execute(self, request: Request) -> Ending:
+        """See `Kernel.execute`."""
+        self.require_alive()
         self._ended = anyio.Event()
         self._send(self._conversation.begin(request, self._loop.time()))
         self._set_timer()
@@ -76,8 +88,7 @@ class Driver:
             KernelDeadError: The kernel is gone, or goes before it answers.
             BusyError: It did not answer in time.
         """
-        if self.death is not None:
-            raise KernelDeadError(f"the kernel is gone: {self.death}")
+        self.require_alive()
         answer = self._answers[outgoing.msg_id] = _Answer()
         try:
             self._send(outgoing)
@@ -99,19 +110,27 @@ class Driver:
         self._conversation.interrupt(self._loop.time(), force=force)
         self._on_time()
 
-    def receive(self, messages: Iterable[Message], unreadable: int = 0) -> None:
-        """Take in what the kernel sent."""
+    def receive(self, messages: Iterable[Message | None]) -> None:
+        """Take in what the kernel sent; None stands for a message with a wrong signature."""
         now = self._loop.time()
         for message in messages:
-            answer = self._answers.get(message.parent_id)
-            if answer is None:
-                self._tell(self._conversation.receive(message, now))
-            elif message.channel is not Channel.IOPUB:
-                answer.message = message
-                answer.given.set()
-        if unreadable:
-            self._conversation.give_up(now, "what it sends can't be read: its key was changed")
+            self._forged = self._forged + 1 if message is None else 0
+            if message is not None:
+                self._take_in(message, now)
+            elif self._forged == _FORGED:
+                self._conversation.give_up(now, "what it sends is no longer signed with its key")
         self._on_time()  # not only the timer's: a flood of messages would put it off for ever
+
+    def _take_in(self, message: Message, now: float) -> None:
+        answer = self._answers.get(message.parent_id)
+        if answer is None:
+            try:
+                self._tell(self._conversation.receive(message, now))
+            except Exception:  # the rest of the messages still count
+                logger.exception("a message (%s) was left out", message.msg_type[:100])
+        elif message.channel is not Channel.IOPUB:
+            answer.message = message
+            answer.given.set()
 
     def give_up(self, reason: str) -> None:
         """The kernel can't answer any more: end it."""

@@ -29,9 +29,10 @@ Rule for editors: no other file decides that an execution has ended, or how.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from .messages import (
+    UNREADABLE,
     Channel,
     JSONObject,
     Message,
@@ -65,6 +66,18 @@ C code took the interpreter at once."""
 
 IDLE_GRACE = 5.0
 """Seconds to wait for the reply after `idle`: the kernel sends the reply first."""
+
+_ENDED = 1000
+"""Executions whose late outputs are still theirs; the kernel remembers as many."""
+
+_DISPLAYS = 10_000
+"""Displays that can be updated later, the latest that were shown."""
+
+_SHOWN_IN = 100
+"""Executions that show one display, the latest, to which its updates go."""
+
+_INTERRUPTS = {"KeyboardInterrupt", "CancelledError"}
+"""What an interrupt raises, in a cell and in one that awaits."""
 
 _OVERLAP = 200
 """Characters that tell where received text ends in recovered text."""
@@ -199,6 +212,7 @@ _POLITE: _Steps = (
     (2.0, Action.INTERRUPT),
     (2.05, Action.NUDGE),
 )
+_IN_VAIN = "it could not be interrupted"
 _FORCED: _Steps = (*_POLITE, (5.0, Action.KILL), (8.0, Action.ABANDON))
 _TIME_LIMIT: _Steps = (
     (0.0, Action.DUMP_STACK),
@@ -250,6 +264,7 @@ class _Current:
     signalled: Outcome | None = None  # of the stop that sent a SIGINT; another may have followed
     stack: str = ""
     exit_requested: bool = False
+    interrupted: bool = False
     names: NameChanges = field(default_factory=NameChanges)
     moved_to: str = ""
     timing: dict[str, str] = field(default_factory=dict)
@@ -271,7 +286,7 @@ class Conversation:
     def __init__(self) -> None:
         """Begin with nothing said."""
         self._current: _Current | None = None
-        self._ended: set[str] = set()
+        self._ended: dict[str, None] = {}
         self._latest: str | None = None
         self._displays: dict[str, dict[str, None]] = {}
         self._names: dict[str, str] = {}
@@ -326,7 +341,9 @@ class Conversation:
             # a SIGINT that comes before its execution is lost, or worse, meets another one
             since = now if current.begun else now + BEGIN_GRACE
             steps = _FORCED if force else _POLITE
-            current.stop = _Stop(outcome=Outcome.INTERRUPTED, since=since, steps=steps)
+            current.stop = _Stop(
+                outcome=Outcome.INTERRUPTED, since=since, steps=steps, reason=_IN_VAIN
+            )
 
     def note_stack(self, stack: str) -> None:
         """Keep the main thread's stack, as dumped on request, for the ending."""
@@ -359,7 +376,9 @@ class Conversation:
         if given_up:
             self.give_up(now)
         elif limited and (current.stop is None or current.stop.steps is _POLITE):
-            current.stop = _Stop(outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT)
+            current.stop = _Stop(
+                outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT, reason=_IN_VAIN
+            )
         if current.stop is None:
             return [], []
         actions = current.stop.due(now)
@@ -453,6 +472,8 @@ class Conversation:
         told = mapping(message.metadata, "kernel_exec")
         current.names = self._note_names(told)
         current.moved_to = text(told, "working_directory")
+        current.interrupted = told.get("interrupted") is True
+        current.exit_requested = told.get("exits") is True
         current.timing["shell.execute_reply"] = message.date
         if started := text(message.metadata, "started"):
             current.timing["shell.execute_reply.started"] = started
@@ -504,7 +525,10 @@ class Conversation:
         if isinstance(output, Update):
             return self._update(output)
         if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
-            self._displays.setdefault(output.display_id, {})[execution_id] = None
+            owners = self._displays.pop(output.display_id, {})
+            owners.pop(execution_id, None)
+            _remember(owners, execution_id, None, most=_SHOWN_IN)
+            _remember(self._displays, output.display_id, owners, most=_DISPLAYS)
         return [Produced(execution_id=execution_id, output=output)]
 
     def _end_replied(
@@ -525,19 +549,36 @@ class Conversation:
 
     def _end(self, current: _Current, ending: Ending) -> list[Event]:
         self._current = None
-        self._ended.add(current.request.id)
+        _remember(self._ended, current.request.id, None, most=_ENDED)
         return [Ended(execution_id=current.request.id, ending=ending)]
+
+
+def _is_interrupt(current: _Current, reply: JSONObject) -> bool:
+    """True when the error came of an interrupt; code may survive one, and fail by itself later."""
+    names = {text(reply, "ename"), current.error.ename if current.error is not None else ""}
+    return current.interrupted or bool(names & _INTERRUPTS)
+
+
+_Value = TypeVar("_Value")
+
+
+def _remember(latest: dict[str, _Value], key: str, value: _Value, *, most: int) -> None:
+    """Add to `latest`, from which the oldest is dropped when there are more than `most`."""
+    latest[key] = value
+    if len(latest) > most:
+        del latest[next(iter(latest))]
 
 
 def _replied(current: _Current, reply: JSONObject) -> Ending:
     """The ending that a reply decides."""
     status = text(reply, "status")
     told = count(reply, "execution_count")
-    outcome = Outcome.OK if status == "ok" else Outcome.EXCEPTION
-    if status != "ok" and current.signalled is not None:
+    failed = status != "ok" and not (status == UNREADABLE and current.error is None)
+    outcome = Outcome.EXCEPTION if failed else Outcome.OK
+    if status == "aborted":
+        outcome = current.signalled or Outcome.INTERRUPTED
+    elif failed and current.signalled is not None and _is_interrupt(current, reply):
         outcome = current.signalled
-    elif status == "aborted":
-        outcome = Outcome.INTERRUPTED
     return Ending(
         outcome=outcome,
         execution_count=told if told is not None else current.execution_count,

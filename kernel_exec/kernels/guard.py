@@ -1,97 +1,67 @@
-"""Our side of a kernel's guardian (`_launch.py`), as a jupyter_client provisioner.
+"""Our side of a kernel's guardian (`_launch.py`).
 
-`AsyncKernelManager` starts and stops kernels through this door; kernels that run elsewhere will
-come through it too. The guardian reports the kernel's end within milliseconds and with its true
-exit status, and outlives it only to end what it left behind.
+The guardian reports the kernel's end within milliseconds and with its true exit status, and
+outlives it only to end what it left behind.
 """
 
 import asyncio
 import json
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import anyio
-from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from anyio import to_thread
 
 from kernel_exec import processes
 
 from .execution import Death
 
-_COMMANDS = {signal.SIGINT: b"i", signal.SIGTERM: b"t", signal.SIGKILL: b"k"}
-_DUMP_STACK = b"u"
+_SWEEP_LIMIT = 3.0
+"""Seconds that SIGKILL and reaping may take before we end the guardian itself."""
+
+_DUMP_STACK, _INTERRUPT, _KILL = b"u", b"i", b"k"
 
 
-class GuardedProvisioner(KernelProvisionerBase):
-    """Launches `_launch.py` with a socket to its guardian."""
+class Guard:
+    """Launches a kernel under its guardian and hears how it ends."""
 
-    def __init__(self, *, launch: dict[str, object], run_dir: Path, **kwargs: Any) -> None:
-        """Prepare; `launch` is the launcher's configuration, completed at launch."""
-        super().__init__(**kwargs)
+    def __init__(self, *, on_death: Callable[[], None], on_continued: Callable[[], None]) -> None:
+        """Both are called on the loop: when the kernel has ended, and when it was made to go on."""
         self.death: Death | None = None
         self.kernel_pid: int | None = None
-        self.died = anyio.Event()
-        self.swept = anyio.Event()
-        self.on_death: Callable[[], None] = lambda: None
-        self.on_continued: Callable[[], None] = lambda: None
-        self._launch = launch
-        self._run_dir = run_dir
+        self._on_death = on_death
+        self._on_continued = on_continued
+        self._swept = anyio.Event()
         self._guardian: processes.Child | None = None
         self._socket: socket.socket | None = None
         self._heard = b""
 
-    @property
-    def has_process(self) -> bool:
-        """True from launch until the kernel has ended."""
-        return self._guardian is not None and self.death is None
+    def launch(
+        self,
+        argv: Sequence[str],
+        *,
+        configuration: Path,
+        settings: Mapping[str, str],
+        env: Mapping[str, str],
+        cwd: Path,
+    ) -> None:
+        """Start `argv`, the launcher, and listen to its guardian.
 
-    async def poll(self) -> int | None:
-        """None while the kernel lives, then its exit code, negative for a signal."""
-        if self.death is None:
-            return None
-        return 1 if self.death.exit_code is None else self.death.exit_code
-
-    async def wait(self) -> int | None:
-        """Wait for the kernel's end."""
-        await self.died.wait()
-        return await self.poll()
-
-    async def send_signal(self, signum: int) -> None:
-        """Have the guardian send SIGINT, SIGTERM or SIGKILL."""
-        self.command(_COMMANDS[signal.Signals(signum)])
-
-    async def kill(self, restart: bool = False) -> None:
-        """End the kernel and everything below it."""
-        self.command(b"k")
-
-    async def terminate(self, restart: bool = False) -> None:
-        """Ask the kernel to end."""
-        self.command(b"t")
-
-    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Write the connection file."""
-        assert self.parent is not None
-        self.parent.write_connection_file()
-        self.connection_info = self.parent.get_connection_info()
-        return await super().pre_launch(cmd=self.kernel_spec.argv, **kwargs)
-
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Start the launcher and listen to its guardian."""
+        The launcher reads `settings` from the file `configuration`, which is written here.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.set_inheritable(True)
-            configuration = self._run_dir / "launch.json"
-            configuration.write_text(json.dumps({**self._launch, "guard_fd": theirs.fileno()}))
             try:
+                configuration.write_text(json.dumps({**settings, "guard_fd": theirs.fileno()}))
                 self._guardian = processes.spawn(
-                    [*cmd, str(configuration)],
-                    env=kwargs["env"],
-                    cwd=kwargs["cwd"],
-                    stderr=self._run_dir / "stderr",
+                    [*argv, str(configuration)],
+                    env=env,
+                    cwd=cwd,
+                    stderr=configuration.with_name("stderr"),
                     pass_fds=[theirs.fileno()],
                 )
             except BaseException:
@@ -100,25 +70,33 @@ class GuardedProvisioner(KernelProvisionerBase):
         ours.setblocking(False)
         self._socket = ours
         asyncio.get_running_loop().add_reader(ours, self._hear)
-        return self.connection_info
 
-    async def cleanup(self, restart: bool = False) -> None:
-        """End all that is left and let go of the guardian; bounded."""
-        if self._guardian is None:
+    async def close(self) -> None:
+        """End all that is left, and let go of the guardian; bounded."""
+        guardian, self._guardian = self._guardian, None
+        if guardian is None:
             return
-        self.command(b"k")
+        self.kill()
         with anyio.move_on_after(_SWEEP_LIMIT, shield=True):
-            await self.swept.wait()
-        if not self.swept.is_set():
-            processes.kill(self._guardian)
-            self._close()
-        self._guardian = None
+            await self._swept.wait()
+        end = processes.reap if self._swept.is_set() else processes.kill
+        self._hang_up("its guardian did not end it")
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(end, guardian)
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the kernel's main thread and to all that it has started."""
+        self._command(_INTERRUPT)
+
+    def kill(self) -> None:
+        """End the kernel and everything below it."""
+        self._command(_KILL)
 
     def dump_stack(self) -> None:
         """Have the kernel's main thread write its stack to the file `stack`."""
-        self.command(_DUMP_STACK)
+        self._command(_DUMP_STACK)
 
-    def command(self, command: bytes) -> None:
+    def _command(self, command: bytes) -> None:
         """Send the guardian one command; without a guardian there is nobody to signal."""
         if self._socket is None:
             return
@@ -137,13 +115,13 @@ class GuardedProvisioner(KernelProvisionerBase):
         for line in lines:
             self._understand(*line.decode("ascii").split())
         if not heard:
-            self._close()
+            self._hang_up("its guardian ended before it")
 
     def _understand(self, word: str, number: str) -> None:
         if word == "kernel":
             self.kernel_pid = int(number)
         elif word == "continued":
-            self.on_continued()
+            self._on_continued()
         elif word == "exit":
             self._note_death(Death(exit_code=int(number)))
         else:
@@ -153,24 +131,16 @@ class GuardedProvisioner(KernelProvisionerBase):
     def _note_death(self, death: Death) -> None:
         if self.death is None:
             self.death = death
-            self.died.set()
-            self.on_death()
+            self._on_death()
 
-    def _close(self) -> None:
-        """The guardian is gone, and all that it guarded with it."""
+    def _hang_up(self, reason: str) -> None:
+        """The guardian is gone with all that it guarded; `reason` counts if none is known."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
-        assert self._guardian is not None
-        code = processes.reap(self._guardian)
-        self._note_death(
-            Death(
-                exit_code=code if code is None or code >= 0 else None,
-                signal=_signal_name(-code) if code is not None and code < 0 else None,
-            )
-        )
-        self.swept.set()
+        self._note_death(Death(reason=reason))
+        self._swept.set()
 
 
 def _signal_name(signum: int) -> str:
@@ -178,7 +148,3 @@ def _signal_name(signum: int) -> str:
         return signal.Signals(signum).name
     except ValueError:
         return f"signal {signum}"
-
-
-_SWEEP_LIMIT = 3.0
-"""Seconds that SIGKILL and reaping may take before we end the guardian itself."""

@@ -1,6 +1,8 @@
 """A kernel on this machine: its process, its channels and the conversation between them."""
 
 import errno
+import json
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -8,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 
 from kernel_exec import processes
 from kernel_exec.environments.catalog import PreparedEnvironment
@@ -18,7 +18,7 @@ from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError
 from .channels import Channels
 from .driver import Driver
 from .execution import Action, Death, Ending, Event, Produced, Request
-from .guard import GuardedProvisioner
+from .guard import Guard
 from .kernel import Kernel, KernelInfo, Listener
 from .messages import (
     Channel,
@@ -52,6 +52,16 @@ _CONTINUED = "[kernel-exec] a signal had stopped the kernel; it was made to go o
 _DESCRIPTORS = 60
 """Those that a kernel takes of ours, twenty, and some for all else that goes on."""
 
+_THREADS = 20
+"""Processes and threads that a kernel, its guardian and our side of it take together: the system
+counts them as one kind."""
+
+_SOCKETS = "s"
+"""The sockets' file names are this and a number: their paths may have 107 bytes."""
+
+_PORTS = {Channel.SHELL: 1, Channel.IOPUB: 2, Channel.CONTROL: 3}
+_OTHER_PORTS = {"stdin_port": 4, "hb_port": 5}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalKernels:
@@ -73,35 +83,25 @@ class LocalKernels:
 @asynccontextmanager
 async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]:
     processes.require_descriptors(_DESCRIPTORS)
+    processes.require_threads(_THREADS)
     run_dir, lease = make_run_dir(plan.runtime_dir)
     try:
-        manager, guard = _make_manager(plan, run_dir)
-        kernel = LocalKernel(plan, guard, run_dir, listener)
-        guard.on_continued = kernel.tell_continued
+        kernel = LocalKernel(plan, run_dir, listener)
         try:
-            await _start(plan, manager, kernel, run_dir)
+            await _start(plan, kernel, run_dir)
             yield kernel
         finally:
             with anyio.CancelScope(shield=True):
-                if not kernel.busy:
-                    await kernel.disconnect()  # nothing more can come that anybody waits for
-                await guard.cleanup()
-                await kernel.disconnect()
-                await manager.shutdown_kernel(now=True)
+                await kernel.close()
     finally:
         remove_run_dir(run_dir, lease)
 
 
-async def _start(
-    plan: LocalKernels, manager: AsyncKernelManager, kernel: "LocalKernel", run_dir: Path
-) -> None:
+async def _start(plan: LocalKernels, kernel: "LocalKernel", run_dir: Path) -> None:
     what = f"the kernel of {str(plan.prepared.interpreter.executable)!r}"
     try:
         with anyio.fail_after(_START_LIMIT):
-            await manager.start_kernel(
-                env=dict(plan.prepared.variables), cwd=plan.working_directory
-            )
-            await kernel.connect(manager)
+            await kernel.start()
     except TimeoutError as error:
         raise KernelStartError(
             f"{what} did not answer within {_START_LIMIT:.0f} seconds; its stderr:\n"
@@ -112,48 +112,14 @@ async def _start(
         raise KernelStartError(f"{what} can't be launched: {error}{room}") from error
 
 
-def _make_manager(
-    plan: LocalKernels, run_dir: Path
-) -> tuple[AsyncKernelManager, GuardedProvisioner]:
-    support = plan.prepared.support
-    connection_file = str(run_dir / "connection.json")
-    launcher = Path(__file__).with_name("_launch.py")
-    manager = AsyncKernelManager(
-        transport="ipc",
-        ip=str(run_dir / "s"),
-        connection_file=connection_file,
-        kernel_id=run_dir.name,
-    )
-    guard = GuardedProvisioner(
-        launch={
-            "connection_file": connection_file,
-            "run_dir": str(run_dir),
-            "spill_dir": str(plan.spill_dir),
-            "support": support.kind.value,
-            "overlay": str(support.path) if support.path is not None else "",
-        },
-        run_dir=run_dir,
-        kernel_id=run_dir.name,
-        kernel_spec=KernelSpec(
-            # -B: a .pth file may import before our launcher does, and must leave no trace, too
-            argv=[str(plan.prepared.interpreter.executable), "-B", str(launcher)],
-            language="python",
-        ),
-        parent=manager,
-    )
-    manager.provisioner = guard
-    return manager, guard
-
-
 class LocalKernel:
     """See `Kernel`; made by `LocalKernels`."""
 
-    def __init__(
-        self, plan: LocalKernels, guard: GuardedProvisioner, run_dir: Path, listener: Listener
-    ) -> None:
+    def __init__(self, plan: LocalKernels, run_dir: Path, listener: Listener) -> None:
         """Nothing is started yet."""
         self._plan = plan
-        self._guard = guard
+        self._run_dir = run_dir
+        self._guard = Guard(on_death=self._on_exit, on_continued=self._tell_continued)
         self._traces = Traces(run_dir)
         self._listener = listener
         self._driver = Driver(listener=self._listen, send=self._send, act=self._act)
@@ -161,9 +127,7 @@ class LocalKernel:
         self._pulse = Pulse(
             answers=self._answers,
             stack=self._read_stack,
-            on_broken=lambda: self._driver.give_up(
-                "it no longer answers: its event loop is broken"
-            ),
+            on_broken=lambda: self._driver.give_up("it no longer answers, and runs no code"),
         )
         self._heard_iopub = anyio.Event()
         self._stack_from: int | None = None
@@ -196,11 +160,9 @@ class LocalKernel:
     async def execute(self, request: Request) -> Ending:
         """Run `request` to its end."""
         self._stack_from = None
-        self._pulse.begin(self._guard.kernel_pid or 0)
-        try:
+        self._driver.require_alive()
+        async with self._pulse.watching(self._guard.kernel_pid or 0):
             return await self._driver.execute(request)
-        finally:
-            self._pulse.end()
 
     def interrupt(self, *, force: bool) -> None:
         """Stop the execution under way."""
@@ -209,7 +171,7 @@ class LocalKernel:
     def kill(self, reason: str) -> None:
         """End the process now."""
         self._kill_reason = reason
-        self._guard.command(b"k")
+        self._guard.kill()
 
     async def evaluate(self, expression: str) -> str:
         """The `str` of `expression`."""
@@ -234,22 +196,21 @@ class LocalKernel:
         """Wait until the process is gone."""
         return await self._driver.wait_death()
 
-    async def connect(self, manager: AsyncKernelManager) -> None:
-        """Wait until the launched process answers.
+    async def start(self) -> None:
+        """Launch the process and wait until it answers.
 
         Raises:
             KernelStartError: It ended instead.
+            OSError: It can't be launched.
         """
-        self._guard.on_death = self._on_exit
-        connection = manager.get_connection_info()
-        endpoint = f"ipc://{connection['ip']}-"
+        key = secrets.token_hex(32)
+        self._launch(key)
         self._channels = Channels(
             addresses={
-                Channel.SHELL: f"{endpoint}{connection['shell_port']}",
-                Channel.CONTROL: f"{endpoint}{connection['control_port']}",
-                Channel.IOPUB: f"{endpoint}{connection['iopub_port']}",
+                channel: f"ipc://{self._run_dir / _SOCKETS}-{port}"
+                for channel, port in _PORTS.items()
             },
-            key=manager.session.key,
+            key=key.encode("ascii"),
             deliver=self._deliver,
             on_closed=self._on_closed,
         )
@@ -270,19 +231,50 @@ class LocalKernel:
             ) from error
         self._note_info(reply.content)
 
-    def tell_continued(self) -> None:
+    def _tell_continued(self) -> None:
         """Say in the execution under way, if there is one, that a signal had held the kernel."""
         if (current := self._driver.current) is not None:
             told = Stream(name="stderr", text=_CONTINUED)
             self._listener(Produced(execution_id=current, output=told))
 
-    async def disconnect(self) -> None:
-        """Close the channels; the process has ended."""
+    async def close(self) -> None:
+        """End the process, and close all that belongs to it."""
+        self._kill_reason = self._kill_reason or "it was closed"
+        if not self.busy:
+            await self._disconnect()  # nothing more can come that anybody waits for
+        await self._guard.close()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         if self._channels is None:
             self._on_closed()
             return
         self._channels.stop(drain=False)
         await self._channels.wait_closed()
+
+    def _launch(self, key: str) -> None:
+        support = self._plan.prepared.support
+        connection = self._run_dir / "connection.json"
+        ports = {f"{channel}_port": port for channel, port in _PORTS.items()}
+        endpoint = {"transport": "ipc", "ip": str(self._run_dir / _SOCKETS), **ports}
+        signing = {"signature_scheme": "hmac-sha256", "key": key}
+        connection.touch(mode=0o600)
+        connection.write_text(json.dumps({**endpoint, **_OTHER_PORTS, **signing}))
+        launcher = str(Path(__file__).with_name("_launch.py"))
+        self._guard.launch(
+            # -B: a .pth file may import before our launcher does, and must leave no trace either
+            [str(self._plan.prepared.interpreter.executable), "-B", launcher],
+            configuration=self._run_dir / "launch.json",
+            settings={
+                "connection_file": str(connection),
+                "run_dir": str(self._run_dir),
+                "spill_dir": str(self._plan.spill_dir),
+                "support": support.kind.value,
+                "overlay": str(support.path) if support.path is not None else "",
+            },
+            env=self._plan.prepared.variables,
+            cwd=self._plan.working_directory,
+        )
 
     async def _answers(self) -> bool:
         hello = request(Channel.CONTROL, "kernel_info_request", msg_id=_new_id())
@@ -325,11 +317,11 @@ class LocalKernel:
     def _nudge(self) -> None:
         self._send(request(Channel.SHELL, "kernel_info_request", msg_id=_new_id()))
 
-    def _deliver(self, messages: Sequence[Message], unreadable: int) -> None:
-        if any(message.channel is Channel.IOPUB for message in messages):
+    def _deliver(self, messages: Sequence[Message | None]) -> None:
+        if any(message is not None and message.channel is Channel.IOPUB for message in messages):
             self._heard_iopub.set()
         self._note_stack()
-        self._driver.receive(messages, unreadable)
+        self._driver.receive(messages)
 
     def _act(self, action: Action) -> None:
         match action:
@@ -337,11 +329,11 @@ class LocalKernel:
                 self._stack_from = self._traces.stack_size()
                 self._guard.dump_stack()
             case Action.INTERRUPT:
-                self._guard.command(b"i")
+                self._guard.interrupt()
             case Action.NUDGE:
                 self._nudge()
             case Action.KILL:
-                self._guard.command(b"k")
+                self._guard.kill()
             case Action.ABANDON:
                 self._driver.finish(Death(reason="it did not end after SIGKILL"))
 
@@ -363,7 +355,10 @@ class LocalKernel:
 
     def _on_closed(self) -> None:
         self._note_stack()
-        death = self._guard.death or Death(reason="the server ended")
+        death = self._guard.death or Death()
+        failure = self._channels.failure if self._channels is not None else ""
+        if failure:
+            self._guard.kill()  # it can't be spoken to any more
         for name in ("stdout", "stderr"):
             execution_id, written = self._traces.journal(name)
             if execution_id and execution_id == self._driver.current:
@@ -371,7 +366,7 @@ class LocalKernel:
         self._driver.finish(
             replace(
                 death,
-                reason=self._kill_reason or death.reason,
+                reason=failure or self._kill_reason or death.reason,
                 stderr=self._traces.stderr(),
                 dump=self._traces.fault(),
             )

@@ -11,6 +11,9 @@ from typing import TypeAlias
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 JSONObject: TypeAlias = Mapping[str, JSON]
 
+UNREADABLE = "unreadable"
+"""The status of a reply whose content can't be read."""
+
 
 class Channel(StrEnum):
     """The channel a message came on or goes to."""

@@ -19,6 +19,9 @@ from .terminal import carry_out
 SPILL_MIME = "application/vnd.kernel-exec.spill+json"
 """Sent by our launcher when a stream's further text goes to a file instead of the wire."""
 
+_NAME = 200
+"""Characters of the name of an exception's class, which is foreign text like any other."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
@@ -134,7 +137,7 @@ def parse_error(content: JSONObject) -> ErrorOutput:
     blocks = lines if isinstance(lines, (list, tuple)) else ()
     ours = mapping(content, "kernel_exec")
     return ErrorOutput(
-        ename=text(content, "ename"),
+        ename=text(content, "ename")[:_NAME],
         evalue=text(content, "evalue"),
         traceback=tuple(block for block in blocks if isinstance(block, str)),
         path=text(ours, "path") or None,

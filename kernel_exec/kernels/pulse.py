@@ -7,10 +7,14 @@ answer; the process uses no processor time; and the main thread's stack shows no
 that is stopped, or too starved to write its stack, shows only two of them.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
+import anyio
 import psutil
+
+logger = logging.getLogger(__name__)
 
 _INTERVAL = 5.0
 """Seconds from the begin of an execution to the first look, and between looks."""
@@ -36,29 +40,25 @@ class Pulse:
         self._answers = answers
         self._stack = stack
         self._on_broken = on_broken
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
 
-    def begin(self, pid: int) -> None:
-        """Process `pid` executes from now on; most executions end before anything is done."""
-        self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._start, pid)
+    @asynccontextmanager
+    async def watching(self, pid: int) -> AsyncIterator[None]:
+        """Process `pid` executes until the context is left; most do before anything is done."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch, pid)
+            yield
+            tasks.cancel_scope.cancel()
 
-    def end(self) -> None:
-        """It executes no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-        self._timer = self._task = None
-
-    def _start(self, pid: int) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._look(pid))
-
-    async def _look(self, pid: int) -> None:
-        if await self._is_broken(pid):
-            self._on_broken()
-        else:
-            self.begin(pid)
+    async def _watch(self, pid: int) -> None:
+        broken = False
+        while not broken:
+            await anyio.sleep(_INTERVAL)
+            try:
+                broken = await self._is_broken(pid)
+            except Exception:
+                logger.exception("the pulse of process %d could not be taken", pid)
+                return
+        self._on_broken()
 
     async def _is_broken(self, pid: int) -> bool:
         used = _processor_time(pid)

@@ -40,7 +40,7 @@ from .store import Store
 QUEUE_LIMIT = 32
 """Executions that may wait in one session; more than that is a client out of control."""
 
-EXIT_GRACE = 2.0
+EXIT_GRACE = 5.0
 """Seconds that a kernel has to end after `exit()`."""
 
 
@@ -340,6 +340,9 @@ class Session:
         )
         if ending.exit_requested:  # nothing may begin in a kernel that is about to end
             with anyio.move_on_after(EXIT_GRACE):
+                await kernel.wait_death()
+            if kernel.death is None:
+                kernel.kill(f"it had not ended {EXIT_GRACE:.0f} seconds after exit()")
                 await kernel.wait_death()
 
     def _enqueue(self, submission: Submission) -> Entry:

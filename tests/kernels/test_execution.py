@@ -24,7 +24,7 @@ from kernel_exec.kernels.execution import (
     Produced,
     Request,
 )
-from kernel_exec.kernels.messages import JSON, Channel, JSONObject, Message
+from kernel_exec.kernels.messages import JSON, UNREADABLE, Channel, JSONObject, Message
 from kernel_exec.kernels.outputs import (
     Clear,
     DisplayData,
@@ -585,6 +585,11 @@ STOPS: dict[str, tuple[list[tuple[float, str]], Message, Outcome]] = {
     "an interrupt, and another error": (
         [(1.0, "polite"), (1.0, "due")],
         FAILED,
+        Outcome.EXCEPTION,
+    ),
+    "an interrupt, and an error that came of it": (
+        [(1.0, "polite"), (1.0, "due")],
+        replace(FAILED, metadata={"kernel_exec": {"interrupted": True}}),
         Outcome.INTERRUPTED,
     ),
     "an interrupt, and it ended well": ([(1.0, "polite"), (1.0, "due")], OK, Outcome.OK),
@@ -636,6 +641,55 @@ def test_the_outcome_tells_what_stopped_it(name: str) -> None:
         else:
             conversation.interrupt(at, force=what == "force")
     assert ending(hear(conversation, answer, IDLE, now=11.0)).outcome is outcome
+
+
+UNREAD: dict[str, tuple[list[Message], Outcome]] = {
+    "no error was heard": ([], Outcome.OK),
+    "an error was heard": ([ERROR], Outcome.EXCEPTION),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_a_reply_that_can_not_be_read_ends_it_as_the_outputs_tell(name: str) -> None:
+    before, outcome = UNREAD[name]
+    conversation = begun()
+    hear(conversation, *before)
+    assert ending(hear(conversation, reply(UNREADABLE), IDLE)).outcome is outcome
+
+
+def test_only_the_latest_executions_have_late_outputs() -> None:
+    conversation = Conversation()
+    for number in range(1001):
+        conversation.begin(Request(id=f"e{number}", source=""), 0.0)
+        hear(conversation, reply(parent=f"e{number}"), idle(f"e{number}"))
+    late = replace(PRINTED, parent_id="e1")
+    assert [owner for owner, _ in produced(hear(conversation, late))] == ["e1"]
+    assert hear(conversation, replace(PRINTED, parent_id="e0")) == []
+
+
+def test_only_the_latest_displays_can_be_updated() -> None:
+    conversation = begun()
+    for number in range(10_001):
+        hear(conversation, display("display_data", display_id=f"d{number}"))
+    assert hear(conversation, display("update_display_data", display_id="d0")) == []
+    assert len(hear(conversation, display("update_display_data", display_id="d1"))) == 1
+
+
+def test_an_update_goes_to_the_latest_executions_that_show_the_display() -> None:
+    conversation = Conversation()
+    for number in range(101):
+        conversation.begin(Request(id=f"e{number}", source=""), 0.0)
+        shown = display("display_data", parent=f"e{number}")
+        hear(conversation, shown, reply(parent=f"e{number}"), idle(f"e{number}"))
+    updated = [owner for owner, _ in produced(hear(conversation, display("update_display_data")))]
+    assert updated == [f"e{number}" for number in range(1, 101)]
+
+
+@pytest.mark.parametrize("exits", [True, False])
+def test_a_kernel_that_is_about_to_end_says_so(exits: bool) -> None:
+    conversation = begun()
+    told = replace(OK, metadata={"kernel_exec": {"exits": exits}})
+    assert ending(hear(conversation, told, IDLE)).exit_requested is exits
 
 
 # The same, when there is no answer but death

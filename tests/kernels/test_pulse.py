@@ -52,8 +52,8 @@ async def soon(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 async def test_a_kernel_with_all_three_signs_is_broken() -> None:
     kernel = Kernel()
-    kernel.pulse().begin(os.getpid())
-    await kernel.broken.wait()
+    async with kernel.pulse().watching(os.getpid()):
+        await kernel.broken.wait()
     assert kernel.asked == 1
 
 
@@ -69,17 +69,28 @@ AT_WORK = {
 @pytest.mark.parametrize("sign", AT_WORK)
 async def test_a_kernel_that_lacks_a_sign_is_asked_again(sign: str) -> None:
     kernel = AT_WORK[sign]
-    beat = kernel.pulse()
-    beat.begin(os.getpid())
-    await kernel.asked_thrice.wait()
-    beat.end()
+    async with kernel.pulse().watching(os.getpid()):
+        await kernel.asked_thrice.wait()
     assert not kernel.broken.is_set()
 
 
 async def test_nobody_is_asked_after_the_end() -> None:
     kernel = Kernel()
-    beat = kernel.pulse()
-    beat.begin(os.getpid())
-    beat.end()
+    async with kernel.pulse().watching(os.getpid()):
+        pass
     await anyio.sleep(0.05)
     assert kernel.asked == 0
+
+
+async def test_a_pulse_that_can_not_be_taken_costs_no_kernel() -> None:
+    asked = anyio.Event()
+
+    async def answer() -> bool:
+        asked.set()
+        raise OSError("no")
+
+    kernel = Kernel()
+    pulse = Pulse(answers=answer, stack=kernel.dump, on_broken=kernel.broken.set)
+    async with pulse.watching(os.getpid()):
+        await asked.wait()
+    assert not kernel.broken.is_set()

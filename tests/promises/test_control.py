@@ -99,6 +99,18 @@ TAKEN = {
     "stderr closed": ("import sys; sys.stderr.close()", "sys.stderr was closed"),
     "print": ("import builtins; del builtins.print", "print was replaced"),
     "print of the cell": ("del __builtins__.print", "print was replaced"),
+    "a builtin": ("import builtins; builtins.len = None", "len was replaced"),
+    "a function": ("import os; os.getcwd = None", "os.getcwd was replaced"),
+    "threads": ("import threading; threading.Thread.start = None", "Thread.start was replaced"),
+    "modules": ("import sys; sys.modules.clear()", "sys.modules was emptied"),
+    "the shell": (
+        "get_ipython().user_ns_hidden = None",
+        "get_ipython().user_ns_hidden was replaced",
+    ),
+    "the recursion limit": (
+        "import sys; sys.setrecursionlimit(100)",
+        "the recursion limit was 100",
+    ),
     "the working directory": (
         "import os, tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)",
         "the working directory was deleted",

@@ -110,7 +110,6 @@ def test_a_task_that_exits_does_not_take_the_kernel_along(agent: Agent) -> None:
 
 
 BROKEN = {
-    "no modules": "import sys; sys.modules.clear()",
     "another key": "get_ipython().kernel.session.key = b'changed'",
 }
 
