@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -11,7 +11,7 @@ from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
 
 from .database import FAILURES, Database
-from .history import Entry, KernelRecord, SessionRecord
+from .history import Entry, EntryKind, KernelRecord, SessionRecord
 from .schema import (
     ENTRY,
     EVENT,
@@ -102,6 +102,20 @@ class Backlog:
 
     def entries(self, *, last: int | None = None, **where: str) -> list[Entry]:
         return [read_entry(row) for row in self._rows(ENTRY, last, where)]
+
+    def latest(self, session_id: str, kinds: Collection[EntryKind]) -> Entry | None:
+        """The session's entry with the highest number among those of these kinds."""
+        marks = ", ".join("?" * len(kinds))
+        query = (
+            f"SELECT {', '.join(ENTRY.columns)} FROM entry WHERE session = ? AND kind IN ({marks})"
+            " ORDER BY number DESC, rowid DESC LIMIT 1"
+        )
+        rows = self.database.select(query, (as_cell(session_id), *(kind.value for kind in kinds)))
+        rows += [write.row for write in self._pending if write.table is ENTRY]
+        found = [read_entry(row) for row in rows]
+        ours = [entry for entry in found if entry.session_id == session_id and entry.kind in kinds]
+        # of two states of one entry the later one, which stands behind
+        return max(reversed(ours), key=lambda entry: entry.number, default=None)
 
     def events(self, entry_id: str) -> list[OutputEvent]:
         owner = as_cell(entry_id)

@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from kernel_exec.kernels.outputs import OutputEvent
 
 from .backlog import BATCH_LIMIT, Backlog, describe
 from .database import FAILURES, Database
-from .history import Entry, KernelRecord, SessionRecord
+from .history import Entry, EntryKind, KernelRecord, SessionRecord
 from .retention import Limits, Upkeep
 from .schema import Write, write_entry, write_event, write_kernel, write_session
 
@@ -127,6 +127,10 @@ class Store:
     async def entry(self, entry_id: str) -> Entry | None:
         """The entry with this id."""
         return _only(await self._ask(partial(self._backlog.entries, id=entry_id)))
+
+    async def latest(self, session_id: str, kinds: Collection[EntryKind]) -> Entry | None:
+        """The session's latest entry of one of these kinds; reads only that one."""
+        return await self._ask(partial(self._backlog.latest, session_id, kinds))
 
     async def events(self, entry_id: str) -> list[OutputEvent]:
         """What the entry has produced, in order; a line stands for what can't be read any more."""

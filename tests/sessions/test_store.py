@@ -244,6 +244,23 @@ async def test_entries_come_by_number_at_most_the_last(
         assert [entry.number for entry in await store.entries("s1", last=last)] == numbers
 
 
+async def test_the_latest_entry_of_kinds_is_found_whatever_came_after_it(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        store.put_session(SESSION)
+        store.put_session(replace(SESSION, id="s2"))
+        for number, kind in enumerate((EntryKind.CODE, EntryKind.SCRIPT, EntryKind.NOTE)):
+            store.put_entry(replace(ENTRY, id=f"e{number}", number=number, kind=kind))
+        store.put_entry(replace(ENTRY, id="other", session_id="s2", number=9))
+        runs = {EntryKind.CODE, EntryKind.SCRIPT}
+
+        found = await store.latest("s1", runs)
+        assert found is not None
+        assert found.id == "e1"
+        assert await store.latest("s1", {EntryKind.INSTALL}) is None
+        assert await store.latest("s1", ()) is None
+        assert await store.latest("nobody", runs) is None
+
+
 async def test_the_latest_session_of_a_name_and_environment_is_found(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store:
         newest = replace(SESSION, id="s3", created=3.0)
@@ -775,6 +792,7 @@ async def test_while_files_cannot_grow_reads_add_what_is_pending(tmp_path: Path)
         large = text("x" * 100_000)
         with file_size_limit(1):
             store.put_entry(replace(made[1], title="changed"))
+            assert await store.latest("s1", {ENTRY.kind}) == replace(made[1], title="changed")
             store.put_entry(replace(ENTRY, id="e3", number=3))
             store.add_event("e2", text("small"))
             store.add_event("e2", large)
@@ -783,6 +801,7 @@ async def test_while_files_cannot_grow_reads_add_what_is_pending(tmp_path: Path)
             assert store.degraded != ""
             assert [e.title for e in await store.entries("s1")] == ["", "changed", ""]
             assert [e.id for e in await store.entries("s1", last=2)] == ["e2", "e3"]
+            assert await store.latest("s1", {ENTRY.kind}) == replace(ENTRY, id="e3", number=3)
             assert await store.events("e2") == [text("e2"), text("small"), large]
         await store.settle()
 
