@@ -31,8 +31,8 @@ import sysconfig
 import threading
 import warnings
 
-import _kernel_exec_budgets as budgets
 import _kernel_exec_descriptions as descriptions
+import _kernel_exec_displays as displays
 import _kernel_exec_mending as mending
 import _kernel_exec_overlay as overlay
 import _kernel_exec_owners as owners
@@ -79,7 +79,7 @@ def _set_up(app):
     app.kernel._execute_sleep = 0.0
     _send_surrogates_escaped(app.kernel.session)
     shown = widgets.Widgets(app.shell)
-    budgets.bound_messages(app.kernel.session, shown.note_change)
+    displays.Displays(app.kernel.session, shown.note_change)
     owners.follow(app.shell)
     _plain_terminal(app.shell)
     _shell_without_terminal(app.shell)

@@ -7,6 +7,7 @@ travel (`send`) and how the process is signalled (`act`).
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import anyio
 
@@ -15,6 +16,7 @@ from kernel_exec.errors import BusyError, KernelDeadError
 from .execution import Action, Conversation, Death, Ended, Ending, Event, Request
 from .kernel import Listener
 from .messages import Channel, Message, Outgoing
+from .outputs import OutputEvent, separate
 
 
 @dataclass(slots=True)
@@ -102,7 +104,7 @@ class Driver:
     def receive(self, messages: Iterable[Message], unreadable: int = 0) -> None:
         """Take in what the kernel sent."""
         now = self._loop.time()
-        for message in messages:
+        for message in chain.from_iterable(map(separate, messages)):
             answer = self._answers.get(message.parent_id)
             if answer is None:
                 self._tell(self._conversation.receive(message, now))
@@ -122,9 +124,9 @@ class Driver:
         """Keep a stack dump for the ending of the current execution."""
         self._conversation.note_stack(stack)
 
-    def recover(self, name: str, written: str) -> None:
+    def recover(self, written: Iterable[tuple[int, OutputEvent]]) -> None:
         """See `Conversation.recover`."""
-        self._tell(self._conversation.recover(name, written))
+        self._tell(self._conversation.recover(written))
 
     def finish(self, death: Death) -> None:
         """The process is gone and nothing more will come; say so to all who wait."""

@@ -177,6 +177,7 @@ class Sessions:
             working_directory=directory,
             spill_dir=spill_dir,
             runtime_dir=self._places.runtime_dir,
+            unwritten=self._store.unwritten,
         )
 
     def _lease(self, record: SessionRecord) -> bool:
