@@ -17,8 +17,14 @@ WIRE_BUDGET = 256 * 1024
 FILE_LIMIT = 1000000000
 """Bytes that one execution may write to files, all its outputs together."""
 
-DISPLAY_LIMIT = 100000
-"""Displays, and changes of them, that one execution may send."""
+_MOST_FILES = 10000
+"""Files that one execution may make of its displays and errors."""
+
+_SHORT = 1000
+"""Characters that travel of what has a file because its execution has shown too much."""
+
+_DEEPEST = 200
+"""Levels of a JSON form: readers fail at 1,000, and nobody reads more than a few."""
 
 _LARGEST = 16 * 1024 * 1024
 """Characters of a picture, a page or a chart that travel: they can't be cut, only left out."""
@@ -31,7 +37,6 @@ _PARTS = 200
 
 _TEXTS = ("text/plain", "text/llm+plain", "text/markdown", "text/latex")
 _ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "text/html": "html", "image/svg+xml": "svg"}
-_DISPLAYS = ("display_data", "update_display_data", "execute_result")
 _TRAILER_EVERY = 1 << 20
 _LAST = 1000
 _REMEMBERED = 64
@@ -41,11 +46,10 @@ settings = {}
 
 
 class _Spent:
-    """What one execution has written to files, and how many displays it has sent."""
+    """What one execution has written to files."""
 
     def __init__(self):
         self.bytes = 0
-        self.displays = 0
         self.files = 0
         self.error = (None, "")
 
@@ -135,84 +139,135 @@ class SpillFile:
         self._file.close()
 
 
-def bound_messages(session, on_widget=lambda: None):
-    """Make `session` send the beginning of a long display or error, and the path of all of it.
+def bounded(kind, content, execution_id):
+    """The content of a display or an error with long forms in files, and its size.
 
-    `on_widget` is called after each change of a widget.
+    A form that JSON can't hold, or that is nested too deeply to be read, becomes a line that says
+    so.
     """
-    send = session.send
-
-    def send_bounded(stream, msg_or_type, content=None, parent=None, *args, **kwargs):
-        if msg_or_type == "comm_msg":
-            sent = send(stream, msg_or_type, content, parent, *args, **kwargs)
-            on_widget()
-            return sent
-        try:
-            if isinstance(msg_or_type, dict):
-                kind = msg_or_type["header"]["msg_type"]
-                execution_id = msg_or_type["parent_header"].get("msg_id", "")
-                body = _bounded(kind, msg_or_type["content"], execution_id)
-                if body is not None:
-                    msg_or_type["content"] = body
-            else:
-                header = (parent or {}).get("header", parent or {})
-                body = content = _bounded(msg_or_type, content, header.get("msg_id", ""))
-        except Exception:
-            body = ()  # what can't be made smaller travels as it is
-        return None if body is None else send(stream, msg_or_type, content, parent, *args, **kwargs)
-
-    session.send = send_bounded
+    if kind == "error":
+        body = _bounded_error(content, execution_id)
+        return body, len(body.get("evalue", "")) + sum(map(len, body.get("traceback", ())))
+    texts = {mime: _written(mime, form) for mime, form in content["data"].items()}
+    data, files = dict(content["data"]), {}
+    for mime, (written, fault) in texts.items():
+        if fault:
+            del data[mime]
+            _say_more(data, "[%s can't be shown: %s]" % (mime, fault))
+        elif len(written) > (WIRE_BUDGET if mime in _TEXTS else _LARGEST):
+            _move(mime, written, WIRE_BUDGET, data, files, execution_id)
+    size = sum(len(written) for mime, (written, _) in texts.items() if mime in data)
+    return _with_files(content, data, files), size
 
 
-def _bounded(kind, content, execution_id):
-    """The content to send, None for nothing at all."""
-    if kind in _DISPLAYS:
-        spent = _spent_by(execution_id)
-        spent.displays += 1
-        beyond = spent.displays - DISPLAY_LIMIT
-        if beyond > 0 and kind != "execute_result":
-            if beyond & (beyond - 1):
-                return None
-            told = "[the last display before %s or more that were dropped:" % format(beyond, ",")
-            told += " an execution may show %s]" % format(DISPLAY_LIMIT, ",")
-            return dict(content, data={"text/plain": told})
-        return _bounded_display(content, execution_id)
-    if kind == "error" or (kind == "execute_reply" and "traceback" in (content or {})):
-        return _bounded_error(content, execution_id)
-    return content if content is not None else {}
-
-
-def _bounded_display(content, execution_id):
+def reduced_display(content, execution_id):
+    """The content of a display with all but its short forms in files."""
     data, files = dict(content["data"]), {}
     for mime, form in content["data"].items():
-        value = form if isinstance(form, str) else json.dumps(form, default=str)
-        if len(value) > (WIRE_BUDGET if mime in _TEXTS else _LARGEST):
-            files[mime] = _keep(mime, value, execution_id)
-            if mime in _TEXTS:
-                data[mime] = value[:WIRE_BUDGET]
-            else:
-                del data[mime]
-    if not files:
-        return content
-    metadata = dict(content.get("metadata") or {}, kernel_exec={"files": files})
+        written, _ = _written(mime, form)
+        if len(written) > _SHORT:
+            _move(mime, written, _SHORT, data, files, execution_id)
+    return _with_files(content, data, files)
+
+
+def shortest_error(content):
+    """The content of an error without its traceback."""
+    return dict(content, evalue=content.get("evalue", "")[:_SHORT], traceback=[])
+
+
+def bounded_reply(content, execution_id):
+    """The content of a reply to an execution: what it hands over is short or shown."""
+    if "traceback" in content:
+        content = _bounded_error(content, execution_id)
+    payloads = []
+    for payload in content.get("payload") or ():
+        if payload.get("source") == "page":
+            shown, _ = bounded("display_data", payload, execution_id)
+            metadata = shown.get("metadata") or {}
+            payloads.append(dict(payload, data=shown["data"], metadata=metadata))
+        elif len(_written("", payload)[0]) <= WIRE_BUDGET:
+            payloads.append(payload)
+    return dict(content, payload=payloads) if "payload" in content else content
+
+
+def _written(mime, form):
+    """A form as text, and why it can't be sent, or ""."""
+    if isinstance(form, str):
+        return form, ""
+    try:
+        if _is_too_deep(form):
+            return "", "it is nested more than %d deep" % _DEEPEST
+        return json.dumps(form, default=str), ""
+    except (TypeError, ValueError, RecursionError) as error:
+        return "", str(error)
+
+
+def _is_too_deep(form):
+    level = [form]
+    for _ in range(_DEEPEST):
+        children = []
+        for each in level:
+            if isinstance(each, dict):
+                children += each.values()
+            elif isinstance(each, (list, tuple)):
+                children += each
+        level = [each for each in children if isinstance(each, (dict, list, tuple))]
+        if not level:
+            return False
+    return True
+
+
+def _move(mime, written, most, data, files, execution_id):
+    """Write a form to a file; of text its beginning stays."""
+    path = _keep(mime, written, execution_id)
+    if path:
+        files[mime] = path
+    else:
+        told = "[%s of %s characters dropped: an execution may write %s bytes to files]"
+        told %= mime, format(len(written), ","), format(FILE_LIMIT, ",")
+    if mime in _TEXTS:
+        data[mime] = written[:most]
+    else:
+        del data[mime]
+    if not path:
+        _say_more(data, told)
+
+
+def _say_more(data, told):
+    before = data.get("text/plain")
+    data["text/plain"] = "%s\n%s" % (before, told) if isinstance(before, str) else told
+
+
+def _with_files(content, data, files):
+    metadata = dict(content.get("metadata") or {})
+    if files:
+        known = (metadata.get("kernel_exec") or {}).get("files") or {}
+        metadata["kernel_exec"] = {"files": dict(files, **known)}
     return dict(content, data=data, metadata=metadata)
 
 
 def _keep(mime, value, execution_id):
-    """Write what is too long to travel to a file; its path."""
+    """Write what is too long to travel to a file; its path, or "" when there is no room."""
     spent = _spent_by(execution_id)
+    if spent.bytes >= FILE_LIMIT or spent.files >= _MOST_FILES:
+        return ""
     spent.files += 1
-    name = "%s.display-%d.%s" % (execution_id, spent.files, _ENDINGS.get(mime, "txt"))
+    what = "error" if mime == "error" else "display"
+    name = "%s.%s-%d.%s" % (execution_id, what, spent.files, _ENDINGS.get(mime, "txt"))
     path = os.path.join(settings["spill_dir"], name)
-    if mime in ("image/png", "image/jpeg"):
-        picture = base64.b64decode(value)
-        if len(picture) <= FILE_LIMIT - spent.bytes:
+    try:
+        if mime in ("image/png", "image/jpeg"):
+            picture = base64.b64decode(value)
+            if len(picture) > FILE_LIMIT - spent.bytes:
+                return ""
             with open(path, "wb", opener=_private) as file:
                 spent.bytes += file.write(picture)
-    else:
-        file = SpillFile(path, execution_id)
-        file.write(value)
-        file.close()
+        else:
+            file = SpillFile(path, execution_id)
+            file.write(value)
+            file.close()
+    except (OSError, ValueError):  # a full disk, or no base64
+        return ""
     return path
 
 
@@ -223,11 +278,7 @@ def _bounded_error(content, execution_id):
     spent = _spent_by(execution_id)
     mark, path = spent.error
     if mark != hash(evalue):  # the same comes twice, also in the reply
-        spent.files += 1
-        path = os.path.join(settings["spill_dir"], "%s.error-%d.txt" % (execution_id, spent.files))
-        file = SpillFile(path, execution_id)
-        file.write("\n".join(traceback))
-        file.close()
+        path = _keep("error", "\n".join(traceback), execution_id)
         spent.error = (hash(evalue), path)
     parts = traceback
     if len(parts) > _PARTS:
@@ -236,7 +287,7 @@ def _bounded_error(content, execution_id):
         content,
         evalue=evalue[:_MESSAGE],
         traceback=[_shortened(part) for part in parts],
-        kernel_exec={"path": path, "characters": len(evalue)},
+        **({"kernel_exec": {"path": path, "characters": len(evalue)}} if path else {}),
     )
 
 

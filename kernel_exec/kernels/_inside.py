@@ -31,7 +31,7 @@ import sysconfig
 import threading
 import warnings
 
-import _kernel_exec_budgets as budgets
+import _kernel_exec_displays as displays
 import _kernel_exec_errors as errors
 import _kernel_exec_frames as frames
 import _kernel_exec_mending as mending
@@ -89,7 +89,7 @@ def _set_up(app):
     app.kernel._execute_sleep = 0.0
     app.kernel.session.pack = packing.pack
     shown = widgets.Widgets(app.shell)
-    budgets.bound_messages(app.kernel.session, shown.note_change)
+    displays.Displays(app.kernel.session, shown.note_change)
     owners.follow(app.shell)
     shells.plain_terminal(app.shell)
     shells.without_terminal(app.shell)

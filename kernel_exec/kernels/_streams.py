@@ -1,8 +1,10 @@
 """The standard streams of a kernel; loaded by `_launch.py` in the kernel's process.
 
-Python 3.8 syntax. A stream sends what user code writes as messages, up to a budget for each
-execution; what exceeds it goes to a file. What was written but not yet sent outlives the process
-in a journal, so that the last words before a crash are not lost.
+Python 3.8 syntax. A stream passes on what user code writes, up to a budget for each execution;
+what exceeds it is written to a file. `_outlet.py` keeps the order of both streams, and of them and
+what C code and other processes write: that is taken in before each text of ours. Only where one
+process writes to both descriptors, its lines may change places, and text that is over the budget
+is in a file for each stream.
 
 Whose text it is: that of a thread belongs to the execution that started the thread (or gave the
 work to its pool), that of a forked child to the execution that forked it, also when another one
@@ -13,20 +15,22 @@ threads.
 
 import codecs
 import collections
+import ctypes
 import errno
-import mmap
 import os
 import select
-import threading
 
 import _kernel_exec_budgets as budgets
 import _kernel_exec_owners as owners
+from _kernel_exec_outlet import outlet
 from ipykernel.iostream import OutStream
 
 _OPEN_ACCOUNTS = 8
-_JOURNAL_HEAD = 40
 _PARENTS = 1000
 """Executions whose late text from children finds its way."""
+
+_TURN = 16
+"""Characters of the budget that it costs when the other stream wrote before: a part more."""
 
 _FRAME = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
 """Bytes that a pipe takes as a whole, however many write to it."""
@@ -42,14 +46,15 @@ class KernelStream(OutStream):
 
     def __init__(self, *args, **kwargs):
         """Start capturing, like the original, but through `_watch_pipe_fd` below."""
-        self._fd_lock = threading.Lock()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._journal = _Journal(kwargs.get("name") or args[2])
         self._accounts = collections.OrderedDict()
-        self._account_lock = threading.RLock()
         self._latest = None
         self._children = _Children()
+        outlet.attach(args[0], args[1], settings["run_dir"])
         super().__init__(*args, **kwargs)
+        if self._should_watch:
+            outlet.watch(self._fid, self._hear_captured)
+            outlet.watch(self._children.receiver, self._hear_children)
 
     if isinstance(getattr(OutStream, "parent_header", None), property):
         parent_header = property(
@@ -72,44 +77,45 @@ class KernelStream(OutStream):
         try:
             while self._should_watch and self._fid is not None:
                 _readable((self._fid, self._children.receiver))
-                self._drain()
+                outlet.drain()
         except (OSError, ValueError):
             pass  # the descriptor was closed under us, by user code or at exit
 
-    def _drain(self):
-        """Take in all that the captured descriptor and the children's pipe hold now."""
-        with self._fd_lock:
-            while self._should_watch and _readable((self._fid,), 0):
-                chunk = os.read(self._fid, 65536)
-                if not chunk:
-                    self._should_watch = False
-                written = self._decoder.decode(chunk)
-                if written:
-                    self.write(written)
-            for execution_id, written in self._children.received():
-                parent = _parents.get(execution_id) or self.parent_header
-                with self._account_lock:
-                    account = self._account(parent)
-                    account.waiting.append(written)  # not into a line that we are writing
-                    if not account.unended:
-                        self._put_waiting(account)
+    def _hear_captured(self):
+        chunk = os.read(self._fid, 65536)
+        if not chunk:
+            self._should_watch = False
+            outlet.forget(self._fid)
+        written = self._decoder.decode(chunk)
+        if written:
+            self._take(written, self._running())
+
+    def _hear_children(self):
+        for execution_id, written in self._children.received():
+            account = self._account(_parents.get(execution_id) or self._running())
+            account.waiting.append(written)  # not into a line that we are writing
+            if not account.unended:
+                self._put_waiting(account)
+
+    def _running(self):
+        """The header of the execution under way, whoever asks."""
+        latest = next(reversed(_parents), None)
+        return self.parent_header if latest is None else _parents[latest]
 
     def flush(self):
-        """Send what is buffered, captured text included; do nothing when there is none."""
+        """Send what waits, captured text included."""
         if os.getpid() != self._master_pid:
             self._children.send(self.parent_header.get("msg_id", ""), "", whole=True)
             return
-        if self._fid is not None and self._should_watch:
-            try:
-                self._drain()
-            except (OSError, ValueError):
-                pass
-        with self._account_lock:
+        _c_streams.flush()
+        with outlet.lock:
+            outlet.drain()
             for account in list(self._accounts.values()):
                 self._put_waiting(account)
                 account.settle()
-        if getattr(self, "_buffers", True) or self.echo is not None:
-            super().flush()
+            outlet.flush()
+        if self.echo is not None:
+            self.echo.flush()
 
     def write(self, string):
         """Send `string`, or add it to the file of an execution that is over its budget."""
@@ -117,38 +123,32 @@ class KernelStream(OutStream):
             return super().write(string)
         if os.getpid() != self._master_pid:
             self._children.send(self.parent_header.get("msg_id", ""), string)
-        else:
+            return len(string)
+        with outlet.lock:
+            outlet.drain()  # what was written to the descriptors before comes before
             self._take(string, self.parent_header)
+        if self._latest.is_flooding:
+            outlet.wait_for_server()
         return len(string)
 
     def _take(self, string, parent):
-        with self._account_lock:
-            account = self._latest
-            if account is None or account.parent is not parent:
-                account = self._latest = self._account(parent)
-            self._put(account, string)
-            if account.waiting and not account.unended:
-                self._put_waiting(account)
+        account = self._latest
+        if account is None or account.parent is not parent:
+            account = self._latest = self._account(parent)
+        self._put(account, string)
+        if account.waiting and not account.unended:
+            self._put_waiting(account)
 
     def _put(self, account, string):
         account.unended = string[-1:] not in ("\n", "")
         kept = account.take(string)
         if kept:
-            self._journal.add(account.execution_id, kept)
-            self._send_later(kept, account.parent)
+            outlet.put(self, account.parent, kept)
 
     def _put_waiting(self, account):
         waiting, account.waiting = account.waiting, []
         if waiting:
             self._put(account, "".join(waiting))
-
-    def _send_later(self, string, parent):
-        if parent is self.parent_header or not hasattr(self, "_buffers"):
-            super().write(string)
-            return
-        with self._buffer_lock:
-            self._buffers[frozenset(parent.items())].write(string)
-        self._schedule_flush()
 
     def _account(self, parent):
         execution_id = parent.get("msg_id", "")
@@ -157,7 +157,7 @@ class KernelStream(OutStream):
             account = self._accounts[execution_id] = _Account(self, parent)
             latest = next(reversed(_parents), "")
             if execution_id == latest or not latest:
-                self._journal.begin(execution_id)
+                outlet.begin(execution_id)
             while len(self._accounts) > _OPEN_ACCOUNTS:
                 self._accounts.popitem(last=False)[1].close()
         return account
@@ -165,14 +165,17 @@ class KernelStream(OutStream):
     def close(self):
         """Close the stream."""
         is_open = not self.closed
+        if is_open:
+            outlet.forget(self._fid)
+            outlet.forget(self._children.receiver)
         super().close()
         if is_open:
             self._children.close()
 
     def announce(self, path, last, parent):
         """Send `last`, then tell the server that `path` holds all of this stream."""
-        self._send_later(last, parent)
-        super().flush()
+        outlet.put(self, parent, last)
+        outlet.send()
         self.session.send(
             self.pub_thread,
             "display_data",
@@ -250,6 +253,31 @@ class _Children:
         os._exit = leave_with_nothing_unsent
 
 
+class _CStreams:
+    """The standard streams of C's library, where it has them under the names that we know."""
+
+    def __init__(self):
+        self._flush = None
+        try:
+            library = ctypes.CDLL(None)
+            self._stdout = ctypes.c_void_p.in_dll(library, "stdout")
+            library.setvbuf(self._stdout, None, _LINE_BUFFERED, ctypes.c_size_t(0))
+            self._flush = library.fflush
+        except (AttributeError, OSError, TypeError, ValueError):
+            pass  # what C code prints comes when its buffer is full
+
+    def flush(self):
+        """Write what C code has printed without an end of line."""
+        if self._flush is not None:
+            self._flush(self._stdout)
+
+
+_LINE_BUFFERED = 1
+"""`_IOLBF` of glibc, musl and Darwin: lines of C code come when they are printed."""
+
+_c_streams = _CStreams()
+
+
 def _readable(fds, patience=None):
     """Those of `fds` that can be read, after `patience` seconds at most; None has no limit."""
     poll = select.poll()  # unlike select, it takes descriptors of any number
@@ -259,51 +287,6 @@ def _readable(fds, patience=None):
     if any(event & select.POLLNVAL for _, event in ready):
         raise OSError(errno.EBADF, "a descriptor was closed")
     return [fd for fd, _ in ready]
-
-
-class _Journal:
-    """What the latest execution wrote to one stream, in memory that outlives the process.
-
-    The server reads it when the kernel died, for what was written but not yet sent: 32 bytes
-    execution id, 8 bytes length, then UTF-8.
-    """
-
-    def __init__(self, name):
-        path = os.path.join(settings["run_dir"], name + ".journal")
-        size = _JOURNAL_HEAD + 4 * budgets.WIRE_BUDGET
-        try:
-            with open(path, "wb") as file:
-                _allocate(file.fileno(), size)
-            with open(path, "r+b") as file:
-                self._memory = mmap.mmap(file.fileno(), size)
-        except OSError:
-            self._memory = mmap.mmap(-1, size)  # no room: last words are lost with the process
-        self._id = ""
-        self._end = _JOURNAL_HEAD
-
-    def begin(self, execution_id):
-        self._id = execution_id
-        self._end = _JOURNAL_HEAD
-        self._memory[32:40] = bytes(8)
-        self._memory[:32] = execution_id.encode("ascii", "replace")[:32].ljust(32)
-
-    def add(self, execution_id, string):
-        if execution_id != self._id:
-            return
-        written = string.encode("utf-8", "backslashreplace")
-        end = self._end + len(written)
-        if end <= len(self._memory):
-            self._memory[self._end : end] = written
-            self._memory[32:40] = (end - _JOURNAL_HEAD).to_bytes(8, "little")
-            self._end = end
-
-
-def _allocate(descriptor, size):
-    """Make a file that long; to write to one with holes on a full disk ends the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
 
 
 class _Account:
@@ -322,17 +305,20 @@ class _Account:
         self._head = []
         self._size = 0
         self._file = None
+        self.is_flooding = False
 
     def take(self, string):
         """The part of `string` to send."""
+        self.is_flooding = False
         if self._file is not None:
             try:
                 self._file.write(string)
                 return ""
             except OSError:
+                self.is_flooding = True
                 return string  # the disk is full: the wire takes it
         sent = self._size
-        self._size += len(string)
+        self._size += len(string) + (0 if outlet.is_turn_of(self._stream) else _TURN)
         if self._size <= budgets.WIRE_BUDGET:
             self._head.append(string)
             return string
@@ -344,6 +330,7 @@ class _Account:
             self._file.write(string)
         except OSError:
             self._file = None  # no place to spill to: the wire has to take it all
+            self.is_flooding = True
             return string
         self._head = []
         last = string[: max(0, budgets.WIRE_BUDGET - sent)]

@@ -16,6 +16,7 @@ from kernel_exec.errors import BusyError, KernelDeadError
 from .execution import Action, Conversation, Death, Ended, Ending, Event, Request
 from .kernel import Listener
 from .messages import Channel, Message, Outgoing
+from .outputs import OutputEvent, separate
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,8 @@ class Driver:
         for message in messages:
             self._forged = self._forged + 1 if message is None else 0
             if message is not None:
-                self._take_in(message, now)
+                for each in separate(message):
+                    self._take_in(each, now)
             elif self._forged == _FORGED:
                 self._conversation.give_up(now, "what it sends is no longer signed with its key")
         self._on_time()  # not only the timer's: a flood of messages would put it off for ever
@@ -141,9 +143,9 @@ class Driver:
         """Keep a stack dump for the ending of the current execution."""
         self._conversation.note_stack(stack)
 
-    def recover(self, name: str, written: str) -> None:
+    def recover(self, written: Iterable[tuple[int, OutputEvent]]) -> None:
         """See `Conversation.recover`."""
-        self._tell(self._conversation.recover(name, written))
+        self._tell(self._conversation.recover(written))
 
     def finish(self, death: Death) -> None:
         """The process is gone and nothing more will come; say so to all who wait."""

@@ -26,7 +26,7 @@ to every execution that shows that display, whoever sent it.
 Rule for editors: no other file decides that an execution has ended, or how.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
@@ -47,7 +47,6 @@ from .outputs import (
     ErrorOutput,
     ExecuteResult,
     OutputEvent,
-    Stream,
     Update,
     parse,
     parse_error,
@@ -78,9 +77,6 @@ _SHOWN_IN = 100
 
 _INTERRUPTS = {"KeyboardInterrupt", "CancelledError"}
 """What an interrupt raises, in a cell and in one that awaits."""
-
-_OVERLAP = 200
-"""Characters that tell where received text ends in recovered text."""
 
 
 class Outcome(StrEnum):
@@ -268,7 +264,7 @@ class _Current:
     names: NameChanges = field(default_factory=NameChanges)
     moved_to: str = ""
     timing: dict[str, str] = field(default_factory=dict)
-    streams: dict[str, list[str]] = field(default_factory=dict)
+    heard_upto: int = 0  # the number of the last text that has come
 
     @property
     def given_up_at(self) -> float | None:
@@ -404,25 +400,16 @@ class Conversation:
             return death
         return replace(death, reason=stop.reason)
 
-    def recover(self, name: str, written: str) -> list[Event]:
-        """All that the current execution wrote to stream `name`, read where it outlives the kernel.
+    def recover(self, written: Iterable[tuple[int, OutputEvent]]) -> list[Event]:
+        """What the current execution put out last, numbered, read where it outlives the kernel.
 
-        What was written but never sent becomes output. Text that a forked child sent in between
-        is allowed for by looking for where the received text ends.
+        What was written but never sent becomes output.
         """
         current = self._current
         if current is None:
             return []
-        # a lone surrogate is escaped where the text outlives the kernel
-        sent = "".join(current.streams.get(name, ()))
-        received = sent.encode("utf-8", "backslashreplace").decode("utf-8")
-        if received.startswith(written):
-            lost = ""  # the last part before a stream goes on in a file is kept nowhere else
-        elif written.startswith(received):
-            lost = written[len(received) :]
-        else:
-            lost = written.rpartition(received[-_OVERLAP:])[2]
-        return self._produce(current.request.id, Stream(name=name, text=lost)) if lost else []
+        lost = [output for number, output in written if number > current.heard_upto]
+        return [event for output in lost for event in self._produce(current.request.id, output)]
 
     def died(self, death: Death) -> list[Event]:
         """The process is gone, and all that it had sent was received."""
@@ -463,8 +450,7 @@ class Conversation:
         output = parse(message)
         if isinstance(output, ErrorOutput):
             current.error = output
-        elif isinstance(output, Stream):
-            current.streams.setdefault(output.name, []).append(output.text)
+        current.heard_upto = max(current.heard_upto, count(message.content, "upto") or 0)
         return self._produce(current.request.id, output)
 
     def _take_reply(self, current: _Current, message: Message) -> list[Event]:

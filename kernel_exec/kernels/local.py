@@ -4,7 +4,7 @@ import errno
 import json
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError
 from .channels import Channels
 from .driver import Driver
 from .execution import Action, Death, Ending, Event, Produced, Request
+from .flow import Flow
 from .guard import Guard
 from .kernel import Kernel, KernelInfo, Listener
 from .messages import (
@@ -68,12 +69,14 @@ class LocalKernels:
     """Starts kernels of one environment: a `KernelStarter`.
 
     `spill_dir` takes what streams write beyond their budget; `runtime_dir` must have a short path.
+    `unwritten` are the bytes of output that history has yet to write: above a limit kernels wait.
     """
 
     prepared: PreparedEnvironment
     working_directory: Path
     spill_dir: Path
     runtime_dir: Path
+    unwritten: Callable[[], int] = lambda: 0
 
     def __call__(self, listener: Listener) -> AbstractAsyncContextManager[Kernel]:
         """Start one."""
@@ -121,6 +124,7 @@ class LocalKernel:
         self._run_dir = run_dir
         self._guard = Guard(on_death=self._on_exit, on_continued=self._tell_continued)
         self._traces = Traces(run_dir)
+        self._flow = Flow(run_dir / "taken", plan.unwritten)
         self._listener = listener
         self._driver = Driver(listener=self._listen, send=self._send, act=self._act)
         self._channels: Channels | None = None
@@ -322,6 +326,8 @@ class LocalKernel:
             self._heard_iopub.set()
         self._note_stack()
         self._driver.receive(messages)
+        heard = [each for each in messages if each is not None and each.channel is Channel.IOPUB]
+        self._flow.take(sum(each.size for each in heard))
 
     def _act(self, action: Action) -> None:
         match action:
@@ -355,14 +361,14 @@ class LocalKernel:
 
     def _on_closed(self) -> None:
         self._note_stack()
+        self._flow.close()
         death = self._guard.death or Death()
         failure = self._channels.failure if self._channels is not None else ""
         if failure:
             self._guard.kill()  # it can't be spoken to any more
-        for name in ("stdout", "stderr"):
-            execution_id, written = self._traces.journal(name)
-            if execution_id and execution_id == self._driver.current:
-                self._driver.recover(name, written)
+        execution_id, written = self._traces.journal()
+        if execution_id and execution_id == self._driver.current:
+            self._driver.recover(written)
         self._driver.finish(
             replace(
                 death,

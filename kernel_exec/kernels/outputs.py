@@ -8,7 +8,7 @@ only place that knows those rules; whoever shows outputs folds first.
 Source: "Messages on the IOPub channel" of the Jupyter messaging protocol; nbformat 4.5.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeAlias
@@ -101,6 +101,18 @@ Output: TypeAlias = Stream | DisplayData | ExecuteResult | ErrorOutput
 OutputEvent: TypeAlias = Output | Spill | Clear | Update
 
 
+def separate(message: Message) -> Iterator[Message]:
+    """The message, or one message for each stream's turn where our kernel sent several in one."""
+    more = message.content.get("more")
+    if message.msg_type != "stream" or not isinstance(more, (list, tuple)):
+        yield message
+        return
+    turns = [(message.content.get("name"), message.content.get("text")), *map(tuple, more)]
+    for name, written in turns:
+        content = {"name": name, "text": written, "upto": message.content.get("upto")}
+        yield replace(message, content=content)
+
+
 def parse(message: Message) -> OutputEvent | None:
     """The output event an iopub message stands for, or None when it stands for none."""
     content = message.content
@@ -149,7 +161,7 @@ def parse_payload(payload: JSONObject) -> OutputEvent | None:
     """The pager text of `obj?` (only in the reply's payload, never on iopub) as a display."""
     if payload.get("source") != "page":
         return None
-    return DisplayData(data=mapping(payload, "data"), metadata={})
+    return DisplayData(data=mapping(payload, "data"), metadata=mapping(payload, "metadata"))
 
 
 def files(output: OutputEvent) -> Mapping[str, str]:

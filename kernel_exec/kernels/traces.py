@@ -1,8 +1,14 @@
 """What a kernel's process leaves in its run directory: stacks, a fault dump, stderr, journals."""
 
+import struct
 from pathlib import Path
 
 import anyio
+
+from .outputs import Clear, OutputEvent, Stream
+
+_HEAD = 40
+_ENTRY = struct.Struct("<QcI")
 
 _TAIL = 4000
 """Characters of a dead kernel's stderr (its end) and fault dump (its start) that are kept."""
@@ -45,17 +51,27 @@ class Traces:
         path = self._run_dir / "stderr"
         return _read(path, max(0, _size(path) - 4 * _TAIL))[-_TAIL:]  # 4 bytes a character at most
 
-    def journal(self, name: str) -> tuple[str, str]:
-        """The execution id and the text of a stream's journal; `_streams.py` has its layout."""
+    def journal(self) -> tuple[str, list[tuple[int, OutputEvent]]]:
+        """An execution's id, and its last output, numbered; `_outlet.py` has the layout."""
         try:
-            journal = (self._run_dir / f"{name}.journal").read_bytes()
+            journal = (self._run_dir / "output.journal").read_bytes()
         except OSError:
-            return "", ""
-        length = int.from_bytes(journal[32:40], "little")
-        return (
-            journal[:32].decode("ascii", "replace").strip(),
-            journal[40 : 40 + length].decode("utf-8", "replace"),
-        )
+            return "", []
+        end = _HEAD + int.from_bytes(journal[32:_HEAD], "little")
+        found: list[tuple[int, OutputEvent]] = []
+        at = _HEAD
+        while at + _ENTRY.size <= end:
+            number, kind, size = _ENTRY.unpack_from(journal, at)
+            at += _ENTRY.size + size
+            found.append((number, _output(kind, journal[at - size : at])))
+        return journal[:32].decode("ascii", "replace").strip(), found
+
+
+def _output(kind: bytes, written: bytes) -> OutputEvent:
+    if kind == b"c":
+        return Clear(wait=False)
+    name = "stderr" if kind == b"e" else "stdout"
+    return Stream(name=name, text=written.decode("utf-8", "replace"))
 
 
 def _read(path: Path, start: int = 0) -> str:

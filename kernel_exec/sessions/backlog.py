@@ -48,6 +48,8 @@ class Backlog:
         self._pending: deque[Write] = deque()
         self._size = 0
         self._dropped = 0
+        self.finished = 0
+        """Bytes of all that was written, or given up."""
 
     def take(self, write: Write) -> None:
         """Add `write` to what is pending."""
@@ -63,7 +65,10 @@ class Backlog:
                 for write in batch:
                     self._pending.popleft()
                     self._size -= write.size
-        except FAILURES as error:
+                    self.finished += write.size
+        except Exception as error:  # noqa: BLE001 - what stays must be told, whatever held it up
+            if not isinstance(error, FAILURES):
+                _log.exception("history could not be written")
             self._drop_outputs()
             self.degraded = describe(error)
             if self._dropped:
@@ -178,6 +183,7 @@ class Backlog:
         for write in self._pending:
             if write.table is EVENT and self._size > _PENDING_LIMIT // 2:
                 self._size -= write.size
+                self.finished += write.size
                 self._dropped += 1
             else:
                 kept.append(write)

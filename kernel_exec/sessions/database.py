@@ -53,6 +53,8 @@ _UNKEEPABLE: Final = (
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
     OverflowError,
+    TypeError,
+    ValueError,
 )
 """What a row raises that will never be accepted, and must not hold up the others."""
 

@@ -203,6 +203,7 @@ class Sessions:
             working_directory=directory,
             spill_dir=spill_dir,
             runtime_dir=self._places.runtime_dir,
+            unwritten=self._store.unwritten,
         )
 
     def _room(self, environment: str) -> str:

@@ -7,6 +7,7 @@ database holds, and each later write or `settle` tries again.
 """
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from collections import deque
@@ -29,6 +30,7 @@ from .retention import Limits, Upkeep
 from .schema import Write, write_entry, write_event, write_kernel, write_session
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 _UNREADABLE: Final = (*FAILURES, TypeError, ValueError, RecursionError, MemoryError)
 """What reading raises, also where someone changed the rows."""
@@ -60,6 +62,7 @@ class Store:
         self._upkeep = Upkeep(database, limits)
         self._inbox: deque[Write] = deque()
         self._inbox_size = 0
+        self._put_size = 0
         self._timer: asyncio.TimerHandle | None = None
         self._commands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._waiting: set[asyncio.Future[Any]] = set()
@@ -77,6 +80,10 @@ class Store:
     def notice(self) -> str:
         """What became of earlier history, for the user to be told of once; "" when nothing."""
         return self._backlog.database.notice
+
+    def unwritten(self) -> int:
+        """Bytes that wait to be written; 0 while nothing can be, as waiting would not help."""
+        return 0 if self.degraded else self._put_size - self._backlog.finished
 
     def put_session(self, record: SessionRecord) -> None:
         """Keep `record` in place of what its id stood for."""
@@ -158,6 +165,7 @@ class Store:
             return
         self._inbox.append(write)
         self._inbox_size += write.size
+        self._put_size += write.size
         if self._inbox_size > BATCH_LIMIT:
             self._flush_soon()
         elif self._timer is None:
@@ -196,11 +204,11 @@ class Store:
 
     def _run(self) -> None:
         try:
-            self._flush()  # which opens the database
+            _carry_out(self._flush)  # which opens the database
             while (command := self._next_command()) is not None:
-                command()
+                _carry_out(command)
                 self._upkeep.give_way()
-            self._flush()
+            _carry_out(self._flush)
             self._backlog.close()
         finally:
             self._call(self._release)
@@ -212,7 +220,7 @@ class Store:
             try:
                 return self._commands.get(timeout=_RETRY_EVERY if degraded else self._upkeep.wait)
             except Empty:
-                self._flush() if degraded else self._upkeep.step()
+                _carry_out(self._flush if degraded else self._upkeep.step)
 
     def _flush(self) -> None:
         for _ in range(len(self._inbox)):
@@ -220,14 +228,16 @@ class Store:
         self._backlog.flush()
 
     def _answer(self, future: asyncio.Future[_T], question: Callable[[], _T]) -> None:
-        self._flush()
         try:
+            self._flush()
             try:
                 value = question()
             except sqlite3.Error:
                 self._flush()  # which finds another connection, if one is to be had
                 value = question()
-        except _UNREADABLE as error:
+        except Exception as error:  # noqa: BLE001 - whoever asked must hear of it
+            if not isinstance(error, _UNREADABLE):
+                _log.exception("history could not answer")
             unreadable = StorageError(f"history can't be read: {describe(error)}")
             self._call(partial(_resolve, future, None, unreadable))
         else:
@@ -251,6 +261,14 @@ async def open_store(storage_root: Path, *, limits: Limits | None = None) -> Asy
         yield store
     finally:
         await store.aclose()
+
+
+def _carry_out(step: Callable[[], object]) -> None:
+    """Do one thing in the thread of history, which serves everybody and so outlives a defect."""
+    try:
+        step()
+    except Exception:  # noqa: BLE001 - see above
+        _log.exception("history met a defect and goes on")
 
 
 def _resolve(future: asyncio.Future[Any], value: object, error: StorageError | None) -> None:

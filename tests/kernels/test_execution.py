@@ -739,7 +739,7 @@ def test_interrupting_nothing_does_nothing() -> None:
     assert conversation.deadline is None
     assert conversation.due(5.0) == ([], [])
     assert conversation.died(Death()) == []
-    assert conversation.recover("stdout", "text") == []
+    assert conversation.recover([(1, Stream(name="stdout", text="text"))]) == []
 
 
 def test_death_keeps_what_had_come() -> None:
@@ -812,37 +812,30 @@ def test_the_times_of_the_protocol_are_kept() -> None:
     }
 
 
-RECOVERED = {
-    "nothing was received": ([], "all of it", "all of it"),
-    "a part was received": (["all "], "all of it", "of it"),
-    "everything was received": (["all of it"], "all of it", ""),
-    "a child's text came in between": (["all CHILD", " of"], "all of it", "all of it"),
-    "a child's text came before": (["CHILD", "all of"], "all of it and more", "all of it and more"),
-    "nothing was written": (["from a child"], "", ""),
-    "nothing at all": ([], "", ""),
-    "a lone surrogate was received": (["a\ud800b"], "a\\ud800b", ""),
-    "a lone surrogate and a part": (["a\ud800"], "a\\ud800b", "b"),
-    "more was received, for it went on in a file": (["all of it", " and"], "all of it", ""),
+RECOVERED: dict[str, tuple[list[int | None], list[str]]] = {
+    "nothing was received": ([], ["a", "b", "c"]),
+    "a part was received": ([1], ["b", "c"]),
+    "two of them came in one message": ([2], ["c"]),
+    "everything was received": ([1, 3], []),
+    "a child's text, which has no number, came in between": ([1, None], ["b", "c"]),
 }
 
 
 @pytest.mark.parametrize("name", RECOVERED)
-def test_what_was_written_but_not_sent_is_recovered(name: str) -> None:
-    received, written, lost = RECOVERED[name]
-    conversation = begun()
-    for chunk in received:
-        hear(conversation, iopub("stream", {"name": "stdout", "text": chunk}))
-    expected = [Produced(execution_id="e", output=Stream(name="stdout", text=lost))]
-    assert conversation.recover("stdout", written) == (expected if lost else [])
-
-
-def test_only_what_was_lost_of_the_stream_itself_is_recovered() -> None:
-    conversation = begun()
-    hear(conversation, PRINTED, iopub("stream", {"name": "stderr", "text": "careful"}))
-    assert conversation.recover("stderr", "careful!") == [
-        Produced(execution_id="e", output=Stream(name="stderr", text="!"))
+def test_what_was_written_but_not_sent_is_recovered_in_its_order(name: str) -> None:
+    received, lost = RECOVERED[name]
+    written = [
+        (1, Stream(name="stdout", text="a")),
+        (2, Stream(name="stderr", text="b")),
+        (3, Stream(name="stdout", text="c")),
     ]
-    assert conversation.recover("stdout", "hi\n") == []
+    conversation = begun()
+    for number in received:
+        hear(conversation, iopub("stream", {"name": "stdout", "text": "x", "upto": number}))
+    expected = [
+        Produced(execution_id="e", output=output) for _, output in written if output.text in lost
+    ]
+    assert conversation.recover(written) == expected
 
 
 DEATHS = {
@@ -1013,7 +1006,7 @@ def tell(conversation: Conversation, happening: Message | str, now: float) -> li
         case "stack":
             conversation.note_stack("somewhere")
         case "recover":
-            return conversation.recover("stdout", "x\\ud800y")
+            return conversation.recover([(1, Stream(name="stdout", text="x\\ud800y"))])
         case _:
             return pass_time(conversation, now)[1]
     return []

@@ -101,12 +101,72 @@ def test_20000_displays_arrive_though_the_client_reads_nothing_for_three_seconds
     assert "of 20,000" in found.text
 
 
-def test_displays_have_a_limit_and_what_is_dropped_is_told(agent: Agent) -> None:
-    agent.run("import sys; sys.modules['_kernel_exec_budgets'].DISPLAY_LIMIT = 100")
-    result = agent.run("for i in range(110): display(i)\n111")
-    assert "\n99\n[the last display before 1 or more that were dropped" in result.text
-    assert "before 8 or more that were dropped: an execution may show 100]" in result.text
-    assert "\n111\n" in result.text
+def test_many_small_displays_have_a_limit_and_what_is_dropped_is_told(agent: Agent) -> None:
+    agent.run(
+        """
+        displays = __import__("sys").modules["_kernel_exec_displays"]
+        displays.DISPLAY_BUDGET, displays._HOLD_BUDGET, displays._REDUCED = 50_000, 30_000, 10
+        """
+    )
+    result = agent.run("for i in range(1_000): display(i)\n'the end'")
+    shown = agent.call("get_execution", execution_id=result.id, limit=500).text
+    assert "[512 or more displays dropped from here on: an execution may show 50,000" in shown
+    numbers = [int(line) for line in shown.split("\n") if line.isdecimal()]
+    assert numbers == sorted(numbers)
+    assert numbers[0] == 0
+    assert 60 < len(numbers) < 120
+    assert "\n999\n[text/plain]\n'the end'\n" in shown
+
+
+LARGE_DISPLAYS = {
+    "displays": "for i in range(60): display(form(i), raw=True)",
+    "frames": "for i in range(60): clear_output(wait=True); display(form(i), raw=True)",
+    "updates": "shown = display(form('first'), display_id='one', raw=True)\n"
+    "for i in range(60): shown.update(form(i), raw=True)",
+}
+FORM = """
+from IPython.display import clear_output
+def form(i): return {"text/html": "x" * 1_000_000, "text/plain": f"number {i}"}
+"""
+
+
+@pytest.mark.parametrize("name", LARGE_DISPLAYS)
+def test_large_displays_stay_within_a_budget_and_the_last_one_is_shown(
+    agent: Agent, name: str
+) -> None:
+    storage = agent.server.stderr.parent / "storage"
+    agent.run(FORM)
+    before, kept = agent.server.memory(), kept_bytes(storage)
+    result = agent.run(LARGE_DISPLAYS[name], within=60)
+    assert result.outcome == "ok"
+    if name == "displays":
+        assert "\n[text/html of 1,000,000 bytes is in " in result.text
+    assert agent.server.memory() - before < 150
+    assert kept_bytes(storage) - kept < 60e6
+    numbers = re.findall(r"number (\d+)", result.text)
+    assert numbers == (["59"] if name != "displays" else [str(number) for number in range(60)])
+
+
+def kept_bytes(storage: Path) -> int:
+    """What history takes, files of what is too long aside."""
+    files = [path for path in storage.rglob("*") if path.is_file() and "spill" not in path.parts]
+    return sum(path.stat().st_size for path in files)
+
+
+def test_what_json_can_not_hold_is_told_in_place_of_it(shared: Agent) -> None:
+    result = shared.run(
+        """
+        from IPython.display import JSON
+        deep = []
+        for _ in range(3_000): deep = [deep]
+        display({"application/json": {"deep": deep}, "text/plain": "a"}, raw=True)
+        display({"application/json": {"long": 10**5_000}, "text/plain": "b"}, raw=True)
+        """.replace("\n        ", "\n")
+    )
+    assert result.outcome == "ok"
+    assert "a\n[application/json can't be shown: it is nested more than 200 deep]" in result.text
+    assert "b\n[application/json can't be shown: Exceeds the limit" in result.text
+    shared.still_works()
 
 
 ODD = {

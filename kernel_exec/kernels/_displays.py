@@ -1,0 +1,196 @@
+"""What a kernel displays, within a budget; loaded by `_launch.py` in the kernel's process.
+
+Python 3.8 syntax, standard library only. Displays travel until those of one execution come to
+`DISPLAY_BUDGET`. What comes then is **held**: an update takes the place of the one before it, a
+`clear_output` drops what it clears, so that an animation ends with its last frame, which is sent
+when the execution ends. What there is no room to hold goes to files, and what does not even fit
+there is dropped and counted.
+"""
+
+import collections
+
+import _kernel_exec_budgets as budgets
+from _kernel_exec_outlet import complain, outlet
+
+DISPLAY_BUDGET = 32000000
+"""Characters of displays, each with what a message costs, that travel as they come."""
+
+_HOLD_BUDGET = 16000000
+"""The same for those that wait for the end of their execution."""
+
+_MESSAGE_COST = 1000
+_REDUCED = 1000
+"""Displays of one execution that travel as the names of their files."""
+
+_UPDATE = "update_display_data"
+_DISPLAYS = ("display_data", _UPDATE, "execute_result")
+_ORDERED = (*_DISPLAYS, "error", "clear_output", "execute_reply")
+_COMMS = ("comm_open", "comm_msg", "comm_close")
+_REMEMBERED = 64
+
+
+class _Shown:
+    """What one execution has displayed."""
+
+    def __init__(self):
+        self.sent = 0
+        self.reduced = 0
+        self.dropped = 0
+        self.is_over = False
+        self._held = collections.OrderedDict()
+        self._size = 0
+
+    def hold(self, display):
+        """Keep `display` until the end; those that there is no room for any more, oldest first."""
+        self.take(display.key)
+        self._held[display.key] = display
+        self._size += display.size
+        crowded_out = []
+        while self._size > _HOLD_BUDGET:
+            crowded_out.append(self.take(next(iter(self._held))))
+        return crowded_out
+
+    def take(self, key):
+        """What is held under `key`, no longer; None for nothing."""
+        display = self._held.pop(key, None)
+        self._size -= display.size if display else 0
+        return display
+
+    def take_all(self):
+        """What is held, no longer."""
+        held, self._held, self._size = self._held, collections.OrderedDict(), 0
+        return held.values()
+
+
+class _Display:
+    """A message of a display, or of an error; `send` sends it with another content."""
+
+    def __init__(self, kind, body, size, header, send):
+        self.kind, self.body, self.size, self.header, self.send = kind, body, size, header, send
+        self.display_id = (body.get("transient") or {}).get("display_id")
+
+    @property
+    def key(self):
+        """Of two held under the same key the later takes the place of the earlier."""
+        if self.kind == _UPDATE:
+            return (_UPDATE, self.display_id)
+        return self.kind if self.kind == "error" else id(self)
+
+
+class Displays:
+    """Stands between a kernel and its session."""
+
+    def __init__(self, session, on_widget=lambda: None):
+        """Take the place of `session.send`; `on_widget` is called after a change of a widget."""
+        self._really_send = session.send
+        self._on_widget = on_widget
+        self._shown = collections.OrderedDict()
+        session.send = self.send
+        outlet.on_cleared = self._drop_held
+
+    def send(self, stream, msg_or_type, content=None, parent=None, *args, **kwargs):
+        """Send a message, in the place of `Session.send`."""
+        made = isinstance(msg_or_type, dict)
+        kind = msg_or_type["header"]["msg_type"] if made else msg_or_type
+        if kind in _COMMS:  # nobody answers a widget here, its text comes as a display
+            self._on_widget()
+            return None
+        if stream is outlet or not outlet.is_ours or kind not in _ORDERED:
+            return self._really_send(stream, msg_or_type, content, parent, *args, **kwargs)
+        if made:
+            content, header = msg_or_type["content"], msg_or_type["parent_header"]
+        else:
+            header = (parent or {}).get("header", parent or {})
+
+        def send(body):
+            message = dict(msg_or_type, content=body) if made else msg_or_type
+            return self._really_send(
+                stream, message, None if made else body, parent, *args, **kwargs
+            )
+
+        try:
+            return self._order(kind, content or {}, header, send)
+        except Exception as error:
+            complain("%s could not be made smaller" % kind, error)
+            return send(content)
+
+    def _order(self, kind, content, header, send):
+        execution_id = header.get("msg_id", "")
+        if kind == "clear_output":
+            outlet.clear(header, bool(content.get("wait")))
+            return None
+        if kind == "execute_reply":
+            with outlet.lock:
+                outlet.drain()
+                outlet.send()
+                self._end(execution_id)
+            return send(budgets.bounded_reply(content, execution_id))
+        if budgets.SPILL_MIME in content.get("data", ()):
+            return send(content)
+        body, size = budgets.bounded(kind, content, execution_id)
+        with outlet.lock:
+            shown = self._of(execution_id)
+            sent = self._show(shown, _Display(kind, body, _MESSAGE_COST + size, header, send))
+        outlet.wait_for_server()
+        return sent
+
+    def _show(self, shown, display):
+        """Send a display, or hold it, while there is room for it."""
+        before = shown.take((_UPDATE, display.display_id))
+        if before is not None and display.kind != _UPDATE:
+            _send(before, before.body)  # sent later, it would change the new display, too
+        if shown.sent + display.size <= DISPLAY_BUDGET:
+            shown.sent += display.size
+            return _send(display, display.body)
+        if shown.is_over:
+            return self._reduce(shown, display)
+        if display.kind != _UPDATE:
+            outlet.perform_clear(display.header)
+        for crowded_out in shown.hold(display):
+            self._reduce(shown, crowded_out)
+        return None
+
+    def _reduce(self, shown, display):
+        """Send the names of a display's files, or count it as dropped."""
+        if display.kind == "error":
+            return _send(display, budgets.shortest_error(display.body))
+        if shown.reduced < _REDUCED:
+            shown.reduced += 1
+            execution_id = display.header.get("msg_id", "")
+            return _send(display, budgets.reduced_display(display.body, execution_id))
+        shown.dropped += 1
+        if shown.dropped & (shown.dropped - 1):
+            return None
+        told = "[%s or more displays dropped from here on: an execution may show %s characters]"
+        told %= format(shown.dropped, ","), format(DISPLAY_BUDGET, ",")
+        return _send(display, dict(display.body, data={"text/plain": told}))
+
+    def _end(self, execution_id):
+        """Send what is held: the execution ends."""
+        shown = self._shown.get(execution_id)
+        if shown is not None:
+            shown.is_over = True
+            for display in shown.take_all():
+                _send(display, display.body)
+
+    def _drop_held(self, execution_id):
+        if execution_id in self._shown:
+            self._shown[execution_id].take_all()
+
+    def _of(self, execution_id):
+        shown = self._shown.get(execution_id)
+        if shown is None:
+            shown = self._shown[execution_id] = _Shown()
+            while len(self._shown) > _REMEMBERED:
+                self._shown.popitem(last=False)
+        return shown
+
+
+def _send(display, body):
+    """Send a display with this content, after all text that was written before."""
+    if display.kind == _UPDATE:
+        outlet.drain()
+        outlet.send()
+    else:
+        outlet.send_before_display(display.header)
+    return display.send(body)

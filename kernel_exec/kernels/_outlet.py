@@ -1,0 +1,377 @@
+"""The one way out for all that code puts out, in order; loaded by `_launch.py` in the kernel.
+
+Python 3.8 syntax. Both streams, what C code and child processes write, and `clear_output` pass
+through here. Text waits for a moment, so that many short writes become one message; whatever else
+is sent (a display, an error, a reply) sends the waiting text first.
+
+Text that was written but not yet sent outlives the process in a journal. The server in turn
+writes down how many bytes it has dealt with, so that code which displays faster than the server
+can store waits for it.
+"""
+
+import mmap
+import os
+import select
+import struct
+import threading
+import time
+
+_AFTER = 0.2
+"""Seconds that text may wait for more."""
+
+_BETWEEN = 0.05
+"""Seconds from one message to the next, however often code flushes its streams."""
+
+_ROUNDS = 4
+"""Reads per captured descriptor: more than a pipe can hold, so that all written before is in."""
+
+_REMEMBERED = 1000
+"""Requests of which we know that they show something, or shall be cleared."""
+
+_JOURNAL_SIZE = 1 << 20
+_JOURNAL_HEAD = 40
+_ENTRY = struct.Struct("<QcI")
+
+_AHEAD = 16000000
+"""Bytes that may be on their way to the server before code that displays has to wait."""
+
+_PATIENCE = 10.0
+"""Seconds without progress of the server after which nothing waits for it any more."""
+
+
+class Outlet:
+    """What waits to be sent, for all streams of one kernel."""
+
+    def __init__(self):
+        """Nothing waits; `attach` comes before the first text."""
+        self.lock = threading.RLock()
+        self.on_cleared = lambda execution_id: None
+        self._session = self._pub_thread = None
+        self._parts = []
+        self._latest = None
+        self._unclear = {}
+        self._clearing = {}
+        self._count = 0
+        self._sent_at = 0.0
+        self._is_timed = False
+        self._sources = {}
+        self._poll = select.poll() if hasattr(select, "poll") else None
+
+    def attach(self, session, pub_thread, run_dir):
+        """Send through `pub_thread` from now on; its messages are counted."""
+        if self._pub_thread is pub_thread:
+            return
+        self._session, self._pub_thread = session, pub_thread
+        self._pid = os.getpid()
+        self._journal = _Journal(os.path.join(run_dir, "output.journal"))
+        self._flow = _Flow(os.path.join(run_dir, "taken"))
+        send = pub_thread.send_multipart
+
+        def send_counted(frames, *args, **kwargs):
+            self._flow.count(frames)
+            return send(frames, *args, **kwargs)
+
+        pub_thread.send_multipart = send_counted
+
+    @property
+    def is_ours(self):
+        """False in a forked child, which has no way out of its own."""
+        return os.getpid() == self._pid
+
+    def watch(self, fd, receive):
+        """Call `receive` whenever `fd` can be read, before anything else is taken in."""
+        with self.lock:
+            self._sources[fd] = receive
+            self._poll.register(fd, select.POLLIN)
+
+    def forget(self, fd):
+        """Watch `fd` no more."""
+        with self.lock:
+            if self._sources.pop(fd, None) is not None:
+                self._poll.unregister(fd)
+
+    def drain(self):
+        """Take in what C code and other processes have written so far."""
+        with self.lock:
+            for _ in range(_ROUNDS if self._sources else 0):
+                ready = self._poll.poll(0)
+                if not ready:
+                    return
+                for fd, event in ready:
+                    try:
+                        if event & select.POLLNVAL:
+                            raise OSError("the descriptor was closed")
+                        self._sources[fd]()
+                    except OSError:
+                        self.forget(fd)
+
+    def begin(self, execution_id):
+        """The journal is for this execution from now on."""
+        with self.lock:
+            self._journal.begin(execution_id)
+
+    def is_turn_of(self, stream):
+        """False when another stream wrote last, so that a part for `stream` has to begin."""
+        return self._latest in (None, stream)
+
+    def put(self, stream, parent, text):
+        """Add text; the caller holds the lock."""
+        self.perform_clear(parent)
+        _remember(self._unclear, parent)
+        self._latest = stream
+        part = self._part_of(stream, parent, text)
+        if part is None:
+            part = _Part(stream, parent)
+            self._parts.append(part)
+        part.texts.append(text)
+        self._note(part, stream.name, text)
+
+    def clear(self, parent, wait):
+        """Take back what the request has put out, with `wait` when it puts out more."""
+        with self.lock:
+            _remember(self._clearing, parent)
+            if not wait:
+                self.perform_clear(parent)
+
+    def perform_clear(self, parent):
+        """Do what `clear` was asked for, if it was: the next output comes."""
+        execution_id = parent.get("msg_id", "")
+        if execution_id not in self._clearing:
+            return
+        with self.lock:
+            del self._clearing[execution_id]
+            self._parts = [
+                part for part in self._parts if part.stream is None or part.parent is not parent
+            ]
+            self.on_cleared(execution_id)
+            if execution_id in self._unclear:
+                del self._unclear[execution_id]
+                self._journal.empty(execution_id)
+                self._parts.append(_Part(None, parent))
+                self._note(self._parts[-1], "clear", "")
+
+    def send_before_display(self, parent):
+        """Send all that a display of this request, which follows now, must not overtake."""
+        with self.lock:
+            self.drain()
+            self.perform_clear(parent)
+            _remember(self._unclear, parent)
+            self.send()
+
+    def flush(self):
+        """Send what waits, unless something was sent just now: then it follows soon."""
+        with self.lock:
+            if time.monotonic() - self._sent_at > _BETWEEN:
+                self.send()
+
+    def send(self):
+        """Send what waits; whatever is sent after this call comes after it."""
+        with self.lock:
+            parts, self._parts = self._parts, []
+            if parts:
+                self._sent_at = time.monotonic()
+                self._pub_thread.schedule(lambda: self._really_send(parts))
+
+    def wait_for_server(self):
+        """Wait while more is on its way than the server should have to hold."""
+        if self.is_ours:
+            self._flow.wait()
+
+    # In the thread that sends
+
+    def _call_later(self, seconds):
+        self._pub_thread.io_loop.call_later(seconds, self._on_time)
+
+    def _on_time(self):
+        if not self.lock.acquire(blocking=False):
+            self._call_later(0.01)  # the holder may be waiting for this very thread
+            return
+        try:
+            self._is_timed = False
+            self.send()
+        finally:
+            self.lock.release()
+
+    def _really_send(self, parts):
+        run = []
+        for part in parts:
+            if run and (part.parent is not run[0].parent or part.stream is None):
+                self._send_run(run)
+                run = []
+            run.append(part)
+            if part.stream is None:
+                self._send_run(run)
+                run = []
+        if run:
+            self._send_run(run)
+
+    def _send_run(self, run):
+        """Send parts of one request as one message: each text with the name of its stream."""
+        session = self._session
+        if run[0].stream is None:
+            kind, content = "clear_output", {"wait": False}
+        else:
+            texts = [[part.stream.name, "".join(part.texts)] for part in run]
+            kind, content = "stream", {"name": texts[0][0], "text": texts[0][1], "more": texts[1:]}
+        content["upto"] = max(part.count for part in run)
+        try:
+            session.pid = os.getpid()  # the thread that sends knows of forks by itself
+            message = session.msg(kind, content, parent=run[0].parent)
+            session.send(self, message, ident=kind.encode("ascii"))
+        except Exception as error:  # the thread serves all the others
+            complain("output could not be sent", error)
+
+    def send_multipart(self, frames, **kwargs):
+        """What a session calls: send at once, from the thread that sends."""
+        self._flow.count(frames)
+        self._pub_thread._really_send(frames, **kwargs)
+
+    def _part_of(self, stream, parent, text):
+        """The part that `text` goes on with.
+
+        The end of a line goes to its line, also where another stream has written meanwhile.
+        """
+        for part in reversed(self._parts):
+            if part.stream is stream and part.parent is parent:
+                is_last = part is self._parts[-1]
+                return part if is_last or (text == "\n" and part.is_unended) else None
+            if text != "\n" or part.stream is None:
+                return None
+        return None
+
+    def _note(self, part, name, text):
+        """Text was added to `part`: it is to be sent soon, and until then in the journal."""
+        self._count = part.count = self._count + 1
+        execution_id = part.parent.get("msg_id", "")
+        if not self._journal.add(execution_id, self._count, name, text):
+            self.send()
+            self._journal.empty(execution_id)
+        elif not self._is_timed:
+            self._is_timed = True
+            self._pub_thread.schedule(lambda: self._call_later(_AFTER))
+
+
+def complain(what, error):
+    """Tell a defect of ours where C code writes, so that it does not cost more than itself."""
+    try:
+        os.write(2, ("[kernel-exec] %s: %r\n" % (what, error)).encode("utf-8", "replace"))
+    except OSError:
+        pass  # user code has closed it
+
+
+def _remember(requests, parent):
+    requests[parent.get("msg_id", "")] = True
+    if len(requests) > _REMEMBERED:
+        del requests[next(iter(requests))]
+
+
+class _Part:
+    """What one stream wrote in one go for one request; without a stream, a `clear_output`."""
+
+    __slots__ = ("count", "parent", "stream", "texts")
+
+    def __init__(self, stream, parent):
+        self.stream, self.parent, self.texts, self.count = stream, parent, [], 0
+
+    @property
+    def is_unended(self):
+        """True when more of its last line is to come."""
+        return not self.texts[-1].endswith("\n")
+
+
+class _Journal:
+    """What the latest execution put out last, in memory that outlives the process.
+
+    The server reads it when the kernel died, for what was written but not yet sent: 32 bytes
+    execution id, 8 bytes length, then entries of 8 bytes number, 1 byte stream ("o", "e", or "c"
+    for a clear), 4 bytes length, UTF-8.
+    """
+
+    def __init__(self, path):
+        try:
+            with open(path, "wb") as file:
+                _allocate(file.fileno(), _JOURNAL_SIZE)
+            with open(path, "r+b") as file:
+                self._memory = mmap.mmap(file.fileno(), _JOURNAL_SIZE)
+        except OSError:
+            self._memory = mmap.mmap(-1, _JOURNAL_SIZE)  # no room: last words are lost
+        self._id = ""
+        self._end = _JOURNAL_HEAD
+
+    def begin(self, execution_id):
+        """Be for this execution from now on."""
+        if execution_id != self._id:
+            self._id = execution_id
+            self.empty(execution_id)
+
+    def empty(self, execution_id):
+        """Forget what there is, if it is of this execution."""
+        if execution_id != self._id:
+            return
+        self._end = _JOURNAL_HEAD
+        self._memory[32:40] = bytes(8)
+        self._memory[:32] = execution_id.encode("ascii", "replace")[:32].ljust(32)
+
+    def add(self, execution_id, number, name, text):
+        """Add an entry; False when there is no room left for it."""
+        if execution_id != self._id:
+            return True
+        written = text.encode("utf-8", "backslashreplace")
+        start = self._end + _ENTRY.size
+        end = start + len(written)
+        if end > len(self._memory):
+            return False
+        kind = {"stdout": b"o", "stderr": b"e"}.get(name, b"c")
+        self._memory[self._end : start] = _ENTRY.pack(number, kind, len(written))
+        self._memory[start:end] = written
+        self._memory[32:40] = (end - _JOURNAL_HEAD).to_bytes(8, "little")
+        self._end = end
+        return True
+
+
+def _allocate(descriptor, size):
+    """Make a file that long; to write to one with holes on a full disk ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.ftruncate(descriptor, size)
+
+
+class _Flow:
+    """Bytes sent, beside the number that the server has dealt with, which it writes to a file."""
+
+    def __init__(self, path):
+        self._lock = threading.Lock()
+        self._sent = 0
+        try:
+            with open(path, "wb") as file:
+                _allocate(file.fileno(), 8)
+            with open(path, "r+b") as file:
+                self._taken = mmap.mmap(file.fileno(), 8)
+        except OSError:
+            self._taken = None  # no room: nothing ever waits
+
+    def count(self, frames):
+        """Note that `frames` are sent."""
+        size = sum(map(len, frames))
+        with self._lock:
+            self._sent += size
+
+    def wait(self):
+        """Wait until the server has caught up; give up on one that does not come on."""
+        if self._taken is None:
+            return
+        taken, since = -1, 0.0
+        while True:
+            now, time_now = int.from_bytes(self._taken[:8], "little"), time.monotonic()
+            if self._sent - now <= _AHEAD:
+                return
+            if now != taken:
+                taken, since = now, time_now
+            elif time_now - since > _PATIENCE:
+                return
+            time.sleep(0.005)
+
+
+outlet = Outlet()
+"""Of this kernel, which is all of the process."""
