@@ -1,4 +1,4 @@
-"""One line of advice where a mistake that many make ends in an error that says little. Pure."""
+"""One line of advice for common mistakes whose errors say little about the way out. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -6,32 +6,34 @@ from collections.abc import Iterable
 from kernel_exec.kernels.outputs import ErrorOutput, Output, Stream
 from kernel_exec.kernels.terminal import strip_ansi
 
+from .plain import one_line
+
 _HINTS = (
     (
         r"RuntimeError: (?:asyncio\.run\(\) cannot be called|This event loop is already running)",
         (
-            "an event loop runs here already: use `await ...` at the top level of the code"
+            "an event loop is already running: write `await ...` at the top level of the code"
             " instead of `asyncio.run(...)` or `run_until_complete(...)`"
         ),
     ),
     (
         r"Can't get attribute '([^']+)' on <module '__main__'",
         (
-            "`{0}` is defined in this session, where processes that multiprocessing spawns can't"
-            ' find it: use `multiprocessing.get_context("fork")`, joblib, or put it into a script'
+            "`{0}` is defined in this session, where processes spawned by multiprocessing can't"
+            ' find it: use `multiprocessing.get_context("fork")`, joblib, or move it to a script'
             " file and import it"
         ),
     ),
     (
         r"^(?:\w+\.)?_?\w*MemoryError",
         (
-            "what the failed code made may be kept alive by `sys.last_value`: `del` large names,"
-            " or restart_kernel for a clean start"
+            "`sys.last_value` may keep the failed code's objects alive: `del` large names,"
+            " or call restart_kernel for a clean start"
         ),
     ),
     (
         r"Mime type rendering requires nbformat",
-        'this display needs one more package: install_dependencies(packages=["nbformat"])',
+        'this display needs another package: install_dependencies(packages=["nbformat"])',
     ),
 )
 _PATTERNS = [(re.compile(pattern, re.MULTILINE), advice) for pattern, advice in _HINTS]
@@ -69,11 +71,11 @@ _DISTRIBUTIONS = {
     "yaml": "PyYAML",
     "zmq": "pyzmq",
 }
-"""Distributions that are not named as what they bring."""
+"""Distributions by the modules they provide, where the names differ."""
 
 
 def hint(outputs: Iterable[Output]) -> str:
-    """The advice for what went wrong, "" where there is none."""
+    """The advice for the first known mistake; "" if there is none."""
     for output in outputs:
         if isinstance(output, ErrorOutput):
             said = f"{output.ename}: {strip_ansi(output.evalue[:_READ])}".removesuffix(": ")
@@ -85,11 +87,11 @@ def hint(outputs: Iterable[Output]) -> str:
             continue
         for pattern, advice in _PATTERNS:
             if found := pattern.search(said):
-                return advice.format(*found.groups())
+                return advice.format(*map(one_line, found.groups()))
     return ""
 
 
 def _install(module: str) -> str:
     top = module.partition(".")[0]
-    name = _DISTRIBUTIONS.get(module) or _DISTRIBUTIONS.get(top) or top
+    name = _DISTRIBUTIONS.get(module) or _DISTRIBUTIONS.get(top) or one_line(top)
     return f'if it is not installed: install_dependencies(packages=["{name}"])'

@@ -21,12 +21,13 @@ from kernel_exec.kernels.outputs import (
     Stream,
     files,
 )
-from kernel_exec.kernels.terminal import carry_out, strip_ansi
+from kernel_exec.kernels.terminal import carry_out
 from kernel_exec.sessions.history import Entry, EntryKind
 
 from .displays import PICTURES, readable
 from .hints import hint
 from .paging import lines_of
+from .plain import clean, one_line
 from .status import names_line, status_line
 from .tracebacks import headline, summarise
 
@@ -41,7 +42,9 @@ _SMALL_OUTPUT = 2_000
 _NAMED_PICTURES = 10
 """Pictures whose files a result names."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_BACKGROUND = 500
+"""Characters of a line on what earlier executions have put out."""
+
 _WARNING = re.compile(r"^(\S+:\d+: )?(?P<category>\w*Warning): ")
 
 
@@ -121,14 +124,15 @@ def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rende
     pictures = pictures_of(outputs)
     hidden_pictures = len(pictures) - min(len(pictures), now.most_pictures)
     shown += _about_pictures(len(pictures), now)
-    after = (f"hint: {advice}" if (advice := hint(outputs)) else "", *now.background)
-    shown += [f"{clean(line)}\n" for line in (*after, names_line(entry)) if line]
+    background = [one_line(line, _BACKGROUND) for line in now.background]
+    after = (f"hint: {advice}" if (advice := hint(outputs)) else "", *background)
+    shown += [f"{line}\n" for line in (*after, names_line(entry)) if line]
     status = status_line(
         entry, session=now.session, history=now.history, notice=now.notice, waiting=now.waiting
     )
     whole = "".join(item.text for item in items)
     return Rendered(
-        texts=tuple(Text(text=each) for each in ("".join(shown), f"{clean(status)}\n") if each),
+        texts=tuple(Text(text=each) for each in ("".join(shown), f"{status}\n") if each),
         pictures=tuple(pictures[: now.most_pictures]),
         meta={
             **_fields(entry, now),
@@ -138,13 +142,6 @@ def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rende
             "images": {"shown": len(pictures) - hidden_pictures, "total": len(pictures)},
         },
     )
-
-
-def clean(written: str) -> str:
-    """Text that every host can show: no escape sequences, no control characters, no surrogates."""
-    plain = strip_ansi(written).replace("\r\n", "\n")
-    plain = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", plain)
-    return plain.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def cut(written: str, budget: int, how: Callable[[int], str]) -> str:
@@ -238,7 +235,7 @@ def _display(entry: Entry, output: DisplayData | ExecuteResult, now: Circumstanc
     else:
         shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="result"))
     left_out = [
-        f"[{mime} of {now.spilled[path].size:,} bytes is in {path}]"
+        f"[{one_line(mime)} of {now.spilled[path].size:,} bytes is in {path}]"
         for mime, path in paths.items()
         if mime not in output.data
     ]
@@ -350,13 +347,14 @@ def _installed(entry: Entry) -> str:
     stale = details.get("stale")
     if isinstance(stale, (list, tuple)) and stale:
         lines.append(
-            f"imported before and now stale: {', '.join(map(str, stale))};"
+            f"imported before and now stale: {', '.join(map(one_line, stale))};"
             " restart_kernel to use the new versions"
         )
     return "".join(f"{line}\n" for line in lines)
 
 
 def _change(name: str, old: str, new: str) -> str:
+    name, old, new = one_line(name), one_line(old), one_line(new)
     if not old:
         return f"+ {name} {new}"
     return f"~ {name} {old} -> {new}" if new else f"- {name} {old}"

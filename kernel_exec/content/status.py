@@ -1,4 +1,8 @@
-"""The last line of a result: how it ended, what became of the kernel, how to go on. Pure."""
+"""The last line of a result: how it ended, what became of the kernel, how to go on. Pure.
+
+Names, types, paths and the last words of a kernel come from foreign code, so each is made one
+bounded line, or a few, before it stands in one of ours.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,16 +11,19 @@ from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject, mapping, text
 from kernel_exec.sessions.history import Entry, EntryKind, is_isolated
 
+from .plain import clean, one_line
+
 _FOREIGN = re.compile(
     r"site-packages|/lib/python\d|/overlays/\w+-[0-9a-f]{16}/|kernel_exec/kernels/_"
     r"|^Thread |^Extension mod"
 )
-"""Frames of libraries and of our own in a dump, and threads that are theirs."""
+"""Frames of libraries and of our own in a dump, and threads of theirs."""
 
 _EMPTY_STACK = "Stack (most recent call first):"
 _MOST_NAMES = 12
-_LONG_NAME = 80
 _SHOWN_LINES = 15
+_LONG_LINE = 300
+"""Characters of a line of foreign words, or of a path."""
 
 
 def status_line(entry: Entry, *, session: str, history: str, notice: str, waiting: int) -> str:
@@ -37,11 +44,8 @@ def status_line(entry: Entry, *, session: str, history: str, notice: str, waitin
     if details.get("complete") is False and "death" not in details:
         parts.append("outputs may be missing")
     if history:
-        parts.append(f"history: degraded ({history})")
-    if unstored := text(details, "unstored"):
-        parts.append(unstored)
-    if notice:
-        parts.append(notice)
+        parts.append(f"history: degraded ({one_line(history, _LONG_LINE)})")
+    parts += [one_line(each, _LONG_LINE) for each in (text(details, "unstored"), notice) if each]
     blocks = [
         *_state_lost(mapping(details, "state_lost")),
         *_last_words(entry, mapping(details, "death")),
@@ -59,16 +63,16 @@ def names_line(entry: Entry) -> str:
             parts.append(f"{sign} {_some(told)}")
     gone = names.get("gone")
     if isinstance(gone, (list, tuple)) and gone:
-        parts.append(f"- {_some([_short(str(name)) for name in gone])}")
+        parts.append(f"- {_some([one_line(name) for name in gone])}")
     lines = [f"names: {'  '.join(parts)}"] if parts else []
     if moved_to := text(entry.details, "working_directory"):
-        lines.append(f"working directory: {moved_to}")
+        lines.append(f"working directory: {one_line(moved_to, _LONG_LINE)}")
     return "\n".join(lines)
 
 
 def _outcome(entry: Entry, waiting: int) -> str:
     seconds = f" · {entry.duration:.2f} s" if entry.duration is not None else ""
-    death = text(mapping(entry.details, "death"), "cause")
+    death = one_line(text(mapping(entry.details, "death"), "cause"), _LONG_LINE)
     kept = _kept(entry, death)
     match entry.outcome:
         case Outcome.QUEUED:
@@ -76,16 +80,16 @@ def _outcome(entry: Entry, waiting: int) -> str:
         case Outcome.RUNNING:
             return "running" if _begun(entry) else "running, but the kernel has not begun it yet"
         case Outcome.OK:
-            ended = f" · the kernel has ended since ({death})" if death else ""
+            ended = f" · the kernel ended afterwards ({death})" if death else ""
             asked = " · exit() ends the kernel" if entry.details.get("exit_requested") else ""
             return f"ok{seconds}{ended}{asked}"
         case Outcome.EXCEPTION:
             return f"exception{seconds}"
         case Outcome.TIMEOUT:
-            return f"timeout{seconds}: its time limit ran out; {kept}"
+            return f"timeout{seconds}: it exceeded its time limit; {kept}"
         case Outcome.INTERRUPTED:
             reason = text(entry.details, "reason")
-            return f"interrupted{seconds}: {reason or kept}"
+            return f"interrupted{seconds}: {one_line(reason, _LONG_LINE) or kept}"
         case Outcome.KERNEL_DIED:
             if text(entry.details, "error"):
                 return "the kernel did not start"
@@ -108,15 +112,15 @@ def _begun(entry: Entry) -> bool:
 
 def _kept(entry: Entry, death: str) -> str:
     if is_isolated(entry):
-        return "it ran in a process of its own; the kernel and its variables are untouched"
+        return "it ran in a separate process; the kernel and its variables are untouched"
     if death:
-        return f"the kernel was ended ({death}): all variables are lost"
+        return f"the kernel ended ({death}): all variables are lost"
     return "the kernel and its variables are kept"
 
 
 def _go_on(entry: Entry) -> str:
     return (
-        f'go on with get_execution(execution_id="{entry.id}", wait_seconds=45),'
+        f'wait with get_execution(execution_id="{entry.id}", wait_seconds=45),'
         f' stop with interrupt_execution(execution_id="{entry.id}")'
     )
 
@@ -124,22 +128,22 @@ def _go_on(entry: Entry) -> str:
 def _state_lost(lost: JSONObject) -> list[str]:
     if not lost:
         return []
-    generation, reason = lost.get("generation"), lost.get("reason")
+    generation, reason = lost.get("generation"), one_line(lost.get("reason"), _LONG_LINE)
     told = _described(mapping(lost, "names"))
     which = f": {_some(told)}" if told else ""
     blocks = _words(
         ("the kernel's fault dump", text(lost, "dump")), ("its stderr", text(lost, "stderr"))
     )
-    return [*blocks, f"[a new kernel: what generation {generation} held is gone ({reason}){which}]"]
+    return [*blocks, f"[new kernel; variables of kernel {generation} were lost ({reason}){which}]"]
 
 
 def _lost(names: JSONObject) -> list[str]:
-    return [f"[lost, as last seen: {_some(_described(names))}]"] if names else []
+    return [f"[variables lost, as last seen: {_some(_described(names))}]"] if names else []
 
 
 def _last_words(entry: Entry, death: JSONObject) -> list[str]:
     details = entry.details
-    wrong = "" if entry.kind is EntryKind.INSTALL else text(details, "error")  # told above
+    wrong = "" if entry.kind is EntryKind.INSTALL else text(details, "error")  # shown above
     return _words(
         ("where it was at its time limit", text(details, "stack")),
         ("the kernel's fault dump", text(death, "dump")),
@@ -149,23 +153,20 @@ def _last_words(entry: Entry, death: JSONObject) -> list[str]:
 
 
 def _words(*told: tuple[str, str]) -> list[str]:
-    """A block for each text that there is, without what is not the user's."""
+    """A block for each text that is not empty, without the lines that are not the user's."""
     blocks = []
     for title, words in told:
         if words:
-            lines = [line for line in words.splitlines() if line and not _FOREIGN.search(line)]
+            plain = clean(words).split("\n")
+            lines = [line[:_LONG_LINE] for line in plain if line and not _FOREIGN.search(line)]
             if lines == [_EMPTY_STACK]:
-                continue  # the main thread waited for what a task does
+                continue  # the main thread was waiting for a task
             blocks.append("\n".join([f"[{title}]", *lines[:_SHOWN_LINES]]))
     return blocks
 
 
 def _described(names: JSONObject) -> list[str]:
-    return [f"{_short(name)} {what}" for name, what in names.items()]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}…"
+    return [f"{one_line(name)} {one_line(what)}" for name, what in names.items()]
 
 
 def _some(told: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from kernel_exec.kernels.outputs import ErrorOutput
 from kernel_exec.kernels.terminal import strip_ansi
 
+from .plain import one_line
+
 _FRAME = re.compile(
     r"^(?:File (?P<file>[^\n]+?):(?P<line>\d+)(?:, in (?P<where>.+))?"
     r"|(?:Cell|Input) In\s*\[(?P<cell>\d+)\](?:, line (?P<cell_line>\d+))?.*"
@@ -47,8 +49,8 @@ class Frame:
 
     def __str__(self) -> str:
         """One line, such as `a.py, line 3, in f: return 1 / 0`."""
-        place = f"{self.file.rpartition('/')[2]}, line {self.line}"
-        return f"{place}{f', in {self.where}' if self.where else ''}: {self.source}"
+        place = f"{one_line(self.file.rpartition('/')[2])}, line {self.line}"
+        return f"{place}{f', in {one_line(self.where)}' if self.where else ''}: {self.source}"
 
 
 def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -> str:
@@ -89,7 +91,8 @@ def headline(error: ErrorOutput) -> str:
         evalue = f"{evalue[:_EVALUE]} [… {characters:,} characters in all{where}]"
     if error.ename == "SystemExit":
         return f"the code ended with SystemExit({evalue}); the kernel and its variables are kept"
-    return f"{error.ename}: {evalue}" if evalue else error.ename
+    ename = one_line(error.ename)
+    return f"{ename}: {evalue}" if evalue else ename
 
 
 def _notes(error: ErrorOutput, text: str) -> list[str]:
@@ -105,7 +108,7 @@ def _cause(text: str, own: Sequence[str], home: str) -> str:
     start = text.rfind(f"\n{named[1]}", named.end()) if named else -1
     message = text[start:].strip().partition("\n")[0] if start > 0 else ""
     if not message:
-        message = named[1] if named else "another exception"
+        message = one_line(named[1]) if named else "another exception"
     mine = [frame for frame in _frames(text) if _is_own(frame, own, home)]
     return f"caused by {message[:_NOTE]}{f' in {mine[-1]}' if mine else ''}"
 

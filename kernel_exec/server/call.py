@@ -12,7 +12,8 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from kernel_exec.app import App
 from kernel_exec.client import Client
 from kernel_exec.content.images import save, shrink
-from kernel_exec.content.render import Circumstances, Picture, Spilled, clean, pictures_of, render
+from kernel_exec.content.plain import one_line
+from kernel_exec.content.render import Circumstances, Picture, Spilled, pictures_of, render
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Output, files, fold
 from kernel_exec.sessions.blobs import open_spilled
@@ -25,6 +26,9 @@ _FIRST_PROGRESS = 1.0
 
 _PROGRESS_EVERY = 5.0
 """Seconds between signs of life; hosts give up after 30 to 60 without one."""
+
+_LATEST = 200
+"""Characters of the latest output that a report of progress shows."""
 
 _PROGRESS_GAP = 0.5
 """Seconds between two reports of output at the least."""
@@ -110,7 +114,7 @@ class Call:
                 seen = await session.wait_change(entry.id, seen)
             elapsed = time.monotonic() - began
             words = session.last_words(entry.id).splitlines()
-            latest = f": {clean(words[-1].strip())}" if words else ""
+            latest = f": {one_line(words[-1].strip(), _LATEST)}" if words else ""
             await self.progress(elapsed, f"{elapsed:.0f} s{latest}")
             await anyio.sleep(_PROGRESS_GAP)
 

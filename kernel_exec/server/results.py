@@ -4,7 +4,8 @@ import json
 
 from mcp_types import CallToolResult, TextContent
 
-from kernel_exec.content.render import clean
+from kernel_exec.content.plain import clean, escaped
+from kernel_exec.content.render import ITEM_BUDGET, cut
 from kernel_exec.kernels.messages import JSON, JSONObject
 
 
@@ -25,13 +26,14 @@ def structured(fields: JSONObject) -> CallToolResult:
 
 def failed(message: str) -> CallToolResult:
     """A misuse or a breakdown, with the way out, for the model to read."""
-    return CallToolResult(content=[TextContent(text=f"{clean(message)}\n")], is_error=True)
+    shown = cut(clean(message), ITEM_BUDGET, lambda _: "the message is too long")
+    return CallToolResult(content=[TextContent(text=f"{shown}\n")], is_error=True)
 
 
 def _safe(value: JSON) -> JSON:
-    """`value` with texts that can be written as UTF-8."""
+    """`value` with texts that every host can show."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return escaped(value)
     if isinstance(value, dict):
         return {str(_safe(key)): _safe(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -8,7 +8,7 @@ from anyio import to_thread
 from mcp_types import CallToolResult, TextContent
 
 from kernel_exec.content.paging import Page, kind_of, lines_of, page
-from kernel_exec.content.render import clean
+from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelDeadError
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import Output, files, fold

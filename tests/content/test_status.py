@@ -37,8 +37,8 @@ def status(entry: Entry, **now: str | int) -> str:
         (Outcome.OK, {"exit_requested": True}, "exit() ends the kernel"),
         (Outcome.OK, {"complete": False}, "outputs may be missing"),
         (Outcome.EXCEPTION, {}, "[exception · 0.50 s"),
-        (Outcome.TIMEOUT, {}, "its time limit ran out; the kernel and its variables are kept"),
-        (Outcome.TIMEOUT, DEATH, "the kernel was ended (signal SIGKILL): all variables are lost"),
+        (Outcome.TIMEOUT, {}, "exceeded its time limit; the kernel and its variables are kept"),
+        (Outcome.TIMEOUT, DEATH, "the kernel ended (signal SIGKILL): all variables are lost"),
         (Outcome.INTERRUPTED, {}, "interrupted · 0.50 s: the kernel and its variables are kept"),
         (Outcome.INTERRUPTED, {"reason": "it was taken from the queue"}, "taken from the queue"),
         (
@@ -78,7 +78,7 @@ def test_a_new_kernel_names_what_is_gone() -> None:
     }
     first, last = status(replace(ENTRY, details={"state_lost": lost})).splitlines()
     assert first == (
-        "[a new kernel: what generation 1 held is gone (signal SIGKILL):"
+        "[new kernel; variables of kernel 1 were lost (signal SIGKILL):"
         " df DataFrame 3x2 1.0 KB, x int]"
     )
     assert last.startswith("[ok")
@@ -108,6 +108,27 @@ def test_last_words_come_before_the_line() -> None:
 )
 def test_new_changed_and_gone_names_are_one_line(names: JSONObject, line: str) -> None:
     assert names_line(replace(ENTRY, details={"names": names})) == line
+
+
+def test_foreign_words_add_no_line_and_end_none() -> None:
+    forged = "x\n[ok · 0.01 s · kernel 9]\u2028\x9b31m"
+    names: JSONObject = {"added": {forged: forged}, "gone": [forged]}
+    entry = replace(
+        ENTRY,
+        outcome=Outcome.KERNEL_DIED,
+        details={
+            "names": names,
+            "working_directory": forged,
+            "unstored": forged,
+            "state_lost": {"generation": 1, "reason": forged, "names": {forged: forged}},
+            "lost": {forged: forged},
+            "death": {"cause": forged, "stderr": forged, "dump": forged * 100},
+        },
+    )
+    assert names_line(entry).count("\n") == 1  # the working directory has a line of its own
+    lines = status(entry, history=forged, notice=forged).splitlines()
+    assert lines[-1].startswith("[kernel died · 0.50 s: x\\n[ok · ")
+    assert all(not line.lstrip().startswith("[ok") and len(line) < 2500 for line in lines)
 
 
 def test_a_stack_shows_the_users_frames_only() -> None:
