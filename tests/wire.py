@@ -91,6 +91,11 @@ class Server:
             )
             return self._answers.pop(number)
 
+    def has_answered(self, number: object) -> bool:
+        """True when an answer to request `number` waits to be read."""
+        with self._news:
+            return number in self._answers
+
     def request(
         self, method: str, params: dict[str, Any] | None = None, *, within: float = PATIENCE
     ) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from kernel_exec.kernels.messages import JSON, JSONObject, text
 
 from .charts import describe_chart
 from .markup import html_text
-
-PICTURES = ("image/png", "image/jpeg")
+from .paging import PICTURES, written_out
+from .plain import one_line
 
 _TEXTS = ("text/llm+plain", "text/latex", "text/markdown", "text/plain")
 _PLACEHOLDER = re.compile(r"<IPython[\w.]+ object>$|Output\(\)$")
@@ -45,14 +45,14 @@ def readable(data: JSONObject) -> str:
     if html or _WIDGET in data:
         return ""
     return "".join(
-        f"[{mime}, {len(value) if isinstance(value, str) else len(json.dumps(value)):,} characters]"
+        f"[{one_line(mime)}, {len(written_out(value)):,} characters]"
         for mime, value in data.items()
         if mime != "text/plain"
     )
 
 
 def _json(value: JSON) -> str:
-    written = json.dumps(value, ensure_ascii=False)
+    written = written_out(value)
     if len(written) <= _SHORT:
         return written
     return f"[JSON of {len(written):,} characters: {_outline(value, 3)}]"

@@ -1,9 +1,9 @@
-"""Pages of long text: by line, from the end, or by what a regular expression finds."""
+"""Pages of what an execution put out: by line, from the end, or by what a search finds."""
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from kernel_exec.kernels.outputs import (
     DisplayData,
@@ -11,78 +11,145 @@ from kernel_exec.kernels.outputs import (
     ExecuteResult,
     Output,
     Stream,
+    files,
 )
-from kernel_exec.kernels.terminal import strip_ansi
 
-from .patterns import Search
-
-_LINE = 2000
-"""Characters of one line; a longer one is shown as head and tail."""
+from .lines import ROW, Lines, Row, Size, Source, Texts, row_count
 
 _PAGE = 9000
 """Characters of one page."""
 
+_BEFORE, _AFTER = 300, 700
+"""Characters that are shown around what is found in a long line."""
+
+PICTURES = ("image/png", "image/jpeg")
+"""Types of displays that are shown as pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which lines: from number `offset` on, at most `limit`; or the last `tail`."""
+
+    offset: int = 0
+    limit: int = 200
+    tail: int = 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some lines of a text, the number of the first (from 0), and where to go on."""
+    """Some rows of a text, the number of the first (from 0), and where the next page begins.
 
-    text: str
-    first: int
-    shown: int
-    total_lines: int
-    next_offset: int | None
-    matches: int | None = None
-
-
-def page(
-    lines: Iterable[str], *, offset: int = 0, limit: int = 200, tail: int = 0, search: str = ""
-) -> Page:
-    """Go through `lines` once and keep what is asked for.
-
-    With `search`, only lines that it finds count, each shown with its number.
-
-    Raises:
-        InvalidArgumentError: The expression is wrong, or could take for ever.
+    `goes_on` is true when the last row is not the end of its line. In a page of what was found
+    `matches` is the number of all lines found, of which `first` and `shown` count those here;
+    `whole` is false when the search stopped before the end, as `total` tells.
     """
-    pattern = Search(search) if search else None
-    kept: deque[tuple[int, str]] = deque(maxlen=tail or None)
-    counted = total = size = 0
-    full = False
-    for number, line in enumerate(lines):
-        total += 1
-        if pattern is not None and not pattern.finds(line):
-            continue
-        counted += 1
-        if tail:
-            kept.append((number, shorten(line)))
-        elif counted > offset and len(kept) < limit and not full:
-            short = shorten(line)
-            full = bool(kept) and size + len(short) > _PAGE
-            if not full:
-                kept.append((number, short))
-                size += len(short) + 1
-    if tail:
-        size = sum(len(line) + 1 for _, line in kept)
-        while len(kept) > 1 and size > _PAGE:
-            size -= len(kept.popleft()[1]) + 1
-    first = max(0, counted - len(kept)) if tail else offset
+
+    text: str = ""
+    first: int = 0
+    shown: int = 0
+    total: Size = field(default_factory=Size)
+    next_offset: int | None = None
+    goes_on: bool = False
+    matches: int | None = None
+    whole: bool = True
+
+
+def page(texts: Texts, sources: Sequence[Source], asked: Asked) -> Page:
+    """The rows that are asked for, as far as they fit into one page."""
+    sizes = [texts.size(source) for source in sources]
+    total = sum(sizes, Size())
+    first = max(0, total.rows - asked.tail) if asked.tail else asked.offset
+    rows = _rows_from(texts, sources, sizes, first)
+    if asked.tail:
+        kept = _last(rows)
+        first = max(0, total.rows - len(kept))
+    else:
+        kept = _first(rows, asked.limit)
     after = first + len(kept)
     return Page(
-        text="\n".join(f"{number}: {line}" if pattern else line for number, line in kept),
+        text="\n".join(row.text for row in kept),
         first=first,
         shown=len(kept),
-        total_lines=total,
-        next_offset=after if after < counted and kept else None,
-        matches=counted if pattern else None,
+        total=total,
+        next_offset=after if kept and after < total.rows and not asked.tail else None,
+        goes_on=bool(kept) and kept[-1].goes_on,
     )
 
 
-def lines_of(outputs: Sequence[Output], stream: str) -> Iterator[str]:
-    """The lines of all outputs, or of one kind; tracebacks are whole."""
+def found(lines: Iterable[Lines], finds: Callable[[str], int | None], asked: Asked) -> Page:
+    """The lines in which `finds` finds something, each after its number.
+
+    `finds` tells at which character that begins. The number is that of the row it is in.
+    """
+    kept: deque[str] = deque(maxlen=asked.tail or None)
+    counted = size = 0
+    total = Size()
+    full = False
+    for part in lines:
+        number = part.number
+        for line in part.lines:
+            at = finds(line)
+            if at is not None:
+                counted += 1
+                if asked.tail:
+                    kept.append(_around(line, at, number))
+                elif counted > asked.offset and len(kept) < asked.limit and not full:
+                    shown = _around(line, at, number)
+                    size += len(shown) + 1
+                    full = bool(kept) and size > _PAGE
+                    if not full:
+                        kept.append(shown)
+            number += row_count(line)
+        total += part.size
+    return _of_matches(kept, counted, total, asked)
+
+
+def _of_matches(kept: deque[str], counted: int, total: Size, asked: Asked) -> Page:
+    if asked.tail:
+        size = sum(len(line) + 1 for line in kept)
+        while len(kept) > 1 and size > _PAGE:
+            size -= len(kept.popleft()) + 1
+    first = max(0, counted - len(kept)) if asked.tail else asked.offset
+    after = first + len(kept)
+    return Page(
+        text="\n".join(kept),
+        first=first,
+        shown=len(kept),
+        total=total,
+        next_offset=after if kept and after < counted and not asked.tail else None,
+        matches=counted,
+    )
+
+
+def numbered(texts: Texts, sources: Iterable[Source]) -> Iterator[Lines]:
+    """All lines of all sources, their rows numbered through."""
+    before = 0
+    for source in sources:
+        rows = 0
+        for part in texts.lines(source):
+            rows = part.number + part.size.rows
+            yield Lines(lines=part.lines, number=before + part.number, goes_on=part.goes_on)
+        before += rows
+
+
+def sources_of(outputs: Iterable[Output], stream: str) -> Iterator[Source]:
+    """The texts of all outputs, or of one kind; tracebacks are whole, pictures are left out."""
     for output in outputs:
-        if stream in {"all", kind_of(output)}:
-            yield from strip_ansi(_text(output)).removesuffix("\n").split("\n")
+        if stream not in {"all", kind_of(output)}:
+            continue
+        paths = files(output)
+        match output:
+            case Stream():
+                yield Source(text=output.text, path=paths.get("", ""))
+            case ErrorOutput():
+                whole = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
+                yield Source(text=whole, path=paths.get("", ""))
+            case DisplayData() | ExecuteResult():
+                for mime in dict.fromkeys([*output.data, *paths]):
+                    if mime not in PICTURES:
+                        shown = written_out(output.data.get(mime, ""))
+                        yield Source(text=f"[{mime}]")
+                        yield Source(text=shown, path=paths.get(mime, ""))
 
 
 def kind_of(output: Output) -> str:
@@ -96,22 +163,55 @@ def kind_of(output: Output) -> str:
             return "result"
 
 
-def shorten(line: str) -> str:
-    """`line`, or its head and tail."""
-    if len(line) <= _LINE:
-        return line
-    return f"{line[:1200]} [… {len(line):,} characters in this line …] {line[-600:]}"
+def written_out(value: object) -> str:
+    """A text as it is, all else as JSON, or a few words where it can't be written."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (RecursionError, ValueError) as error:  # too deep, or a number of too many digits
+        return f"[JSON that can't be shown: {error}]"
 
 
-def _text(output: Output) -> str:
-    match output:
-        case Stream():
-            return output.text
-        case ErrorOutput():
-            return "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
-        case DisplayData() | ExecuteResult():
-            return "\n".join(
-                f"[{mime}]\n{data if isinstance(data, str) else json.dumps(data)}"
-                for mime, data in output.data.items()
-                if not mime.startswith("image/") or mime.endswith("svg+xml")
-            )
+def _rows_from(
+    texts: Texts, sources: Sequence[Source], sizes: Sequence[Size], first: int
+) -> Iterator[Row]:
+    before = 0
+    for source, size in zip(sources, sizes, strict=True):
+        if first < before + size.rows:
+            yield from texts.rows(source, max(0, first - before))
+        before += size.rows
+
+
+def _first(rows: Iterator[Row], limit: int) -> Sequence[Row]:
+    """Rows up to the end of the page, or to one that is not the end of its line."""
+    kept: list[Row] = []
+    size = 0
+    for row in rows:
+        size += len(row.text) + 1
+        if kept and size > _PAGE:
+            break
+        kept.append(row)
+        if row.goes_on or len(kept) == limit:
+            break
+    return kept
+
+
+def _last(rows: Iterator[Row]) -> Sequence[Row]:
+    kept: deque[Row] = deque()
+    size = 0
+    for row in rows:
+        kept.append(row)
+        size += len(row.text) + 1
+        while len(kept) > 1 and size > _PAGE:
+            size -= len(kept.popleft().text) + 1
+    return kept
+
+
+def _around(line: str, at: int, number: int) -> str:
+    """A line with what is found at `at`, after the number of the row that it begins in."""
+    number += at // ROW
+    if len(line) <= _BEFORE + _AFTER:
+        return f"{number}: {line}"
+    start, end = max(0, at - _BEFORE), at + _AFTER
+    return f"{number}: {'…' if start else ''}{line[start:end]}{'…' if end < len(line) else ''}"

@@ -5,48 +5,42 @@ passed on raw, blocks are joined without a separator), so results are plain bloc
 newline, small enough for all of them, and say how to get what is not shown.
 """
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
-from kernel_exec.kernels.outputs import (
-    DisplayData,
-    ErrorOutput,
-    ExecuteResult,
-    Output,
-    Stream,
-    files,
-)
-from kernel_exec.kernels.terminal import carry_out
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output
 from kernel_exec.sessions.history import Entry, EntryKind
 
-from .displays import PICTURES, readable
 from .hints import hint
 from .installs import installed
-from .paging import lines_of
+from .items import ITEM_BUDGET, Item, Items, call, cut
+from .lines import Texts
+from .paging import PICTURES
+from .pictures import size_of
 from .plain import clean, one_line
 from .status import names_line, status_line
-from .tracebacks import headline, summarise
+from .tracebacks import headline
 
 RESULT_BUDGET = 10_000
 """Characters of text in one result."""
 
-ITEM_BUDGET = 4_000
-"""Characters of one output."""
+_MARKER = 160
+"""Characters for the words on what is hidden."""
 
-_HEAD = 0.6
+_WORK = 3_000_000
+"""Characters of outputs that are read for one result."""
+
+_LOOKED_AT = 10_000
+"""Outputs that are looked at for one result, most of which may show nothing."""
+
 _SMALL_OUTPUT = 2_000
 _NAMED_PICTURES = 10
-"""Pictures whose files a result names."""
+"""Pictures that a result names."""
 
 _BACKGROUND = 500
 """Characters of a line on what earlier executions have put out."""
-
-_WARNING = re.compile(r"^(\S+:\d+: )?(?P<category>\w*Warning): ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,39 +59,19 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spilled:
-    """A text that goes on in a file: its last part, and how much there is in all."""
-
-    tail: str
-    characters: int
-    lines: int
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """The file of a picture at its full size, and its width and height in pixels."""
-
-    path: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What a result depends on beside its entry.
+    """What a result depends on besides its entry.
 
     `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`;
     `history` says why history is degraded, `waiting` how many executions run before this one,
-    `background` what earlier executions have put out since the last result, `pictures` where the
-    first pictures are.
+    `background` what earlier executions have put out since the last result; `texts` reads the
+    files that outputs go on in.
     """
 
     session: str = "main"
     own: tuple[str, ...] = ()
     home: str = ""
-    spilled: Mapping[str, Spilled] = field(default_factory=dict)
-    pictures: Sequence[Saved | None] = ()
+    texts: Texts = field(default_factory=Texts)
     background: Sequence[str] = ()
     history: str = ""
     notice: str = ""
@@ -107,7 +81,7 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """Blocks for the model, and fields for programs."""
+    """Blocks for the model, the last of which is the status, and fields for programs."""
 
     texts: tuple[Text, ...]
     pictures: tuple[Picture, ...]
@@ -116,234 +90,37 @@ class Rendered:
 
 def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rendered:
     """What a model sees of `entry` at this moment; `outputs` are folded."""
-    items = list(_items(entry, outputs, now))
-    first, last = _fit([len(item.text) for item in items], RESULT_BUDGET)
-    shown = [item.text for item in items[:first]]
-    if first < last:
-        shown.append(_hidden(entry, outputs[: items[first].place], last - first, now))
-    shown += [item.text for item in items[last:]]
+    shown = _shown(entry, outputs, now)
     pictures = pictures_of(outputs)
-    hidden_pictures = len(pictures) - min(len(pictures), now.most_pictures)
-    shown += _about_pictures(len(pictures), now)
+    inline = pictures[: now.most_pictures]
+    lines = [*shown.lines, *_about_pictures(entry, pictures, now.most_pictures)]
     background = [one_line(line, _BACKGROUND) for line in now.background]
     after = (f"hint: {advice}" if (advice := hint(outputs)) else "", *background)
-    shown += [f"{line}\n" for line in (*after, names_line(entry)) if line]
-    status = status_line(
-        entry, session=now.session, history=now.history, notice=now.notice, waiting=now.waiting
-    )
-    whole = "".join(item.text for item in items)
+    lines += [f"{line}\n" for line in (*after, names_line(entry)) if line]
+    whole = None if shown.hidden else "".join(shown.lines)
     return Rendered(
-        texts=tuple(Text(text=each) for each in ("".join(shown), f"{status}\n") if each),
-        pictures=tuple(pictures[: now.most_pictures]),
+        texts=tuple(Text(text=each) for each in ("".join(lines), status(entry, now)) if each),
+        pictures=tuple(inline),
         meta={
-            **_fields(entry, now),
-            "output": whole if len(whole) <= _SMALL_OUTPUT else None,
+            **fields(entry, now),
+            "output": whole if whole is not None and len(whole) <= _SMALL_OUTPUT else None,
             "error": _error(entry, outputs),
-            "truncated": first < last or any(item.cut for item in items),
-            "images": {"shown": len(pictures) - hidden_pictures, "total": len(pictures)},
+            "truncated": shown.hidden or shown.cut,
+            "images": {"shown": len(inline), "total": len(pictures)},
         },
     )
 
 
-def cut(written: str, budget: int, how: Callable[[int], str]) -> str:
-    """`written` within `budget` characters: head and tail.
-
-    `how` gives the call that shows the rest, from the number of lines that are shown whole.
-    """
-    if len(written) <= budget:
-        return written
-    room = max(0, budget - 160)
-    head, tail = int(room * _HEAD), room - int(room * _HEAD)
-    # whole lines, where that costs little
-    head = written.rfind("\n", head // 2, head) + 1 or head
-    start = written.find("\n", len(written) - tail, len(written) - tail // 2) + 1
-    tail = len(written) - start if start else tail
-    middle = written[head : len(written) - tail]
-    marker = (
-        f"[… {middle.count(chr(10)):,} lines ({len(middle):,} characters) hidden:"
-        f" {how(written.count(chr(10), 0, head))}]\n"
+def status(entry: Entry, now: Circumstances) -> str:
+    """The line that ends a result."""
+    line = status_line(
+        entry, session=now.session, history=now.history, notice=now.notice, waiting=now.waiting
     )
-    start_of_line = "" if written[:head].endswith("\n") else "\n"
-    return written[:head] + start_of_line + marker + (written[-tail:] if tail else "")
+    return f"{line}\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Item:
-    """The text of one output, which is at `place`; `cut` when it is not all of it."""
-
-    text: str
-    place: int
-    cut: bool
-
-
-def _items(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Iterator[_Item]:
-    """What there is to read, each part ending in a newline."""
-    if entry.kind is EntryKind.INSTALL and entry.outcome in {Outcome.OK, Outcome.EXCEPTION}:
-        whole = clean(installed(entry))
-        shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="stdout"))
-        yield _Item(text=shown, place=0, cut=shown != whole)
-        return
-    lines: Counter[str] = Counter()
-    for place, output in enumerate(outputs):
-        if isinstance(output, Stream):
-            whole, shown = _stream(entry, output, lines[output.name], now)
-            lines[output.name] += _line_count(output, now)
-        elif isinstance(output, ErrorOutput):
-            full = _call(entry, stream="error")
-            whole = shown = clean(summarise(output, own=now.own, home=now.home, full=full))
-        else:
-            whole, shown = _display(entry, output, now)
-        if shown.strip():
-            late = "[late]\n" if output.late else ""
-            text = late + shown.removesuffix("\n") + "\n"
-            yield _Item(text=text, place=place, cut=shown != whole)
-
-
-_Told: TypeAlias = tuple[str, str]
-"""All of a text that there is here, and what is shown of it."""
-
-
-def _stream(entry: Entry, output: Stream, before: int, now: Circumstances) -> _Told:
-    """All of a stream's text that there is here, and what is shown of it.
-
-    `before` is the number of lines that came earlier on the same stream.
-    """
-    label = "" if output.name == "stdout" else f"[{output.name}]\n"
-    written = clean(output.text)
-    counted = _count_warnings(written) if output.name == "stderr" else written
-
-    def how(lines: int) -> str:
-        offset = before + (lines if counted is written else 0)
-        return _call(entry, stream=output.name, offset=offset)
-
-    if output.path is None or output.path not in now.spilled:
-        shown = cut(counted, ITEM_BUDGET, how)
-        return label + counted, label + shown
-    return label + counted, label + _both_ends(counted, output.path, now, how)
-
-
-def _display(entry: Entry, output: DisplayData | ExecuteResult, now: Circumstances) -> _Told:
-    """The same of a display; what was too large to travel is named."""
-    paths = {mime: path for mime, path in files(output).items() if path in now.spilled}
-    whole = clean(readable(output.data))
-
-    def how(lines: int) -> str:
-        return _call(entry, stream="result", offset=lines)
-
-    shortened = next((path for mime, path in paths.items() if mime in output.data), None)
-    if shortened is not None:
-        shown = _both_ends(whole, shortened, now, how)
-    else:
-        shown = cut(whole, ITEM_BUDGET, lambda _: _call(entry, stream="result"))
-    left_out = [
-        f"[{one_line(mime)} of {now.spilled[path].size:,} bytes is in {path}]"
-        for mime, path in paths.items()
-        if mime not in output.data
-    ]
-    return whole, "\n".join([*([shown] if shown else []), *left_out])
-
-
-def _both_ends(begins: str, path: str, now: Circumstances, how: Callable[[int], str]) -> str:
-    """Head and tail of a text that goes on in a file."""
-    spilled = now.spilled[path]
-    head = begins[: int(ITEM_BUDGET * _HEAD)]
-    tail = clean(carry_out(spilled.tail))[-int(ITEM_BUDGET * (1 - _HEAD)) :]
-    return (
-        f"{head}\n[… of {spilled.lines:,} lines ({spilled.characters:,} characters);"
-        f" all of it is in {path}: {how(head.count(chr(10)))}]\n{tail}"
-    )
-
-
-def _line_count(output: Output, now: Circumstances) -> int:
-    """Lines of an output, as `get_execution` counts them."""
-    known = [now.spilled[path].lines for path in files(output).values() if path in now.spilled]
-    return sum(known) if known else sum(1 for _ in lines_of([output], "all"))
-
-
-def _hidden(entry: Entry, before: Sequence[Output], count: int, now: Circumstances) -> str:
-    offset = max(1, sum(_line_count(output, now) for output in before))
-    return f"[… {count:,} outputs hidden: {_call(entry, stream='all', offset=offset)}]\n"
-
-
-def _call(entry: Entry, *, stream: str, offset: int | None = None) -> str:
-    place = f", offset={offset}" if offset is not None else ""
-    return f'get_execution(execution_id="{entry.id}", stream="{stream}"{place})'
-
-
-def _count_warnings(written: str) -> str:
-    """Warnings that repeat themselves, counted instead."""
-    lines = written.split("\n")
-    counts = Counter(line for line in lines if _WARNING.match(line))
-    if not any(count > 1 for count in counts.values()):
-        return written
-    seen: set[str] = set()
-    kept: list[str] = []
-    skip_source = False
-    for line in lines:
-        repeated = counts[line] > 1
-        if repeated and line in seen:
-            skip_source = True
-            continue
-        if skip_source and line.startswith("  "):
-            continue
-        skip_source = False
-        kept.append(f"{line} [{counts[line]} times]" if repeated else line)
-        seen.add(line)
-    return "\n".join(kept)
-
-
-def pictures_of(outputs: Sequence[Output]) -> list[Picture]:
-    """The pictures among outputs, in order."""
-    return [picture for output in outputs if (picture := _picture(output))]
-
-
-def _about_pictures(total: int, now: Circumstances) -> Iterator[str]:
-    """Where the pictures are, and which are not shown."""
-    for number, saved in enumerate(now.pictures[:_NAMED_PICTURES]):
-        if saved is not None:
-            shown = "" if number < now.most_pictures else ", not shown"
-            yield f"[picture {saved.width}x{saved.height}{shown}: {saved.path}]\n"
-    unnamed = total - max(now.most_pictures, min(len(now.pictures), _NAMED_PICTURES))
-    if unnamed > 0:
-        yield f"[{unnamed} more pictures are in the notebook]\n"
-
-
-def _picture(output: Output) -> Picture | None:
-    if isinstance(output, (DisplayData, ExecuteResult)):
-        for mime in PICTURES:
-            value = output.data.get(mime)
-            if isinstance(value, str):
-                return Picture(data=value, mime_type=mime)
-    return None
-
-
-def _fit(sizes: Sequence[int], budget: int) -> tuple[int, int]:
-    """Which items give way so that the others fit: from the first number to before the second."""
-    first, last = 0, len(sizes)
-    if sum(sizes) <= budget:
-        return last, last
-    room = budget - 160
-    ahead = behind = True
-    while first < last and (ahead or behind):
-        at = first if ahead and (first <= len(sizes) - last or not behind) else last - 1
-        fits = sizes[at] <= room
-        room -= sizes[at] if fits else 0
-        if at == first and ahead:
-            first, ahead = first + fits, fits
-        else:
-            last, behind = last - fits, fits
-    return first, last
-
-
-def _error(entry: Entry, outputs: Sequence[Output]) -> JSON:
-    errors = [output for output in outputs if isinstance(output, ErrorOutput)]
-    if errors:
-        return clean(headline(errors[-1]))
-    death = text(mapping(entry.details, "death"), "cause")
-    return clean(text(entry.details, "error")) or (f"the kernel died: {death}" if death else None)
-
-
-def _fields(entry: Entry, now: Circumstances) -> dict[str, JSON]:
+def fields(entry: Entry, now: Circumstances) -> dict[str, JSON]:
+    """What programs are told of an entry, but for its outputs."""
     path = entry.file_path
     lost = "death" in entry.details
     return {
@@ -363,6 +140,99 @@ def _fields(entry: Entry, now: Circumstances) -> dict[str, JSON]:
         },
         "history": now.history or "ok",
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """The texts of outputs; whether some are `hidden`, and some of the others `cut`."""
+
+    lines: Sequence[str]
+    hidden: bool = False
+    cut: bool = False
+
+
+def _shown(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> _Shown:
+    """The texts of outputs: the first and the last of those that do not fit together."""
+    if entry.kind is EntryKind.INSTALL and entry.outcome in {Outcome.OK, Outcome.EXCEPTION}:
+        whole = clean(installed(entry))
+        shown = cut(whole, ITEM_BUDGET, lambda _: call(entry, stream="stdout"))
+        return _Shown(lines=[shown], cut=shown != whole)
+    items = Items(entry=entry, outputs=outputs, texts=now.texts, own=now.own, home=now.home)
+    first, last, hidden = _chosen(items)
+    lines = [item.text for item in first]
+    if hidden:
+        offset = items.rows_before(hidden.start)
+        how = call(entry, stream="all", offset=offset)
+        lines.append(f"[… {len(hidden):,} outputs hidden: {how}]\n")
+    lines += [item.text for item in last]
+    return _Shown(lines=lines, hidden=bool(hidden), cut=any(item.cut for item in (*first, *last)))
+
+
+def _chosen(items: Items) -> tuple[list[Item], list[Item], range]:
+    """The texts from the start and from the end that fit, and the places of outputs that do not.
+
+    No output is read before its turn has come, so that what it costs does not depend on how much
+    there is.
+    """
+    first: list[Item] = []
+    last: list[Item] = []
+    start, end = 0, len(items.outputs)
+    room, work = RESULT_BUDGET - _MARKER, _WORK
+    ahead = behind = True
+    while start < end and (ahead or behind):
+        at_start = ahead and (len(first) <= len(last) or not behind)
+        at = start if at_start else end - 1
+        work -= items.work(at) + _WORK // _LOOKED_AT
+        item = items.at(at) if work > 0 else None
+        if work <= 0 or (item is not None and len(item.text) > room):
+            ahead, behind = (False, behind) if at_start else (ahead, False)
+            continue
+        start, end = (start + 1, end) if at_start else (start, end - 1)
+        if item is not None:
+            room -= len(item.text)
+            (first if at_start else last).append(item)
+    return first, last[::-1], range(start, end)
+
+
+def pictures_of(outputs: Sequence[Output]) -> list[Picture]:
+    """The pictures among outputs, in order."""
+    return [picture for output in outputs if (picture := _picture(output))]
+
+
+def about_picture(number: int, total: int, picture: Picture) -> str:
+    """What a result calls a picture, without brackets."""
+    size = size_of(picture.data)
+    pixels = f", {size[0]}x{size[1]}" if size is not None else ""
+    return f"picture {number} of {total}{pixels}"
+
+
+def _about_pictures(entry: Entry, pictures: Sequence[Picture], shown: int) -> Iterator[str]:
+    """The size of each picture, and the call that shows those that are not here."""
+    total = len(pictures)
+    how = f'get_execution(execution_id="{entry.id}", picture='
+    for number, picture in enumerate(pictures[:_NAMED_PICTURES], 1):
+        more = f": {how}{number})" if number > shown else ""
+        yield f"[{about_picture(number, total, picture)}{more}]\n"
+    if total > max(_NAMED_PICTURES, shown):
+        following = max(_NAMED_PICTURES, shown) + 1
+        yield f"[pictures {following} to {total} of {total}: {how}{following}) and so on]\n"
+
+
+def _picture(output: Output) -> Picture | None:
+    if isinstance(output, (DisplayData, ExecuteResult)):
+        for mime in PICTURES:
+            value = output.data.get(mime)
+            if isinstance(value, str):
+                return Picture(data=value, mime_type=mime)
+    return None
+
+
+def _error(entry: Entry, outputs: Sequence[Output]) -> JSON:
+    errors = [output for output in outputs if isinstance(output, ErrorOutput)]
+    if errors:
+        return clean(headline(errors[-1]))
+    death = text(mapping(entry.details, "death"), "cause")
+    return clean(text(entry.details, "error")) or (f"the kernel died: {death}" if death else None)
 
 
 _SEED_STATUS = {

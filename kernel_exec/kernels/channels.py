@@ -21,8 +21,8 @@ import zmq
 
 from kernel_exec.errors import KernelStartError
 
-from .wire_protocol import ForgedError, Frames
 from .messages import Channel, Message, Outgoing
+from .wire_protocol import ForgedError, Frames
 
 logger = logging.getLogger(__name__)
 

@@ -6,16 +6,13 @@ and whenever; nothing changes while it fits.
 
 import base64
 import binascii
-import io
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from PIL import Image, UnidentifiedImageError
-
+from kernel_exec.content.pictures import UNREADABLE, in_few_colours, opened, png
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 
 from .value import cells, joined, ours
@@ -50,16 +47,6 @@ _SMALL = 6000
 
 _SMALL_FORM = 1000
 """Bytes of one form of an output that stays where others go."""
-
-_MOST_PIXELS = 60_000_000
-_UNREADABLE = (
-    binascii.Error,
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    OSError,
-    SyntaxError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,27 +106,17 @@ def pictures_apart(notebook: JSONObject, *, folder: str) -> Fitted:
     )
 
 
-def quantise(png: str) -> str:
+def quantise(data: str) -> str:
     """A PNG (base64) with a palette; as it was when that is not smaller, or it can't be read."""
     try:
-        encoded = base64.b64decode(png)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded), formats=["PNG"]) as opened:
-                if (
-                    opened.width * opened.height > _MOST_PIXELS
-                    or getattr(opened, "n_frames", 1) > 1
-                    or opened.mode == "P"
-                ):
-                    return png
-                image = opened.convert("RGBA" if opened.has_transparency_data else "RGB")
-        palette = image.quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
-        target = io.BytesIO()
-        palette.save(target, "PNG", optimize=True)
-    except (*_UNREADABLE, Image.DecompressionBombWarning):
-        return png
-    smaller = base64.b64encode(target.getvalue()).decode("ascii")
-    return smaller if len(smaller) < len(png) else png
+        with opened(base64.b64decode(data), ("PNG",)) as image:
+            if getattr(image, "n_frames", 1) > 1 or image.mode == "P":
+                return data
+            decoded = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        smaller = base64.b64encode(png(in_few_colours(decoded))).decode("ascii")
+    except UNREADABLE:
+        return data
+    return smaller if len(smaller) < len(data) else data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,13 +240,21 @@ class GetExecution(Arguments):
     stream: Literal["all", "stdout", "stderr", "result", "error"] = Field(
         default="all", description="Which output to show; error shows complete tracebacks."
     )
-    offset: int = Field(default=0, ge=0, description="First line to show, from 0.")
-    limit: int = Field(default=200, ge=1, le=5000, description="Maximum number of lines to show.")
-    tail: int = Field(
-        default=0, ge=0, le=5000, description="Show this many lines from the end instead."
+    offset: int | None = Field(
+        default=None, ge=0, description="Show lines, beginning with this one (the first is 0)."
     )
+    limit: int | None = Field(
+        default=None, ge=1, le=5000, description="Maximum number of lines to show (default 200)."
+    )
+    tail: int = Field(default=0, ge=0, le=5000, description="Show only the last N lines.")
     search: str = Field(
-        default="", description="Show only lines that match this regular expression."
+        default="",
+        max_length=1000,
+        description="Show only lines that match this Python regular expression, each with its"
+        " offset.",
+    )
+    picture: int | None = Field(
+        default=None, ge=1, description="Show this picture (the first is 1)."
     )
 
 

@@ -38,6 +38,7 @@ from . import tools_files as files
 from . import tools_notebooks as notebooks
 from . import tools_run as run
 from .call import Call
+from .presenting import Presenter
 from .results import failed
 from .validation import parse, schema
 
@@ -249,6 +250,7 @@ class _Dispatch:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._presenter = Presenter(app)
         self._client: Client | None = None
         self._specs = {spec.name: spec for spec in TOOLS}
         self._tools = [_tool(spec) for spec in TOOLS]
@@ -305,7 +307,13 @@ class _Dispatch:
                 while len(self._begun) > _REMEMBERED:
                     self._begun.popitem(last=False)
 
-        return Call(app=self._app, client=self._client, progress=progress, begun=begun)
+        return Call(
+            app=self._app,
+            client=self._client,
+            presenter=self._presenter,
+            progress=progress,
+            begun=begun,
+        )
 
 
 async def _explain_malformed(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio
 from mcp_types import CallToolResult
 
-from kernel_exec.content.render import clean
+from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelStartError
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON, JSONObject, text

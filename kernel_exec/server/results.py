@@ -4,8 +4,8 @@ import json
 
 from mcp_types import CallToolResult, TextContent
 
+from kernel_exec.content.items import ITEM_BUDGET, cut
 from kernel_exec.content.plain import clean, escaped
-from kernel_exec.content.render import ITEM_BUDGET, cut
 from kernel_exec.kernels.messages import JSON, JSONObject
 
 

@@ -1,21 +1,13 @@
 """The tools that run code and follow it."""
 
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO
-
 import psutil
-from anyio import to_thread
 from mcp_types import CallToolResult, TextContent
 
 from kernel_exec.client import Begun
-from kernel_exec.content.paging import Page, kind_of, lines_of, page
-from kernel_exec.content.plain import clean
+from kernel_exec.content.paging import Asked
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.kernels.messages import JSON, JSONObject
-from kernel_exec.kernels.outputs import Output, files, fold
-from kernel_exec.sessions.blobs import open_spilled
 from kernel_exec.sessions.generations import ended_status
-from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
 
 from . import arguments as given
@@ -54,16 +46,14 @@ async def get_execution(call: Call, asked: given.GetExecution) -> CallToolResult
     session, entry = await call.client.find(execution_id=asked.execution_id, session=asked.session)
     if session is not None and not entry.outcome.ended:
         entry = await call.follow(session, entry, asked.wait_seconds)
-    paged = asked.stream != "all" or asked.offset or asked.tail or asked.search
-    if not paged and asked.limit == given.GetExecution.model_fields["limit"].default:
+    if asked.picture is not None:
+        return await call.picture(session, entry, asked.picture)
+    lines = (asked.offset, asked.limit)
+    if lines == (None, None) and asked.stream == "all" and not asked.tail and not asked.search:
         return await call.present(session, entry)
-    outputs = fold(await call.app.store.events(entry.id))
-    shown = await to_thread.run_sync(_page, outputs, asked)
-    result = await call.present(session, entry)
-    status = result.content[-1]
-    assert isinstance(status, TextContent)
-    told = texts(clean(shown.text), _where(entry, shown, asked), status.text)
-    return CallToolResult(content=told.content, _meta=result.meta)
+    limit = _MOST_LINES if asked.limit is None else asked.limit
+    wanted = Asked(offset=asked.offset or 0, limit=limit, tail=asked.tail)
+    return await call.page(session, entry, asked.stream, wanted, asked.search)
 
 
 async def interrupt_execution(call: Call, asked: given.InterruptExecution) -> CallToolResult:
@@ -151,8 +141,8 @@ def limit(call: Call, timeout_seconds: float | None) -> float | None:
     return timeout_seconds or None
 
 
-_LONGEST_LINE = 16 * 1024 * 1024
-"""Bytes of a line that are read at once."""
+_MOST_LINES = 200
+"""Lines of a page, if nobody asks for another number."""
 
 _STOP_WINDOW = 10.0
 """Seconds to wait for an interrupted execution: a kernel that must be killed takes up to eight."""
@@ -171,54 +161,6 @@ async def _follow(call: Call, begun: Begun, wait_seconds: float | None) -> CallT
         " run it once more, send it after the end of that execution]\n"
     )
     return result.model_copy(update={"content": [TextContent(text=told), *result.content]})
-
-
-def _page(outputs: list[Output], asked: given.GetExecution) -> Page:
-    return page(
-        _lines(outputs, asked.stream),
-        offset=asked.offset,
-        limit=asked.limit,
-        tail=asked.tail,
-        search=asked.search,
-    )
-
-
-def _lines(outputs: Iterable[Output], stream: str) -> Iterator[str]:
-    """All lines; those of what is in a file are read from there as they are needed."""
-    for output in outputs:
-        paths = files(output).values() if stream in {"all", kind_of(output)} else ()
-        try:
-            for path in paths:
-                with open_spilled(path) as file:
-                    for line in _pieces(file):
-                        yield line.decode("utf-8", "replace").removesuffix("\n")
-            if paths:
-                continue
-        except OSError:
-            yield "[the file with all of it is gone; this is the beginning]"
-        yield from lines_of([output], stream)
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; one that would fill the memory in parts."""
-    while line := file.readline(_LONGEST_LINE):
-        yield line
-
-
-def _where(entry: Entry, shown: Page, asked: given.GetExecution) -> str:
-    """Which lines these are, and the call that shows the next ones."""
-    if not shown.shown:
-        return f"[no lines of {asked.stream} there; {shown.total_lines:,} in all]"
-    what = f"matches of {shown.matches:,}" if shown.matches is not None else "lines"
-    place = f"[{what} {shown.first:,} to {shown.first + shown.shown - 1:,}"
-    told = f"{place}; {shown.total_lines:,} lines in all"
-    if shown.next_offset is None or asked.tail:
-        return f"{told}]"
-    search = f", search={asked.search!r}" if asked.search else ""
-    return (
-        f'{told}; next: get_execution(execution_id="{entry.id}", stream="{asked.stream}",'
-        f" offset={shown.next_offset}{search})]"
-    )
 
 
 async def _variables(session: Session | None, pattern: str) -> JSONObject:

@@ -1,14 +1,12 @@
 """Whether two pictures look the same, whatever their bytes are. Pure: no file is opened."""
 
 import base64
-import io
-import warnings
 from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageChops, ImageStat
 
-from kernel_exec.content.pictures import FORMATS, MOST_PIXELS, UNREADABLE
+from kernel_exec.content.pictures import UNREADABLE, opened
 
 _FAINT: Final = (12, 1.0)
 """How far any pixel and the mean of all may be off, of 255; a digit in a title is off by 200."""
@@ -59,13 +57,8 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _read(picture: str) -> Image.Image | None:
     try:
-        encoded = base64.b64decode(picture)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
-                if opened.width * opened.height > MOST_PIXELS:
-                    return None
-                opened.load()
-                return opened.copy()
+        with opened(base64.b64decode(picture)) as image:
+            image.load()
+            return image.copy()
     except UNREADABLE:
         return None

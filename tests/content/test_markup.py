@@ -11,7 +11,7 @@ PAGES = {
     "blocks": ("<p>a<p>b<div>c</div>d", "a\nb\nc\nd"),
     "a table": (
         "<table><tr><th>a<th>b</th></tr><tr><td>1</td><td>2</td></tr></table>",
-        "ab\n1 | 2",
+        "a | b\n1 | 2",
     ),
     "entities": ("&lt;a&gt; &amp; &nbsp;b", "<a> & b"),
     "preformatted": ("<pre>a\n  b</pre>", "a\n  b"),
@@ -19,6 +19,12 @@ PAGES = {
     "something drawn": ("<svg><text>a</text></svg>", "[HTML with svg, 25 characters]"),
     "not closed": ("<div><pre>a", "a"),
     "no HTML": ("a < b", "a < b"),
+    "a declaration that is none": ("<p>a</p><![x y]>", "a"),
+    "a comment without an end": ("a<!-- <p>b", "a"),
+    "tags in a script": ("<script>x = '<div>'</script>a<p>b", "a\nb"),
+    "a drawing of many parts": (f"a<svg>{'<path/>' * 1000}</svg>b", "ab"),
+    "tags in tags in tags": ("<div>" * 1000, "[HTML that is nested too deeply to be read]"),
+    "the same, ended wrongly": ("<b></i>" * 1000, "[HTML that is nested too deeply to be read]"),
 }
 
 
@@ -31,3 +37,17 @@ def test_a_page_reads(name: str) -> None:
 @given(st.text(alphabet="<>/&;!-ab pretdsc\"'=\n"))
 def test_whatever_it_is_there_is_a_text(html: str) -> None:
     assert isinstance(html_text(html), str)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("<a b=c ", "<textarea></t", "</t", "<b>", "<b></i>", "<ul><li>", "<td>", "<p>", "<svg>"),
+        *("<x></p>", "<option>", "<!--", "--><!--", "<script>", "<title></title>", "&#", "&a"),
+        *("<![x y]>", "<![", "<!", "<?", "<", "<a '", "<p/>", "<svg></svg><path/>", "<table><tr>"),
+        *("<font><p></font>", "<nobr>", '"', "<math><mi>", "<frameset>"),
+    ],
+)
+@pytest.mark.parametrize("before", ["", "<table>", "<div x='"])
+def test_hostile_pages_take_time_as_their_length(before: str, unit: str) -> None:
+    html_text(before + unit * (1_000_000 // len(unit)))  # the time limit of tests is the judge

@@ -1,23 +1,19 @@
 """What a model sees of an entry."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.content.paging import lines_of, page
+from kernel_exec.content.items import ITEM_BUDGET, cut
+from kernel_exec.content.lines import Texts
+from kernel_exec.content.paging import Asked, page, sources_of
 from kernel_exec.content.plain import clean
-from kernel_exec.content.render import (
-    ITEM_BUDGET,
-    RESULT_BUDGET,
-    Circumstances,
-    Rendered,
-    Spilled,
-    cut,
-    render,
-)
+from kernel_exec.content.render import RESULT_BUDGET, Circumstances, Rendered, render
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
@@ -92,7 +88,10 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = Non
         ([display(**{"image_svg+xml": "<svg/>"})], "[image/svg+xml, 6 characters]\n"),
         ([display(application_json={"ä": [1, None]})], '{"ä": [1, null]}\n'),
         ([display(application_pdf={"a": 1})], "[application/pdf, 8 characters]\n"),
-        ([display(image_png="aGk=", text_plain="<Figure size 640x480>")], ""),
+        (
+            [display(image_png="aGk=", text_plain="<Figure size 640x480>")],
+            "[picture 1 of 1]\n",
+        ),
         (
             [display(**{"application_vnd.plotly.v1+json": {"data": []}, "text_html": "<div>"})],
             "[Plotly chart: 0 traces]\n",
@@ -137,6 +136,10 @@ def hidden(text: str) -> tuple[str, int]:
     return found[1], int(found[2])
 
 
+def rest_of(outputs: Sequence[Output], stream: str, offset: int) -> str:
+    return page(Texts(), list(sources_of(outputs, stream)), Asked(offset=offset)).text
+
+
 def test_a_long_output_is_cut_in_its_middle_and_names_the_call_for_the_rest() -> None:
     text = body(out(NUMBERS))
     assert len(text) <= ITEM_BUDGET
@@ -157,7 +160,7 @@ def test_the_call_counts_what_the_stream_said_before() -> None:
         out(NUMBERS),
     ]
     stream, offset = hidden(body(*outputs))
-    rest = page(lines_of(outputs, stream), offset=offset).text
+    rest = rest_of(outputs, stream, offset)
     text = body(*outputs)
     last_shown = text[: text.index("[… ")].splitlines()[-1]
     assert int(rest.splitlines()[0]) == int(last_shown) + 1
@@ -179,18 +182,44 @@ def test_a_long_result_names_its_own_call() -> None:
     assert 'get_execution(execution_id="5f3a", stream="result")' in text
 
 
-def test_a_stream_that_went_to_a_file_shows_both_its_ends_and_names_the_file() -> None:
-    now = Circumstances(
-        spilled={"/data/spill": Spilled(tail="10 %\r99 %\nend\n", characters=10**8, lines=10**6)}
-    )
-    text = body(out(NUMBERS, path="/data/spill"), now=now)
+def test_a_stream_that_went_to_a_file_shows_both_its_ends_and_names_the_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "spilled"
+    path.write_text(f"{NUMBERS * 100}10 %\r99 %\nend\n")
+    text = body(out(NUMBERS, path=str(path)))
     assert text.startswith("0\n1\n")
-    assert text.endswith("]\n99 %\nend\n")
-    assert "1,000,000 lines (100,000,000 characters); all of it is in /data/spill: " in text
+    assert text.endswith("]\n" + text.partition("]\n")[2])
+    assert text.endswith("\n2999\n99 %\nend\n")
+    assert f"300,002 lines (1,389,009 characters) in total, all in {path}; show more: " in text
     assert len(text) < ITEM_BUDGET + 300
-    assert shown(out(NUMBERS, path="/data/spill"), now=now).meta["truncated"] is True
-    following = body(out("x\n", path="/data/spill"), out(NUMBERS), now=now)
-    assert CALL.findall(following)[1][1] > "1000000"
+    assert shown(out(NUMBERS, path=str(path))).meta["truncated"] is True
+    following = body(out("x\n", path=str(path)), out(NUMBERS))
+    assert int(CALL.findall(following)[1][1]) > 300_002
+    path.unlink()
+    assert body(out("begun\n", path=str(path))) == "begun\n"
+
+
+def test_what_is_hidden_is_not_read() -> None:
+    """Forty pages of HTML, of which two fit: all of them would take minutes."""
+    page = f"<div>{'<p>some words' * 15_000}</div>"
+    displays: list[Output] = [display(text_html=page) for _ in range(4_000)]
+    text = body(*displays)
+    assert "outputs hidden" in text
+    assert text.count("some words") > 100
+
+
+def test_an_output_that_can_not_be_shown_costs_no_other() -> None:
+    nested: list[object] = []
+    for _ in range(3_000):
+        nested = [nested]
+    deep = display(application_json=nested)
+    large = display(application_json=[10**5_000])
+    script = display(text_html='vegaEmbed})({"a":' + "[" * 100_000)
+    text = body(out("before\n"), deep, large, script, out("after\n"))
+    assert text.startswith("before\n[JSON that can't be shown: ")
+    assert text.endswith("after\n")
+    assert text.count("can't be shown") >= 2
 
 
 def test_many_outputs_give_way_in_the_middle() -> None:
@@ -201,9 +230,7 @@ def test_many_outputs_give_way_in_the_middle() -> None:
     assert text.endswith("display 4999\n")
     stream, offset = hidden(text)
     before = text[: text.index("[… ")].splitlines()
-    assert page(lines_of(outputs, stream), offset=offset + 1).text.startswith(
-        f"display {len(before)}"
-    )
+    assert rest_of(outputs, stream, offset + 1).startswith(f"display {len(before)}")
     assert "outputs hidden" in text
 
 
@@ -222,7 +249,17 @@ def test_few_pictures_are_shown_and_the_others_are_counted() -> None:
         ("0", "image/png"),
         ("1", "image/png"),
     ]
-    assert "[3 more pictures are in the notebook]\n" in rendered.texts[0].text
+    assert rendered.texts[0].text.splitlines() == [
+        "[picture 1 of 5]",
+        "[picture 2 of 5]",
+        '[picture 3 of 5: get_execution(execution_id="5f3a", picture=3)]',
+        '[picture 4 of 5: get_execution(execution_id="5f3a", picture=4)]',
+        '[picture 5 of 5: get_execution(execution_id="5f3a", picture=5)]',
+    ]
+    many = shown(*(display(image_png="") for _ in range(30))).texts[0].text.splitlines()
+    assert many[10:] == [
+        '[pictures 11 to 30 of 30: get_execution(execution_id="5f3a", picture=11) and so on]'
+    ]
     assert rendered.meta["images"] == {"shown": 2, "total": 5}
     none = shown(*plots, now=Circumstances(most_pictures=0))
     assert none.pictures == ()

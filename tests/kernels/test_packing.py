@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.kernels._packing import pack
+from tests.inside import part
+
+pack = part("packing").pack
 
 texts = st.text(st.characters(codec=None, categories=None))
 values: st.SearchStrategy[Any] = st.recursive(

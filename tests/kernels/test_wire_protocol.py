@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.kernels.wire_protocol import ForgedError, Frames
 from kernel_exec.kernels.messages import (
     UNREADABLE,
     Channel,
@@ -18,6 +17,7 @@ from kernel_exec.kernels.messages import (
     execute_request,
     text,
 )
+from kernel_exec.kernels.wire_protocol import ForgedError, Frames
 
 KEY = b"key"
 HEADER = b'{"msg_id": "1", "msg_type": "%s", "date": "2026-11-28"}'

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from PIL import Image
 
 from tests.promises.conftest import Agent
-from tests.waits import as_fast_as
 from tests.wire import Server, serving
 
 
@@ -91,8 +89,17 @@ PAGES: dict[str, tuple[dict[str, Any], str]] = {
     "stderr": ({"stream": "stderr"}, "careful\n"),
     "the result": ({"stream": "result"}, "'the result'\n"),
     "a search": ({"search": r"line 29[89]|careful"}, "298: line 298\n299: line 299\n300: careful"),
-    "a search that finds nothing": ({"search": "nowhere"}, "[no lines of all there"),
-    "a page beyond the end": ({"stream": "stdout", "offset": 999}, "[no lines of stdout there"),
+    "the first lines": ({"offset": 0, "limit": 2}, "line 0\nline 1\n[lines 1-2; 303 lines ("),
+    "the page of all": ({"offset": 0}, "next: get_execution("),
+    "a search by pages": (
+        {"search": "line 1\\d$", "offset": 8},
+        "18: line 18\n19: line 19\n[matches 9-10 of 10; 303 lines (",
+    ),
+    "a search that finds nothing": ({"search": "nowhere"}, "[no matches; 303 lines ("),
+    "a page beyond the end": (
+        {"stream": "stdout", "offset": 999},
+        "[no line has the offset 999; 300 lines of stdout (",
+    ),
 }
 
 
@@ -134,17 +141,41 @@ def test_an_execution_is_read_after_the_server_was_ended(tmp_path: Path) -> None
         assert found.text.startswith("50000: line 50000\n")
 
 
-CATASTROPHES = ["(a+)+$", "(a|aa)*$", "a*a*a*a*a*a*a*a*b", "(?:a?){40}a{40}", "(.*)(.*)(.*)(.*)x"]
+CATASTROPHES = ["(a+)+$", "a*a*a*a*a*a*a*a*b"]
 
 
 @pytest.mark.parametrize("search", CATASTROPHES)
 def test_a_search_that_could_take_for_ever_hangs_nothing(shared: Agent, search: str) -> None:
-    result = shared.run("print('a' * 200_000)")
+    result = shared.run("print('x' * 1024 + 'a' * 60 + '!')")
     number = shared.server.begin_call("get_execution", execution_id=result.id, search=search)
     shared.still_works()
-    answer = shared.server.result(number, within=20)
-    assert answer.seconds < as_fast_as(15)
-    assert "search" in answer.text or "matches" in answer.text or "no lines" in answer.text
+    answer = shared.server.result(number, within=60)
+    assert "took too long and was stopped: " in answer.text
+    assert answer.is_error
+
+
+def test_a_search_sees_what_pages_show(agent: Agent) -> None:
+    code = "for i in range({}): print('\\x1b[31mERROR\\x1b[0m', i)"
+    for lines in (10, 100_000):  # the second goes on in a file
+        result = agent.run(code.format(lines), within=60)
+        found = agent.call("get_execution", execution_id=result.id, search="^ERROR", limit=1)
+        assert f"[matches 1-1 of {lines:,}; " in found.text
+        page = agent.call("get_execution", execution_id=result.id, offset=lines - 1, limit=1)
+        assert page.text.startswith(f"ERROR {lines - 1}\n")
+
+
+def test_every_character_of_a_long_line_is_reached(agent: Agent) -> None:
+    result = agent.run("line = ' '.join(map(str, range(70_000))); print(line); print('end')")
+    assert " characters) in total, all in " in result.text
+    said, asked = "", arguments(result.text)
+    for _ in range(100):
+        page = agent.server.call("get_execution", **asked)
+        written, _, told = page.text.partition("\n[line")
+        said += written if "counts as several" in told else f"{written}\n"
+        if "next:" not in told:
+            break
+        asked = arguments(told)
+    assert said == f"{' '.join(map(str, range(70_000)))}\nend\n"
 
 
 # Pictures
@@ -160,34 +191,48 @@ def drawn(width: int, height: int) -> str:
     )
 
 
-def test_a_large_picture_is_shown_small_and_kept_whole(agent: Agent) -> None:
+def test_a_large_picture_is_shown_small(agent: Agent) -> None:
     result = agent.run(drawn(2000, 1000), within=20)
     picture = next(block for block in result.content if block["type"] == "image")
     small = base64.b64decode(picture["data"])
     with Image.open(io.BytesIO(small)) as image:
         assert image.size == (800, 400)
         assert image.mode == "P"  # few colours
-    told = re.search(r"\[picture 2000x1000: (\S+)\]", result.text)
-    assert told is not None
-    with Image.open(told[1]) as image:
-        assert image.size == (2000, 1000)
+    assert "[picture 1 of 1, 2000x1000]\n" in result.text
     assert sum(len(json.dumps(block)) for block in result.content) < 900_000
 
 
-def test_at_most_two_pictures_are_shown_and_all_are_named(agent: Agent) -> None:
-    result = agent.run(drawn(20, 10) + "\nfor _ in range(3): display(Image(written.getvalue()))")
+def test_two_pictures_are_shown_and_each_can_be_had_by_its_number(agent: Agent) -> None:
+    code = "\nfor width in (30, 40, 50): display(Image(written.getvalue()))"
+    result = agent.run(drawn(20, 10) + code)
     assert [block["type"] for block in result.content] == ["text", "image", "image", "text"]
-    assert len(re.findall(r"\[picture 20x10: \S+\]", result.text)) == 2
-    paths = re.findall(r"\[picture 20x10, not shown: (\S+)\]", result.text)
-    assert len(paths) == 2
-    assert all(Path(path).exists() for path in paths)
+    assert len(re.findall(r"\[picture [12] of 4, 20x10\]", result.text)) == 2
+    asked = arguments(result.text)
+    assert asked == {"execution_id": result.id, "picture": 3}
+    for number in (1, 3, 4):
+        third = agent.server.call("get_execution", **asked | {"picture": number})
+        assert [block["type"] for block in third.content] == ["image", "text", "text"]
+        assert third.text.startswith(f"[picture {number} of 4, 20x10]\n[ok")
+    missing = agent.server.call("get_execution", **asked | {"picture": 5})
+    assert missing.is_error
+    assert "picture 5 does not exist: " in missing.text
+
+
+def test_a_read_leaves_no_file_behind(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        result = server.run(drawn(20, 10))
+        folder = tmp_path / "storage"
+        before = {path for path in folder.rglob("*") if ".db" not in path.name}
+        server.call("get_execution", execution_id=result.id)
+        server.call("get_execution", execution_id=result.id, search="x")
+        assert {path for path in folder.rglob("*") if ".db" not in path.name} == before
 
 
 def test_a_figure_of_matplotlib_is_a_picture(agent: Agent) -> None:
     agent.run("import matplotlib.pyplot as plt", within=30)
     result = agent.run("_ = plt.plot([1, 2])", within=30)
     assert [block["type"] for block in result.content].count("image") == 1
-    assert re.search(r"\[picture \d+x\d+: \S+\.png\]", result.text)
+    assert re.search(r"\[picture 1 of 1, \d+x\d+\]", result.text)
 
 
 # Tables, errors, warnings
@@ -455,16 +500,39 @@ def test_an_error_that_says_enough_has_no_hint(agent: Agent) -> None:
     assert "hint" not in agent.run("1 / 0").text
 
 
-def test_the_server_answers_others_while_it_reads_a_large_output(server: Server) -> None:
-    one, other = Agent(server), Agent(server)
+def test_the_server_answers_others_while_it_searches_a_large_output(server: Server) -> None:
+    one = Agent(server)
     try:
-        other.run("1")
-        result = one.run("print('a b c\\n' * 1_000_000)", within=60)
+        result = one.run("print('a b c\\n' * 3_000_000)", within=60)
         number = server.begin_call("get_execution", execution_id=result.id, search="z{3}")
-        began = time.monotonic()
-        other.still_works()
-        assert time.monotonic() - began < as_fast_as(10)
-        server.result(number, within=60)
+        for _ in range(5):
+            server.request("ping")
+            assert not server.has_answered(number)
+        found = server.result(number, within=60)
+        assert "[no matches; 3,000,001 lines (18,000,001 characters) in total]\n" in found.text
     finally:
         one.close()
-        other.close()
+
+
+HTML = "from IPython.display import HTML, display\n"
+HOSTILE = {
+    "attributes": ("display(HTML('<a b=c ' * 40_000))", "[HTML that is nested too deeply"),
+    "a declaration that is none": ("display(HTML('<p>a</p><![x y]>'))", "a\nnames: "),
+    "large tables": (
+        "rows = ''.join(f'<tr><td>{i}</td><td>{i * i}</td></tr>' for i in range(40_000))\n"
+        "for _ in range(3): display(HTML(f'<table>{rows}</table>'))",
+        "0 | 0\n1 | 1\n",
+    ),
+    "many displays": (
+        "for i in range(20_000): display(HTML(f'<p>{i}</p>'))",
+        "0\n1\n2\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_html_is_shown_or_told(agent: Agent, name: str) -> None:
+    code, text = HOSTILE[name]
+    result = agent.run(HTML + code, within=30)
+    assert result.text.startswith(text)
+    assert result.outcome == "ok"

@@ -181,7 +181,7 @@ async def test_long_output_is_cut_and_the_rest_can_be_paged_and_searched(agent: 
     assert tail.startswith("row 49998\nrow 49999\n")
     found = text_of(await agent.call("get_execution", search="9999$", limit=10))
     assert "9999: row 9999\n" in found
-    assert "matches of 5" in found
+    assert "[matches 1-5 of 5; 50,000 lines (" in found
 
 
 async def test_a_result_never_exceeds_what_hosts_can_take(agent: Agent) -> None:

@@ -1,0 +1,195 @@
+"""What each output of an entry is in text, within the budget of one. Pure.
+
+Nothing is done for an output before somebody wants to see it: there may be a hundred thousand.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from kernel_exec.kernels.outputs import (
+    DisplayData,
+    ErrorOutput,
+    ExecuteResult,
+    Output,
+    Stream,
+    files,
+)
+from kernel_exec.sessions.history import Entry
+
+from .displays import readable
+from .lines import Source, Texts
+from .paging import PICTURES, kind_of, sources_of
+from .plain import clean, one_line
+from .tracebacks import summarise
+
+ITEM_BUDGET = 4_000
+"""Characters of one output."""
+
+_HEAD = 0.6
+_MARKER = 160
+"""Characters for the words on what is hidden."""
+
+_FLAT = 50_000
+"""Characters that the work on a form counts for that is no text."""
+
+_WARNING = re.compile(r"^(\S+:\d+: )?(?P<category>\w*Warning): ")
+
+_Shown: TypeAlias = tuple[str, str]
+"""All of a text that is in memory, and what is shown of it."""
+
+_How: TypeAlias = Callable[[int], str]
+"""The call that shows what is hidden, from the number of lines that are shown whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """The text of one output, which is at `place`; `cut` when it is not all of it."""
+
+    text: str
+    place: int
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """The outputs of an entry, each of which can be asked for its text.
+
+    `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`.
+    """
+
+    entry: Entry
+    outputs: Sequence[Output]
+    texts: Texts = field(default_factory=Texts)
+    own: tuple[str, ...] = ()
+    home: str = ""
+
+    def at(self, place: int) -> Item | None:
+        """The output at `place`, None when there is nothing to read."""
+        output = self.outputs[place]
+        try:
+            whole, shown = self._shown(place, output)
+        except Exception as error:  # noqa: BLE001 - one output must not cost all others
+            whole, shown = "", f"[an output of this kind can't be shown: {type(error).__name__}]"
+        if not shown.strip():
+            return None
+        late = "[late]\n" if output.late else ""
+        return Item(text=f"{late}{shown.removesuffix(chr(10))}\n", place=place, cut=shown != whole)
+
+    def work(self, place: int) -> int:
+        """About how many characters must be read to show the output at `place`."""
+        match self.outputs[place]:
+            case Stream(text=written):
+                return len(written)
+            case ErrorOutput(traceback=blocks):
+                return sum(map(len, blocks))
+            case DisplayData(data=data) | ExecuteResult(data=data):
+                if any(mime in data for mime in PICTURES):
+                    return 0
+                return sum(len(each) if isinstance(each, str) else _FLAT for each in data.values())
+
+    def rows_before(self, place: int, stream: str = "all") -> int:
+        """The row of a stream, as `get_execution` counts them, at which an output begins."""
+        sources = sources_of(self.outputs[:place], stream)
+        return sum(self.texts.size(source).rows for source in sources)
+
+    def _shown(self, place: int, output: Output) -> _Shown:
+        if isinstance(output, Stream):
+            return self._stream(place, output)
+        if isinstance(output, ErrorOutput):
+            full = call(self.entry, stream="error")
+            summary = clean(summarise(output, own=self.own, home=self.home, full=full))
+            return summary, summary
+        return self._display(output)
+
+    def _stream(self, place: int, output: Stream) -> _Shown:
+        label = "" if output.name == "stdout" else f"[{output.name}]\n"
+        written = clean(output.text)
+        counted = _count_warnings(written) if output.name == "stderr" else written
+
+        def how(lines: int) -> str:
+            before = self.rows_before(place, output.name)
+            offset = before + (lines if counted is written else 0)
+            return call(self.entry, stream=output.name, offset=offset)
+
+        if output.path is None or (ends := self._both_ends(counted, output.path, how)) is None:
+            return label + counted, label + cut(counted, ITEM_BUDGET, how)
+        return label + counted, label + ends
+
+    def _display(self, output: DisplayData | ExecuteResult) -> _Shown:
+        """A display's text; the forms of it that were too large to travel are named."""
+        whole = clean(readable(output.data))
+
+        def how(_: int) -> str:
+            return call(self.entry, stream=kind_of(output))
+
+        shown = cut(whole, ITEM_BUDGET, how)
+        left_out = []
+        for mime, path in files(output).items():
+            if mime in output.data:
+                shown = self._both_ends(whole, path, how) or shown
+            elif (size := self.texts.bytes_of(path)) is not None:
+                left_out.append(f"[{one_line(mime)}, {size:,} bytes: {path}]")
+        return whole, "\n".join([*([shown] if shown else []), *left_out])
+
+    def _both_ends(self, begins: str, path: str, how: _How) -> str | None:
+        """Head and tail of a text that goes on in a file, None when the file is gone."""
+        try:
+            tail = self.texts.end(path, int(ITEM_BUDGET * (1 - _HEAD)))
+        except OSError:
+            return None
+        size = self.texts.size(Source(text=begins, path=path))
+        head = begins[: int(ITEM_BUDGET * _HEAD)]
+        return (
+            f"{head}\n[… {size.rows:,} lines ({size.characters:,} characters) in total,"
+            f" all in {path}; show more: {how(head.count(chr(10)))}]\n{tail}"
+        )
+
+
+def call(entry: Entry, *, stream: str, offset: int | None = None) -> str:
+    """The call that shows a stream of `entry`, from a line on."""
+    place = f", offset={offset}" if offset is not None else ""
+    return f'get_execution(execution_id="{entry.id}", stream="{stream}"{place})'
+
+
+def cut(written: str, budget: int, how: _How) -> str:
+    """`written` within `budget` characters: head and tail."""
+    if len(written) <= budget:
+        return written
+    room = max(0, budget - _MARKER)
+    head, tail = int(room * _HEAD), room - int(room * _HEAD)
+    # whole lines, where that costs little
+    head = written.rfind("\n", head // 2, head) + 1 or head
+    start = written.find("\n", len(written) - tail, len(written) - tail // 2) + 1
+    tail = len(written) - start if start else tail
+    middle = written[head : len(written) - tail]
+    marker = (
+        f"[… {middle.count(chr(10)):,} lines ({len(middle):,} characters) hidden:"
+        f" {how(written.count(chr(10), 0, head))}]\n"
+    )
+    start_of_line = "" if written[:head].endswith("\n") else "\n"
+    return written[:head] + start_of_line + marker + (written[-tail:] if tail else "")
+
+
+def _count_warnings(written: str) -> str:
+    """Warnings that repeat themselves, counted instead."""
+    lines = written.split("\n")
+    counts = Counter(line for line in lines if _WARNING.match(line))
+    if not any(count > 1 for count in counts.values()):
+        return written
+    seen: set[str] = set()
+    kept: list[str] = []
+    skip_source = False
+    for line in lines:
+        repeated = counts[line] > 1
+        if repeated and line in seen:
+            skip_source = True
+            continue
+        if skip_source and line.startswith("  "):
+            continue
+        skip_source = False
+        kept.append(f"{line} [{counts[line]} times]" if repeated else line)
+        seen.add(line)
+    return "\n".join(kept)
