@@ -1,8 +1,8 @@
-"""Writes the values in a table as text that can be believed; loaded in the kernel's process.
+"""Writes the values in a table as text that a reader can trust; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax. Whole numbers stay whole, other floats get ten significant
-digits, and a table knows when that has rounded one of them. Text that could be read as something
-else, such as a missing value or a number, is quoted as in JSON; so is text with characters that
+digits, and a table notes when that has rounded one of them. Text that could be mistaken for another
+value, such as a missing one or a number, is quoted as in JSON; so is text with characters that
 would break a line.
 """
 
@@ -29,7 +29,7 @@ _BREAKING = frozenset(',;"\\\n\r\t')
 _ITEMS = 20
 _DEPTH = 4
 _HUGE = 10000
-"""Bits of an integer whose digits nobody reads, and that Python may refuse to write."""
+"""Bits above which nobody reads an integer's digits, and Python may refuse to write them."""
 
 
 class Cells:
@@ -55,7 +55,7 @@ class Cells:
         return shown if len(shown) <= _LABEL else shown[:_LABEL] + "…"
 
     def number(self, value, kind=""):
-        """A float; those with fewer bits get the digits that tell them from their neighbours."""
+        """A float; one of 16 or 32 bits gets the digits that no other of its kind has."""
         if value != value:
             return "NaN"
         if abs(value) == _INFINITY:

@@ -1,11 +1,11 @@
-"""Errors that can't say what they are; loaded in the kernel's process.
+"""Errors without a readable message; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax.
 """
 
 
 def name_nameless_errors(shell):
-    """Show an exception that can't say what it is by its type, and by what stood in its way."""
+    """Show an exception whose `__str__` raises by its type and by the error of its `__str__`."""
     show = shell._showtraceback
 
     def show_any(etype, evalue, stb):
@@ -40,4 +40,4 @@ def _said(error):
     try:
         return str(error)
     except BaseException:
-        return "it can't say what"
+        return "it has no readable message"

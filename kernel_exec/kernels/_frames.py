@@ -1,9 +1,9 @@
 """DataFrames and Series as text for a model; loaded in the kernel's process.
 
 Standard library only at import, Python 3.8 syntax; nothing that is described is changed. A frame is
-told by its shape, its columns' types and missing values, and its first and last rows as lines of
-values between commas: the most per character. Options for numbers, rows, columns and widths that
-the user has set are obeyed.
+shown as its shape, the types and missing values of its columns, and its first and last rows, with
+commas between the values: that needs the fewest characters. The user's options for numbers, rows,
+columns and widths are obeyed.
 """
 
 import os
@@ -52,22 +52,22 @@ def format_frames(shell):
 
 
 def describe_frame(frame):
-    """A DataFrame of pandas; None where only its own text will do."""
+    """A DataFrame of pandas; None if the library's own text has to do."""
     return _or_none(_pandas_frame, frame)
 
 
 def describe_series(series):
-    """A Series of pandas; None where only its own text will do."""
+    """A Series of pandas; None if the library's own text has to do."""
     return _or_none(_pandas_series, series)
 
 
 def describe_polars(frame):
-    """A DataFrame of Polars; None where only its own text will do."""
+    """A DataFrame of Polars; None if the library's own text has to do."""
     return _or_none(_polars_frame, frame)
 
 
 def describe_polars_series(series):
-    """A Series of Polars; None where only its own text will do."""
+    """A Series of Polars; None if the library's own text has to do."""
     return _or_none(_polars_series, series)
 
 
@@ -79,7 +79,7 @@ def _or_none(describe, value):
 
 
 class _Table:
-    """The text of a table: how much of it is shown, then its lines."""
+    """How much of a table is shown, and its text."""
 
     def __init__(self, rows, width, most_rows=None, most_columns=None, longest=cells.LONGEST):
         head = _HEAD if most_rows is None else max(1, most_rows - _TAIL)
@@ -115,7 +115,7 @@ class _Table:
         return found
 
     def notes(self, *others):
-        """What a reader has to know of the values."""
+        """Notes that a reader of the values needs."""
         found = [note for note in others if note]
         if self.cells.rounded:
             found.append("floats are rounded to %d significant digits" % cells.DIGITS)
@@ -221,27 +221,28 @@ def _pandas_series(series):
 
 def _index(table, index):
     """The cells of each level of an index, and the levels' names."""
-    levels = [index.get_level_values(at) for at in range(index.nlevels)]
     names = ["" if name is None else table.cells.label(name) for name in index.names]
-    shown = [level.take(table.rows) for level in levels]
-    return [_pandas_cells(table, *pair) for pair in zip(levels, shown)], names
+    shown = index.take(table.rows)
+    short = index if len(index) <= _DATED else shown
+    levels = [
+        _pandas_cells(table, short.get_level_values(at), shown.get_level_values(at), len(index))
+        for at in range(index.nlevels)
+    ]
+    return levels, names
 
 
 def _pandas_column(table, column):
-    return _pandas_cells(table, column, column.iloc[table.rows])
+    return _pandas_cells(table, column, column.iloc[table.rows], len(column))
 
 
-def _pandas_cells(table, whole, shown):
-    """The cells of a Series or an index that are shown."""
-    kind = str(whole.dtype)
-    return table.column(
-        list(shown.array), kind, kind[:11] == "datetime64[" and _has_no_times(whole)
-    )
+def _pandas_cells(table, whole, shown, rows):
+    """The cells of a Series or an index that are shown; a long one is not looked at whole."""
+    kind = str(shown.dtype)
+    dates = kind.startswith("datetime64[") and rows <= _DATED and _has_no_times(whole)
+    return table.column(list(shown.array), kind, dates)
 
 
 def _has_no_times(values):
-    if len(values) > _DATED:
-        return False
     times = values.dt.normalize() if hasattr(values, "dt") else values.normalize()
     return bool(((times == values) | values.isna()).all())
 
@@ -270,7 +271,7 @@ def _polars_table(rows, width):
 
 
 def _chosen(name):
-    """What the user has chosen by polars.Config, None for nothing; all is much."""
+    """A limit that the user has set by polars.Config, None without one."""
     chosen = os.environ.get("POLARS_FMT_" + name)
     return None if chosen is None else int(chosen) if int(chosen) > 0 else sys.maxsize
 

@@ -1,9 +1,9 @@
 """Which of the user's names a cell has added, changed or removed; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax. A name is changed when it stands for another object, or
-when a look at its object shows something that was not so before: a length, a shape, columns, some
-of its values. The look is short, calls nothing of the user's and keeps no object alive. It proves
-a change; that it sees none proves nothing.
+when a look at its object shows a difference: in length, shape, columns, or some of its values. The
+look is short, runs no code of the user's and keeps no object alive. A difference proves a change;
+no difference proves nothing.
 """
 
 import collections
@@ -34,8 +34,10 @@ _LONG = 100000
 """Characters, or bits, up to which a plain value is looked at whole."""
 
 _ELEMENTS = 2048
+_FIRST, _LAST = slice(_EDGE), slice(-_EDGE, None)
 _COLUMNS = 25
 _TOLD = 2000
+_SLOW = frozenset({"Array", "List", "Object", "Struct"})
 
 
 class Names:
@@ -47,7 +49,7 @@ class Names:
         self._traces = {}
 
     def changes(self, shell):
-        """The new, changed and removed names since this was called last.
+        """The new, changed and removed names since the last call.
 
         `names` has a description of each new or changed one; `unknown` says that there may be
         others.
@@ -78,7 +80,7 @@ class Names:
 
 
 def visible(shell):
-    """The user's variables by name, without private ones, IPython's, and what is no name at all."""
+    """The variables of the user by name: none that is private, of IPython, or no text."""
     return {
         name: value
         for name, value in shell.user_ns.copy().items()
@@ -87,9 +89,9 @@ def visible(shell):
 
 
 def _trace(value, end, natures):
-    """An object's address, its type's, and what a look at it shows; None if there was none.
+    """An object's address, its type's, and the result of a look at it, or None without one.
 
-    The address alone does not do: the next object may well get that of the last one.
+    The address alone is not enough: the next object may well get that of the last one.
     """
     kind = type(value)
     if id(kind) in _PLAIN:
@@ -130,7 +132,7 @@ class _Look:
         self._end = end
 
     def at(self, value, depth):
-        """A value that is another one when a change was seen."""
+        """A value that can be hashed, and differs when the object has visibly changed."""
         kind = type(value)
         if id(kind) in _PLAIN:
             return _look_plain(value, kind)
@@ -227,17 +229,15 @@ def _columns(frame):
 
 def _elements(array):
     """Some of an array's values: all of a small one, else the ends and some between them."""
-    count = len(array)
     if type(array).__name__ in ("NumpyExtensionArray", "PandasArray"):
         array = array.to_numpy()
-    if type(array).__name__ != "ndarray" or array.dtype.hasobject:
+    if type(array).__name__ != "ndarray" or (array.dtype.hasobject and array.ndim):
         return _edges(array)
-    flat = array.reshape(-1) if array.size <= _ELEMENTS or array.flags.contiguous else array.ravel()
-    if flat.size <= _ELEMENTS:
-        return hash(flat.tobytes())
-    step = flat.size // _ELEMENTS + 1
-    ends = flat[:_EDGE].tobytes() + flat[-_EDGE:].tobytes()
-    return count, hash(ends + flat[::step].tobytes())
+    if array.size <= _ELEMENTS:
+        return hash(array.tobytes())
+    flat = array.reshape(-1) if array.flags.contiguous else array.flat
+    step = array.size // _ELEMENTS + 1
+    return hash(b"".join(flat[at].tobytes() for at in (_FIRST, _LAST, slice(None, None, step))))
 
 
 def _edges(values):
@@ -257,12 +257,9 @@ def _simple(value):
 
 
 def _rows(frame):
-    """Some rows of a frame of Polars, if they are quickly told."""
+    """Some rows of a frame of Polars, if they are quickly read."""
     if frame.width > 2 * _COLUMNS or any(
         str(each).partition("(")[0] in _SLOW for each in frame.dtypes
     ):
         return None
     return hash(repr((frame.head(4).rows(), frame.tail(4).rows())))
-
-
-_SLOW = frozenset({"Array", "List", "Object", "Struct"})

@@ -1,7 +1,7 @@
 """Describes variables: type, shape or length, size; loaded in the kernel's process.
 
-Standard library only, Python 3.8 syntax. What a class of the user's has to say of itself is never
-asked: its `__len__`, `__getattr__` or `__class__` may lie, raise, or take for ever.
+Standard library only, Python 3.8 syntax. No method of a class of the user's is called: its
+`__len__`, `__getattr__` or `__class__` may lie, raise, or never return.
 """
 
 import collections
@@ -12,7 +12,7 @@ _ARRAYS = ("numpy", "pandas", "polars", "torch", "xarray", "scipy", "pyarrow", "
 _ASKED = frozenset(
     {"shape", "memory_usage", "nbytes", "index", "columns", "__getattr__", "__getattribute__"}
 )
-"""What an array tells of itself, unless a class of the user's has its own."""
+"""Attributes that are read from an array, unless a class of the user's defines its own."""
 
 _LONGEST = 100
 _PREVIEW = 80
@@ -126,11 +126,12 @@ def _preview(value):
 
 
 def _array_size(value):
-    """An array's size in bytes, None where it does not know."""
+    """An array's size in bytes, None where it is unknown."""
     for name in ("memory_usage", "estimated_size"):
         usage = getattr(value, name, None)
         if callable(usage):
-            total = usage(index=True) if name == "memory_usage" else usage()
+            of_columns = name == "memory_usage" and hasattr(value, "index")
+            total = usage(index=True) if of_columns else usage()
             return int(total.sum() if hasattr(total, "sum") else total)
     size = getattr(value, "nbytes", None)
     return int(size) if isinstance(size, int) else None
