@@ -12,7 +12,7 @@ _HINTS = (
     (
         r"RuntimeError: (?:asyncio\.run\(\) cannot be called|This event loop is already running)",
         (
-            "an event loop is already running: write `await ...` at the top level of the code"
+            "an event loop is already running: use `await ...` at the top level of the code"
             " instead of `asyncio.run(...)` or `run_until_complete(...)`"
         ),
     ),

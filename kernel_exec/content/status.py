@@ -23,7 +23,10 @@ _EMPTY_STACK = "Stack (most recent call first):"
 _MOST_NAMES = 12
 _SHOWN_LINES = 15
 _LONG_LINE = 300
-"""Characters of a line of foreign words, or of a path."""
+"""Characters of a path, a reason or a notice."""
+
+_LONGEST_LINE = 2000
+"""Characters of a line of a message or of last words; messages of ours name long paths twice."""
 
 
 def status_line(entry: Entry, *, session: str, history: str, notice: str, waiting: int) -> str:
@@ -158,7 +161,7 @@ def _words(*told: tuple[str, str]) -> list[str]:
     for title, words in told:
         if words:
             plain = clean(words).split("\n")
-            lines = [line[:_LONG_LINE] for line in plain if line and not _FOREIGN.search(line)]
+            lines = [line[:_LONGEST_LINE] for line in plain if line and not _FOREIGN.search(line)]
             if lines == [_EMPTY_STACK]:
                 continue  # the main thread was waiting for a task
             blocks.append("\n".join([f"[{title}]", *lines[:_SHOWN_LINES]]))

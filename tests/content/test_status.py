@@ -131,6 +131,13 @@ def test_foreign_words_add_no_line_and_end_none() -> None:
     assert all(not line.lstrip().startswith("[ok") and len(line) < 2500 for line in lines)
 
 
+def test_a_message_of_ours_is_whole_and_one_of_a_megabyte_is_not() -> None:
+    error = "the interpreter '/" + "a" * 500 + "' can't be started: name another one"
+    failed = replace(ENTRY, outcome=Outcome.KERNEL_DIED, details={"error": error})
+    assert error in status(failed)
+    assert len(status(replace(failed, details={"error": "x" * 1_000_000}))) < 3000
+
+
 def test_a_stack_shows_the_users_frames_only() -> None:
     stack = (
         "Stack (most recent call first):\n"
