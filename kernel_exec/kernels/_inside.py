@@ -222,6 +222,7 @@ class Kernel(IPythonKernel):
         """Run a cell."""
         self._loop_failures = 0
         self._mending.mend()
+        self._mending.attempt(_dump_on_request)
         ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
         self.shell.compile.cell_file = ours.get("file")
         self._mending.attempt(self._warn_of_overlay, *args, **kwargs)
@@ -299,15 +300,22 @@ def _end_child():
 
 
 def _dump_faults(run_dir):
-    """Python's stack at a crash goes to `fault`, at SIGURG to `stack`; fd 2 is captured.
-
-    Libraries take SIGUSR1 for themselves, and without a handler it kills; SIGURG never does.
-    """
+    """Python's stack at a crash goes to `fault`, on request to `stack`; fd 2 is captured."""
     crash = open(os.path.join(run_dir, "fault"), "w", encoding="utf-8")
     faulthandler.enable(file=crash, all_threads=False)
+    _settings["stack"] = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
+    _dump_on_request()
+
+
+def _dump_on_request():
+    """The stack is asked for by SIGURG: libraries take SIGUSR1, and without a handler it kills.
+
+    That of SIGURG may have been reset; one of the user's own stays.
+    """
     if hasattr(faulthandler, "register") and hasattr(signal, "SIGURG"):
-        stack = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
-        faulthandler.register(signal.SIGURG, file=stack, all_threads=False)
+        if signal.getsignal(signal.SIGURG) is signal.SIG_DFL:
+            faulthandler.unregister(signal.SIGURG)
+            faulthandler.register(signal.SIGURG, file=_settings["stack"], all_threads=False)
 
 
 def _wake_on_signal():

@@ -76,7 +76,8 @@ class Mending:
     def mend(self):
         """Mend what is broken, and say so."""
         of_streams = [functools.partial(self._mend_stream, name) for name in self._streams]
-        self._mend(*self._python, self._mend_shell, *of_streams, self._mend_folder)
+        parts = [self._mend_shell, self._mend_kernel, self._mend_namespace, self._mend_folder]
+        self._mend(*self._python, *of_streams, *parts)
 
     def mend_python(self):
         """Mend what any code needs, in the midst of a cell, whose streams are its own affair."""
@@ -150,6 +151,35 @@ class Mending:
             setattr(shell, name, self._shell[name])
         return _restored(["get_ipython().%s" % name for name in taken])
 
+    def _mend_namespace(self):
+        """Without these names neither Python nor IPython can run a cell there."""
+        shell, taken = self._kernel.shell, []
+        builtins = self._builtins.owner
+        found = shell.user_ns.setdefault("__builtins__", builtins)
+        if found is not builtins and found is not vars(builtins):  # Python itself puts either there
+            shell.user_ns["__builtins__"] = builtins
+            taken.append("__builtins__")
+        if "_oh" not in shell.user_ns:
+            shell.init_user_ns()
+            taken.append("IPython's names (_oh)")
+        return _restored(taken)
+
+    def _mend_kernel(self):
+        """Nobody can be served and answered without them."""
+        kernel, session = self._kernel, self._kernel.session
+        taken = []
+        for owner in (kernel, kernel.shell, kernel.shell.compile, kernel.shell.display_pub):
+            for key in [key for key, value in vars(owner).items() if value is None]:
+                if callable(getattr(type(owner), key, None)):
+                    del vars(owner)[key]
+                    taken.append(key)
+        if callable(session.send):
+            self._send = session.send
+        else:
+            session.send = self._send
+            taken.append("session.send")
+        return _restored(taken)
+
     def _mend_stream(self, name):
         stream, found = self._streams[name], getattr(sys, name, None)
         taken = _without_own_methods(stream)
@@ -193,7 +223,7 @@ class _Functions:
     """What can be called in a module or a class, as it was at the start."""
 
     def __init__(self, owner, without=()):
-        self._owner = owner
+        self.owner = owner
         self._saved = {
             name: value
             for name, value in vars(owner).items()
@@ -207,7 +237,7 @@ class _Functions:
 
         With `but`, all that is not the same, except these.
         """
-        there = vars(self._owner)
+        there = vars(self.owner)
         try:
             if self._values(there) == self._as_saved:  # almost always, and a hundred times faster
                 return []
@@ -220,12 +250,12 @@ class _Functions:
             or (but is not None and name not in but and there[name] is not value)
         ]
         for name in taken:
-            setattr(self._owner, name, self._saved[name])
+            setattr(self.owner, name, self._saved[name])
         return taken
 
     def restore_named(self):
         """The same, with the owner's name before each."""
-        return ["%s.%s" % (self._owner.__name__, name) for name in self.restore()]
+        return ["%s.%s" % (self.owner.__name__, name) for name in self.restore()]
 
 
 def _without_own_methods(stream):

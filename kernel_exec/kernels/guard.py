@@ -22,6 +22,9 @@ from .execution import Death
 _SWEEP_LIMIT = 3.0
 """Seconds that SIGKILL and reaping may take before we end the guardian itself."""
 
+_LOOKS, _INTERVAL = 100, 0.02
+"""How often, and seconds apart, we look for the exit status of a guardian that hung up."""
+
 _DUMP_STACK, _INTERRUPT, _KILL = b"u", b"i", b"k"
 
 
@@ -73,16 +76,18 @@ class Guard:
 
     async def close(self) -> None:
         """End all that is left, and let go of the guardian; bounded."""
-        guardian, self._guardian = self._guardian, None
+        guardian = self._guardian
         if guardian is None:
             return
         self.kill()
         with anyio.move_on_after(_SWEEP_LIMIT, shield=True):
             await self._swept.wait()
         end = processes.reap if self._swept.is_set() else processes.kill
-        self._hang_up("its guardian did not end it")
+        self._hang_up()
+        self._note_death(Death(reason="its guardian did not end it"))
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(end, guardian)
+        self._guardian = None
 
     def interrupt(self) -> None:
         """Send SIGINT to the kernel's main thread and to all that it has started."""
@@ -115,7 +120,8 @@ class Guard:
         for line in lines:
             self._understand(*line.decode("ascii").split())
         if not heard:
-            self._hang_up("its guardian ended before it")
+            self._hang_up()
+            self._look_for_end(_LOOKS)
 
     def _understand(self, word: str, number: str) -> None:
         if word == "kernel":
@@ -133,13 +139,28 @@ class Guard:
             self.death = death
             self._on_death()
 
-    def _hang_up(self, reason: str) -> None:
-        """The guardian is gone with all that it guarded; `reason` counts if none is known."""
+    def _hang_up(self) -> None:
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
-        self._note_death(Death(reason=reason))
+
+    def _look_for_end(self, looks: int) -> None:
+        """The guardian is at its end, and all that it guarded with it.
+
+        If it never told how the kernel ended, as when Python itself does not start, its own end
+        says so; that follows its last word within milliseconds.
+        """
+        code = self._guardian.poll() if self._guardian is not None else None
+        if code is None and looks and self.death is None:
+            asyncio.get_running_loop().call_later(_INTERVAL, self._look_for_end, looks - 1)
+            return
+        if code is None:
+            self._note_death(Death(reason="its guardian ended before it"))
+        elif code < 0:
+            self._note_death(Death(exit_code=code, signal=_signal_name(-code)))
+        else:
+            self._note_death(Death(exit_code=code))
         self._swept.set()
 
 

@@ -53,7 +53,7 @@ _CONTINUED = "[kernel-exec] a signal had stopped the kernel; it was made to go o
 _DESCRIPTORS = 60
 """Those that a kernel takes of ours, twenty, and some for all else that goes on."""
 
-_THREADS = 20
+_THREADS = 16
 """Processes and threads that a kernel, its guardian and our side of it take together: the system
 counts them as one kind."""
 

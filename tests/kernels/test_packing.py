@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.inside import part
-
-pack = part("packing").pack
+from kernel_exec.kernels import _packing
 
 texts = st.text(st.characters(codec=None, categories=None))
 values: st.SearchStrategy[Any] = st.recursive(
@@ -20,6 +18,10 @@ values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
+
+
+def pack(content: object) -> bytes:
+    return bytes(_packing.pack(content))  # type: ignore[no-untyped-call] # Python 3.8 syntax
 
 
 @given(st.dictionaries(texts, values, max_size=3))

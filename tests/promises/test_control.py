@@ -107,6 +107,9 @@ TAKEN = {
         "get_ipython().user_ns_hidden = None",
         "get_ipython().user_ns_hidden was replaced",
     ),
+    "names": ("globals().clear()", "IPython's names"),
+    "the user's builtins": ("__builtins__ = {}", "__builtins__ was replaced"),
+    "the session": ("get_ipython().kernel.session.send = None", "session.send was replaced"),
     "the recursion limit": (
         "import sys; sys.setrecursionlimit(100)",
         "the recursion limit was 100",
