@@ -166,7 +166,7 @@ def test_a_search_sees_what_pages_show(agent: Agent) -> None:
 
 def test_every_character_of_a_long_line_is_reached(agent: Agent) -> None:
     result = agent.run("line = ' '.join(map(str, range(70_000))); print(line); print('end')")
-    assert " characters) in total, all in " in result.text
+    assert " characters); all of it is in " in result.text
     said, asked = "", arguments(result.text)
     for _ in range(100):
         page = agent.server.call("get_execution", **asked)
