@@ -143,8 +143,8 @@ class Items:
         size = self.texts.size(Source(text=begins, path=path))
         head = begins[: int(ITEM_BUDGET * _HEAD)]
         return (
-            f"{head}\n[… {size.rows:,} lines ({size.characters:,} characters) in total,"
-            f" all in {path}; show more: {how(head.count(chr(10)))}]\n{tail}"
+            f"{head}\n[… in total {size.rows:,} lines ({size.characters:,} characters);"
+            f" all of it is in {path}: {how(head.count(chr(10)))}]\n{tail}"
         )
 
 

@@ -79,11 +79,12 @@ def without_raw(markup: str) -> str:
         name = (found[2] or "!--").lower()
         if not inside and not found[1] and not found[3]:
             kept.append(markup[start : found.start()])
-            inside = name
+            inside, start = name, found.start()
         elif inside == name and (found[1] or found[3]):
             start = found.end() if found[3] else markup.find(">", found.end()) + 1 or len(markup)
             inside = ""
-    return "".join([*kept, *([] if inside else [markup[start:]])])
+    # what nothing ends may be words in an attribute
+    return "".join([*kept, markup[start:]])
 
 
 def _lines(markup: str) -> list[str]:

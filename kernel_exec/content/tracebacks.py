@@ -21,8 +21,8 @@ _FRAME = re.compile(
 )
 _MARKED = re.compile(r"^-+> ?(\d+) ?(.*)$")
 _CHAINED = re.compile(
-    r"\n+The above exception was the direct cause of the following exception:\n+"
-    r"|\n+During handling of the above exception, another exception occurred:\n+"
+    r"(?<!\n)\n+(?:The above exception was the direct cause of the following exception"
+    r"|During handling of the above exception, another exception occurred):\n+"
 )
 _NAMED = re.compile(r"^(\S+) +Traceback \(most recent call last\)", re.MULTILINE)
 _MOST_CAUSES = 3

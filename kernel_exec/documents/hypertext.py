@@ -16,9 +16,10 @@ from urllib.parse import unquote
 
 import nh3
 from pygments.lexer import Lexer
-from pygments.lexers import get_all_lexers, get_lexer_by_name
+from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
 
+from kernel_exec.content.markup import is_too_deep, without_raw
 from kernel_exec.kernels.terminal import strip_ansi
 
 _HIDDEN = re.compile(
@@ -27,7 +28,34 @@ _HIDDEN = re.compile(
 """Characters that nobody sees, and those that turn the order of others around."""
 
 _MOST_HIGHLIGHTED = 50_000
-"""Characters of one source that are highlighted; longer ones are data."""
+"""Characters of one source in Python that are highlighted; longer ones are data."""
+
+_MOST_OF_OTHERS = 4_000
+"""The same of other languages, for some of which a lexer takes the square of the length."""
+
+_LANGUAGES = frozenset(
+    {
+        *(
+            "python",
+            "bash",
+            "sh",
+            "shell",
+            "console",
+            "c",
+            "cpp",
+            "css",
+            "diff",
+            "html",
+            "ini",
+            "java",
+        ),
+        *("javascript", "js", "json", "julia", "latex", "r", "rust", "sql", "toml", "xml", "yaml"),
+    }
+)
+"""Languages that are highlighted; every other lexer would only be one more to attack."""
+
+_BLANK = re.compile(r"\s{500}")
+"""A run of blanks, which a lexer may begin to read at each of them."""
 
 _PENS = re.compile(r"(\x1b\[[0-9;:]{0,50}m)")
 _TOKENS: tuple[tuple[_TokenType, str], ...] = (
@@ -117,7 +145,8 @@ _CELL_MAGICS = {"time": "python", "timeit": "python", "capture": "python", "prun
 
 
 def _tokens(source: str, lexer: Lexer) -> str:
-    if len(source) > _MOST_HIGHLIGHTED:
+    most = _MOST_HIGHLIGHTED if "python" in lexer.aliases else _MOST_OF_OTHERS
+    if len(source) > most or _BLANK.search(source):
         return escape(source)
     parts: list[str] = []
     named = ((_css_class(kind), words) for kind, words in lexer.get_tokens(source))
@@ -137,13 +166,7 @@ def _lexer(language: str) -> Lexer | None:
     name = language.lower()
     if name.startswith(("ipython", "python")):
         name = "python"
-    # a name that pygments itself does not know would load every plugin there is
-    return get_lexer_by_name(name, stripnl=False, ensurenl=False) if name in _languages() else None
-
-
-@lru_cache(maxsize=1)
-def _languages() -> frozenset[str]:
-    return frozenset(alias for _, names, _, _ in get_all_lexers(plugins=False) for alias in names)
+    return get_lexer_by_name(name, stripnl=False, ensurenl=False) if name in _LANGUAGES else None
 
 
 # What is sanitised
@@ -177,14 +200,6 @@ _ATTRIBUTES = {
 _NUMBERS = {"colspan": 3, "height": 4, "rowspan": 3, "start": 9, "width": 4}
 """Attributes that are whole numbers of so many digits."""
 
-_DEEPEST = 300
-_NESTING = re.compile(
-    r"<(/?)(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr"
-    r"|d[dt]|li|option|p|t[dhr]|tbody|tfoot|thead)\b)[a-z]",
-    re.IGNORECASE,
-)
-"""Tags that stay open until something ends them."""
-
 _LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 _PICTURE = re.compile(r"data:(image/[a-z+.-]{1,20});base64,([A-Za-z0-9+/=\s]+)$")
 _IMG = re.compile(r'<img((?:\s[\w-]+="[^"]*")*)>')
@@ -203,8 +218,8 @@ def sanitised(
 
     `anchors` are the ids that headings may keep, `pictures` the addresses of those attached.
     """
-    whole = markup.encode("utf-8", "replace").decode("utf-8")
-    if _is_too_deep(whole):
+    whole = without_raw(markup)
+    if is_too_deep(whole):
         return f"<pre>{escape(whole)}</pre>"
     clean = nh3.clean(
         whole,
@@ -217,16 +232,6 @@ def sanitised(
         url_schemes={"attachment", "data", "http", "https", "mailto"},
     )
     return _IMG.sub(_described, clean)
-
-
-def _is_too_deep(markup: str) -> bool:
-    """True for tags in tags that take the sanitiser's time, which grows with their square."""
-    depth = 0
-    for tag in _NESTING.finditer(markup):
-        depth += -1 if tag[1] else 1
-        if depth > _DEEPEST:
-            return True
-    return False
 
 
 def _keeper(

@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from .hypertext import anchor, escape, highlighted, sanitised
 
-_LONGEST = 200_000
+_LONGEST = 100_000
 """Characters of one cell that are read as Markdown."""
+
+_LONGEST_PARAGRAPH = 5_000
+"""Characters of one paragraph; the parser takes the square of some."""
 
 _FORMULA = re.compile(r"\$\$.+?\$\$|\$(?![\s$])[^$\n]*[^\s$\\]\$(?!\d)", re.DOTALL)
 
@@ -59,7 +63,8 @@ def prose(
     `pictures` are the addresses of those attached to the cell. Without its title when `untitled`.
     """
     if len(source) > _LONGEST:
-        return Prose(html=f"<pre>{escape(source)}</pre>")
+        note = f"Shown as written: Markdown is laid out up to {_LONGEST:,} characters."
+        return Prose(html=f'<p class="note">{note}</p><pre>{escape(source)}</pre>')
     tokens = _PARSER.parse(source)
     if untitled and title_of(tokens):
         tokens = tokens[3:]
@@ -120,6 +125,18 @@ def _formula(state: StateInline, silent: bool) -> bool:
     return True
 
 
+def _paragraphs(state: StateCore) -> None:
+    """A core rule: what is in each paragraph, but for those that take too long."""
+    for token in state.tokens:
+        if token.type != "inline" or token.children is None:
+            continue
+        if len(token.content) > _LONGEST_PARAGRAPH:
+            note = "[shown as written, too long to be laid out] "
+            token.children.append(Token("text", "", 0, content=note + token.content))
+        else:
+            state.md.inline.parse(token.content, state.md, state.env, token.children)
+
+
 def _fence(source: str, language: str, _: str) -> str:
     return highlighted(source, language) if language else escape(source)
 
@@ -127,6 +144,7 @@ def _fence(source: str, language: str, _: str) -> str:
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"highlight": _fence}).enable(["table", "strikethrough"])
     parser.inline.ruler.before("escape", "formula", _formula)
+    parser.core.ruler.at("inline", _paragraphs)
     return parser
 
 

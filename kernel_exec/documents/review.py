@@ -49,7 +49,7 @@ _OUTCOMES = {
     "running": "did not end",
     "queued": "never began",
 }
-_FENCED = re.compile(r"^(?:`{3,})python\n(.*?)\n`{3,}$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^(`{3,})python\n", re.MULTILINE)
 _GENERATED = {
     "requirements": "What the notebook needs to run again",
     "script-begin": "Added: lends the script its path and arguments",
@@ -272,8 +272,8 @@ def _ran(cell: JSONObject) -> str:
     source = source_of(cell)
     if cell.get("cell_type") == "code":
         return source
-    fenced = _FENCED.search(source)
-    return fenced[1] if fenced else ""
+    fence = _FENCE.search(source)
+    return source[fence.end() :].partition(f"\n{fence[1]}")[0] if fence else ""
 
 
 def _head(

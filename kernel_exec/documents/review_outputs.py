@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kernel_exec.content.charts import describe_chart
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.terminal import carry_out
+from kernel_exec.notebooks.outputs import without_path
 from kernel_exec.notebooks.value import joined, objects
 
 from .hypertext import coloured, escape, picture, sanitised, vector
@@ -23,7 +24,7 @@ _HEAD, _TAIL = 24, 10
 _MOST = 100_000
 """Characters of one text that the page holds."""
 
-_MOST_MARKUP = 500_000
+_MOST_MARKUP = 250_000
 """Characters of HTML or SVG that are shown as such."""
 
 _LONG_LINE = 400
@@ -31,7 +32,6 @@ _LONG_LINE = 400
 
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _LOADERS = ("application/vnd.bokehjs_load.", "application/vnd.holoviews_load.")
-_SPILLED = re.compile(r"\n?\[all of it is in ([^\n]*)\]\n?$")
 _ACTIVE = re.compile(
     r"<\s*(script|iframe|object|embed|form|svg|canvas|video|audio)\b", re.IGNORECASE
 )
@@ -54,19 +54,24 @@ def outputs_html(outputs: JSON, described: str) -> str:
         elif kind == "error":
             parts.append(_error(output))
         elif output:
-            parts.append(_display(output, described))
+            parts.append(_guarded(output, described))
     return "\n".join(filter(None, parts))
+
+
+def _guarded(output: JSONObject, described: str) -> str:
+    try:
+        return _display(output, described)
+    except RecursionError:  # a reader of ours went down what was nested too deep
+        return '<p class="note">This output is nested too deeply to be shown.</p>'
 
 
 def _stream(name: str, written: str) -> str:
     shown = carry_out(written)
-    spilled = _SPILLED.search(shown)
-    box = text_box(shown[: spilled.start()] if spilled else shown)
+    begins, path = without_path(shown)
+    box = text_box(begins)
     label = "" if name == "stdout" else f'<p class="label">{escape(name)}</p>'
     more = (
-        f'<p class="note">Cut here. All of it is in <code>{escape(spilled[1])}</code></p>'
-        if spilled
-        else ""
+        f'<p class="note">Cut here. All of it is in <code>{escape(path)}</code></p>' if path else ""
     )
     css_class = "stream" if name == "stdout" else "stream aside"
     return f'<div class="{css_class}">{label}{box}{more}</div>'
@@ -117,7 +122,7 @@ def _display(output: JSONObject, described: str) -> str:
     data, metadata = mapping(output, "data"), mapping(output, "metadata")
     if text(mapping(metadata, "kernel_exec"), "role") == "late":
         return '<p class="note late">What follows came after the cell had ended.</p>'
-    texts = {mime: joined(value) for mime, value in data.items()}
+    texts = {mime: _text_of(value) for mime, value in data.items()}
     for mime in (*_PICTURES, "image/svg+xml"):
         if mime in texts and (address := _address(mime, texts[mime])):
             return _figure(address, mapping(metadata, mime), described)
@@ -162,8 +167,21 @@ def _readings(data: JSONObject, texts: Mapping[str, str]) -> Iterator[str]:
         if re.fullmatch(r"application/(?:[\w.-]+\+)?json", mime) and not mime.startswith(
             "application/vnd.jupyter."
         ):
-            yield text_box(json.dumps(value, ensure_ascii=False, indent=2))
+            yield text_box(_as_json(value))
     yield text_box(texts.get("text/plain", ""))
+
+
+def _text_of(value: JSON) -> str:
+    """A text, or its lines; "" for other JSON."""
+    lines = value if isinstance(value, Sequence) else ()
+    return joined(value) if all(isinstance(line, str) for line in lines) else ""
+
+
+def _as_json(value: JSON) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=2)
+    except (RecursionError, ValueError) as error:  # too deep, or a number of too many digits
+        return f"[JSON that can't be shown: {error}]"
 
 
 def _markup(markup: str) -> str:
@@ -179,10 +197,6 @@ def _markup(markup: str) -> str:
 
 
 def _unseen(data: JSONObject) -> str:
-    sizes = {
-        mime: len(joined(value) or json.dumps(value, ensure_ascii=False))
-        for mime, value in data.items()
-        if value
-    }
+    sizes = {mime: len(_text_of(value) or _as_json(value)) for mime, value in data.items() if value}
     told = ", ".join(f"{escape(mime)} ({size:,} characters)" for mime, size in sizes.items())
     return f'<p class="note">Not shown on a page without scripts: {told}</p>' if told else ""

@@ -7,7 +7,6 @@ and whenever; nothing changes while it fits.
 import base64
 import binascii
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -15,6 +14,7 @@ from urllib.parse import quote
 from kernel_exec.content.pictures import UNREADABLE, in_few_colours, opened, png
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 
+from .outputs import without_path
 from .value import cells, joined, ours
 
 COLOURS = 256
@@ -35,9 +35,6 @@ _ENDINGS = {
 }
 _TEXTS = frozenset({"text/plain", "text/latex"})
 """Types of which a beginning and an end say something."""
-
-_KEPT = re.compile(r"\[all of it is in ([^\n]+)\]\n?$")
-"""How a text ends of which history has the whole in a file."""
 
 _HEAD, _END = 2000, 1000
 """Characters of a text that stay."""
@@ -167,8 +164,8 @@ def _cut(output: JSONObject, name: _Name) -> _Cut:
     match output.get("output_type"):
         case "stream":
             whole = joined(output.get("text"))
-            if kept := _KEPT.search(whole):
-                return _Cut(output={**output, "text": _shortened(whole, kept[1])})
+            if path := without_path(whole)[1]:
+                return _Cut(output={**output, "text": _shortened(whole, path)})
             return _Cut(output={**output, "text": _shortened(whole, name.path("txt"))},
                         files={name.file("txt"): _bytes(whole)})  # fmt: skip
         case "error":

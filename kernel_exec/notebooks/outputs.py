@@ -115,8 +115,20 @@ def _display(
     }
 
 
+def without_path(written: str) -> tuple[str, str]:
+    """A text without the line that names the file with all of it, and that file; "" for none."""
+    begins, _, last = written.removesuffix("\n").rpartition("\n")
+    path = last.removeprefix(_ALL_IN)
+    if path == last or not path.endswith("]"):
+        return written, ""
+    return begins, path[:-1]
+
+
+_ALL_IN = "[all of it is in "
+
+
 def _whole(path: str) -> str:
-    return f"[all of it is in {path}]"
+    return f"{_ALL_IN}{path}]"
 
 
 def _mime_value(mime: str, value: JSON) -> JSON:

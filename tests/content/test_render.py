@@ -191,7 +191,7 @@ def test_a_stream_that_went_to_a_file_shows_both_its_ends_and_names_the_file(
     assert text.startswith("0\n1\n")
     assert text.endswith("]\n" + text.partition("]\n")[2])
     assert text.endswith("\n2999\n99 %\nend\n")
-    assert f"300,002 lines (1,389,009 characters) in total, all in {path}; show more: " in text
+    assert f"[… in total 300,002 lines (1,389,009 characters); all of it is in {path}: " in text
     assert len(text) < ITEM_BUDGET + 300
     assert shown(out(NUMBERS, path=str(path))).meta["truncated"] is True
     following = body(out("x\n", path=str(path)), out(NUMBERS))

@@ -443,7 +443,9 @@ def test_headings_are_lower_than_the_pages_and_tables_keep_their_sides() -> None
 
 
 def test_what_is_too_much_or_too_deep_is_shown_as_it_is_written() -> None:
-    assert prose("*" * 300_000, Anchors(), pictures={}).html.startswith("<pre>***")
+    shown = prose("*" * 300_000, Anchors(), pictures={}).html
+    assert shown.startswith('<p class="note">Shown as written')
+    assert "<pre>***" in shown
     assert sanitised("<div>" * 10_000).startswith("<pre>&lt;div&gt;")
     assert sanitised("<p>" * 1_000).count("<p>") == 1_000
 
@@ -584,3 +586,55 @@ def _luminance(colour: str) -> float:
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("[", "![", "**a", "*a **a ", "`a``b", "` ", "<!--", "&#", ">", "> ", "- ", "1. ", "|"),
+        *("](", "[a](", "[a][", "<a ", "_a", "~~a", "$a ", "$$", "# ", "\n\n- a\n", "\n>", "*_"),
+        *("[x]: y\n", "|a|b\n|-|-\n", "```\n", "<div>\n", "</t", "[![a](b)](", "<![CDATA[", "a*"),
+        *("<textarea></t", "[all of it is in ", "```python\n", "\n ", "\x1b[31ma\x1b[0m"),
+    ],
+)
+def test_hostile_text_takes_time_as_its_length(unit: str) -> None:
+    """The time limit of tests is the judge: what takes the square of it takes minutes."""
+    written = unit * (250_000 // len(unit))
+    most = written[:40_000]
+    review(
+        {
+            "metadata": {},
+            "cells": [
+                {"cell_type": "markdown", "source": most, "metadata": {}},
+                {
+                    "cell_type": "code",
+                    "source": written[:40_000],
+                    "metadata": {"kernel_exec": {"number": 1}},
+                    "outputs": [
+                        {"output_type": "stream", "name": "stdout", "text": written},
+                        {"output_type": "display_data", "data": {"text/html": written}},
+                        {"output_type": "display_data", "data": {"text/markdown": most}},
+                        {"output_type": "error", "ename": "E", "evalue": written},
+                    ],
+                },
+                {
+                    "cell_type": "markdown",
+                    "source": written,
+                    "metadata": {"kernel_exec": {"role": "folded"}},
+                },
+            ],
+        }
+    )
+
+
+def test_a_deep_output_costs_no_page() -> None:
+    nested: list[object] = []
+    for _ in range(3_000):
+        nested = [nested]
+    outputs = [
+        {"output_type": "display_data", "data": {"application/json": nested}},
+        {"output_type": "display_data", "data": {"application/json": [10**5_000]}},
+    ]
+    cell = {"cell_type": "code", "source": "1", "metadata": {}, "outputs": outputs}
+    page = review({"metadata": {}, "cells": [cell]})  # type: ignore[list-item]  # JSON
+    assert page.count("can't be shown") == 2 or page.count("can&#x27;t be shown") == 2
