@@ -1,7 +1,6 @@
 """A kernel on this machine: its process, its channels and the conversation between them."""
 
 import errno
-import json
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
+from jupyter_client.connect import write_connection_file
 
 from kernel_exec import processes
 from kernel_exec.environments.catalog import PreparedEnvironment
@@ -61,7 +61,6 @@ _SOCKETS = "s"
 """The sockets' file names are this and a number: their paths may have 107 bytes."""
 
 _PORTS = {Channel.SHELL: 1, Channel.IOPUB: 2, Channel.CONTROL: 3}
-_OTHER_PORTS = {"stdin_port": 4, "hb_port": 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,11 +258,15 @@ class LocalKernel:
     def _launch(self, key: str) -> None:
         support = self._plan.prepared.support
         connection = self._run_dir / "connection.json"
-        ports = {f"{channel}_port": port for channel, port in _PORTS.items()}
-        endpoint = {"transport": "ipc", "ip": str(self._run_dir / _SOCKETS), **ports}
-        signing = {"signature_scheme": "hmac-sha256", "key": key}
-        connection.touch(mode=0o600)
-        connection.write_text(json.dumps({**endpoint, **_OTHER_PORTS, **signing}))
+        write_connection_file(
+            str(connection),
+            transport="ipc",
+            ip=str(self._run_dir / _SOCKETS),
+            key=key.encode("ascii"),
+            shell_port=_PORTS[Channel.SHELL],
+            iopub_port=_PORTS[Channel.IOPUB],
+            control_port=_PORTS[Channel.CONTROL],
+        )
         launcher = str(Path(__file__).with_name("_launch.py"))
         self._guard.launch(
             # -B: a .pth file may import before our launcher does, and must leave no trace either

@@ -5,17 +5,15 @@ anything may come. What has a wrong signature is nobody's message. What is signe
 read becomes an output that says so, in its place.
 """
 
-import datetime as dt
 import hmac
 import json
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .messages import JSON, UNREADABLE, Channel, JSONObject, Message, Outgoing, text
+from jupyter_client.session import DELIM, Session
 
-_DELIMITER = b"<IDS|MSG>"
+from .messages import JSON, UNREADABLE, Channel, JSONObject, Message, Outgoing, text
 
 _DEEPEST = 250
 """Levels of lists and objects that are taken in: whoever handles them recurses."""
@@ -37,25 +35,22 @@ class Frames:
 
     def __init__(self, key: bytes) -> None:
         """`key` is the one in the kernel's connection file."""
-        self._signer = hmac.new(key, digestmod="sha256")
-        self._session = uuid.uuid4().hex
-        self.identity = self._session.encode("ascii")
+        self._session = Session(key=key, username="kernel-exec", pack=_pack)
+        self.identity = self._session.bsession
 
     def pack(self, outgoing: Outgoing) -> list[bytes]:
-        """The frames of a request; half a surrogate pair is escaped, as JSON can."""
-        header: dict[str, JSON] = {
-            "msg_id": outgoing.msg_id,
-            "msg_type": outgoing.msg_type,
-            "session": self._session,
-            "username": "kernel-exec",
-            "version": "5.3",
-            "date": dt.datetime.now(dt.UTC).isoformat(),
-        }
+        """The frames of a request."""
+        header = self._session.msg_header(outgoing.msg_type)
+        header["msg_id"] = outgoing.msg_id
         if outgoing.subshell_id is not None:
             header["subshell_id"] = outgoing.subshell_id
-        objects: list[JSONObject] = [header, {}, outgoing.metadata, outgoing.content]
-        parts = [json.dumps(each).encode("ascii") for each in objects]
-        return [_DELIMITER, self._sign(parts), *parts]
+        message = self._session.msg(
+            outgoing.msg_type,
+            content=dict(outgoing.content),
+            header=header,
+            metadata=dict(outgoing.metadata),
+        )
+        return self._session.serialize(message)
 
     def unpack(self, channel: Channel, frames: Sequence[bytes]) -> list[Message]:
         """The message in `frames`, and before it an output about what can't be read of it.
@@ -86,18 +81,17 @@ class Frames:
             return [report] if channel is Channel.IOPUB else [report, answer]
 
     def _signed_parts(self, frames: Sequence[bytes]) -> Sequence[bytes]:
-        if _DELIMITER not in frames:
+        if DELIM not in frames:
             raise ForgedError("no message")
-        signature, *parts = frames[list(frames).index(_DELIMITER) + 1 :] or [b""]
-        if len(parts) < 4 or not hmac.compare_digest(signature, self._sign(parts[:4])):
+        signature, *parts = frames[list(frames).index(DELIM) + 1 :] or [b""]
+        if len(parts) < 4 or not hmac.compare_digest(signature, self._session.sign(parts[:4])):
             raise ForgedError("a wrong signature")
         return parts
 
-    def _sign(self, parts: Sequence[bytes]) -> bytes:
-        signer = self._signer.copy()
-        for part in parts:
-            signer.update(part)
-        return signer.hexdigest().encode("ascii")
+
+def _pack(value: object) -> bytes:
+    """One part of a request; half a surrogate pair is escaped, as JSON can, and dates are text."""
+    return json.dumps(value, default=str).encode("ascii")
 
 
 def _read(part: bytes) -> JSONObject:
