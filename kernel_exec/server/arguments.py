@@ -28,7 +28,7 @@ def _list_from_text(value: object) -> object:
 
 
 Session = Annotated[
-    str, Field(default="", description="Name of a session of its own; empty for the default one.")
+    str, Field(default="", description="Session name; empty for your own default session.")
 ]
 Wait = Annotated[
     float | None,
@@ -36,7 +36,8 @@ Wait = Annotated[
         default=None,
         ge=0,
         le=_MOST_WAIT,
-        description="Seconds to wait for the end before the call returns; work goes on after it.",
+        description="Seconds to wait for the result; after that the call returns an execution_id and"
+        " the work goes on.",
     ),
 ]
 Title = Annotated[
@@ -173,7 +174,9 @@ class InterruptExecution(Arguments):
 
     execution_id: ExecutionId
     session: Session
-    force: bool = Field(default=False, description="Kill the kernel if the code does not stop.")
+    force: bool = Field(
+        default=False, description="Kill the kernel if the code ignores the interrupt."
+    )
 
 
 class RestartKernel(Arguments):
@@ -202,7 +205,9 @@ class KernelStatus(Arguments):
     session: Session
     variables: bool = Field(default=False, description="Also list the variables.")
     pattern: str = Field(
-        default="*", max_length=200, description="Which variables, such as df*; implies them."
+        default="*",
+        max_length=200,
+        description="Glob pattern for variable names, e.g. df*; also lists them.",
     )
 
 
