@@ -36,7 +36,7 @@ Wait = Annotated[
         default=None,
         ge=0,
         le=_MOST_WAIT,
-        description="Seconds to wait for the result; after that the call returns an execution_id and"
+        description="Seconds to wait for the result; then the call returns an execution_id and"
         " the work goes on.",
     ),
 ]
