@@ -314,13 +314,14 @@ class Client:
             StorageError: It can't be written.
         """
         found = await self.existing(session)
-        if not found.id:
-            raise NotFoundError(f"session {found.name!r} has run nothing yet")
         store, settings = self._app.store, self._app.settings
         environment = await self.current_environment()
         record = await store.session(found.id) or SessionRecord(
             id=found.id, name=found.name, environment=environment.key, created=0.0
         )
+        path = chosen_path(settings.storage_root, record, asked.path, asked.format)
+        if not found.id:
+            raise NotFoundError(f"session {found.name!r} has run nothing yet")
 
         async def again(notebook: JSONObject) -> Verification:
             async with self._app.sessions.slots.taken("verification", environment=environment.key):
@@ -335,7 +336,7 @@ class Client:
         return await export_session(
             store,
             record,
-            chosen_path(settings.storage_root, record, asked.path, asked.format),
+            path,
             overwrite=asked.overwrite,
             limit=settings.notebook_size,
             variables=allowed_variables(settings.server_variables, passed=settings.pass_env),

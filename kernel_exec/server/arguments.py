@@ -69,7 +69,7 @@ Session = Annotated[
     Field(
         default="",
         max_length=_LONGEST_NAME,
-        description="Name of a separate session; empty for the default session.",
+        description="Session name; empty for your own default session.",
     ),
 ]
 Wait = Annotated[
@@ -78,8 +78,8 @@ Wait = Annotated[
         default=None,
         ge=0,
         le=_MOST_WAIT,
-        description="How long the call waits for the result, in seconds; the work continues"
-        " after that.",
+        description="Seconds to wait for the result; then the call returns an execution_id and"
+        " the work goes on.",
     ),
 ]
 Title = Annotated[
@@ -263,7 +263,9 @@ class InterruptExecution(Arguments):
 
     execution_id: ExecutionId
     session: Session
-    force: bool = Field(default=False, description="Kill the kernel if the code does not stop.")
+    force: bool = Field(
+        default=False, description="Kill the kernel if the code ignores the interrupt."
+    )
 
 
 class RestartKernel(Arguments):

@@ -160,7 +160,8 @@ async def _follow(call: Call, begun: Begun, wait_seconds: float | None) -> CallT
         f"[this code was already running as execution {entry.id}, and was not started again; to"
         " run it once more, send it after the end of that execution]\n"
     )
-    return result.model_copy(update={"content": [TextContent(text=told), *result.content]})
+    *content, status = result.content
+    return result.model_copy(update={"content": [*content, TextContent(text=told), status]})
 
 
 async def _variables(session: Session | None, pattern: str) -> JSONObject:

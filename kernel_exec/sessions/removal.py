@@ -1,6 +1,6 @@
 """What is taken out of history, in small transactions that give way to whoever writes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from .database import Database
@@ -45,6 +45,23 @@ class Removal:
             for _ in range(_SHRINK_PAGES):  # the module takes one step of the pragma, for one page
                 connection.execute("PRAGMA incremental_vacuum(1)")
         return True
+
+    def announce(self, sessions: Collection[str], at: float) -> dict[str, float]:
+        """Announce that `sessions` will be removed; when each of them was announced first.
+
+        An announcement from after `at` came from a clock that was wrong, and counts for nothing.
+        """
+        with self._database.aside() as connection:
+            connection.execute("UPDATE session SET announced = NULL WHERE announced > ?", (at,))
+            connection.executemany(
+                "UPDATE session SET announced = ? WHERE id = ? AND announced IS NULL",
+                [(at, as_cell(session)) for session in sessions],
+            )
+            found = connection.execute(
+                "SELECT id, announced FROM session WHERE announced IS NOT NULL"
+            ).fetchall()
+        announced = {as_text(id_): float(told) for id_, told in found}
+        return {session: announced[session] for session in sessions if session in announced}
 
     def knows(self, session: str) -> bool:
         """True when there is such a session."""

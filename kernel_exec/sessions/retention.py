@@ -1,11 +1,14 @@
-"""History within its limits: whole sessions go, those that were used longest ago first.
+"""History within its limits: whole sessions are removed, the least recently used ones first.
 
-What is kept stays whole: every session that some server holds, every file that a row which stays
-refers to, all scripts and notebooks. A sweep is a generator of small steps, so that the thread
-it runs in is free for others between any two. It may be killed after each of them: a session is
-marked first, its entries go from the first on and each with all its outputs, files after the
-rows that refer to them, and what is left of it is what the next sweep begins with. One server
-sweeps at a time.
+Everything else stays whole: sessions that a server holds, files that a remaining row refers to,
+all scripts and notebooks. A session that is too old is announced first, and removed by a server
+that starts at least a day later, if it is still too old by then: a clock that was wrong at one
+start removes nothing. The limit on size needs no clock.
+
+A sweep is a generator of small steps, so that its thread is free for others between any two. It
+may be killed after each: a session is marked first, its entries are removed from the first on,
+each with all its outputs, files after the rows that refer to them, and the next sweep begins with
+the rest. One server sweeps at a time.
 """
 
 import logging
@@ -13,14 +16,14 @@ import os
 import re
 import stat
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from kernel_exec.leases import take
+from kernel_exec.leases import is_held, take
 
 from .database import FAILURES, Database
 from .removal import Removal
@@ -44,7 +47,11 @@ _PATIENCE: Final = 1.0
 """Seconds after which a step is due all the same: history that is never quiet is swept, too."""
 
 _JUST_USED: Final = 24 * 3600.0
-"""Seconds for which a session is kept whatever the size: somebody may want its notebook."""
+"""Seconds before the latest use of any session in which a session's use protects it from the
+limit on size: somebody may want its notebook."""
+
+_NOTICE: Final = 24 * 3600.0
+"""Seconds from the announcement that a session is removed to the start of the server that may."""
 
 _ORPHANED: Final = 7 * 24 * 3600.0
 """Seconds after which a file that no row refers to goes; a database may be put back meanwhile."""
@@ -67,7 +74,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Limits:
     """What history may hold: sessions used within `age` seconds, `size` bytes; None for no limit.
 
-    A session that was used on the last day stays whatever the size.
+    A session used on the last day of use stays whatever the size.
     """
 
     age: float | None = None
@@ -103,7 +110,8 @@ class Upkeep:
         now = self._stepped = time.monotonic()
         if self._steps is None:
             # A clock that is set while we run must not age what was used meanwhile.
-            self._steps = sweep(self._database, self._limits, self._born + now - self._began)
+            at = self._born + now - self._began
+            self._steps = sweep(self._database, self._limits, now=at, born=self._born)
         self._due = now + _PAUSE
         try:
             next(self._steps)
@@ -114,8 +122,10 @@ class Upkeep:
             self._steps, self._due = None, now + _AGAIN
 
 
-def sweep(database: Database, limits: Limits, now: float) -> Generator[None]:
-    """Bring history within `limits`, `now` being the time; nothing when another server does.
+def sweep(database: Database, limits: Limits, *, now: float, born: float) -> Generator[None]:
+    """Bring history within `limits` at the time `now`; nothing when another server does.
+
+    `born` is when this server started.
 
     Raises one of `FAILURES` where the database can't be used.
     """
@@ -126,7 +136,7 @@ def sweep(database: Database, limits: Limits, now: float) -> Generator[None]:
         return
     try:
         yield from _unfinished(database.folder.parent, now)
-        yield from _Sweep(database, limits, now).steps()
+        yield from _Sweep(database, limits, now, born).steps()
     finally:
         lease.drop()
 
@@ -146,11 +156,13 @@ def leased(folder: Path, session_id: str) -> Iterator[bool]:
 class _Sweep:
     """One sweep; `_files` is how many bytes the files take that rows refer to."""
 
-    def __init__(self, database: Database, limits: Limits, now: float) -> None:
+    def __init__(self, database: Database, limits: Limits, now: float, born: float) -> None:
         self._database = database
         self._removal = Removal(database)
         self._limits = limits
         self._now = now
+        self._born = born
+        self._newest = 0.0
         self._leases = database.folder / "sessions"
         self._spill = database.folder / "spill"
         self._spilled: dict[str, int] = {}
@@ -163,18 +175,42 @@ class _Sweep:
         for page in self._database.last_uses(_STEP_SESSIONS):
             used += [(at, session) for session, at in page]
             yield
+        self._newest = max(used, default=(0.0, ""))[0]
+        announced = self._announce(used)
         for at, session in sorted(used):
-            if not self._is_due(at):
-                break
-            yield from self._remove(session, at)
+            if at == DOOMED or self._is_announced(announced.get(session)) or self._is_too_much(at):
+                yield from self._remove(session, at)
         while self._removal.shrink():
             yield
 
-    def _is_due(self, used: float) -> bool:
-        age, size = self._limits.age, self._limits.size
-        if used == DOOMED or (age is not None and used < self._now - age):
-            return True
-        if size is None or used > self._now - _JUST_USED:
+    def _announce(self, used: Iterable[tuple[float, str]]) -> Mapping[str, float]:
+        """Tell which sessions are too old; when that was told of each first."""
+        if (age := self._limits.age) is None:
+            return self._removal.announce((), self._now)
+        old = [
+            session
+            for at, session in used
+            if DOOMED < at < self._now - age
+            and _PLAIN.fullmatch(session)
+            and not is_held(self._leases / f"{session}.lock")
+        ]
+        announced = self._removal.announce(old, self._now)
+        if new := sum(at == self._now for at in announced.values()):
+            after = time.strftime("%Y-%m-%d %H:%M", time.gmtime(self._now + _NOTICE))
+            self._database.tell(
+                f"{new} session{'s' if new > 1 else ''} not used for {age / 86400:.0f} days will"
+                f" be deleted by a server that starts after {after} UTC; to keep them, raise"
+                " KERNEL_EXEC_HISTORY_DAYS"
+            )
+        return announced
+
+    def _is_announced(self, at: float | None) -> bool:
+        return at is not None and at + _NOTICE <= self._born
+
+    def _is_too_much(self, used: float) -> bool:
+        """Whether history is too large, and a session used then may be removed for that."""
+        size = self._limits.size
+        if size is None or used > self._newest - _JUST_USED:
             return False
         return self._files + self._removal.size() > size
 

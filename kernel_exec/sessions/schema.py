@@ -72,6 +72,7 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
     (
         "DROP TABLE server",  # a server that lives holds a lease
         "ALTER TABLE kernel ADD COLUMN origin TEXT NOT NULL DEFAULT 'needed'",
+        "ALTER TABLE session ADD COLUMN announced REAL",
     ),
 )
 

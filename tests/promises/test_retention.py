@@ -33,6 +33,19 @@ def age(root: Path, session: str, days: float) -> None:
         connection.commit()
 
 
+def announce(root: Path, days: float, session: str) -> None:
+    """Start a server that announces the removal of a session; let that have been two days ago."""
+    with serving(root, KERNEL_EXEC_HISTORY_DAYS=str(days)) as server:
+        end = time.monotonic() + 20
+        while "will be deleted" not in server.call("kernel_status").structured.get("notice", ""):
+            assert time.monotonic() < end
+        assert session in sessions(root)
+        server.leave()
+    with closing(sqlite3.connect(folder(root) / "history.db", timeout=10)) as connection:
+        connection.execute("UPDATE session SET announced = announced - ?", (2 * DAY,))
+        connection.commit()
+
+
 def sessions(root: Path) -> set[str]:
     with closing(sqlite3.connect(folder(root) / "history.db", timeout=10)) as connection:
         return {name for (name,) in connection.execute("SELECT name FROM session")}
@@ -61,6 +74,7 @@ def files(root: Path, below: str) -> set[str]:
     return {path.name for path in (folder(root) / below).rglob("*") if path.is_file()}
 
 
+@pytest.mark.timeout(180)
 def test_sessions_used_long_ago_go_with_their_files_and_nothing_else_does(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         young = produce(server, "young")
@@ -73,6 +87,7 @@ def test_sessions_used_long_ago_go_with_their_files_and_nothing_else_does(tmp_pa
     ours = {path for path in root.rglob("*") if ".kernel_exec" not in path.parts}
     age(tmp_path, "old", 40)
     age(tmp_path, "young", 20)
+    announce(tmp_path, 30, "old")
 
     with serving(tmp_path) as holder:
         held = produce(holder, "held")

@@ -1,6 +1,6 @@
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +72,19 @@ def blobs(folder: Path) -> list[str]:
 
 
 def run(database: Database, limits: Limits, now: float = NOW) -> int:
+    """Sweep at `now`, which announces, and by a server that starts a day later; the steps."""
+    return announce(database, limits, now) + sum(1 for _ in later(database, limits, now))
+
+
+def announce(database: Database, limits: Limits, now: float = NOW) -> int:
+    """Sweep by a server that starts now; the steps."""
     database.write()
-    return sum(1 for _ in sweep(database, limits, now))
+    return sum(1 for _ in sweep(database, limits, now=now, born=now))
+
+
+def later(database: Database, limits: Limits, now: float = NOW) -> Generator[None]:
+    """A sweep by a server that starts a day later."""
+    return sweep(database, limits, now=now + DAY, born=now + DAY)
 
 
 def test_a_session_goes_whole(folder: Path, database: Database) -> None:
@@ -108,8 +119,8 @@ def test_a_session_that_a_server_holds_stays(folder: Path, database: Database) -
 def test_a_session_used_after_it_was_found_old_stays(folder: Path, database: Database) -> None:
     put(folder, "old", used=31)
     put(folder, "older", used=32, entries=400)
-    database.write()
-    steps = sweep(database, MONTH, NOW)
+    announce(database, MONTH)
+    steps = later(database, MONTH)
     while len(names(folder, "entry")) == 403:
         next(steps)
     query(folder, f"UPDATE entry SET ended = {NOW} WHERE session = 'old'")
@@ -164,8 +175,8 @@ def test_a_sweep_that_is_killed_anywhere_leaves_whole_entries_and_is_finished_by
         steps += 1
         put(folder, f"old{steps}", used=31, entries=120, outputs=("x", "y" * LARGE))
         killed = Database(folder)
-        killed.write()
-        under_way = sweep(killed, MONTH, NOW)
+        announce(killed, MONTH)
+        under_way = later(killed, MONTH)
         for _ in range(steps):
             over = next(under_way, 1) or 0
         torn = query(
@@ -190,9 +201,9 @@ def test_a_sweep_that_is_killed_anywhere_leaves_whole_entries_and_is_finished_by
 
 def test_of_two_servers_one_sweeps_at_a_time(folder: Path, database: Database) -> None:
     put(folder, "old", used=31)
-    database.write()
+    announce(database, MONTH)
     other = Database(folder)
-    under_way = sweep(database, MONTH, NOW)
+    under_way = later(database, MONTH)
     next(under_way)
 
     assert run(other, MONTH) == 0
@@ -210,7 +221,7 @@ def test_where_another_writes_a_sweep_gives_way(folder: Path, database: Database
     with closing(sqlite3.connect(folder / "history.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            for _ in sweep(database, MONTH, NOW):
+            for _ in later(database, MONTH):
                 pass
     run(database, MONTH)
     assert names(folder) == []
@@ -297,7 +308,7 @@ def test_room_that_is_free_is_given_back(folder: Path, database: Database) -> No
 
 def test_a_sweep_waits_for_the_database(folder: Path, database: Database) -> None:
     with pytest.raises(StorageError, match="not open"):
-        next(sweep(database, MONTH, NOW))
+        next(later(database, MONTH))
     assert not folder.exists()
 
     upkeep = Upkeep(database, MONTH)
@@ -314,3 +325,61 @@ def test_entries_of_the_future_are_not_old(folder: Path, database: Database) -> 
     run(database, replace(MONTH, size=1))
 
     assert names(folder) == ["s"]
+
+
+def test_a_session_that_is_too_old_is_announced_and_goes_a_day_and_a_start_later(
+    folder: Path, database: Database
+) -> None:
+    put(folder, "old", used=31)
+    announce(database, MONTH)
+    assert "1 session not used for 30 days will be deleted" in database.notice
+    assert "1972-09-28 00:00 UTC" in database.notice
+
+    told = database.notice
+    for born, now in ((0.5, 0.5), (0, 30)):  # half a day later; the same server a month later
+        for _ in sweep(database, MONTH, now=NOW + now * DAY, born=NOW + born * DAY):
+            pass
+        assert names(folder) == ["old"]
+    assert database.notice == told
+
+    for _ in later(database, MONTH):
+        pass
+    assert names(folder) == []
+
+
+def test_a_clock_that_is_wrong_at_one_start_removes_nothing(
+    folder: Path, database: Database
+) -> None:
+    for number in range(3):
+        put(folder, f"s{number}", used=number)
+    database.write()
+    for hours in (0, 6, 48):  # a server that starts 400 days ahead, and runs for two days
+        for _ in sweep(database, MONTH, now=NOW + 400 * DAY + hours * 3600, born=NOW + 400 * DAY):
+            pass
+        assert names(folder) == ["s0", "s1", "s2"]
+
+    for at in (NOW + DAY, NOW + 3 * DAY):  # servers that start with the clock put right
+        for _ in sweep(database, MONTH, now=at, born=at):
+            pass
+        assert names(folder) == ["s0", "s1", "s2"]
+    assert query(folder, "SELECT count(*) FROM session WHERE announced IS NOT NULL") == [(0,)]
+
+
+def test_the_limit_on_size_spares_the_last_day_of_use_whatever_the_clock_says(
+    folder: Path, database: Database
+) -> None:
+    put(folder, "last", used=0)
+    put(folder, "older", used=2)
+    database.write()
+    for _ in sweep(database, Limits(size=1), now=NOW + 400 * DAY, born=NOW + 400 * DAY):
+        pass
+    assert names(folder) == ["last"]
+
+
+def test_a_session_used_after_its_announcement_stays(folder: Path, database: Database) -> None:
+    put(folder, "old", used=31)
+    announce(database, MONTH)
+    query(folder, f"UPDATE entry SET ended = {NOW} WHERE session = 'old'")
+    for _ in later(database, MONTH):
+        pass
+    assert names(folder) == ["old"]
