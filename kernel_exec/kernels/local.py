@@ -60,8 +60,6 @@ counts them as one kind."""
 _SOCKETS = "s"
 """The sockets' file names are this and a number: their paths may have 107 bytes."""
 
-_PORTS = {Channel.SHELL: 1, Channel.IOPUB: 2, Channel.CONTROL: 3}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalKernels:
@@ -206,14 +204,24 @@ class LocalKernel:
             KernelStartError: It ended instead.
             OSError: It can't be launched.
         """
-        key = secrets.token_hex(32)
-        self._launch(key)
+        key = secrets.token_hex(32).encode("ascii")
+        file, connection = write_connection_file(
+            str(self._run_dir / "connection.json"),
+            transport="ipc",
+            ip=str(self._run_dir / _SOCKETS),
+            key=key,
+        )
+        self._launch(file)
+        ports = {
+            Channel.SHELL: connection["shell_port"],
+            Channel.CONTROL: connection["control_port"],
+            Channel.IOPUB: connection["iopub_port"],
+        }
         self._channels = Channels(
             addresses={
-                channel: f"ipc://{self._run_dir / _SOCKETS}-{port}"
-                for channel, port in _PORTS.items()
+                channel: f"ipc://{connection['ip']}-{port}" for channel, port in ports.items()
             },
-            key=key.encode("ascii"),
+            key=key,
             deliver=self._deliver,
             on_closed=self._on_closed,
         )
@@ -255,25 +263,15 @@ class LocalKernel:
         self._channels.stop(drain=False)
         await self._channels.wait_closed()
 
-    def _launch(self, key: str) -> None:
+    def _launch(self, connection_file: str) -> None:
         support = self._plan.prepared.support
-        connection = self._run_dir / "connection.json"
-        write_connection_file(
-            str(connection),
-            transport="ipc",
-            ip=str(self._run_dir / _SOCKETS),
-            key=key.encode("ascii"),
-            shell_port=_PORTS[Channel.SHELL],
-            iopub_port=_PORTS[Channel.IOPUB],
-            control_port=_PORTS[Channel.CONTROL],
-        )
         launcher = str(Path(__file__).with_name("_launch.py"))
         self._guard.launch(
             # -B: a .pth file may import before our launcher does, and must leave no trace either
             [str(self._plan.prepared.interpreter.executable), "-B", launcher],
             configuration=self._run_dir / "launch.json",
             settings={
-                "connection_file": str(connection),
+                "connection_file": connection_file,
                 "run_dir": str(self._run_dir),
                 "spill_dir": str(self._plan.spill_dir),
                 "support": support.kind.value,
