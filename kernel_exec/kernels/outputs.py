@@ -104,10 +104,11 @@ def separate(message: Message) -> Iterator[Message]:
     if message.msg_type != "stream" or not isinstance(more, (list, tuple)):
         yield message
         return
-    turns = [(message.content.get("name"), message.content.get("text")), *map(tuple, more)]
-    for name, written in turns:
-        content = {"name": name, "text": written, "upto": message.content.get("upto")}
-        yield replace(message, content=content)
+    yield replace(message, content={**message.content, "more": None})
+    for turn in more:
+        if isinstance(turn, (list, tuple)) and len(turn) == 2:
+            name, written = turn
+            yield replace(message, content={**message.content, "name": name, "text": written})
 
 
 def parse(message: Message) -> OutputEvent | None:

@@ -23,6 +23,7 @@ from kernel_exec.kernels.outputs import (
     fold,
     parse,
     parse_payload,
+    separate,
 )
 from kernel_exec.kernels.terminal import carry_out, strip_ansi
 
@@ -66,6 +67,19 @@ CLEAR = Clear(wait=False)
 CLEAR_NEXT = Clear(wait=True)
 SPILL = Spill(name="stdout", path="/f")
 FAILURE = ErrorOutput(ename="E", evalue="v", traceback=())
+
+
+def test_a_message_of_several_streams_is_one_of_each_turn() -> None:
+    more: JSON = [["stderr", "b"], ["stdout", "c"], "cd", ["stdout"], 3, [1, None]]
+    several = message("stream", {"name": "stdout", "text": "a", "more": more})
+    events = [parse(turn) for turn in separate(several)]
+    assert events == [out("a"), err("b"), out("c"), out("")]
+
+
+@pytest.mark.parametrize("more", [None, 3, "ab", {"a": "b"}])
+def test_a_message_of_one_stream_is_as_it_was(more: JSON) -> None:
+    (one,) = separate(message("stream", {"name": "stderr", "text": "a", "more": more}))
+    assert parse(one) == err("a")
 
 
 PARSED: dict[str, tuple[Message, OutputEvent | None]] = {
