@@ -182,7 +182,7 @@ def without_files(output: OutputEvent) -> OutputEvent:
 def fold(events: Iterable[OutputEvent]) -> list[Output]:
     """The outputs that `events`, in order, add up to; takes time linear in their size.
 
-    A file that a stream goes on in outlives `clear_output`: what is written after it is there, too.
+    A file that a stream goes on in outlives `clear_output`: it also holds the text that follows.
     """
     shown: list[_Shown] = []
     updates: dict[str, tuple[int, Update]] = {}
@@ -265,12 +265,15 @@ def _with_its_line(shown: list[_Shown], output: Stream) -> Stream:
         ended, _, line = written.rpartition("\n")
         if not line or (output.text[0] == "\n" and "\r" not in written):
             break
+        drawn = carry_out(line)
+        if len(drawn) > _LONGEST_LINE:
+            break
         kept = written[: len(ended) + 1] if ended or written[:1] == "\n" else ""
         shown[at].output, shown[at].more = replace(before, text=kept), []
         if not kept:
             del shown[at]
             _join(shown, at)
-        return replace(output, text=carry_out(line) + output.text)
+        return replace(output, text=drawn + output.text)
     return output
 
 
@@ -289,6 +292,10 @@ def _join(shown: list[_Shown], at: int) -> None:
 
 _SHOWN_BEFORE = 8
 """Outputs among which the line is looked for; a bar is redrawn soon."""
+
+
+_LONGEST_LINE = 2000
+"""Characters of a line that is taken along; a bar is shorter, and each redrawing costs as many."""
 
 
 def _goes_on(last: Stream, output: Stream) -> bool:

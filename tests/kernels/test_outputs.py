@@ -602,6 +602,14 @@ LONG: dict[str, tuple[list[OutputEvent], list[Output]]] = {
         [err("".join(f"\r{number:>80}" for number in range(MANY)))],
         [err(f"{MANY - 1:>80}")],
     ),
+    "a long line that goes on between others": (
+        [err("y" * MANY), *[out("x\n"), err("\b")] * (MANY // 10)],
+        [err("y" * MANY), out("x\n" * (MANY // 10)), err("")],
+    ),
+    "streams in turn": (
+        [out("x\n"), err("y\n")] * (MANY // 2),
+        [out("x\n"), err("y\n")] * (MANY // 2),
+    ),
     "frames in chunks": (
         [err(f"\r{number:>80}") for number in range(MANY)],
         [err(f"{MANY - 1:>80}")],
