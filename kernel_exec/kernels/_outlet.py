@@ -141,7 +141,9 @@ class Outlet:
         with self.lock:
             del self._clearing[execution_id]
             self._parts = [
-                part for part in self._parts if part.stream is None or part.parent is not parent
+                part
+                for part in self._parts
+                if part.stream is None or part.parent.get("msg_id", "") != execution_id
             ]
             self.on_cleared(execution_id)
             if execution_id in self._unclear:
@@ -180,7 +182,10 @@ class Outlet:
     # In the thread that sends
 
     def _call_later(self, seconds):
-        self._pub_thread.io_loop.call_later(seconds, self._on_time)
+        try:
+            self._pub_thread.io_loop.call_later(seconds, self._on_time)
+        except RuntimeError:  # the loop is closed: the process is about to end
+            self.send()
 
     def _on_time(self):
         if not self.lock.acquire(blocking=False):
@@ -247,8 +252,8 @@ class Outlet:
             self.send()
             self._journal.empty(execution_id)
         elif not self._is_timed:
-            self._is_timed = True
             self._pub_thread.schedule(lambda: self._call_later(_AFTER))
+            self._is_timed = True  # not before: an interrupt in between would stop all timers
 
 
 def complain(what, error):

@@ -52,7 +52,7 @@ class KernelStream(OutStream):
         self._children = _Children()
         outlet.attach(args[0], args[1], settings["run_dir"])
         super().__init__(*args, **kwargs)
-        if self._should_watch:
+        if getattr(self, "_should_watch", False):
             outlet.watch(self._fid, self._hear_captured)
             outlet.watch(self._children.receiver, self._hear_children)
 
@@ -166,7 +166,7 @@ class KernelStream(OutStream):
         """Close the stream."""
         is_open = not self.closed
         if is_open:
-            outlet.forget(self._fid)
+            outlet.forget(getattr(self, "_fid", None))
             outlet.forget(self._children.receiver)
         super().close()
         if is_open:

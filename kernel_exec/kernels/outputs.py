@@ -107,10 +107,11 @@ def separate(message: Message) -> Iterator[Message]:
     if message.msg_type != "stream" or not isinstance(more, (list, tuple)):
         yield message
         return
-    turns = [(message.content.get("name"), message.content.get("text")), *map(tuple, more)]
-    for name, written in turns:
-        content = {"name": name, "text": written, "upto": message.content.get("upto")}
-        yield replace(message, content=content)
+    yield replace(message, content={**message.content, "more": None})
+    for turn in more:
+        if isinstance(turn, (list, tuple)) and len(turn) == 2:
+            name, written = turn
+            yield replace(message, content={**message.content, "name": name, "text": written})
 
 
 def parse(message: Message) -> OutputEvent | None:
@@ -184,7 +185,7 @@ def without_files(output: OutputEvent) -> OutputEvent:
 def fold(events: Iterable[OutputEvent]) -> list[Output]:
     """The outputs that `events`, in order, add up to; takes time linear in their size.
 
-    A file that a stream goes on in outlives `clear_output`: what is written after it is there, too.
+    A file that a stream goes on in outlives `clear_output`: it also holds the text that follows.
     """
     shown: list[_Shown] = []
     updates: dict[str, tuple[int, Update]] = {}
@@ -267,12 +268,15 @@ def _with_its_line(shown: list[_Shown], output: Stream) -> Stream:
         ended, _, line = written.rpartition("\n")
         if not line or (output.text[0] == "\n" and "\r" not in written):
             break
+        drawn = carry_out(line)
+        if len(drawn) > _LONGEST_LINE:
+            break
         kept = written[: len(ended) + 1] if ended or written[:1] == "\n" else ""
         shown[at].output, shown[at].more = replace(before, text=kept), []
         if not kept:
             del shown[at]
             _join(shown, at)
-        return replace(output, text=carry_out(line) + output.text)
+        return replace(output, text=drawn + output.text)
     return output
 
 
@@ -291,6 +295,10 @@ def _join(shown: list[_Shown], at: int) -> None:
 
 _SHOWN_BEFORE = 8
 """Outputs among which the line is looked for; a bar is redrawn soon."""
+
+
+_LONGEST_LINE = 2000
+"""Characters of a line that is taken along; a bar is shorter, and each redrawing costs as many."""
 
 
 def _goes_on(last: Stream, output: Stream) -> bool:

@@ -30,8 +30,8 @@ _LONGEST_PEN = 200
 _HEIGHT = 100
 """Lines that a cursor can go up."""
 
-_WIDTH = 1000
-"""Columns that a cursor can go to."""
+_WIDTH = 300
+"""Columns that a cursor can go to: a sequence of a few bytes must not become much text."""
 
 
 def carry_out(written: str) -> str:
@@ -84,17 +84,21 @@ class _Screen:
             elif move[2] == "J":
                 self._erase_below(move[1])
             else:
-                down = int(move[1] or 1) * (1 if move[2] in "BE" else -1)
-                self._go(down, 0 if move[2] in "EF" else None)
+                self._go(self._lines(move), 0 if move[2] in "EF" else None)
         lines = [*self._above, *(row.alone() for row in self._rows)]
         last = lines.pop()
         while not last.strip(" ") and lines and not lines[-1].strip(" "):
             last = lines.pop()  # a bar that was wiped out leaves its line
         return "\n".join([*lines, last.strip(" ") and last])
 
+    def _lines(self, move: re.Match[str]) -> int:
+        """How far a move goes: down by one line beyond the last, as no screen scrolls for it."""
+        lines = int(move[1] or 1)
+        return min(lines, len(self._rows) - self._at) if move[2] in "BE" else -lines
+
     def _go(self, lines: int, column: int | None) -> None:
         before = self._rows[self._at]
-        self._at = max(0, min(self._at + lines, self._at + _HEIGHT))
+        self._at = max(0, self._at + lines)
         while self._at >= len(self._rows):
             self._rows.append(_Row(""))
         row = self._rows[self._at]

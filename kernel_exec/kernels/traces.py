@@ -57,7 +57,7 @@ class Traces:
             journal = (self._run_dir / "output.journal").read_bytes()
         except OSError:
             return "", []
-        end = _HEAD + int.from_bytes(journal[32:_HEAD], "little")
+        end = min(len(journal), _HEAD + int.from_bytes(journal[32:_HEAD], "little"))
         found: list[tuple[int, OutputEvent]] = []
         at = _HEAD
         while at + _ENTRY.size <= end:

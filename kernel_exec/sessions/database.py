@@ -223,8 +223,8 @@ class Database:
             self.tell(f"history.db was removed while in use, and all in it is lost ({error})")
         else:
             self.tell(
-                "history.db was removed while in use: what this server's sessions did is in a new"
-                " one, all else is lost"
+                "history.db was removed while in use: the records of this server's sessions were"
+                " written to a new one, all others are lost"
             )
 
     def _open(self) -> sqlite3.Connection:

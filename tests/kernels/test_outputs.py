@@ -23,6 +23,7 @@ from kernel_exec.kernels.outputs import (
     fold,
     parse,
     parse_payload,
+    separate,
 )
 from kernel_exec.kernels.terminal import carry_out, strip_ansi
 
@@ -66,6 +67,19 @@ CLEAR = Clear(wait=False)
 CLEAR_NEXT = Clear(wait=True)
 SPILL = Spill(name="stdout", path="/f")
 FAILURE = ErrorOutput(ename="E", evalue="v", traceback=())
+
+
+def test_a_message_of_several_streams_is_one_of_each_turn() -> None:
+    more: JSON = [["stderr", "b"], ["stdout", "c"], "cd", ["stdout"], 3, [1, None]]
+    several = message("stream", {"name": "stdout", "text": "a", "more": more})
+    events = [parse(turn) for turn in separate(several)]
+    assert events == [out("a"), err("b"), out("c"), out("")]
+
+
+@pytest.mark.parametrize("more", [None, 3, "ab", {"a": "b"}])
+def test_a_message_of_one_stream_is_as_it_was(more: JSON) -> None:
+    (one,) = separate(message("stream", {"name": "stderr", "text": "a", "more": more}))
+    assert parse(one) == err("a")
 
 
 PARSED: dict[str, tuple[Message, OutputEvent | None]] = {
@@ -587,6 +601,14 @@ LONG: dict[str, tuple[list[OutputEvent], list[Output]]] = {
     "frames": (
         [err("".join(f"\r{number:>80}" for number in range(MANY)))],
         [err(f"{MANY - 1:>80}")],
+    ),
+    "a long line that goes on between others": (
+        [err("y" * MANY), *[out("x\n"), err("\b")] * (MANY // 10)],
+        [err("y" * MANY), out("x\n" * (MANY // 10)), err("")],
+    ),
+    "streams in turn": (
+        [out("x\n"), err("y\n")] * (MANY // 2),
+        [out("x\n"), err("y\n")] * (MANY // 2),
     ),
     "frames in chunks": (
         [err(f"\r{number:>80}") for number in range(MANY)],

@@ -10,7 +10,8 @@ MOVED = {
     "up and over": ("a\nb\x1b[A\rc", "c\nb"),
     "up keeps the column": ("abc\nd\x1b[Ax", "axc\nd"),
     "up beyond the top": ("a\x1b[9A\rb", "b"),
-    "down makes lines": ("a\x1b[2Bb", "a\n\n b"),
+    "down makes one line": ("a\x1b[9Bb", "a\n b"),
+    "down to a line that is there": ("a\nb\nc\x1b[9A\x1b[2Bd", "a\nb\ncd"),
     "to the line above, at its start": ("abc\nd\x1b[Fx", "xbc\nd"),
     "to the line below, at its start": ("abc\x1b[Ex", "abc\nx"),
     "right beyond the end": ("a\x1b[3Cb", "a   b"),
@@ -46,6 +47,11 @@ def test_a_cursor_does_not_reach_what_has_left_the_screen() -> None:
     assert left[0] == "first"
     assert len(left) == 1002
     assert left.count("xine") == 1
+
+
+def test_a_short_sequence_does_not_become_much_text() -> None:
+    assert len(carry_out("\x1b[99B" * 10_000)) <= 10_000
+    assert len(carry_out("\x1b[B\x1b[9999Cx" * 1_000)) < 400_000
 
 
 moves = st.lists(

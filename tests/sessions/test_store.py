@@ -263,6 +263,32 @@ async def test_the_latest_entry_of_kinds_is_found_whatever_came_after_it(tmp_pat
         assert await store.latest("nobody", runs) is None
 
 
+class Broken(frozenset[EntryKind]):
+    def __iter__(self) -> Iterator[EntryKind]:
+        raise ZeroDivisionError("it is broken")
+
+
+async def test_a_defect_in_the_thread_of_history_costs_one_answer(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        made = await fill(store)
+        with pytest.raises(StorageError, match="it is broken"):
+            await store.latest("s1", Broken())
+
+        assert await store.entries("s1") == made
+        assert store.degraded == ""
+
+
+async def test_what_waits_to_be_written_is_counted_until_it_is(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        await fill(store)
+        assert store.unwritten() == 0
+        for _ in range(3):
+            store.add_event("e1", text("x" * 1_000_000))
+        assert 3_000_000 < store.unwritten() < 3_010_000
+        await store.settle()
+        assert store.unwritten() == 0
+
+
 async def test_the_latest_session_of_a_name_and_environment_is_found(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store:
         newest = replace(SESSION, id="s3", created=3.0)
@@ -786,6 +812,7 @@ async def test_while_files_cannot_grow_reads_add_what_is_pending(tmp_path: Path)
             await store.settle()
 
             assert store.degraded != ""
+            assert store.unwritten() == 0  # nobody waits for a disk that takes nothing
             assert [e.title for e in await store.entries("s1")] == ["", "changed", ""]
             assert [e.id for e in await store.entries("s1", last=2)] == ["e2", "e3"]
             assert await store.latest("s1", {ENTRY.kind}) == replace(ENTRY, id="e3", number=3)

@@ -1,0 +1,66 @@
+"""What a kernel leaves behind is read as it wrote it, and whatever stands there."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_exec.kernels import _outlet
+from kernel_exec.kernels.outputs import Clear, Stream
+from kernel_exec.kernels.traces import Traces
+
+WRITTEN = [(1, "stdout", "a\n"), (2, "stderr", "é\udc80"), (3, "clear", ""), (4, "stdout", "")]
+READ = [
+    (1, Stream(name="stdout", text="a\n")),
+    (2, Stream(name="stderr", text="é\\udc80")),
+    (3, Clear(wait=False)),
+    (4, Stream(name="stdout", text="")),
+]
+
+
+def write(folder: Path) -> Any:
+    inside: Any = _outlet  # which is written for every Python, without types
+    journal = inside._Journal(str(folder / "output.journal"))
+    journal.begin("e" * 32)
+    for entry in WRITTEN:
+        assert journal.add("e" * 32, *entry)
+    return journal
+
+
+def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
+    journal = write(tmp_path)
+    assert journal.add("another", 5, "stdout", "not ours")
+    assert Traces(tmp_path).journal() == ("e" * 32, READ)
+
+    journal.begin("e" * 32)
+    assert Traces(tmp_path).journal() == ("e" * 32, READ)
+    journal.begin("f" * 32)
+    assert Traces(tmp_path).journal() == ("f" * 32, [])
+
+
+def test_a_journal_says_when_it_is_full(tmp_path: Path) -> None:
+    journal = write(tmp_path)
+    assert not journal.add("e" * 32, 5, "stdout", "x" * 2_000_000)
+    assert Traces(tmp_path).journal() == ("e" * 32, READ)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_journal_that_user_code_spoiled_is_read_as_far_as_it_goes(
+    tmp_path: Path, seed: int
+) -> None:
+    write(tmp_path)
+    path = tmp_path / "output.journal"
+    chance = random.Random(seed)
+    spoiled = bytearray(path.read_bytes()[: chance.choice([0, 20, 44, 60, 1000])])
+    for _ in range(min(len(spoiled), 20)):
+        spoiled[chance.randrange(len(spoiled))] = chance.randrange(256)
+    path.write_bytes(spoiled)
+
+    execution_id, written = Traces(tmp_path).journal()
+    assert len(execution_id) <= 32
+    assert len(written) <= len(spoiled)
+
+
+def test_without_a_journal_nothing_is_recovered(tmp_path: Path) -> None:
+    assert Traces(tmp_path).journal() == ("", [])
