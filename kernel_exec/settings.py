@@ -247,17 +247,17 @@ def config_file_to_write(*, options: Mapping[str, str | None]) -> tuple[Path, bo
 def _user_folder(word: str) -> Path:
     """A folder of ours in the user's home, wherever this system has it."""
     folders = platformdirs.PlatformDirs("kernel-exec", appauthor=False)
-    folder = {
-        "storage_dir": folders.user_data_path,
-        "cache": folders.user_cache_path,
-        "config": folders.user_config_path,
-    }[word]
-    if not folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
-        raise InvalidArgumentError(
-            f"no home folder is known for this user; set {_BY_KEY[word].variable}"
-            f" or {_BY_KEY[word].option}"
-        )
-    return folder
+    places = {"storage_dir": "user_data_path", "cache": "user_cache_path"}
+    try:
+        folder: Path = getattr(folders, places.get(word, "user_config_path"))
+        if folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
+            return folder
+    except RuntimeError:
+        pass  # in newer versions of platformdirs
+    raise InvalidArgumentError(
+        f"no home folder is known for this user; set {_BY_KEY[word].variable}"
+        f" or pass {_BY_KEY[word].option}"
+    )
 
 
 def _layers(
