@@ -53,9 +53,9 @@ async def configure_environment(call: Call, asked: given.ConfigureEnvironment) -
     return structured(
         {
             "status": "success",
-            "message": f"the environment is {current.environment.key} now;"
-            " the kernel and the variables of the previous one are kept"
-            + ("; its next kernel starts in the working directory" if directory else ""),
+            "message": f"switched to {current.environment.key}; the previous environment's kernel"
+            " and variables are kept"
+            + ("; the next kernel starts in the working directory" if directory else ""),
             "previous": _seed_config(configured.previous),
             "current": {**_seed_config(current.environment), **_described(current)},
             "working_directory": str(call.client.working_directory),
@@ -125,10 +125,10 @@ def _environment(app: App, asked: given.ConfigureEnvironment, base: Path) -> Env
         known = app.catalog.known()
         if asked.name not in known:
             names = ", ".join(map(repr, known))
-            raise NotFoundError(f"no environment is named {asked.name!r} (known: {names})")
+            raise NotFoundError(f"no environment named {asked.name!r}; known are {names}")
         return known[asked.name]
     if not asked.type:
-        raise InvalidArgumentError("configure_environment needs type, or name")
+        raise InvalidArgumentError("configure_environment needs type or name")
     kind = EnvironmentKind(asked.type)
     argument, value = {
         EnvironmentKind.CONDA: ("conda_name", asked.conda_name),
@@ -148,7 +148,7 @@ def _folder(value: str, base: Path) -> Path:
         if path.is_dir() and os.access(path, os.X_OK):
             return path
         objection = "it is not a folder" if path.exists() else "it does not exist"
-        objection = "nobody let this user in" if path.is_dir() else objection
+        objection = "this user may not enter it" if path.is_dir() else objection
     except OSError as error:
         objection = error.strerror or str(error)
     raise InvalidArgumentError(

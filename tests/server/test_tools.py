@@ -274,7 +274,7 @@ MISUSES: dict[str, tuple[str, dict[str, Any], str]] = {
     "environment not there": (
         "configure_environment",
         {"type": "venv", "venv_path": "/no/such/venv"},
-        "'/no/such/venv' is not there",
+        "'/no/such/venv' does not exist",
     ),
     "folder as interpreter": (
         "configure_environment",
