@@ -85,7 +85,7 @@ def _conda_clause(clause: Specifier) -> str:
 def _refusal(package: object) -> str:
     """Why a requirement is not accepted, or ""."""
     if not isinstance(package, str):
-        return "it is not text"
+        return "it is not a text"
     if len(package) > _LONGEST:
         return f"it is longer than {_LONGEST} characters"
     if any(unicodedata.category(char).startswith("C") for char in package):

@@ -6,7 +6,7 @@ from pathlib import Path
 from mcp_types import CallToolResult
 
 from kernel_exec.app import App
-from kernel_exec.configuration import Given, environment_of, parse_path
+from kernel_exec.configuration import Given, parse_path
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
@@ -138,12 +138,20 @@ def _environment(app: App, asked: given.ConfigureEnvironment, base: Path) -> Env
     }[kind]
     if not value:
         raise InvalidArgumentError(f"type {kind.value!r} needs {argument}")
-    return environment_of(kind, Given(value=value, where=argument, folder=base))
+    # a relative prefix can't be told from a name that went wrong
+    if kind is EnvironmentKind.CONDA and not (value.startswith("~") or Path(value).is_absolute()):
+        return Environment(kind=kind, name=value)
+    return Environment(kind=kind, path=_path(value, argument, base))
+
+
+def _path(value: str, argument: str, base: Path) -> Path:
+    """The absolute path that an argument names; a relative one is taken from `base`."""
+    return parse_path(Given(value=value, where=argument, folder=base))
 
 
 def _folder(value: str, base: Path) -> Path:
     """The folder that `working_directory` names; a relative one is taken from `base`."""
-    path = parse_path(Given(value=value, where="working_directory", folder=base))
+    path = _path(value, "working_directory", base)
     try:
         if path.is_dir() and os.access(path, os.X_OK):
             return path

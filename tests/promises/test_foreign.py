@@ -52,16 +52,14 @@ def test_an_install_follows_no_index_that_a_cell_has_planted(tmp_path: Path) -> 
         ) as server,
     ):
         address = f"http://127.0.0.1:{planted.getsockname()[1]}/simple"
+        folders = f"Path({str(tmp_path / 'uv')!r}), Path.cwd(), Path.cwd().parent"
+        line = f'extra-index-url = ["{address}"]'
         ran = server.run(
-            f"""
-            from pathlib import Path
-from typing import Any
-            line = 'extra-index-url = ["{address}"]'
-            for folder in (Path({str(tmp_path)!r}) / "uv", Path.cwd(), Path.cwd().parent):
-                (folder / "uv.toml").write_text(line)
-            """
+            "from pathlib import Path\n"
+            f"for folder in ({folders}):\n"
+            f"    (folder / 'uv.toml').write_text({line!r})"
         )
-        assert ran.outcome == "ok"
+        assert ran.outcome == "ok", ran.text
         told = server.call("install_dependencies", packages=["no-such-package-x"], wait_seconds=25)
 
         assert "127.0.0.1:9/mine" in told.text

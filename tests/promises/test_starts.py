@@ -177,7 +177,7 @@ def script(path: Path, text: str, mode: int = 0o755) -> Path:
 
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda folder: folder / "none", "does not exist.*choose another"),
-    "a folder": (lambda folder: folder, "is a folder, not an interpreter: name the executable"),
+    "a folder": (lambda folder: folder, "is a folder, not an interpreter; name the executable"),
     "not executable": (
         lambda folder: script(folder / "py", "", 0o644),
         "can't be started.*choose another",
