@@ -103,8 +103,8 @@ def refuse_unknown(
         if key not in allowed:
             close = difflib.get_close_matches(key.lower()[:_SHOWN], allowed, n=1, cutoff=0.0)
             raise InvalidArgumentError(
-                f"{where} the key {_shown(key)} is not known:"
-                f" the nearest that is allowed is `{variables.get(key, close[0])}`"
+                f"{where} the key {_shown(key)} is unknown;"
+                f" did you mean `{variables.get(key, close[0])}`?"
             )
 
 
@@ -168,7 +168,7 @@ def with_environment(file: Path, name: str, environment: Environment, *, replace
     tables: Any = table.get("environments", {})
     if name in named_environments(tables, file) and not replace:
         raise InvalidArgumentError(
-            f"`environments.{name}` is in {file} already: choose another name, or give --replace"
+            f"`environments.{name}` already exists in {file}; choose another name or pass --replace"
         )
     words = {"kind": environment.kind.value}
     if environment.path is None:
@@ -180,7 +180,7 @@ def with_environment(file: Path, name: str, environment: Environment, *, replace
     # tomlkit misplaces a table after keys with dots
     if _parse(file, changed) != {**table, "environments": {**tables, name: words}}:
         raise InvalidArgumentError(
-            f"`environments` in {file} is laid out in a way that can't be added to:"
+            f"`environments` in {file} has a layout that can't be extended;"
             " write each environment as a table, such as [environments.analysis]"
         )
     return changed.encode()
@@ -212,7 +212,7 @@ def write(file: Path, content: bytes, *, make_folder: bool = False) -> None:
             whole.replace(file)
     except OSError as error:
         raise StorageError(
-            f"{file} can't be written: {error.strerror or error}; name another file with --config"
+            f"{file} can't be written: {error.strerror or error}; choose another file with --config"
         ) from error
 
 

@@ -101,7 +101,7 @@ def parts_below(given: str, roots: Sequence[str]) -> tuple[str, ...]:
         shown = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}…"
         raise InvalidArgumentError(
             f"file_path {shown!r} is not allowed: {objection}; name a file below {roots[0]!r},"
-            " best by the file_path that a tool returned"
+            " preferably by the file_path that a tool returned"
         )
     return parts
 
@@ -166,15 +166,15 @@ def _objection(inside: str) -> str | None:
     if not inside:
         return "it names no file"
     if "\\" in inside:
-        return "it holds a backslash, and folders are separated by '/'"
+        return "it has a backslash; folders are separated by '/'"
     if any(unicodedata.category(character) in _INVISIBLE for character in inside):
-        return "it holds a control, format or surrogate character"
+        return "it has a control, format or surrogate character"
     if inside[0] == "/":
         return "it is outside of the storage root"
     if inside[0] == "~":
         return "'~' is not a folder here"
     if ":" in inside:
-        return "it holds a ':', which is a drive or a stream for Windows"
+        return "it has a ':', which is a drive or a stream for Windows"
     try:
         size = len(os.fsencode(inside))
     except UnicodeEncodeError as error:
@@ -195,7 +195,7 @@ def _objection_to_part(part: str) -> str | None:
     if part[-1] in ". ":
         return f"{part!r} ends in a dot or a space, which Windows drops"
     if part.partition(".")[0].casefold().strip() in DEVICES:
-        return f"Windows keeps {part!r} for a device"
+        return f"Windows reserves {part!r} for a device"
     if _SHORT_NAME.fullmatch(part):
         return f"{part!r} is a short name of Windows, which can stand for another file"
     return None
@@ -254,8 +254,8 @@ def _explanation(error: OSError, place: Place) -> KernelExecError:
     match error.errno:
         case errno.ENOENT:
             return NotFoundError(
-                f"there is no file {str(place.path)!r}: make one with initialize_code_file, and"
-                " use the file_path that it returns"
+                f"no file {str(place.path)!r}; create one with initialize_code_file and"
+                " use the file_path it returns"
             )
         case errno.ELOOP | errno.EXDEV | errno.ENOTDIR:
             return _not_plain(place, "is a symbolic link, or leads through one or through a file")

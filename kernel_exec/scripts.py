@@ -93,7 +93,7 @@ class ScriptStore:
         except OSError as error:
             raise StorageError(
                 f"the script can't be stored in {str(self._root)!r}: {error.strerror};"
-                " make room there, or set CODE_STORAGE_DIR to a folder that can be written"
+                " free some space, or set CODE_STORAGE_DIR to a writable folder"
             ) from error
         return path
 
@@ -118,12 +118,13 @@ class ScriptStore:
                 return _append(folder, place, added)
         except Timeout as error:
             raise BusyError(
-                f"{str(place.path)!r} can't be appended to, others write scripts: try again"
+                f"{str(place.path)!r} can't be appended to because another process is writing;"
+                " try again"
             ) from error
         except OSError as error:
             raise StorageError(
-                f"{str(place.path)!r} can't be appended to: {error.strerror}; it is unchanged:"
-                " make room there and let the server's user write"
+                f"{str(place.path)!r} can't be appended to: {error.strerror}; it is unchanged."
+                " Free some space and let the server's user write there"
             ) from error
 
     def read(self, file_path: str, *, offset: int = 0, limit: int) -> ScriptPage:
@@ -162,7 +163,7 @@ class ScriptStore:
             source = content.decode(declared_encoding(content))
         except ValueError as error:
             raise InvalidArgumentError(
-                f"{str(place.path)!r} is not text in the encoding it declares ({error}):"
+                f"{str(place.path)!r} is not text in the encoding it declares ({error});"
                 " save it as UTF-8"
             ) from error
         return place.path, checked_source(source)
@@ -199,7 +200,7 @@ def checked_source(source: str) -> str:
     """
     if len(source) > _SOURCE_LIMIT:
         raise InvalidArgumentError(
-            f"the code has {len(source):,} characters, and {_SOURCE_LIMIT:,} are allowed:"
+            f"the code has {len(source):,} characters, at most {_SOURCE_LIMIT:,} are allowed;"
             " put data into a file and read it from there"
         )
     text = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -209,7 +210,7 @@ def checked_source(source: str) -> str:
         character = found[0]
         what = "NUL" if character == "\0" else f"the lone surrogate U+{ord(character):04X}"
         raise InvalidArgumentError(
-            f"the code holds {what} in line {line}, column {column}: write it as an escape,"
+            f"the code has {what} in line {line}, column {column}; write it as an escape,"
             f" such as {character!a}"
         )
     return text
@@ -229,7 +230,7 @@ def _plain_name(stem: str) -> str:
         )
     if name.partition(".")[0].casefold().strip() in DEVICES:
         raise InvalidArgumentError(
-            f"filename {stem!r} is not allowed: Windows keeps that name for a device"
+            f"filename {stem!r} is not allowed: Windows reserves that name for a device"
         )
     try:
         size = len(os.fsencode(name))
@@ -266,8 +267,8 @@ def _refuse_larger(stream: BinaryIO, place: Place, most: int) -> None:
     size = os.fstat(stream.fileno()).st_size
     if size > most:
         raise InvalidArgumentError(
-            f"{str(place.path)!r} has {size:,} bytes, and {most:,} are allowed:"
-            " read what you need of it with execute_code"
+            f"{str(place.path)!r} has {size:,} bytes, at most {most:,} are allowed;"
+            " read the part you need with execute_code"
         )
 
 
@@ -281,7 +282,7 @@ def _append(folder: int, place: Place, added: str) -> Appended:
     if len(content) > _FILE_LIMIT:
         raise InvalidArgumentError(
             f"{str(place.path)!r} would have more than the {_FILE_LIMIT:,} bytes that are"
-            " allowed: begin another file with initialize_code_file"
+            " allowed; begin another file with initialize_code_file"
         )
     if added:
         _replace(folder, place.parts[-1], content, stat.S_IMODE(before.st_mode) & 0o777)
@@ -301,8 +302,8 @@ def _continuation(content: bytes, added: str, place: Place) -> bytes:
         return added.encode(encoding)
     except ValueError as error:
         raise InvalidArgumentError(
-            f"nothing can be appended to {str(place.path)!r}, as one of them is not text in the"
-            f" encoding it declares ({error}): save it as UTF-8"
+            f"nothing can be appended to {str(place.path)!r}: it or the content is not text in the"
+            f" encoding that the file declares ({error}); save it as UTF-8"
         ) from error
 
 

@@ -78,36 +78,42 @@ WORDS: Final = (
         variable="CONDA_ENV_NAME",
         help="Name of the conda environment, or the absolute path of its prefix.",
     ),
-    Word(key="venv_path", variable="VENV_PATH", help="Folder of the virtual environment."),
+    Word(key="venv_path", variable="VENV_PATH", help="Folder of a virtual environment."),
     Word(
         key="uv_venv_path",
         variable="UV_VENV_PATH",
-        help="Folder of the virtual environment that uv made.",
+        help="Folder of a virtual environment created by uv.",
     ),
     _ours("python_path", "Path of a Python executable."),
-    _ours("cache", "Folder for what can be made anew (default: the user's cache folder)."),
+    _ours("cache", "Cache folder; safe to delete (default: in the user's cache folder)."),
     _ours("working_directory", "Folder in which kernels start (default: the storage folder)."),
-    _ours("wait_seconds", "Seconds that a call waits for its result (default: 45)."),
-    _ours("time_limit", "Seconds that an execution may run; 0 for no limit (default: 1800)."),
-    _ours("max_kernels", "Kernels that may run at once (default: 20)."),
-    _ours("idle_limit", "Seconds after which an idle kernel ends; 0 for never (default: 0)."),
+    _ours("wait_seconds", "How long a call waits for a result, in seconds (default: 45)."),
+    _ours("time_limit", "How long code may run, in seconds; 0 for no limit (default: 1800)."),
+    _ours(
+        "max_kernels",
+        "Maximum number of kernels at once, isolated scripts and verification included (default: 20).",
+    ),
+    _ours(
+        "idle_limit",
+        "Idle time after which a kernel ends, in seconds; 0 for never (default: 0).",
+    ),
     _ours(
         "pass_env",
-        "Names of variables that kernels and installers get as well, with commas between them.",
+        "Names of further variables that kernels and installers see, separated by commas.",
     ),
     _ours(
         "history_days",
-        "Days after its last use that a session stays in history; 0 for ever (default: 365).",
+        "How long an unused session stays in history, in days; 0 for ever (default: 365).",
     ),
     _ours(
         "history_size",
-        "Megabytes that history may take before the sessions used longest ago go; 0 for no limit"
-        " (default: 10000).",
+        "Maximum size of history in MB; the least recently used sessions are deleted first; 0 for"
+        " no limit (default: 10000).",
     ),
     _ours(
         "notebook_size",
-        "Kilobytes of an exported notebook before plots get fewer colours and large outputs go into"
-        " files beside it; 0 for no limit (default: 500).",
+        "Size of an exported notebook in KB beyond which plots get fewer colours and large outputs"
+        " are written to files beside it; 0 for no limit (default: 500).",
     ),
     _ours("inline_images", "Images shown in one result (default: 2)."),
 )
@@ -247,17 +253,17 @@ def config_file_to_write(*, options: Mapping[str, str | None]) -> tuple[Path, bo
 def _user_folder(word: str) -> Path:
     """A folder of ours in the user's home, wherever this system has it."""
     folders = platformdirs.PlatformDirs("kernel-exec", appauthor=False)
-    folder = {
-        "storage_dir": folders.user_data_path,
-        "cache": folders.user_cache_path,
-        "config": folders.user_config_path,
-    }[word]
-    if not folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
-        raise InvalidArgumentError(
-            f"no home folder is known for this user; set {_BY_KEY[word].variable}"
-            f" or {_BY_KEY[word].option}"
-        )
-    return folder
+    places = {"storage_dir": "user_data_path", "cache": "user_cache_path"}
+    try:
+        folder: Path = getattr(folders, places.get(word, "user_config_path"))
+        if folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
+            return folder
+    except RuntimeError:
+        pass  # in newer versions of platformdirs
+    raise InvalidArgumentError(
+        f"no home folder is known for this user; set {_BY_KEY[word].variable}"
+        f" or pass {_BY_KEY[word].option}"
+    )
 
 
 def _layers(
@@ -311,7 +317,7 @@ def _current_folder() -> Path:
         return Path.cwd()
     except OSError as error:
         raise InvalidArgumentError(
-            f"the current folder can't be found ({error.strerror}): start in one that exists"
+            f"the current folder does not exist ({error.strerror}); start in one that does"
         ) from error
 
 
@@ -325,14 +331,14 @@ def _environment(layers: Sequence[Layer]) -> tuple[EnvironmentKind, Given] | Non
             partner = _first(layers[place:], word)
             if partner is None:
                 raise InvalidArgumentError(
-                    f"{kind.where} is {wanted.value!r}: set {layer.spell(word)} as well"
+                    f"{kind.where} is {wanted.value!r}, which also needs {layer.spell(word)}"
                 )
             return wanted, partner
         found = [(kind_, given) for kind_, word in _PARTNERS.items() if (given := layer.get(word))]
         if len(found) > 1:
             both = " and ".join(given.where for _, given in found)
             raise InvalidArgumentError(
-                f"{both} are set: set {layer.spell('env_type')} to say which is meant"
+                f"{both} are set; set {layer.spell('env_type')} to choose one"
             )
         if found:
             return found[0]
@@ -389,5 +395,5 @@ def _variable_names(given: Given) -> frozenset[str]:
     if not isinstance(names, list) or not all(
         isinstance(name, str) and _VARIABLE_NAME.fullmatch(name) for name in names
     ):
-        raise given.refuse("names of environment variables, with commas between them")
+        raise given.refuse("names of environment variables, separated by commas")
     return frozenset(map(str, names))

@@ -197,9 +197,9 @@ def test_a_socket_and_a_device_are_refused(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("path", ["missing.py", "missing/a.py"])
 def test_a_missing_file_tells_how_to_make_one(tmp_path: Path, path: str) -> None:
-    with pytest.raises(NotFoundError, match="make one with initialize_code_file"):
+    with pytest.raises(NotFoundError, match="create one with initialize_code_file"):
         read(tmp_path, path)
-    with pytest.raises(NotFoundError, match="there is no file"):
+    with pytest.raises(NotFoundError, match="no file"):
         read(tmp_path / "no root", path)
 
 

@@ -89,9 +89,9 @@ def test_a_script_holds_what_is_run(tmp_path: Path, source: str, kept: str) -> N
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("\0", r"NUL in line 1, column 1: .*'\\x00'"),
+        ("\0", r"NUL in line 1, column 1; .*'\\x00'"),
         ("a = 1\nb = '\0'", "NUL in line 2, column 6"),
-        ("a\r\n\ud800", r"surrogate U\+D800 in line 2, column 1: .*'\\ud800'"),
+        ("a\r\n\ud800", r"surrogate U\+D800 in line 2, column 1; .*'\\ud800'"),
         ("\ufeff\udfff", r"surrogate U\+DFFF in line 1, column 1"),
     ],
 )
@@ -292,7 +292,7 @@ def test_an_append_that_fails_half_way_loses_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert finished.returncode == 7, finished.stderr
-    assert "File too large; it is unchanged: make room there" in finished.stdout
+    assert "File too large; it is unchanged. Free some space" in finished.stdout
     assert path.read_text() == "x" * 900
     assert sorted(each.name for each in tmp_path.iterdir()) == [".kernel_exec", path.name]
 

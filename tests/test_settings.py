@@ -272,6 +272,25 @@ def test_relative_paths_are_taken_from_where_they_were_written(here: Path) -> No
     assert lab.resolve() == here / "lab"
 
 
+def test_the_null_device_stands_for_no_configuration_file() -> None:
+    own().write_text("wait_seconds = 3")
+
+    assert read(config=os.devnull).wait_seconds == 45
+
+
+@pytest.mark.parametrize("word", ["storage_dir", "cache"])
+def test_without_a_home_what_would_be_there_must_be_named(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    named = {"storage_dir": "s", "cache": "c"}
+    del named[word]
+
+    assert f"--{word.replace('_', '-')}" in refusal(**named)
+
+
 def test_a_tilde_is_the_home_folder() -> None:
     assert read(storage_dir="~/store").storage_root == Path.home() / "store"
 
@@ -314,6 +333,8 @@ def test_environments_have_names_in_the_file(here: Path) -> None:
         ('[environments.ml]\nkind = "docker"', "docker"),
         ('[environments.ml]\nkind = "venv"\npaht = "x"', "`path`"),
         ('[environments."a b"]\nkind = "venv"\npath = "x"', "a b"),
+        ('[environments.default]\nkind = "venv"\npath = "x"', "choose another name"),
+        ('[environments.configured]\nkind = "venv"\npath = "x"', "choose another name"),
     ],
 )
 def test_a_named_environment_that_is_not_whole_names_what_is_wrong(toml: str, told: str) -> None:

@@ -143,12 +143,13 @@ def test_a_broken_list_of_trust_trusts_nothing(own: Path) -> None:
 def test_a_user_without_a_home_has_no_file_in_the_current_folder_for_one(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", "")
-    monkeypatch.setenv("HOME", "~nosuchuser")
-    folder = Path("~nosuchuser", ".config", "kernel-exec")
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    folder = Path("~", ".config", "kernel-exec")
     folder.mkdir(parents=True)
     (folder / FILE).write_text("wait_seconds = 3")
+    named = {"storage_dir": "s", "cache": "c"}
 
-    assert (
-        read_settings(options={"storage_dir": "s", "cache": "c"}, variables={}).wait_seconds == 45
-    )
+    assert read_settings(options=named, variables={}).wait_seconds == 45
+    assert trust("--list") == 2

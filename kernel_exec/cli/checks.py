@@ -57,7 +57,7 @@ async def check(settings: Settings, environment: Environment | None) -> Checked:
         prepared = await catalog.prepare(await catalog.default())
         await _use(prepared, settings)
     except KernelStartError as failure:
-        error = f"{failure}; if this does not tell why, make the environment again"
+        error = f"{failure}; if the reason is unclear, create the environment again"
     except (KernelExecError, OSError) as failure:
         error = str(failure)
     return Checked(

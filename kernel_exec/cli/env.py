@@ -68,7 +68,7 @@ class Configured:
 
 @click.group(no_args_is_help=False)  # its help is no error message
 def env() -> None:
-    """List, add and check the environments that are configured."""
+    """List, add and check the configured environments."""
 
 
 @env.command("list")
@@ -89,11 +89,11 @@ def list_(options: Options, as_json: bool) -> None:
 @env.command()
 @click.argument("name")
 @click.option("--venv", metavar="PATH", help="Folder of a virtual environment.")
-@click.option("--uv-venv", metavar="PATH", help="Folder of a virtual environment that uv made.")
+@click.option("--uv-venv", metavar="PATH", help="Folder of a virtual environment created by uv.")
 @click.option("--conda", metavar="NAME|PREFIX", help="A conda environment.")
 @click.option("--python", metavar="PATH", help="A Python executable.")
-@click.option("--replace", is_flag=True, help="Replace the environment that has the name.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was added as a JSON object.")
+@click.option("--replace", is_flag=True, help="Replace the environment of that name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the environment as a JSON object.")
 @click.pass_obj
 def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: str | None) -> None:
     """Write an environment into the configuration file.
@@ -124,10 +124,10 @@ def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: 
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @click.pass_obj
 def check(options: Options, names: Sequence[str], as_json: bool) -> int:
-    """Start a kernel in each environment and print what was found.
+    """Start a kernel in each environment and report the result.
 
-    All are checked, or those with a NAME. The exit code is 1 when one does not work. The managed
-    environment is made if it is not there, and kernel support is fetched where it is missing.
+    All are checked, or those with a NAME. The exit code is 1 if one does not work. The managed
+    environment is created and kernel support is downloaded if missing.
     """
     settings = settings_of(options)
     found = _configured(settings)
@@ -194,7 +194,7 @@ def _find(found: Sequence[Configured], name: str) -> Configured:
         return found[0]
     names = ", ".join(repr(each.name) for each in found)
     raise NotFoundError(
-        f"no environment {name!r} is configured: there are {names}; `kernel-exec env add` adds one"
+        f"no environment {name!r} is configured; known are {names}; `kernel-exec env add` adds one"
     )
 
 

@@ -32,11 +32,13 @@ _NAMED = 10
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write (default: below `notebooks` in the storage folder).",
+    help="File to write (default: in `notebooks` below the storage folder).",
 )
-@click.option("--no-outputs", is_flag=True, help="Leave out what the code produced.")
+@click.option("--no-outputs", is_flag=True, help="Leave out all outputs.")
 @click.option("--no-timing", is_flag=True, help="Leave out all times.")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is no export of the session.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a file that was not exported from this session."
+)
 @click.pass_obj
 def export(
     options: dict[str, str | None],
@@ -49,8 +51,9 @@ def export(
 ) -> None:
     """Write a session's notebook from history, the latest or SESSION, and print its path.
 
-    SESSION is a name, or an id as in a notebook's metadata; of several with one name the one
-    that was used last is meant. Servers may be running meanwhile.
+    SESSION is a name, or an id as in a notebook's metadata; of several sessions with one name,
+    the last one used is exported. Servers may be running meanwhile. With --no-outputs or
+    --no-timing the document is meant for version control and names no path of this machine.
     """
     settings = settings_of(options)
     target = None if output is None else output.absolute()
@@ -86,16 +89,16 @@ async def _export(
 
 
 def history_root(settings: Settings) -> Path:
-    """The storage folder, where there is a history: to open one would make one.
+    """The storage folder if it has a history, as opening one would create it.
 
     Raises:
-        NotFoundError: There is none, as when somebody mistyped the folder.
+        NotFoundError: It has none, as when somebody mistyped the folder.
     """
     root = settings.storage_root
     if not (root / ".kernel_exec").is_dir():
         raise NotFoundError(
-            f"no history is below {str(root)!r}: set CODE_STORAGE_DIR or --storage-dir to the"
-            " storage folder of the server"
+            f"no history in {str(root)!r}; pass --storage-dir or set CODE_STORAGE_DIR to the"
+            " server's storage folder"
         )
     return root
 
@@ -111,10 +114,10 @@ async def find_session(store: Store, wanted: str) -> SessionRecord:
     if not records:
         if store.degraded:
             raise StorageError(f"history can't be read: {store.degraded}")
-        raise NotFoundError("history holds no session yet: run code in one first")
+        raise NotFoundError("history has no sessions yet; run code first")
     found = [each for each in records if not wanted or wanted in {each.name, each.id}]
     if not found:
-        raise NotFoundError(f"history holds no session {wanted!r}: it holds {_names(records)}")
+        raise NotFoundError(f"no session {wanted!r} in history; it has {_names(records)}")
     used = await store.last_uses()
     latest = sorted(found, key=lambda each: used.get(each.id, 0.0), reverse=True)
     for each in latest:

@@ -27,7 +27,7 @@ COMMANDS = {
     "trust": "Trust the configuration file of a folder as it is now.",
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
     "verify": "Run a notebook again in a fresh kernel, and show cell by cell what differs.",
-    "env": "List, add and check the environments that are configured.",
+    "env": "List, add and check the configured environments.",
 }
 """Each is `kernel_exec.cli.NAME:NAME`; with the first line of its help."""
 

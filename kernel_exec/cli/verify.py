@@ -63,18 +63,18 @@ class _Subject:
 
 @click.command()
 @click.argument("target", metavar="[NOTEBOOK|SESSION]", default="")
-@click.option("--environment", metavar="NAME", help="Configured environment to run it in.")
+@click.option("--environment", metavar="NAME", help="Configured environment to run in.")
 @click.option(
     "--python",
     metavar="PATH",
-    help="Python executable to run it in (default: the environment it was made in).",
+    help="Python executable to run in (default: the environment of the notebook).",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
     default=TIME_LIMIT,
     show_default=True,
-    help="Seconds that each cell may run; 0 for no limit.",
+    help="How long each cell may run, in seconds; 0 for no limit.",
 )
 @click.option("--stamp", "stamped", is_flag=True, help="Write the verdicts into the notebook.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
@@ -90,12 +90,12 @@ def verify(
 ) -> int:
     """Run a notebook again in a fresh kernel, and show cell by cell what differs.
 
-    NOTEBOOK is a file, also one that kernel-exec did not write; SESSION a name or an id, as for
-    `export`; without either it is the latest session. The code does again all that it did, in the
-    working directory of the session, or the folder of a notebook that is not ours.
+    NOTEBOOK is any Python notebook, SESSION a name or an id as for `export`; the default is the
+    latest session. Warning: the code really runs, in the session's working directory or the
+    notebook's folder. Files it writes are written again, requests it sends are sent again.
 
-    The exit code is 0 when every cell is the same or close, 1 when one differs, fails or was not
-    reached, and 2 when nothing could be run.
+    The exit code is 0 if every cell is the same or close, 1 if one differs, fails or was not
+    reached, and 2 if nothing could be run.
     """
     if environment is not None and python is not None:
         raise click.UsageError("only one of --environment and --python can be given")
@@ -119,7 +119,7 @@ async def _verify(
     subject = await _subject(settings, target)
     if stamped and subject.file is None:
         raise InvalidArgumentError(
-            "--stamp writes into a notebook: export the session first, then verify its file"
+            "--stamp writes into a notebook; export the session first, then verify its file"
         )
     make_plan(subject.notebook)  # tells what is no notebook in Python before anything is started
     catalog = Catalog(
@@ -186,7 +186,7 @@ def _chosen(settings: Settings, name: str | None, python: str | None) -> Environ
     if name not in settings.named_environments:
         known = ", ".join(map(repr, settings.named_environments)) or "none"
         raise NotFoundError(
-            f"no environment {name!r} is configured (by name there are: {known});"
+            f"no environment {name!r} is configured (known are: {known});"
             " `kernel-exec env add` adds one, --python names any Python"
         )
     return settings.named_environments[name]
@@ -275,13 +275,13 @@ def _stamp(subject: _Subject, verification: Verification) -> None:
     assert subject.file is not None
     if read_bytes(subject.file) != subject.content:
         raise InvalidArgumentError(
-            f"{str(subject.file)!r} has changed meanwhile and was not stamped: verify it again"
+            f"{str(subject.file)!r} has changed meanwhile and was not stamped; verify it again"
         )
     try:
         document = written(stamp(subject.notebook, verification))
     except ValueError as error:
         raise InvalidArgumentError(
-            f"{str(subject.file)!r} was not stamped: it holds a number that JSON does not have"
+            f"{str(subject.file)!r} was not stamped because it has a number that JSON does not have"
         ) from error
     session = session_of(subject.notebook)
     write(subject.file, document, session=session, overwrite=True, files={})

@@ -54,13 +54,18 @@ def chosen_path(storage_root: Path, session: SessionRecord, path: str, format_: 
     """
     if not path:
         return default_path(storage_root, session, f".{format_ or 'ipynb'}")
+    if not path.isprintable():
+        raise InvalidArgumentError(
+            f"path {path[:_NAME]!r} is not allowed: it holds a control or another invisible"
+            " character"
+        )
     given = PurePath(path)
     if not given.is_absolute():
         parts = given.parts
         if path.startswith("~") or ".." in parts or parts[:1] == (".kernel_exec",):
             raise InvalidArgumentError(
-                f"path {path!r} is not allowed: a relative one is below {str(storage_root)!r},"
-                " without '..' and '~'; give a whole path for any other place"
+                f"path {path!r} is not allowed: a relative path is below {str(storage_root)!r},"
+                " without '..' and '~'; give an absolute path for any other place"
             )
     target = storage_root / path
     format_of(target, format_)

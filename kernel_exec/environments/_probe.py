@@ -46,10 +46,13 @@ def describe():
 
 
 def _markers():
-    """The values of environment markers (PEP 508)."""
+    """The values of environment markers (PEP 508), none in Python 2."""
+    implementation = getattr(sys, "implementation", None)
+    if implementation is None:
+        return {}
     return {
-        "implementation_name": sys.implementation.name,
-        "implementation_version": ".".join(map(str, sys.implementation.version[:3])),
+        "implementation_name": implementation.name,
+        "implementation_version": ".".join(map(str, implementation.version[:3])),
         "os_name": os.name,
         "platform_machine": platform.machine(),
         "platform_python_implementation": platform.python_implementation(),

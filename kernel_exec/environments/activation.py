@@ -170,8 +170,8 @@ async def _source(scripts: list[Path], variables: dict[str, str]) -> dict[str, s
     if finished.returncode != 0 or finished.timed_out:
         how = "took too long" if finished.timed_out else f"ended with {finished.returncode}"
         raise UnusableEnvironmentError(
-            f"the activation scripts in {str(scripts[0].parent)!r} ({how}) do not let the"
-            f" shell go on: {', '.join(script.name for script in scripts)}; mend or remove"
+            f"the activation scripts in {str(scripts[0].parent)!r} ({how}) stop the"
+            f" shell: {', '.join(script.name for script in scripts)}; repair or remove"
             " the one that exits"
         )
     told = dict(each.split("=", 1) for each in finished.stdout.split("\0") if "=" in each)

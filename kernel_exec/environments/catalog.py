@@ -164,6 +164,6 @@ def _require(executable: Path) -> None:
         executable.stat()
     except OSError as error:
         raise UnusableEnvironmentError(
-            f"the interpreter {str(executable)!r} is not there ({error.strerror}):"
-            " make the environment again, or name another one"
+            f"interpreter {str(executable)!r} does not exist ({error.strerror});"
+            " create the environment again or choose another"
         ) from error

@@ -47,8 +47,8 @@ async def ensure_default(
                 await _make(folder, tools)
     except OSError as error:
         raise UnusableEnvironmentError(
-            f"the default environment can't be made in {str(folder)!r}: {error};"
-            " set CODE_STORAGE_DIR to a folder that can be written, or name an environment"
+            f"the default environment can't be created in {str(folder)!r}: {error};"
+            " set CODE_STORAGE_DIR to a writable folder, or choose an environment"
         ) from error
     return environment
 
@@ -80,6 +80,6 @@ async def _make(folder: Path, tools: Tools) -> None:
     if finished.returncode != 0:
         said = finished.stderr.strip()[-500:]
         raise UnusableEnvironmentError(
-            f"the default environment could not be made (exit code {finished.returncode}):"
-            f" {said or 'uv said nothing'}; name an environment of your own, or try again"
+            f"the default environment could not be created (exit code {finished.returncode}):"
+            f" {said or 'uv printed nothing'}; choose an environment of your own, or try again"
         )

@@ -80,31 +80,32 @@ def find_executable(environment: Environment, *, home: Path, base: Mapping[str, 
 def _executable_of(kind: EnvironmentKind, path: Path) -> Path:
     if not path.is_absolute():
         raise UnusableEnvironmentError(
-            f"environment {str(path)!r} is a relative path: give the whole path"
+            f"environment {str(path)!r} is a relative path; give an absolute one"
         )
     if kind is EnvironmentKind.PYTHON:
         return path
     if not path.is_dir():
         raise UnusableEnvironmentError(
-            f"environment {str(path)!r} is not there, or no folder: make it, or name another one"
+            f"environment {str(path)!r} does not exist or is not a folder;"
+            " create it or choose another"
         )
     if kind in {EnvironmentKind.VENV, EnvironmentKind.VENV_UV}:
         if not (path / "pyvenv.cfg").is_file():
             raise UnusableEnvironmentError(
                 f"{str(path)!r} is not a virtual environment: it has no pyvenv.cfg;"
-                f" make one with `python -m venv {path}` or name another one"
+                f" create one with `python -m venv {path}` or choose another"
             )
         return path / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not conda.is_prefix(path):
         raise UnusableEnvironmentError(
             f"{str(path)!r} is not a conda environment: it has no conda-meta;"
-            " give the prefix of one, or another type"
+            " give the prefix of one or choose another type"
         )
     executable = path / ("python.exe" if os.name == "nt" else "bin/python")
     if not (executable.exists() or executable.is_symlink()):
         raise UnusableEnvironmentError(
-            f"the conda environment {str(path)!r} has no Python:"
-            f" `conda install --prefix {path} python` puts one there"
+            f"the conda environment {str(path)!r} has no Python;"
+            f" install it with `conda install --prefix {path} python`"
         )
     return executable
 
@@ -191,7 +192,7 @@ async def _question(executable: Path, *what: str, variables: Mapping[str, str]) 
     except processes.ProgramMissingError as error:
         raise UnusableEnvironmentError(
             f"the interpreter {str(executable)!r} does not start: {error};"
-            " make the environment again, or name another one"
+            " create the environment again or choose another"
         ) from error
     parts = finished.stdout.split(f"\n{fence}\n")
     if len(parts) == 3:
@@ -204,7 +205,7 @@ async def _question(executable: Path, *what: str, variables: Mapping[str, str]) 
     killed = finished.returncode == -signal.SIGKILL  # by the system, for its memory
     raise (NoAnswerError if killed else UnusableEnvironmentError)(
         f"{str(executable)!r} is not a working Python (exit code {finished.returncode}):"
-        f" {said or 'it said nothing'}"
+        f" {said or 'it printed nothing'}"
     )
 
 
@@ -212,18 +213,18 @@ def _must_be_a_program(executable: Path) -> None:
     shown = repr(str(executable))
     if executable.is_dir():
         raise UnusableEnvironmentError(
-            f"{shown} is a folder, not an interpreter: name the executable in it,"
+            f"{shown} is a folder, not an interpreter; name the executable in it"
             " or give the folder as a venv"
         )
     if executable.exists():
         return
     if executable.is_symlink():
         raise UnusableEnvironmentError(
-            f"the interpreter {shown} is a link to {str(executable.readlink())!r}, which is gone:"
-            " make the environment again, or name another one"
+            f"the interpreter {shown} is a link to {str(executable.readlink())!r}, which is gone;"
+            " create the environment again or choose another"
         )
     raise UnusableEnvironmentError(
-        f"the interpreter {shown} is not there: make the environment again, or name another one"
+        f"interpreter {shown} does not exist; create the environment again or choose another"
     )
 
 
@@ -237,12 +238,12 @@ def _parsed(executable: Path, answer: str) -> dict[str, Any]:
 
 def _unseen(path: Path, error: OSError) -> UnusableEnvironmentError:
     return UnusableEnvironmentError(
-        f"{str(path)!r} can't be looked at: {error.strerror}; name another environment"
+        f"{str(path)!r} can't be examined: {error.strerror}; choose another environment"
     )
 
 
 def _nonsense(executable: Path) -> UnusableEnvironmentError:
-    return UnusableEnvironmentError(f"{str(executable)!r} did not tell what it is")
+    return UnusableEnvironmentError(f"{str(executable)!r} did not answer as a Python would")
 
 
 def _last_lines(said: str) -> str:

@@ -73,7 +73,7 @@ class Overlays:
         except OSError as error:
             raise UnusableEnvironmentError(
                 f"the cache {str(self._cache)!r} can't be written: {error};"
-                " set KERNEL_EXEC_CACHE to a folder that can"
+                " set KERNEL_EXEC_CACHE to a writable folder"
             ) from error
 
     async def compatible(

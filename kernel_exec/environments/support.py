@@ -93,12 +93,12 @@ async def find_support(
         support = await ways.own() or await ways.overlay() or await ways.shadow()
     except OSError as error:
         raise UnusableEnvironmentError(
-            f"no kernel can be tried, for lack of a temporary folder: {error}; set TMPDIR"
+            f"no kernel can be started without a temporary folder: {error}; set TMPDIR"
         ) from error
     if support is None:
         trouble = overlays.trouble or ways.trouble or "it does not import"
         raise UnusableEnvironmentError(
-            f"no ipykernel can be had for {str(interpreter.executable)!r}"
+            f"ipykernel could not be provided for {str(interpreter.executable)!r}"
             f" (Python {interpreter.python_version}): {trouble};"
             " install ipykernel 6 or 7.4 into the environment, or let the server reach a"
             " package index once"
@@ -193,7 +193,7 @@ class _Ways:
             self.trouble = (finished.stderr.strip().splitlines() or [""])[-1][-300:]
             return None
         if not _sound(said[1]):
-            self.trouble = f"its ipykernel {said[1]} is not sound"
+            self.trouble = f"its ipykernel {said[1]} is a broken version"
             return None
         return KernelSupport(kind=kind, path=folder, ipykernel_version=said[1])
 

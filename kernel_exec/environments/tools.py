@@ -20,6 +20,14 @@ from .interpreters import home_folder
 _INSTALLERS = ("UV_", "PIP_", "CONDA_", "_CONDA_", "MAMBA_", "RATTLER_")
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "FTP_PROXY"})
 _OWN = _PROXIES | {"NETRC", "RUST_LOG", "CARGO_HOME", "CC", "CXX", "CFLAGS", "LDFLAGS"}
+_MISLEADING = frozenset(
+    {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME"}
+    | {"UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_TARGET", "UV_PREFIX"}
+    | {"UV_PROJECT", "UV_WORKING_DIR", "UV_WORKING_DIRECTORY"}
+    | {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER"}
+)
+"""Variables that would choose another environment or folder, or spoil what is installed."""
+
 _CONFIG_LIMIT = 1_000_000
 """Bytes of a configuration; a larger file is none."""
 
@@ -52,7 +60,10 @@ class Tools:
             if self.uv is not None:
                 (config / "uv" / "uv.toml").write_bytes(self.uv)
             (config / "pip.conf").write_bytes(self.pip or b"")
-            variables = {**self.variables, "XDG_CONFIG_HOME": str(config)}
+            variables = {
+                name: value for name, value in self.variables.items() if name not in _MISLEADING
+            }
+            variables["XDG_CONFIG_HOME"] = str(config)
             if variables.get("UV_CONFIG_FILE"):
                 variables["UV_CONFIG_FILE"] = str(config / "uv" / "uv.toml")
             if variables.get("PIP_CONFIG_FILE") != os.devnull:  # which means none at all

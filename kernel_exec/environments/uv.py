@@ -8,15 +8,6 @@ from kernel_exec import processes
 
 from .tools import Tools
 
-_MISLEADING = {
-    "VIRTUAL_ENV",
-    "CONDA_PREFIX",
-    "UV_PYTHON",
-    "PYTHONPATH",
-    "PYTHONHOME",
-}
-"""Variables of the server that would choose another environment, or spoil what is installed."""
-
 _UNKNOWN_ISSUER = "invalid peer certificate"
 
 _UNREACHABLE = (
@@ -52,9 +43,8 @@ async def run_uv(
     except FileNotFoundError as error:
         raise processes.ProgramMissingError(f"uv is missing: {error}; reinstall it") from error
     with tools.work_folder() as (cwd, variables):
-        env = {name: value for name, value in variables.items() if name not in _MISLEADING}
         # its byte-compiler runs the environment's Python, whose start would leave files there
-        env["PYTHONDONTWRITEBYTECODE"] = "1"
+        env = {**variables, "PYTHONDONTWRITEBYTECODE": "1"}
         finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
         if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
             env["UV_SYSTEM_CERTS"] = "1"

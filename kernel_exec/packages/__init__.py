@@ -1,1 +1,1 @@
-"""Packages: which requirements are let through, installing them, telling what is installed."""
+"""Packages: which requirements are accepted, installing them, listing installed ones."""

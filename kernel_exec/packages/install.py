@@ -87,7 +87,7 @@ async def install(
     except OSError as error:
         raise PackageError(
             f"the install could not be carried out: {error}; KERNEL_EXEC_CACHE and TMPDIR must"
-            " lead to folders that can be written"
+            " be writable folders"
         ) from error
 
 
@@ -95,7 +95,7 @@ async def _install(order: installers.Order, variables: Mapping[str, str], note: 
     look = partial(take_inventory, order.interpreter, variables=variables)
     if (earlier := unfinished.read(note)) is not None:
         state = await _mend(order, earlier.before, earlier.began, variables)
-        order.on_line(f"an earlier install was cut off; {state}")
+        order.on_line(f"an earlier install was interrupted; {state}")
     before = await look()
     began, clock = time.time(), time.monotonic()
     present = frozenset(canonicalize_name(each.name) for each in before)
@@ -134,10 +134,10 @@ async def _mend(
         failed = await _put_back(order, _versions(before), _versions(after), half)
         changes = compare(before, await take_inventory(python, variables=variables))
     except KernelExecError as error:
-        return f"the environment does not answer now: {error}"
-    now = f"what changed: {changes}" if changes.after else "nothing has changed"
+        return f"the environment does not respond: {error}"
+    now = f"changed: {changes}" if changes.after else "nothing has changed"
     if failed:
-        return f"what was half done could not be undone ({failed}): install again; {now}"
+        return f"a half-finished change could not be undone ({failed}); install again; {now}"
     return f"the environment is usable; {now}"
 
 
@@ -180,16 +180,16 @@ def _explain(carried: installers.Carried, order: installers.Order, state: str) -
 def _way_out(carried: installers.Carried, said: str, *, allow_build: bool) -> str:
     folded = re.sub(r"\s+", " ", said)
     if carried.unreachable:
-        return "\nThe package index could not be reached: check the network or its settings."
+        return "\nThe package index could not be reached; check the network and its settings."
     if "externally managed" in folded:
-        return "\nThis interpreter belongs to the system: make a venv and configure that."
+        return "\nThis interpreter belongs to the system; create a venv and configure that."
     if carried.tool is installers.Tool.CONDA and "PackagesNotFoundError" in folded:
         return (
-            "\nconda's channels do not have it: add a channel to conda's configuration, or run"
+            "\nconda's channels do not have it; add a channel to conda's configuration, or run"
             " `%pip install` in a cell to take it from the package index."
         )
     if not allow_build and ("no usable wheels" in folded or "No matching distribution" in folded):
-        return "\nWhere there is no wheel, allow_build=true builds from source, running its code."
+        return "\nIf there is no wheel, allow_build=true builds from source, which runs its code."
     return ""
 
 

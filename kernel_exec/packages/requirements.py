@@ -1,8 +1,8 @@
-"""Which requirement strings are let through to an installer. Pure.
+"""Which requirement strings are accepted for an installer. Pure.
 
 Only the name form of PEP 508: name, extras, version, marker. Everything that an installer reads
-as an option, a path, an address or an archive can run code or redirect the install, with
-`--dry-run` as well (measured), so it is refused before anything runs.
+as an option, a path, an address or an archive can run code or redirect the install, also with
+`--dry-run` (measured), so it is refused before anything runs.
 """
 
 import re
@@ -32,7 +32,7 @@ def parse_requirements(packages: Sequence[object]) -> tuple[str, ...]:
         InvalidArgumentError: One of them is not a plain requirement.
     """
     if not packages:
-        raise InvalidArgumentError("packages is empty: name at least one")
+        raise InvalidArgumentError("packages is empty; name at least one")
     if len(packages) > MOST:
         raise InvalidArgumentError(f"{len(packages)} packages in one call: at most {MOST}")
     return tuple(dict.fromkeys(parse_requirement(package) for package in packages))
@@ -83,15 +83,15 @@ def _conda_clause(clause: Specifier) -> str:
 
 
 def _refusal(package: object) -> str:
-    """Why a requirement is not let through, or ""."""
+    """Why a requirement is not accepted, or ""."""
     if not isinstance(package, str):
         return "it is not a text"
     if len(package) > _LONGEST:
         return f"it is longer than {_LONGEST} characters"
     if any(unicodedata.category(char).startswith("C") for char in package):
-        return "it holds a control character"
+        return "it has a control character"
     if not package.isascii():
-        return "it holds characters beyond ASCII, which may look like others"
+        return "it has characters beyond ASCII, which may look like others"
     stripped = package.strip()
     if not stripped:
         return "it is empty"

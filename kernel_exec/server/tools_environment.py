@@ -6,7 +6,7 @@ from pathlib import Path
 from mcp_types import CallToolResult
 
 from kernel_exec.app import App
-from kernel_exec.configuration import Given, environment_of, parse_path
+from kernel_exec.configuration import Given, parse_path
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
@@ -53,9 +53,9 @@ async def configure_environment(call: Call, asked: given.ConfigureEnvironment) -
     return structured(
         {
             "status": "success",
-            "message": f"the environment is {current.environment.key} now;"
-            " the kernel and the variables of the previous one are kept"
-            + ("; its next kernel starts in the working directory" if directory else ""),
+            "message": f"switched to {current.environment.key}; the previous environment's kernel"
+            " and variables are kept"
+            + ("; the next kernel starts in the working directory" if directory else ""),
             "previous": _seed_config(configured.previous),
             "current": {**_seed_config(current.environment), **_described(current)},
             "working_directory": str(call.client.working_directory),
@@ -124,10 +124,10 @@ def _environment(app: App, asked: given.ConfigureEnvironment, base: Path) -> Env
         known = app.catalog.known()
         if asked.name not in known:
             names = ", ".join(map(repr, known))
-            raise NotFoundError(f"no environment is named {asked.name!r} (known: {names})")
+            raise NotFoundError(f"no environment named {asked.name!r}; known are {names}")
         return known[asked.name]
     if not asked.type:
-        raise InvalidArgumentError("configure_environment needs type, or name")
+        raise InvalidArgumentError("configure_environment needs type or name")
     kind = EnvironmentKind(asked.type)
     argument, value = {
         EnvironmentKind.CONDA: ("conda_name", asked.conda_name),
@@ -137,17 +137,25 @@ def _environment(app: App, asked: given.ConfigureEnvironment, base: Path) -> Env
     }[kind]
     if not value:
         raise InvalidArgumentError(f"type {kind.value!r} needs {argument}")
-    return environment_of(kind, Given(value=value, where=argument, folder=base))
+    # a relative prefix can't be told from a name that went wrong
+    if kind is EnvironmentKind.CONDA and not (value.startswith("~") or Path(value).is_absolute()):
+        return Environment(kind=kind, name=value)
+    return Environment(kind=kind, path=_path(value, argument, base))
+
+
+def _path(value: str, argument: str, base: Path) -> Path:
+    """The absolute path that an argument names; a relative one is taken from `base`."""
+    return parse_path(Given(value=value, where=argument, folder=base))
 
 
 def _folder(value: str, base: Path) -> Path:
     """The folder that `working_directory` names; a relative one is taken from `base`."""
-    path = parse_path(Given(value=value, where="working_directory", folder=base))
+    path = _path(value, "working_directory", base)
     try:
         if path.is_dir() and os.access(path, os.X_OK):
             return path
         objection = "it is not a folder" if path.exists() else "it does not exist"
-        objection = "nobody let this user in" if path.is_dir() else objection
+        objection = "this user may not enter it" if path.is_dir() else objection
     except OSError as error:
         objection = error.strerror or str(error)
     raise InvalidArgumentError(

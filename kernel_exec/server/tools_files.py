@@ -18,7 +18,7 @@ async def initialize_code_file(call: Call, asked: given.InitializeCodeFile) -> C
     return structured(
         {
             "status": "success",
-            "message": "the file was made; append_to_code_file adds to it",
+            "message": "file created; append_to_code_file adds to it",
             "file_path": str(path),
             "generated_filename": path.name,
         }
@@ -31,7 +31,7 @@ async def append_to_code_file(call: Call, asked: given.AppendToCodeFile) -> Call
     return structured(
         {
             "status": "success",
-            "message": "the content was appended",
+            "message": "content appended",
             "file_path": str(appended.path),
             "lines": appended.lines,
             "bytes": appended.size,

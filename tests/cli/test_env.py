@@ -237,7 +237,8 @@ def test_the_values_are_replaced_in_place_when_asked(run: Run, here: Path) -> No
     code, _, err = run("env", "add", "a", "--python", sys.executable)
     assert (code, err) == (
         2,
-        f"error: `environments.a` is in {file} already: choose another name, or give --replace\n",
+        f"error: `environments.a` already exists in {file};"
+        " choose another name or pass --replace\n",
     )
     assert run("env", "add", "a", "--python", sys.executable, "--replace")[0] == 0
     assert file.read_text() == (
@@ -292,13 +293,15 @@ def test_a_file_that_would_say_something_else_afterwards_is_left_alone(
     assert file.read_text() == before
 
 
-@pytest.mark.parametrize("name", ["a b", "", "-x", ".x", "a/b", "é", "x" * 101, "(default)"])
+@pytest.mark.parametrize(
+    "name", ["a b", "", "-x", ".x", "a/b", "é", "x" * 101, "(default)", "default"]
+)
 def test_a_name_that_the_file_can_not_have_is_refused(run: Run, here: Path, name: str) -> None:
     code, out, err = run("env", "add", "--python", sys.executable, "--", name)
 
     assert (code, out) == (2, "")
     assert repr(name) in err
-    assert "use letters" in err
+    assert "use letters" in err or "choose another name" in err
     assert list(here.iterdir()) == []
 
 
@@ -324,10 +327,10 @@ def test_a_place_that_is_none_is_wrong_usage(
 @pytest.mark.parametrize(
     ("option", "place", "told"),
     [
-        ("--venv", "missing", "make it, or name another one"),
+        ("--venv", "missing", "create it or choose another"),
         ("--venv", ".", "it has no pyvenv.cfg"),
-        ("--venv", "broken", "is not there: make the environment again"),
-        ("--conda", "no-such-name", "no conda environment is named 'no-such-name'"),
+        ("--venv", "broken", "does not exist; create the environment again"),
+        ("--conda", "no-such-name", "no conda environment named 'no-such-name'"),
         ("--python", "broken", "is a folder, not an interpreter"),
         ("--python", "broken/pyvenv.cfg", "does not start"),
     ],
@@ -429,7 +432,7 @@ def test_a_name_that_is_not_configured_is_told_with_those_that_are(
 
     assert (code, out) == (1, "")
     assert err == (
-        "error: no environment 'nope' is configured: there are '(default)', 'here';"
+        "error: no environment 'nope' is configured; known are '(default)', 'here';"
         " `kernel-exec env add` adds one\n"
     )
 
@@ -451,7 +454,7 @@ def test_one_environment_that_fails_does_not_stop_the_check_of_the_others(
     assert first.startswith(f"ok   (configured)  Python {VERSION}  own (ipykernel ")
     assert first.endswith(f")  {sys.executable}")
     assert bad.startswith(f"fail bad           the interpreter {str(here / 'broken/bin/python')!r}")
-    assert bad.endswith("make the environment again, or name another one")
+    assert bad.endswith("create the environment again or choose another")
     assert last == first.replace("(configured)", "here        ")
     assert set(Path(tempfile.gettempdir()).glob("kernel-exec-check-*")) <= before
 

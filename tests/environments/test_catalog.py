@@ -90,7 +90,7 @@ async def test_one_that_is_gone_is_named(tmp_path: Path, kind: EnvironmentKind) 
     known = make_catalog(tmp_path)
     await known.prepare(environment)
     shutil.rmtree(place)
-    with pytest.raises(UnusableEnvironmentError, match="is not there"):
+    with pytest.raises(UnusableEnvironmentError, match="does not exist"):
         await known.prepare(environment)
 
 

@@ -85,7 +85,7 @@ def test_the_list_of_environments_is_read_and_what_is_gone_skipped(tmp_path: Pat
     (tmp_path / ".conda" / "environments.txt").write_text(f"/gone/ml\n\nrelative/ml\n{listed} \n")
     assert find("ml", tmp_path) == listed
     (tmp_path / ".conda" / "environments.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UnusableEnvironmentError, match="set CONDA_EXE"):
+    with pytest.raises(UnusableEnvironmentError, match="Set CONDA_EXE"):
         find("ml", tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_a_name_that_is_unknown_is_told_with_those_that_are(tmp_path: Path) -> N
     root = prefix(tmp_path / "miniforge3")
     for name in ("ml", "stats"):
         prefix(root / "envs" / name)
-    with pytest.raises(UnusableEnvironmentError, match="'mm'; there are base, ml, stats: name"):
+    with pytest.raises(UnusableEnvironmentError, match=r"'mm'; known are base, ml, stats\. Name"):
         find("mm", tmp_path)
     for number in range(30):
         prefix(root / "envs" / f"x{number:02}")
@@ -104,7 +104,10 @@ def test_a_name_that_is_unknown_is_told_with_those_that_are(tmp_path: Path) -> N
 def test_a_prefix_must_be_one_and_have_python(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "bare" / "conda-meta").mkdir(parents=True)
-    for name, message in (("plain", "no conda-meta"), ("bare", "has no Python: `conda install")):
+    for name, message in (
+        ("plain", "no conda-meta"),
+        ("bare", "has no Python; install it"),
+    ):
         environment = Environment(kind=EnvironmentKind.CONDA, path=tmp_path / name)
         with pytest.raises(UnusableEnvironmentError, match=message):
             find_executable(environment, home=tmp_path, base={})
@@ -201,7 +204,7 @@ async def test_scripts_may_say_fail_and_remove_but_not_stop(
     assert made["LC_ODD"] == "\udcff"
     assert not (Path("/") / "b.sh").exists()
     (scripts / "z.sh").write_text("exit 3\n")
-    with pytest.raises(UnusableEnvironmentError, match=r"ended with 3.*z\.sh; mend or remove"):
+    with pytest.raises(UnusableEnvironmentError, match=r"ended with 3.*z\.sh; repair or remove"):
         await variables(ml)
     (scripts / "z.sh").write_text("read x </dev/zero\nexec sleep 60\n")
     monkeypatch.setattr(activation, "_SCRIPTS_LIMIT", 0.3)

@@ -47,17 +47,17 @@ async def test_it_tells_what_it_is() -> None:
 
 
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (lambda at: at / "none", "is not there"),
+    "missing": (lambda at: at / "none", "does not exist"),
     "a link to nothing": (lambda at: link(at / "p", at / "gone"), "is a link to .*gone'"),
-    "below a file": (lambda at: script(at / "p", "true") / "python", "is not there"),
-    "a name too long": (lambda at: at / ("x" * 300), "can't be looked at"),
+    "below a file": (lambda at: script(at / "p", "true") / "python", "does not exist"),
+    "a name too long": (lambda at: at / ("x" * 300), "can't be examined"),
     "a folder": (lambda at: at, "is a folder, not an interpreter"),
     "not executable": (lambda at: script(at / "p", "true", 0o644), "does not start"),
     "garbage": (lambda at: script(at / "p", "echo hello"), "is not a working Python .*hello"),
-    "silent": (lambda at: script(at / "p", "exit 3"), r"exit code 3\): it said nothing"),
+    "silent": (lambda at: script(at / "p", "exit 3"), r"exit code 3\): it printed nothing"),
     "crashing": (lambda at: script(at / "p", "kill -6 $$"), "is not a working Python"),
     "without interpreter line": (lambda at: binary(at / "p"), "does not start"),
-    "a liar": (lambda at: script(at / "p", LIAR), "did not tell what it is"),
+    "a liar": (lambda at: script(at / "p", LIAR), "did not answer as a Python would"),
 }
 
 
@@ -99,7 +99,7 @@ def test_a_relative_path_is_refused(kind: EnvironmentKind, tmp_path: Path) -> No
 
 
 def test_a_file_is_no_venv(tmp_path: Path) -> None:
-    with pytest.raises(UnusableEnvironmentError, match="is not there, or no folder"):
+    with pytest.raises(UnusableEnvironmentError, match="does not exist or is not a folder"):
         find(Environment(kind=EnvironmentKind.VENV, path=Path(sys.executable)), tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_the_users_folder_may_be_unknown() -> None:
 
 def test_a_venv_must_be_one(tmp_path: Path) -> None:
     environment = Environment(kind=EnvironmentKind.VENV, path=tmp_path / "v")
-    with pytest.raises(UnusableEnvironmentError, match="is not there"):
+    with pytest.raises(UnusableEnvironmentError, match="does not exist"):
         find(environment, tmp_path)
     (tmp_path / "v").mkdir()
     with pytest.raises(UnusableEnvironmentError, match=r"no pyvenv\.cfg"):

@@ -110,3 +110,13 @@ def test_conda_files_that_changed_are_found(tmp_path: Path) -> None:
     assert tools.changed_conda_files() == sorted([new, gone])
     kept.write_text("b")
     assert kept in tools.changed_conda_files()
+
+
+@pytest.mark.parametrize(
+    "name", ["UV_PROJECT", "UV_WORKING_DIRECTORY", "UV_TARGET", "PIP_USER", "VIRTUAL_ENV"]
+)
+def test_no_variable_leads_an_installer_elsewhere(tmp_path: Path, name: str) -> None:
+    tools = read_tools(base(tmp_path, **{name: "/elsewhere"}), passed=(name,))
+
+    with tools.work_folder() as (_, variables):
+        assert name not in variables

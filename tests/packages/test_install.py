@@ -161,7 +161,7 @@ async def test_what_a_killed_server_left_half_done_is_put_back_at_the_next_insta
 
     _, told = await put(venv, "toolz")
 
-    assert "an earlier install was cut off; the environment is usable" in "".join(told)
+    assert "an earlier install was interrupted; the environment is usable" in "".join(told)
     argv = [str(venv / "bin" / "python"), "-c", "import six, idna, toolz"]
     assert subprocess.run(argv, check=False).returncode == 0
     assert not note.exists()

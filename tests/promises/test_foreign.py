@@ -1,9 +1,13 @@
-"""What lies in the folder that a server is started in, or what a cell plants, decides nothing."""
+"""What lies in the folder that a server is started in, or what a cell plants, decides nothing.
+
+And a path from outside is refused with a reason, whatever it is.
+"""
 
 import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,18 +52,56 @@ def test_an_install_follows_no_index_that_a_cell_has_planted(tmp_path: Path) -> 
         ) as server,
     ):
         address = f"http://127.0.0.1:{planted.getsockname()[1]}/simple"
+        folders = f"Path({str(tmp_path / 'uv')!r}), Path.cwd(), Path.cwd().parent"
+        line = f'extra-index-url = ["{address}"]'
         ran = server.run(
-            f"""
-            from pathlib import Path
-            line = 'extra-index-url = ["{address}"]'
-            for folder in (Path({str(tmp_path)!r}) / "uv", Path.cwd(), Path.cwd().parent):
-                (folder / "uv.toml").write_text(line)
-            """
+            "from pathlib import Path\n"
+            f"for folder in ({folders}):\n"
+            f"    (folder / 'uv.toml').write_text({line!r})"
         )
-        assert ran.outcome == "ok"
+        assert ran.outcome == "ok", ran.text
         told = server.call("install_dependencies", packages=["no-such-package-x"], wait_seconds=25)
 
         assert "127.0.0.1:9/mine" in told.text
         planted.setblocking(False)
         with pytest.raises(BlockingIOError):
             planted.accept()
+
+
+ODD = [
+    "~nosuchuser/x", "a" * 300, "/" + "a" * 300, "/x" + "/b" * 3000, "a\0b", "\ud800", "..", "/",
+    " ", "\n", "/dev/null", "/proc/self/mem", "loop", "pipe", "file/x", "-rf", "C:\\x", "\u202e",
+]  # fmt: skip
+
+
+def test_an_odd_path_is_refused_with_a_reason_by_every_tool(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    (storage / "loop").symlink_to("loop")
+    os.mkfifo(storage / "pipe")
+    (storage / "file").touch()
+    kinds = {"python_path": "python", "venv_path": "venv", "uv_venv_path": "venv-uv",
+             "conda_name": "conda"}  # fmt: skip
+    with serving(tmp_path) as server:
+        for path in ODD:
+            calls: list[tuple[str, dict[str, Any]]] = [
+                *(
+                    ("configure_environment", {"type": kind, argument: path})
+                    for argument, kind in kinds.items()
+                ),
+                ("configure_environment", {"name": path}),
+                ("execute_code_file", {"file_path": path}),
+                ("read_code_file", {"file_path": path}),
+                ("append_to_code_file", {"file_path": path, "content": "1"}),
+            ]
+            if path not in {"..", "/"}:  # which are folders
+                here = {"type": "python", "python_path": sys.executable}
+                calls.append(("configure_environment", {**here, "working_directory": path}))
+            if path not in {"/", " ", "-rf", "C:\\x"}:  # which could be
+                calls += [("export_notebook", {"path": path + end}) for end in ("", "/x.ipynb")]
+            for tool, arguments in calls:
+                refused = server.call(tool, **arguments)
+                assert refused.is_error, (tool, arguments)
+                assert "defect" not in refused.text
+                assert "internal error" not in refused.text
+                assert len(refused.text) < 10_000

@@ -78,17 +78,17 @@ REFUSED: dict[str, tuple[str, dict[str, object], str]] = {
         "execute_code_file", {"file_path": json.__file__}, "outside of the storage root"
     ),
     "V8 substitution in a folder": (
-        "execute_code_file", {"file_path": "$(touch P8)/gone.py"}, "there is no file"
+        "execute_code_file", {"file_path": "$(touch P8)/gone.py"}, "no file"
     ),
     "V14 shell in venv_path": (
         "configure_environment",
         {"type": "venv", "venv_path": "/nonexistent; touch P14; #"},
-        "is not there",
+        "does not exist",
     ),
     "V14 shell in uv_venv_path": (
         "configure_environment",
         {"type": "venv-uv", "uv_venv_path": "/nonexistent; touch P14; #"},
-        "is not there",
+        "does not exist",
     ),
     "V15 shell in conda_name": (
         "configure_environment", {"type": "conda", "conda_name": "x; touch P15; #"},
@@ -121,10 +121,10 @@ REFUSED: dict[str, tuple[str, dict[str, object], str]] = {
     "also: the size of content": (
         "initialize_code_file", {"content": "x" * 2_000_001}, "at most 2000000"
     ),
-    "also: code that holds NUL": (
-        "execute_code", {"code": "a = 1\nb\0"}, "holds NUL in line 2, column 2"
+    "also: code that has NUL": (
+        "execute_code", {"code": "a = 1\nb\0"}, "has NUL in line 2, column 2"
     ),
-    "also: content that holds NUL": ("initialize_code_file", {"content": "\0"}, "holds NUL"),
+    "also: content that has NUL": ("initialize_code_file", {"content": "\0"}, "has NUL"),
     "also: code with half a surrogate pair": (
         "execute_code", {"code": "'\ud800'"}, "half a surrogate pair"
     ),

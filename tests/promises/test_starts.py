@@ -155,8 +155,8 @@ def test_an_environment_that_is_gone_is_told_and_the_history_kept(tmp_path: Path
         for _ in range(2):
             result = server.run("x", within=5)
             assert result.is_error
-            assert f"environment {str(venv)!r} is not there" in result.text
-            assert "make it, or name another one" in result.text
+            assert f"environment {str(venv)!r} does not exist" in result.text
+            assert "create it or choose another" in result.text
         assert "kept" in server.call("get_execution", execution_id=first.id).text
         assert server.call("export_notebook").structured["status"] == "success"
         server.call("configure_environment", type="python", python_path=sys.executable)
@@ -170,17 +170,17 @@ def script(path: Path, text: str, mode: int = 0o755) -> Path:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (lambda folder: folder / "none", "is not there.*name another one"),
-    "a folder": (lambda folder: folder, "is a folder, not an interpreter: name the executable"),
+    "missing": (lambda folder: folder / "none", "does not exist.*choose another"),
+    "a folder": (lambda folder: folder, "is a folder, not an interpreter; name the executable"),
     "not executable": (
         lambda folder: script(folder / "py", "", 0o644),
-        "can't be started.*name another one",
+        "can't be started.*choose another",
     ),
     "no Python": (
         lambda folder: script(folder / "py", "echo nonsense >&2; exit 3"),
         r"not a working Python \(exit code 3\): nonsense",
     ),
-    "a dead link": (lambda folder: link(folder / "py"), "is not there|is a link to"),
+    "a dead link": (lambda folder: link(folder / "py"), "does not exist|is a link to"),
 }
 
 

@@ -79,7 +79,7 @@ async def test_what_is_configured_is_told_though_it_is_broken(tmp_path: Path) ->
     file.write_text(f'[environments.lab]\nkind = "venv"\npath = "{tmp_path}/gone"\n')
     async with agent_in(tmp_path, python_path=str(tmp_path / "none"), config=str(file)) as agent:
         told = (await agent.call("get_environment_config")).structured_content or {}
-        assert "is not there" in told["config"]["error"]
+        assert "does not exist" in told["config"]["error"]
         assert told["limits"]["wait_seconds"] == 45
         named = [(each["name"], each["current"]) for each in told["environments"]]
         assert named[:2] == [("configured", True), ("lab", False)]
@@ -116,7 +116,7 @@ async def test_a_conda_environment_is_used_from_end_to_end(
     monkeypatch.setenv("CONDA_CHANNELS", shared_channel().as_uri())
     async with agent_in(tmp_path) as agent:
         wrong = await agent.call("configure_environment", type="conda", conda_name="mm")
-        assert "there are base, ml: name one of them" in text_of(wrong)
+        assert "known are base, ml. Name one of them" in text_of(wrong)
         await agent.call("configure_environment", type="conda", conda_name="ml")
         seen = await agent.run(
             "import os, demo_noarch; print(os.environ['NATIVE_LIB_DATA'], demo_noarch.__version__)"

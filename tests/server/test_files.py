@@ -144,7 +144,7 @@ async def test_a_page_of_any_characters_fits_a_result(agent: Agent, text: str) -
         ("up/secret", "is a symbolic link, or leads through one"),
         ("pipe", "is a pipe or a device"),
         ("folder", "is a folder"),
-        ("gone.py", "make one with initialize_code_file"),
+        ("gone.py", "create one with initialize_code_file"),
     ],
 )
 async def test_no_other_file_is_read_or_written(

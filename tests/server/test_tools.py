@@ -287,7 +287,7 @@ MISUSES: dict[str, tuple[str, dict[str, Any], str]] = {
     "environment not there": (
         "configure_environment",
         {"type": "venv", "venv_path": "/no/such/venv"},
-        "'/no/such/venv' is not there",
+        "'/no/such/venv' does not exist",
     ),
     "folder as interpreter": (
         "configure_environment",
@@ -367,6 +367,26 @@ async def test_a_working_directory_is_that_of_the_next_kernel(tmp_path: Path) ->
         assert str(place) in await agent.run("import os; os.getcwd()")
         found = (await agent.call("get_environment_config")).structured_content or {}
         assert found["working_directory"] == str(place)
+
+
+async def test_a_relative_path_is_taken_from_the_working_directory_of_the_client(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "elsewhere" / "sub").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "sub" / "python").symlink_to(sys.executable)
+    async with agent_in(tmp_path) as agent:
+        for asked, place in ((str(tmp_path / "elsewhere"), "elsewhere"), ("sub", "elsewhere/sub")):
+            configured = await agent.call(
+                "configure_environment",
+                type="python",
+                python_path=sys.executable,
+                working_directory=asked,
+            )
+            told = configured.structured_content or {}
+            assert told["working_directory"] == str(tmp_path / place)
+        configured = await agent.call("configure_environment", type="python", python_path="python")
+        told = configured.structured_content or {}
+        assert told["current"]["python_path"] == str(tmp_path / "elsewhere" / "sub" / "python")
 
 
 async def test_history_that_was_set_aside_is_told_once_and_kept_in_the_status(
