@@ -91,7 +91,8 @@ WORDS: Final = (
     _ours("time_limit", "How long code may run, in seconds; 0 for no limit (default: 1800)."),
     _ours(
         "max_kernels",
-        "Maximum number of kernels at once, isolated scripts and verification included (default: 20).",
+        "Maximum number of kernels at once, including isolated scripts and verification"
+        " (default: 20).",
     ),
     _ours(
         "idle_limit",

@@ -43,6 +43,8 @@ QUEUE_LIMIT = 32
 EXIT_GRACE = 5.0
 """Seconds that a kernel has to end after `exit()`."""
 
+_INSIDE = "__import__('sys').modules['_kernel_exec_inside']"
+
 
 class Session:
     """See the module's docstring; `run` must be running for anything to happen."""
@@ -63,8 +65,7 @@ class Session:
 
         Its kernels each take a `slot`. One with nothing to do for `idle_limit` seconds is ended.
         """
-        self.id = record.id
-        self.name = record.name
+        self.id, self.name = record.id, record.name
         self.environment = environment
         self._prepare = prepare
         self._take_slot = slot
@@ -124,9 +125,8 @@ class Session:
 
     def waiting_before(self, entry_id: str) -> int:
         """How many executions run or wait before this one."""
-        if entry_id not in self._queue:
-            return 0
-        return self._queue.index(entry_id) + (1 if self._current else 0)
+        before = 1 if self._current else 0
+        return self._queue.index(entry_id) + before if entry_id in self._queue else 0
 
     def entry(self, entry_id: str) -> Entry | None:
         """An entry that this server began, as it is now."""
@@ -171,7 +171,7 @@ class Session:
     def replay(self, steps: Sequence[Submission]) -> tuple[Mapping[str, str], list[Entry]]:
         """Restart, then run `steps` in order until one fails, which ends the rest.
 
-        Returns at once: the variables that are lost until then, and the entries of the steps.
+        Returns at once: the lost variables, and the entries of the steps.
         """
         lost = self._begin_anew(Origin.REPLAY)
         entries = [self._enqueue(step) for step in steps]
@@ -191,9 +191,8 @@ class Session:
 
     def submit_isolated(self, submission: Submission, arguments: tuple[str, ...]) -> Entry:
         """Begin to run a script in a kernel of its own."""
-        return self.undertake(
-            submission, isolated(self._prepare, self._take_slot, submission, arguments)
-        )
+        work = isolated(self._prepare, self._take_slot, submission, arguments)
+        return self.undertake(submission, work)
 
     def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
         """Put something that is over already into the history."""
@@ -215,8 +214,7 @@ class Session:
                 f"session {self.name!r} has no running kernel: its variables are gone or not"
                 " yet made; the next execute_code starts one"
             )
-        module = "__import__('sys').modules['_kernel_exec_inside']"
-        value: JSON = json.loads(await self._kernel.evaluate(f"{module}.{expression}"))
+        value: JSON = json.loads(await self._kernel.evaluate(f"{_INSIDE}.{expression}"))
         return value
 
     def status(self) -> KernelStatus:
@@ -263,8 +261,7 @@ class Session:
         try:
             async with self._take_slot("session") as self._slot:
                 while True:
-                    self._slot.leaving = False
-                    self._restart_wanted = False
+                    self._slot.leaving = self._restart_wanted = False
                     await self._run_generation()
                     if not self._queue and not self._restart_wanted:
                         break

@@ -490,7 +490,7 @@ def test_the_json_of_a_check_has_what_was_found_and_what_went_wrong(run: Run, he
         "kernel_support": "own",
         "error": None,
     }
-    assert "make the environment again" in bad.pop("error")
+    assert "create the environment again" in bad.pop("error")
     assert bad == {
         "name": "bad",
         "ok": False,
@@ -540,7 +540,7 @@ def test_a_kernel_that_starts_and_runs_nothing_is_told_in_a_line(
     assert (code, err) == (1, "")
     assert out.startswith("fail (configured)  the kernel of ")
     assert told in out
-    assert out.endswith("make the environment again\n")
+    assert out.endswith("create the environment again\n")
     assert out.count("\n") == 1
 
 

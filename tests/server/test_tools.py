@@ -16,7 +16,8 @@ from mcp import Client
 from mcp_types import CallToolResult, ImageContent, TextContent
 
 from kernel_exec.app import App, open_app
-from kernel_exec.server.create import RESULT_LIMIT, TOOLS, create_server
+from kernel_exec.server.create import RESULT_LIMIT, create_server
+from kernel_exec.server.tools import TOOLS
 from kernel_exec.settings import read_settings
 from tests.waits import patient
 

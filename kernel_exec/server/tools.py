@@ -1,0 +1,201 @@
+"""The tools, in the order in which clients see them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_types import CallToolResult, Tool, ToolAnnotations
+
+from . import arguments as given
+from . import tools_environment as environment
+from . import tools_files as files
+from . import tools_notebooks as notebooks
+from . import tools_run as run
+from .call import Call
+from .validation import schema
+
+_Handler = Callable[[Call, Any], Awaitable[CallToolResult]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A tool: its name, handler, arguments, and its description for the model."""
+
+    name: str
+    title: str
+    description: str
+    handler: _Handler
+    model: type[given.Arguments]
+    read_only: bool = False
+    destructive: bool = False
+    idempotent: bool = False
+    open_world: bool = False
+
+    def listed(self) -> Tool:
+        """As clients see it."""
+        return Tool(
+            name=self.name,
+            title=self.title,
+            description=self.description,
+            input_schema=schema(self.model),
+            annotations=ToolAnnotations(
+                title=self.title,
+                read_only_hint=self.read_only,
+                destructive_hint=self.destructive,
+                idempotent_hint=self.idempotent,
+                open_world_hint=self.open_world,
+            ),
+        )
+
+
+TOOLS: Sequence[ToolSpec] = (
+    ToolSpec(
+        name="execute_code",
+        title="Run Python",
+        description="Run Python in the session's long-lived kernel; variables, imports and files"
+        " stay for the next call. Returns printed output, the value of the last expression,"
+        " pictures and errors. If the code is still running after wait_seconds, the call returns"
+        " an execution_id and the code keeps running; use get_execution to wait for it. %magics,"
+        " !commands and top-level await work; input() does not.",
+        handler=run.execute_code,
+        model=given.ExecuteCode,
+        destructive=True,
+        open_world=True,
+    ),
+    ToolSpec(
+        name="execute_code_file",
+        title="Run a code file",
+        description="Run a stored file as a script, with __file__ and sys.argv, in the session's"
+        " kernel or isolated in a separate process. If it is still running after wait_seconds,"
+        " the call returns an execution_id and the script keeps running.",
+        handler=run.execute_code_file,
+        model=given.ExecuteCodeFile,
+        destructive=True,
+        open_world=True,
+    ),
+    ToolSpec(
+        name="initialize_code_file",
+        title="Begin a code file",
+        description="Store Python in a new file without running it, to write a long script step"
+        " by step. Returns its file_path.",
+        handler=files.initialize_code_file,
+        model=given.InitializeCodeFile,
+    ),
+    ToolSpec(
+        name="append_to_code_file",
+        title="Append to a code file",
+        description="Append code to a stored file, on a new line, without running it. Repeating"
+        " the call appends it again.",
+        handler=files.append_to_code_file,
+        model=given.AppendToCodeFile,
+    ),
+    ToolSpec(
+        name="read_code_file",
+        title="Read a code file",
+        description="Show a stored file, a page of lines at a time; pass next_offset as offset"
+        " for the next page.",
+        handler=files.read_code_file,
+        model=given.ReadCodeFile,
+        read_only=True,
+        idempotent=True,
+    ),
+    ToolSpec(
+        name="install_dependencies",
+        title="Install packages",
+        description="Install packages into the environment of the running kernel; they can be"
+        " imported at once. Reports what changed and which already-imported modules need a kernel"
+        " restart.",
+        handler=environment.install_dependencies,
+        model=given.InstallDependencies,
+        destructive=True,
+        open_world=True,
+    ),
+    ToolSpec(
+        name="check_installed_packages",
+        title="Check packages",
+        description="Show which packages are installed, with versions, by distribution or import"
+        " name. Imports nothing.",
+        handler=environment.check_installed_packages,
+        model=given.CheckInstalledPackages,
+        read_only=True,
+        idempotent=True,
+    ),
+    ToolSpec(
+        name="configure_environment",
+        title="Switch environment",
+        description="Switch to another Python environment. The previous environment's kernel and"
+        " variables are kept and available again after switching back.",
+        handler=environment.configure_environment,
+        model=given.ConfigureEnvironment,
+        idempotent=True,
+    ),
+    ToolSpec(
+        name="get_environment_config",
+        title="Show environment",
+        description="Show the environment in use, its interpreter, limits and folders, and which"
+        " kernels are running.",
+        handler=environment.get_environment_config,
+        model=given.GetEnvironmentConfig,
+        read_only=True,
+        idempotent=True,
+    ),
+    ToolSpec(
+        name="get_execution",
+        title="Follow an execution",
+        description="Wait for a running execution, or read its output: a page of lines at a"
+        " time, from the end (tail), or the lines that match a regular expression. Works while it"
+        " runs, as often as you like, and for earlier executions.",
+        handler=run.get_execution,
+        model=given.GetExecution,
+        read_only=True,
+        idempotent=True,
+    ),
+    ToolSpec(
+        name="interrupt_execution",
+        title="Stop an execution",
+        description="Stop a running execution or remove a queued one; the kernel and its"
+        " variables are kept. With force, a kernel that does not stop is killed.",
+        handler=run.interrupt_execution,
+        model=given.InterruptExecution,
+        destructive=True,
+        idempotent=True,
+    ),
+    ToolSpec(
+        name="restart_kernel",
+        title="Restart the kernel",
+        description="End the kernel and start a new one; all variables are lost. With"
+        " restore=replay, the steps that succeeded run again in order, up to the first failure.",
+        handler=run.restart_kernel,
+        model=given.RestartKernel,
+        destructive=True,
+    ),
+    ToolSpec(
+        name="kernel_status",
+        title="Show the kernel",
+        description="Show the kernel's state, even while code is running. With variables=true,"
+        " also list variables with type, shape or length, and size.",
+        handler=run.kernel_status,
+        model=given.KernelStatus,
+        read_only=True,
+        idempotent=True,
+    ),
+    ToolSpec(
+        name="export_notebook",
+        title="Export a notebook",
+        description="Write the session as a Jupyter notebook that can be rerun, a page for review"
+        " (html), a script (py) or a report (md). With verify, it is rerun in a fresh kernel and"
+        " compared cell by cell.",
+        handler=notebooks.export_notebook,
+        model=given.ExportNotebook,
+        destructive=True,
+        idempotent=True,
+    ),
+    ToolSpec(
+        name="add_note",
+        title="Add a note",
+        description="Add markdown between the steps of the notebook: findings, decisions and"
+        " their reasons.",
+        handler=notebooks.add_note,
+        model=given.AddNote,
+    ),
+)
