@@ -8,6 +8,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     client         what one connected client does with the services
     app            the services as fields, opened in order and closed in reverse
     settings       options, environment variables, kernel_exec.toml, defaults
+    trust          which configuration files are read, and which the user trusts
     configuration  kernel_exec.toml itself: read, and an environment added to it
     content        what a model sees: text and pictures within a budget, pages of the rest
     documents      a notebook as what people open: a file in one of four formats
@@ -21,16 +22,21 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     packages       which requirements get through, installers, what is installed
     environments   interpreters, conda's prefixes, kernel support, activation
     processes      starts and stops child processes; the only module that does
+    leases         files that are locked while their holder lives
     errors         what can go wrong
 
 A tool call travels `server/tools_run` -> `sessions/registry` -> `sessions/session` ->
 `kernels/kernel` -> `kernels/channels`, whose messages feed `kernels/execution`; its events
-come back through the session into `sessions/store`, and `content/render` renders them.
+come back through the session into `sessions/store`, and `server/presenting` has `content/render`
+render them in a thread.
 
 To change                            go to
     when an execution ends           kernels/execution.py (pure)
     what a message means as output   kernels/outputs.py (pure)
+    how messages are signed and read kernels/wire_protocol.py
     what runs inside the kernel      kernels/_launch.py (stdlib only at import, Python 3.8)
+    how a value is described         kernels/_frames.py, _cells.py, _variables.py, _names.py
+    what a cell may put out          kernels/_outlet.py, _displays.py, _budgets.py
     what the model sees              content/render.py (pure)
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)
