@@ -31,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PARTS = (
-    *("budgets", "owners", "widgets", "outlet", "displays", "streams"),
+    *("budgets", "owners", "widgets", "shared", "outlet", "displays", "streams"),
     *("mending", "overlay", "script", "descriptions"),
 )
 """The files beside this one that `_inside.py` needs, each after those that it needs itself."""
