@@ -10,7 +10,7 @@ there is dropped and counted.
 import collections
 
 import _kernel_exec_budgets as budgets
-from _kernel_exec_outlet import complain, outlet
+from _kernel_exec_outlet import outlet
 
 DISPLAY_BUDGET = 32000000
 """Characters of displays, each with what a message costs, that travel as they come."""
@@ -111,7 +111,7 @@ class Displays:
         try:
             return self._order(kind, content or {}, header, send)
         except Exception as error:
-            complain("%s could not be made smaller" % kind, error)
+            outlet.complain("%s could not be made smaller" % kind, error)
             return send(content)
 
     def _order(self, kind, content, header, send):

@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PARTS = (
-    *("budgets", "owners", "packing", "widgets", "outlet", "displays", "streams"),
+    *("budgets", "owners", "packing", "widgets", "shared", "outlet", "displays", "streams"),
     *("mending", "overlay", "script", "shell", "errors"),
     *("variables", "cells", "frames", "names"),
 )

@@ -9,15 +9,18 @@ writes down how many bytes it has dealt with, so that code which displays faster
 can store waits for it.
 """
 
-import mmap
 import os
 import select
-import struct
 import threading
 import time
 
+import _kernel_exec_shared as shared
+
 _AFTER = 0.2
 """Seconds that text may wait for more."""
+
+_FLUSH_LIMIT = 10.0
+"""Seconds that `flush` waits for the thread that sends, as ipykernel's own does."""
 
 _BETWEEN = 0.05
 """Seconds from one message to the next, however often code flushes its streams."""
@@ -28,15 +31,7 @@ _ROUNDS = 4
 _REMEMBERED = 1000
 """Requests of which we know that they show something, or shall be cleared."""
 
-_JOURNAL_SIZE = 1 << 20
-_JOURNAL_HEAD = 40
-_ENTRY = struct.Struct("<QcI")
-
-_AHEAD = 16000000
-"""Bytes that may be on their way to the server before code that displays has to wait."""
-
-_PATIENCE = 10.0
-"""Seconds without progress of the server after which nothing waits for it any more."""
+_MOST_COMPLAINTS = 20
 
 
 class Outlet:
@@ -55,6 +50,8 @@ class Outlet:
         self._sent_at = 0.0
         self._is_timed = False
         self._sources = {}
+        self._heard = -1
+        self._complaints = 0
         self._poll = select.poll() if hasattr(select, "poll") else None
 
     def attach(self, session, pub_thread, run_dir):
@@ -63,8 +60,8 @@ class Outlet:
             return
         self._session, self._pub_thread = session, pub_thread
         self._pid = os.getpid()
-        self._journal = _Journal(os.path.join(run_dir, "output.journal"))
-        self._flow = _Flow(os.path.join(run_dir, "taken"))
+        self._journal = shared.Journal(os.path.join(run_dir, "output.journal"))
+        self._flow = shared.Flow(os.path.join(run_dir, "taken"))
         send = pub_thread.send_multipart
 
         def send_counted(frames, *args, **kwargs):
@@ -97,7 +94,9 @@ class Outlet:
                 ready = self._poll.poll(0)
                 if not ready:
                     return
-                for fd, event in ready:
+                # of two that can be read, the one that was written to last is likely to go on
+                for fd, event in sorted(ready, key=lambda found: found[0] != self._heard):
+                    self._heard = fd
                     try:
                         if event & select.POLLNVAL:
                             raise OSError("the descriptor was closed")
@@ -109,6 +108,7 @@ class Outlet:
         """The journal is for this execution from now on."""
         with self.lock:
             self._journal.begin(execution_id)
+            self._is_timed = False  # an interrupt may have come between the two steps of `_note`
 
     def is_turn_of(self, stream):
         """False when another stream wrote last, so that a part for `stream` has to begin."""
@@ -163,8 +163,14 @@ class Outlet:
     def flush(self):
         """Send what waits, unless something was sent just now: then it follows soon."""
         with self.lock:
-            if time.monotonic() - self._sent_at > _BETWEEN:
+            is_due = bool(self._parts) and time.monotonic() - self._sent_at > _BETWEEN
+            if is_due:
                 self.send()
+        thread = self._pub_thread.thread
+        if is_due and thread.is_alive() and thread is not threading.current_thread():
+            sent = threading.Event()
+            self._pub_thread.schedule(sent.set)
+            sent.wait(_FLUSH_LIMIT)
 
     def send(self):
         """Send what waits; whatever is sent after this call comes after it."""
@@ -178,6 +184,18 @@ class Outlet:
         """Wait while more is on its way than the server should have to hold."""
         if self.is_ours:
             self._flow.wait()
+
+    def complain(self, what, error):
+        """Report a defect of ours on descriptor 2, so that it costs no more than itself.
+
+        The report is output again, which may meet the same defect: only the first ones are made.
+        """
+        self._complaints += 1
+        if self._complaints <= _MOST_COMPLAINTS:
+            try:
+                os.write(2, ("[kernel-exec] %s: %r\n" % (what, error)).encode("utf-8", "replace"))
+            except OSError:
+                pass  # user code has closed it
 
     # In the thread that sends
 
@@ -193,7 +211,10 @@ class Outlet:
             return
         try:
             self._is_timed = False
-            self.send()
+            parts, self._parts = self._parts, []
+            self._sent_at = time.monotonic()
+            self._pub_thread._events.append(lambda: self._really_send(parts))
+            self._pub_thread._handle_event(None)  # all that was scheduled before, then this
         finally:
             self.lock.release()
 
@@ -224,7 +245,7 @@ class Outlet:
             message = session.msg(kind, content, parent=run[0].parent)
             session.send(self, message, ident=kind.encode("ascii"))
         except Exception as error:  # the thread serves all the others
-            complain("output could not be sent", error)
+            self.complain("output could not be sent", error)
 
     def send_multipart(self, frames, **kwargs):
         """What a session calls: send at once, from the thread that sends."""
@@ -252,16 +273,8 @@ class Outlet:
             self.send()
             self._journal.empty(execution_id)
         elif not self._is_timed:
+            self._is_timed = True  # also where this fails: to report that is to come here again
             self._pub_thread.schedule(lambda: self._call_later(_AFTER))
-            self._is_timed = True  # not before: an interrupt in between would stop all timers
-
-
-def complain(what, error):
-    """Tell a defect of ours where C code writes, so that it does not cost more than itself."""
-    try:
-        os.write(2, ("[kernel-exec] %s: %r\n" % (what, error)).encode("utf-8", "replace"))
-    except OSError:
-        pass  # user code has closed it
 
 
 def _remember(requests, parent):
@@ -282,100 +295,6 @@ class _Part:
     def is_unended(self):
         """True when more of its last line is to come."""
         return not self.texts[-1].endswith("\n")
-
-
-class _Journal:
-    """What the latest execution put out last, in memory that outlives the process.
-
-    The server reads it when the kernel died, for what was written but not yet sent: 32 bytes
-    execution id, 8 bytes length, then entries of 8 bytes number, 1 byte stream ("o", "e", or "c"
-    for a clear), 4 bytes length, UTF-8.
-    """
-
-    def __init__(self, path):
-        try:
-            with open(path, "wb") as file:
-                _allocate(file.fileno(), _JOURNAL_SIZE)
-            with open(path, "r+b") as file:
-                self._memory = mmap.mmap(file.fileno(), _JOURNAL_SIZE)
-        except OSError:
-            self._memory = mmap.mmap(-1, _JOURNAL_SIZE)  # no room: last words are lost
-        self._id = ""
-        self._end = _JOURNAL_HEAD
-
-    def begin(self, execution_id):
-        """Be for this execution from now on."""
-        if execution_id != self._id:
-            self._id = execution_id
-            self.empty(execution_id)
-
-    def empty(self, execution_id):
-        """Forget what there is, if it is of this execution."""
-        if execution_id != self._id:
-            return
-        self._end = _JOURNAL_HEAD
-        self._memory[32:40] = bytes(8)
-        self._memory[:32] = execution_id.encode("ascii", "replace")[:32].ljust(32)
-
-    def add(self, execution_id, number, name, text):
-        """Add an entry; False when there is no room left for it."""
-        if execution_id != self._id:
-            return True
-        written = text.encode("utf-8", "backslashreplace")
-        start = self._end + _ENTRY.size
-        end = start + len(written)
-        if end > len(self._memory):
-            return False
-        kind = {"stdout": b"o", "stderr": b"e"}.get(name, b"c")
-        self._memory[self._end : start] = _ENTRY.pack(number, kind, len(written))
-        self._memory[start:end] = written
-        self._memory[32:40] = (end - _JOURNAL_HEAD).to_bytes(8, "little")
-        self._end = end
-        return True
-
-
-def _allocate(descriptor, size):
-    """Make a file that long; to write to one with holes on a full disk ends the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
-
-
-class _Flow:
-    """Bytes sent, beside the number that the server has dealt with, which it writes to a file."""
-
-    def __init__(self, path):
-        self._lock = threading.Lock()
-        self._sent = 0
-        try:
-            with open(path, "wb") as file:
-                _allocate(file.fileno(), 8)
-            with open(path, "r+b") as file:
-                self._taken = mmap.mmap(file.fileno(), 8)
-        except OSError:
-            self._taken = None  # no room: nothing ever waits
-
-    def count(self, frames):
-        """Note that `frames` are sent."""
-        size = sum(map(len, frames))
-        with self._lock:
-            self._sent += size
-
-    def wait(self):
-        """Wait until the server has caught up; give up on one that does not come on."""
-        if self._taken is None:
-            return
-        taken, since = -1, 0.0
-        while True:
-            now, time_now = int.from_bytes(self._taken[:8], "little"), time.monotonic()
-            if self._sent - now <= _AHEAD:
-                return
-            if now != taken:
-                taken, since = now, time_now
-            elif time_now - since > _PATIENCE:
-                return
-            time.sleep(0.005)
 
 
 outlet = Outlet()

@@ -113,7 +113,7 @@ class KernelStream(OutStream):
             for account in list(self._accounts.values()):
                 self._put_waiting(account)
                 account.settle()
-            outlet.flush()
+        outlet.flush()
         if self.echo is not None:
             self.echo.flush()
 

@@ -1,4 +1,4 @@
-"""How far we have come with what a kernel sent; its other side is in `_outlet.py`.
+"""How far we have come with what a kernel sent; its other side is in `_shared.py`.
 
 A kernel that displays faster than we can keep would fill our memory. So it counts the bytes that
 it sends, we write down how many of them are dealt with, and it waits while the two are too far

@@ -52,7 +52,7 @@ class Traces:
         return _read(path, max(0, _size(path) - 4 * _TAIL))[-_TAIL:]  # 4 bytes a character at most
 
     def journal(self) -> tuple[str, list[tuple[int, OutputEvent]]]:
-        """An execution's id, and its last output, numbered; `_outlet.py` has the layout."""
+        """An execution's id, and its last output, numbered; `_shared.py` has the layout."""
         try:
             journal = (self._run_dir / "output.journal").read_bytes()
         except OSError:

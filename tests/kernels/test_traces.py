@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.kernels import _outlet
+from kernel_exec.kernels import _shared
 from kernel_exec.kernels.outputs import Clear, Stream
 from kernel_exec.kernels.traces import Traces
 
@@ -20,8 +20,8 @@ READ = [
 
 
 def write(folder: Path) -> Any:
-    inside: Any = _outlet  # which is written for every Python, without types
-    journal = inside._Journal(str(folder / "output.journal"))
+    inside: Any = _shared  # which is written for every Python, without types
+    journal = inside.Journal(str(folder / "output.journal"))
     journal.begin("e" * 32)
     for entry in WRITTEN:
         assert journal.add("e" * 32, *entry)

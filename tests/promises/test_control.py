@@ -43,7 +43,7 @@ def test_whoever_reads_input_finds_its_end(agent: Agent, kind: str) -> None:
     source, said = READS[kind]
     read = agent.run(source, within=10)
     assert read.outcome == "ok"
-    assert read.text.startswith(said)
+    assert said in read.text
 
 
 EXITS = {
