@@ -22,6 +22,9 @@ _LOADERS = ("application/vnd.bokehjs_load.", "application/vnd.holoviews_load.")
 _SHORT = 1_500
 """Characters of JSON that are shown as they are."""
 
+_FLAT = 50_000
+"""Characters that the work on a form counts for that is no text."""
+
 _MOST = 12
 
 
@@ -33,8 +36,7 @@ def readable(data: JSONObject) -> str:
         return summary
     if any(mime.startswith(_LOADERS) for mime in data):
         return ""
-    told = [text(data, mime) for mime in _TEXTS]
-    best = next((words for words in told if words and not _PLACEHOLDER.match(words)), "")
+    best = _best(data)
     html = text(data, "text/html")
     if html and (not best or _NAMELESS.match(best)):
         return html_text(html) or best
@@ -49,6 +51,20 @@ def readable(data: JSONObject) -> str:
         for mime, value in data.items()
         if mime != "text/plain"
     )
+
+
+def work(data: JSONObject) -> int:
+    """About how many characters `readable` reads."""
+    if any(mime in data for mime in PICTURES):
+        return 0
+    if (best := _best(data)) and not _NAMELESS.match(best):
+        return len(best)
+    return sum(len(each) if isinstance(each, str) else _FLAT for each in data.values())
+
+
+def _best(data: JSONObject) -> str:
+    told = [text(data, mime) for mime in _TEXTS]
+    return next((words for words in told if words and not _PLACEHOLDER.match(words)), "")
 
 
 def _json(value: JSON) -> str:

@@ -19,9 +19,9 @@ from kernel_exec.kernels.outputs import (
 )
 from kernel_exec.sessions.history import Entry
 
-from .displays import readable
+from .displays import readable, work
 from .lines import Source, Texts
-from .paging import PICTURES, kind_of, sources_of
+from .paging import kind_of, sources_of
 from .plain import clean, one_line
 from .tracebacks import summarise
 
@@ -31,9 +31,6 @@ ITEM_BUDGET = 4_000
 _HEAD = 0.6
 _MARKER = 160
 """Characters for the words on what is hidden."""
-
-_FLAT = 50_000
-"""Characters that the work on a form counts for that is no text."""
 
 _WARNING = re.compile(r"^(\S+:\d+: )?(?P<category>\w*Warning): ")
 
@@ -86,9 +83,7 @@ class Items:
             case ErrorOutput(traceback=blocks):
                 return sum(map(len, blocks))
             case DisplayData(data=data) | ExecuteResult(data=data):
-                if any(mime in data for mime in PICTURES):
-                    return 0
-                return sum(len(each) if isinstance(each, str) else _FLAT for each in data.values())
+                return work(data)
 
     def rows_before(self, place: int, stream: str = "all") -> int:
         """The row of a stream, as `get_execution` counts them, at which an output begins."""
@@ -105,7 +100,9 @@ class Items:
         return self._display(output)
 
     def _stream(self, place: int, output: Stream) -> _Shown:
-        label = "" if output.name == "stdout" else f"[{output.name}]\n"
+        before = self.outputs[place - 1] if place else None
+        follows = isinstance(before, Stream) and before.name != output.name
+        label = "" if output.name == "stdout" and not follows else f"[{output.name}]\n"
         written = clean(output.text)
         counted = _count_warnings(written) if output.name == "stderr" else written
 

@@ -62,11 +62,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """Lines in a row, the number of their first row, and whether the last one goes on."""
+    """Lines in a row, the number of their first row, and how the last one ends.
+
+    It `goes_on` with the next lines, or ends the text, with a line end or without (`ended`).
+    """
 
     lines: Sequence[str]
     number: int = 0
     goes_on: bool = False
+    ended: bool = True
     end: int | None = None
     """The byte at which the next ones begin, None where nobody can tell."""
 
@@ -75,7 +79,7 @@ class Lines:
         """How much this is."""
         long = max(map(len, self.lines), default=0) > ROW
         rows = sum(map(row_count, self.lines)) if long else len(self.lines)
-        ends = len(self.lines) - self.goes_on
+        ends = len(self.lines) - (self.goes_on or not self.ended)
         return Size(rows=rows, characters=sum(map(len, self.lines)) + ends)
 
 
@@ -128,7 +132,7 @@ class Texts:
     def lines(self, source: Source, start: int = 0) -> Iterator[Lines]:
         """All lines, at the latest from that of row `start` on."""
         if not source.path:
-            yield Lines(lines=_split(source.text))
+            yield Lines(lines=_split(source.text), ended=source.text[-1:] in {"", "\n"})
             return
         try:
             file = open_spilled(source.path)
@@ -217,7 +221,7 @@ def _read(file: BinaryIO, start: int, number: int) -> Iterator[Lines]:
         yield read
         number += read.size.rows
     if rest:
-        yield Lines(lines=_shown(rest), number=number)
+        yield Lines(lines=_shown(rest), number=number, ended=False)
 
 
 def _parted(line: bytes) -> tuple[str, bytes]:

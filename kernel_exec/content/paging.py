@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kernel_exec.kernels.outputs import (
     DisplayData,
@@ -128,7 +128,7 @@ def numbered(texts: Texts, sources: Iterable[Source]) -> Iterator[Lines]:
         rows = 0
         for part in texts.lines(source):
             rows = part.number + part.size.rows
-            yield Lines(lines=part.lines, number=before + part.number, goes_on=part.goes_on)
+            yield replace(part, number=before + part.number, end=None)
         before += rows
 
 

@@ -1,7 +1,7 @@
 """One tool call: who calls, how to tell of progress, and how to follow an entry to its end."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from kernel_exec.client import Client
 from kernel_exec.content.paging import Asked
 from kernel_exec.content.plain import one_line
 from kernel_exec.content.render import Circumstances
+from kernel_exec.kernels.outputs import OutputEvent
 from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.registry import DEFAULT_NAME
 from kernel_exec.sessions.session import Session
@@ -64,18 +65,27 @@ class Call:
 
     async def present(self, session: Session | None, entry: Entry) -> CallToolResult:
         """An entry as the model sees it."""
-        return await self.presenter.whole(entry, await self._now(session, entry))
+        events, now = await self._read(session, entry)
+        return await self.presenter.whole(entry, events, now)
 
     async def page(
         self, session: Session | None, entry: Entry, stream: str, asked: Asked, search: str
     ) -> CallToolResult:
         """Lines of what an entry has put out, or those in which `search` is found."""
-        now = await self._now(session, entry)
-        return await self.presenter.page(entry, now, stream, asked, search)
+        events, now = await self._read(session, entry)
+        return await self.presenter.page(entry, events, now, stream, asked, search)
 
     async def picture(self, session: Session | None, entry: Entry, number: int) -> CallToolResult:
         """One of an entry's pictures, counted from 1."""
-        return await self.presenter.picture(entry, await self._now(session, entry), number)
+        events, now = await self._read(session, entry)
+        return await self.presenter.picture(entry, events, now, number)
+
+    async def _read(
+        self, session: Session | None, entry: Entry
+    ) -> tuple[Sequence[OutputEvent], Circumstances]:
+        """What an entry has put out, and then, as reading writes first, how history is."""
+        events = await self.app.store.events(entry.id)
+        return events, await self._now(session, entry)
 
     async def _now(self, session: Session | None, entry: Entry) -> Circumstances:
         settings = self.app.settings

@@ -72,7 +72,7 @@ class _Dispatch:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._presenter = Presenter(app)
+        self._presenter = Presenter(app.settings.server_variables)
         self._client: Client | None = None
         self._specs = {spec.name: spec for spec in TOOLS}
         self._tools = [spec.listed() for spec in TOOLS]

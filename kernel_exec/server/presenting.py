@@ -1,12 +1,11 @@
 """Results of executions, made in threads: the event loop of all clients only passes them on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from anyio import CapacityLimiter, to_thread
 from mcp_types import CallToolResult, ImageContent, TextContent
 
-from kernel_exec.app import App
 from kernel_exec.content.lines import ROW, Source, Texts
 from kernel_exec.content.paging import Asked, Page, page, sources_of
 from kernel_exec.content.pictures import shrunk
@@ -33,26 +32,32 @@ _AT_ONCE = 2
 class Presenter:
     """Makes results of what an entry has put out."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        """`variables` are the server's, for the processes that search."""
         self.texts = Texts()
-        self._app = app
-        self._searches = Searches(app.settings.server_variables)
+        self._searches = Searches(variables)
         self._limiter = CapacityLimiter(_AT_ONCE)
 
-    async def whole(self, entry: Entry, now: Circumstances) -> CallToolResult:
+    async def whole(
+        self, entry: Entry, events: Sequence[OutputEvent], now: Circumstances
+    ) -> CallToolResult:
         """All of it, as far as that fits."""
-        events = await self._app.store.events(entry.id)
         return await to_thread.run_sync(_whole, entry, events, now, limiter=self._limiter)
 
     async def page(
-        self, entry: Entry, now: Circumstances, stream: str, asked: Asked, search: str
+        self,
+        entry: Entry,
+        events: Sequence[OutputEvent],
+        now: Circumstances,
+        stream: str,
+        asked: Asked,
+        search: str,
     ) -> CallToolResult:
         """Lines of a stream, or those in which the expression `search` is found.
 
         Raises:
             InvalidArgumentError: It is no regular expression, or takes too long.
         """
-        events = await self._app.store.events(entry.id)
 
         def sources() -> list[Source]:
             return list(sources_of(fold(events), stream))
@@ -68,13 +73,14 @@ class Presenter:
         blocks = [TextContent(text=each.removesuffix("\n") + "\n") for each in told if each]
         return _result(entry, blocks, fields(entry, now))
 
-    async def picture(self, entry: Entry, now: Circumstances, number: int) -> CallToolResult:
+    async def picture(
+        self, entry: Entry, events: Sequence[OutputEvent], now: Circumstances, number: int
+    ) -> CallToolResult:
         """One of the pictures, counted from 1.
 
         Raises:
             InvalidArgumentError: There are not so many.
         """
-        events = await self._app.store.events(entry.id)
 
         def shown() -> list[TextContent | ImageContent]:
             pictures = pictures_of(fold(events))

@@ -453,7 +453,7 @@ def test_one_environment_that_fails_does_not_stop_the_check_of_the_others(
     first, bad, last = out.splitlines()
     assert first.startswith(f"ok   (configured)  Python {VERSION}  own (ipykernel ")
     assert first.endswith(f")  {sys.executable}")
-    assert bad.startswith(f"fail bad           the interpreter {str(here / 'broken/bin/python')!r}")
+    assert bad.startswith(f"fail bad           interpreter {str(here / 'broken/bin/python')!r}")
     assert bad.endswith("create the environment again or choose another")
     assert last == first.replace("(configured)", "here        ")
     assert set(Path(tempfile.gettempdir()).glob("kernel-exec-check-*")) <= before

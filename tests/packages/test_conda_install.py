@@ -74,7 +74,7 @@ async def test_what_is_there_is_upgraded_and_the_rest_installed(tmp_path: Path) 
 
 
 FAILURES = {
-    "a name that no channel has": (["nothere"], r"nothere.*channels do not have it: add a channel"),
+    "a name that no channel has": (["nothere"], r"nothere.*channels do not have it; add a channel"),
     "what can not hold together": (["needs-missing"], r"not-in-this-channel"),
     "a version that there is not": (["demo-noarch>=9"], r"demo-noarch"),
 }
@@ -147,6 +147,6 @@ async def test_a_prefix_that_conda_left_half_done_is_told_and_not_touched(
 
     monkeypatch.setattr(installers, "carry_out", tear)
     monkeypatch.setattr(installers, "INSTALL_LIMIT", 0.0)
-    message = r"demo-noarch: conda did not roll back\): install again; .*demo-noarch 1\.0 \(gone\)"
+    message = r"demo-noarch: conda did not roll back\); install again; .*demo-noarch 1\.0 \(gone\)"
     with pytest.raises(PackageError, match=message):
         await put(ml, "native-lib")

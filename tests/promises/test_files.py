@@ -161,7 +161,7 @@ def test_a_path_that_is_not_plain_is_refused_by_each_tool(server: Server, name: 
     for tool, others in calls:
         result = server.call(tool, file_path=name, within=5, **others)
         assert result.is_error
-        assert "is not allowed" in result.text
+        assert "is not allowed" in result.text or "half a surrogate pair" in result.text
         assert len(result.text) < 700
         assert "\x1b" not in result.text
     assert files(server) == before
@@ -177,7 +177,7 @@ def test_a_file_name_that_is_not_plain_is_refused(server: Server, stem: str) -> 
     ):
         result = server.call(tool, filename=stem, within=5, **others)
         assert result.is_error
-        assert result.text.startswith("filename")
+        assert result.text.startswith(("filename", "argument 'filename'"))
         assert len(result.text) < 700
     assert files(server) == before
 
@@ -342,7 +342,7 @@ def test_content_that_is_no_text_is_refused_by_each_tool(server: Server, content
     for tool, arguments in calls:
         result = server.call(tool, within=5, **arguments)
         assert result.is_error
-        assert "write it as an escape" in result.text
+        assert "as an escape" in result.text
     assert Path(path).read_bytes() == b"a"
 
 

@@ -450,7 +450,7 @@ def test_ten_thousand_sessions_delay_neither_the_start_nor_an_execution(tmp_path
     with closing(sqlite3.connect(database(tmp_path))) as connection:
         migrate(connection)
         connection.executemany(
-            "INSERT INTO session VALUES (?, ?, ?, ?)",
+            "INSERT INTO session (id, name, environment, created) VALUES (?, ?, ?, ?)",
             ((f"{n:032x}", f"s{n}", f"python:{sys.executable}", time.time()) for n in range(count)),
         )
         connection.executemany(

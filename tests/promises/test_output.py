@@ -64,7 +64,7 @@ def test_an_error_with_a_message_of_10_mb_is_told_in_short(agent: Agent) -> None
     assert told is not None
     assert Path(told[1]).read_text("utf-8").count("m") >= 10_000_000
     whole = agent.call("get_execution", execution_id=result.id, stream="error")
-    assert "characters in this line" in whole.text
+    assert "a line longer than 8,000 characters counts as several" in whole.text
 
 
 def test_what_a_cell_writes_to_files_has_a_limit_and_what_is_dropped_is_counted(
@@ -140,7 +140,7 @@ def test_large_displays_stay_within_a_budget_and_the_last_one_is_shown(
     result = agent.run(LARGE_DISPLAYS[name], within=60)
     assert result.outcome == "ok"
     if name == "displays":
-        assert "\n[text/html of 1,000,000 bytes is in " in result.text
+        assert "\n[text/html, 1,000,000 bytes: " in result.text
     assert agent.server.memory() - before < 150
     assert kept_bytes(storage) - kept < 60e6
     numbers = re.findall(r"number (\d+)", result.text)

@@ -160,7 +160,7 @@ def test_v8_a_folder_with_any_name_is_a_folder(server: Server, agent: Agent) -> 
 
 
 def shown_in_full(result: Result) -> bool:
-    return result.text.startswith("RESULT\n") and "[stderr]\nnote\n" in result.text
+    return result.text.startswith("[stderr]\nnote\n[stdout]\nRESULT\n")
 
 
 ANSWERED = {

@@ -405,7 +405,7 @@ DISPLAYS: dict[str, tuple[object, str]] = {
             "</script>",
             "text/plain": "alt.Chart(...)",
         },
-        "[Vega chart: line; y: b]",
+        "[Vega chart: line; y: mean(b)]",
     ),
     "bokeh": (
         {
