@@ -38,8 +38,12 @@ _SHELL = (
 )
 """Parts of IPython's shell without which it runs no cell."""
 
+_LEAST_DEPTH = 500
+"""A recursion limit with which ipykernel can serve; a lower one is no choice of the user's."""
+
 _REMEMBERED = 100
 _NAMED = 5
+_Module = type(sys)
 _getcwd, _chdir, _makedirs, _dirname = os.getcwd, os.chdir, os.makedirs, os.path.dirname
 
 
@@ -118,7 +122,7 @@ class Mending:
 
     def _mend_depth(self):
         depth = sys.getrecursionlimit()
-        if depth >= self._depth:
+        if depth >= min(self._depth, _LEAST_DEPTH):
             return ""
         sys.setrecursionlimit(self._depth)
         return "the recursion limit was %d and is %d again" % (depth, self._depth)
@@ -220,14 +224,14 @@ class Mending:
 
 
 class _Functions:
-    """What can be called in a module or a class, as it was at the start."""
+    """What can be called in a module or a class, and the modules in it, as at the start."""
 
     def __init__(self, owner, without=()):
         self.owner = owner
         self._saved = {
             name: value
             for name, value in vars(owner).items()
-            if callable(value) and name not in without
+            if _is_usable(value) and name not in without
         }
         self._values = operator.itemgetter(*self._saved)
         self._as_saved = self._values(self._saved)
@@ -246,7 +250,7 @@ class _Functions:
         taken = [
             name
             for name, value in self._saved.items()
-            if not callable(there.get(name))
+            if not _is_usable(there.get(name))
             or (but is not None and name not in but and there[name] is not value)
         ]
         for name in taken:
@@ -256,6 +260,10 @@ class _Functions:
     def restore_named(self):
         """The same, with the owner's name before each."""
         return ["%s.%s" % (self.owner.__name__, name) for name in self.restore()]
+
+
+def _is_usable(value):
+    return callable(value) or isinstance(value, _Module)
 
 
 def _without_own_methods(stream):
