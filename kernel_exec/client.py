@@ -120,7 +120,7 @@ class Client:
         """
         if working_directory is not None and not working_directory.is_dir():
             raise InvalidArgumentError(
-                f"working_directory {str(working_directory)!r} is not a folder: make it first"
+                f"working_directory {str(working_directory)!r} is not a folder; create it first"
             )
         previous = await self.current_environment()
         current = await self._app.catalog.prepare(environment)

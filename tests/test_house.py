@@ -14,6 +14,8 @@ import pytest
 import kernel_exec
 from kernel_exec import errors
 from kernel_exec.errors import KernelExecError
+from kernel_exec.server.tools import TOOLS
+from kernel_exec.settings import WORDS
 
 pytestmark = pytest.mark.house
 
@@ -169,3 +171,13 @@ def test_ci_runs_the_tests_as_the_readme_says() -> None:
         "pytest",
     ]
     assert commands[1] in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_readme_lists_every_setting_and_every_tool() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+
+    for word in WORDS:
+        assert f"| `{word.option}` | `{word.variable}` | `{word.key}` | {word.help} |" in lines
+    described = [line.split("`")[1] for line in lines if re.match(r"\| `\w+` \| [a-z]", line)]
+    tools = [spec.name for spec in TOOLS]
+    assert sorted(set(described) & set(tools)) == sorted(tools)

@@ -160,7 +160,7 @@ class Kernel(IPythonKernel):
 
     def _say_loop_failed(self, error):
         name, told = type(error).__name__[:100], str(error)[:500]
-        self.say("a task raised %s(%s): the kernel goes on" % (name, told))
+        self.say("a task raised %s(%s): the kernel continues" % (name, told))
 
     def pre_handler_hook(self):
         """A request begins: from here on an interrupt is for it."""

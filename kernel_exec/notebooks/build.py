@@ -108,7 +108,7 @@ def build(
     if left_out := len(judged) - len(shown):
         provenance["left_out"] = left_out
         told = "1 failed step" if left_out == 1 else f"{left_out} failed steps"
-        words = f"*Left out: {told} that nothing here needs.*"
+        words = f"*Left out: {told} that no later step depends on.*"
         cells.append(plain_markdown(words, cell_id="left-out", role="left-out"))
     whole: dict[str, JSON] = {
         "nbformat": 4,

@@ -79,7 +79,7 @@ Wait = Annotated[
         ge=0,
         le=_MOST_WAIT,
         description="Seconds to wait for the result; then the call returns an execution_id and"
-        " the work goes on.",
+        " the work continues.",
     ),
 ]
 Title = Annotated[

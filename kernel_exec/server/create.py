@@ -89,7 +89,7 @@ class _Dispatch:
         spec = self._specs.get(params.name)
         if spec is None:
             name = params.name[:_NAME_SHOWN]
-            return failed(f"unknown tool {name!r}: there are {', '.join(self._specs)}")
+            return failed(f"unknown tool {name!r}: the tools are {', '.join(self._specs)}")
         try:
             asked = parse(spec.model, params.arguments)
             result = _bounded(await spec.handler(self._call(ctx), asked))

@@ -59,7 +59,7 @@ async def replay(
         told = {
             "execution_id": last,
             "not_replayed": len(steps) - len(ended),
-            "message": "the replay goes on; wait for its last step with"
+            "message": "the replay continues; wait for its last step with"
             f' get_execution(execution_id="{last}", wait_seconds=45), stop it with'
             f' interrupt_execution(execution_id="{last}")',
         }

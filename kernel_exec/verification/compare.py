@@ -221,7 +221,7 @@ def _displays(ours: _Shown, theirs: _Shown, now: Now) -> Iterator[Comparison]:
         partial = at in ours.cut_displays | theirs.cut_displays
         label = f"output {at + 1}" if several else "output"
         yield from _display(label, ours.displays[at], theirs.displays[at], partial, now)
-    for words, shown in (("recorded but not there now", ours), ("not recorded", theirs)):
+    for words, shown in (("recorded but missing now", ours), ("not recorded", theirs)):
         for at, display in enumerate(shown.displays[both:], both + 1):
             described = f"output {at} is {words}: {_described(display)}"
             yield Comparison(verdict=Verdict.DIFFERENT, difference=described)

@@ -39,7 +39,7 @@ TIME_LIMIT = 600.0
 """Seconds that a cell may run unless somebody says otherwise."""
 
 _LATE_GRACE = 5.0
-"""Seconds to wait at the end for outputs that had come late when they were recorded, too."""
+"""Seconds to wait at the end for outputs that were also late when they were recorded."""
 
 _DIED = "the kernel died"
 
@@ -68,7 +68,7 @@ async def verify_in(
     """
     if not working_directory.is_dir():
         raise InvalidArgumentError(
-            f"working directory {str(working_directory)!r} is not there: make it, or name another"
+            f"working directory {str(working_directory)!r} does not exist; create it or choose another"
         )
     with tempfile.TemporaryDirectory(prefix="kernel-exec-verify-") as name:
         spill_dir = Path(name)

@@ -268,7 +268,7 @@ def test_a_result_that_is_gone_and_one_that_is_new_are_told() -> None:
     gone, new = compare([shown], []), compare([], [shown])
 
     assert gone.difference == (
-        "output 1 is recorded but not there now: first (text/html, text/plain)"
+        "output 1 is recorded but missing now: first (text/html, text/plain)"
     )
     assert new.difference == "output 1 is not recorded: first (text/html, text/plain)"
     assert gone.verdict is new.verdict is Verdict.DIFFERENT
