@@ -35,6 +35,10 @@ _GRACE = 2.0
 _REAP = 2.0
 """Seconds to wait for a process that has ended or was killed."""
 
+_TAKES = 3
+"""Processes and threads that a program and whoever waits for it take; without the latter, nobody
+hears that it has ended."""
+
 _EXHAUSTED = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 """The machine has no room for one more process; the program itself may be sound."""
 
@@ -84,6 +88,7 @@ async def run(
         ProgramMissingError: It can't be started.
         BusyError: It can't be started now.
     """
+    require_threads(_TAKES, what="another program")
     try:
         process = await anyio.open_process(
             argv, env=_marked(env), cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
@@ -227,8 +232,8 @@ def require_descriptors(count: int) -> None:
         )
 
 
-def require_threads(count: int) -> None:
-    """Raise `BusyError` when the system would refuse so many more threads and processes.
+def require_threads(count: int, *, what: str) -> None:
+    """Raise `BusyError` when the system would refuse the threads and processes that `what` takes.
 
     It is asked by starting them, for a moment: limits of a user and of a container are told in
     different places, and libzmq ends the whole process when it meets one.
@@ -242,7 +247,7 @@ def require_threads(count: int) -> None:
             started.append(thread)
     except RuntimeError as error:
         raise BusyError(
-            f"the system allows {len(started)} more threads and processes, and a kernel takes"
+            f"the system allows {len(started)} more threads and processes, and {what} takes"
             f" {count}: end a kernel (`exit()` in its session), or raise the limit (`ulimit -u`,"
             " or the container's limit of processes)"
         ) from error

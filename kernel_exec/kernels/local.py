@@ -83,7 +83,7 @@ class LocalKernels:
 @asynccontextmanager
 async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]:
     processes.require_descriptors(_DESCRIPTORS)
-    processes.require_threads(_THREADS)
+    processes.require_threads(_THREADS, what="a kernel")
     run_dir, lease = make_run_dir(plan.runtime_dir)
     try:
         kernel = LocalKernel(plan, run_dir, listener)

@@ -68,7 +68,8 @@ async def verify_in(
     """
     if not working_directory.is_dir():
         raise InvalidArgumentError(
-            f"working directory {str(working_directory)!r} does not exist; create it or choose another"
+            f"working directory {str(working_directory)!r} does not exist;"
+            " create it or choose another"
         )
     with tempfile.TemporaryDirectory(prefix="kernel-exec-verify-") as name:
         spill_dir = Path(name)

@@ -202,7 +202,7 @@ LIMITED = (
 
 
 @pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="needs root's setpriv")
-@pytest.mark.parametrize(("limit", "kernels"), [(30, 1), (18, 0)])
+@pytest.mark.parametrize(("limit", "kernels"), [(30, 1), (18, 0), (8, 0)])
 def test_a_limit_of_processes_refuses_kernels_and_keeps_the_server(
     tmp_path: Path, limit: int, kernels: int
 ) -> None:

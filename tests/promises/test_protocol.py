@@ -97,7 +97,7 @@ def test_a_request_that_is_wrong_is_a_protocol_error_with_its_id(server: Server,
 
 
 BAD_CALLS: dict[str, tuple[bytes, str]] = {
-    "an unknown tool": (called("no_such_tool"), "unknown tool 'no_such_tool': the tools are execute_"),
+    "an unknown tool": (called("no_such_tool"), "unknown tool 'no_such_tool': the tools are exec"),
     "a tool by a huge name": (called("x" * 100_000), "unknown tool"),
     "no code": (called(arguments={}), "'code' is missing"),
     "a number for code": (called(arguments={"code": 5}), "'code' is 5"),
