@@ -46,6 +46,10 @@ _LAUNCHER = Path(__file__).parents[1] / "kernels" / "_launch.py"
 
 _SMOKE_LIMIT = 60.0
 
+KERNEL_TAKES = 16
+"""Processes and threads that a kernel, its guardian and our side of it take together: the system
+counts them as one kind."""
+
 _KILLED = 9
 """SIGKILL, which Windows has no name for."""
 
@@ -177,6 +181,7 @@ class _Ways:
 
     async def _try(self, kind: SupportKind, folder: Path | None) -> KernelSupport | None:
         """Start a kernel that way, up to the point where it would answer."""
+        processes.require_threads(KERNEL_TAKES, what="a kernel")
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
             (work / "launch.json").write_text(json.dumps(_smoke(work, kind, folder)))

@@ -13,6 +13,7 @@ from jupyter_client.connect import write_connection_file
 
 from kernel_exec import processes
 from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError
 
 from .channels import Channels
@@ -53,10 +54,6 @@ _CONTINUED = "[kernel-exec] a signal had stopped the kernel; it was made to go o
 _DESCRIPTORS = 60
 """Those that a kernel takes of ours, twenty, and some for all else that goes on."""
 
-_THREADS = 16
-"""Processes and threads that a kernel, its guardian and our side of it take together: the system
-counts them as one kind."""
-
 _SOCKETS = "s"
 """The sockets' file names are this and a number: their paths may have 107 bytes."""
 
@@ -83,7 +80,7 @@ class LocalKernels:
 @asynccontextmanager
 async def _open(plan: LocalKernels, listener: Listener) -> AsyncIterator[Kernel]:
     processes.require_descriptors(_DESCRIPTORS)
-    processes.require_threads(_THREADS, what="a kernel")
+    processes.require_threads(KERNEL_TAKES, what="a kernel")
     run_dir, lease = make_run_dir(plan.runtime_dir)
     try:
         kernel = LocalKernel(plan, run_dir, listener)
