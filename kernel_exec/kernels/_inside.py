@@ -58,6 +58,7 @@ _CAUSES = 100
 _LOOP_FAILURES = 100
 """How often the event loop may fail between two requests; an unusable one fails at once again."""
 
+_exit = os._exit
 _settings = {}
 
 
@@ -214,9 +215,12 @@ class Kernel(IPythonKernel):
         except GeneratorExit:
             raise
         except BaseException as error:  # of two replies the first counts
-            self._mending.mend()
-            reply = self._error_reply(error)
-            self.session.send(stream, "execute_reply", reply, parent, ident=ident)
+            try:
+                self._mending.mend()
+                reply = self._error_reply(error)
+                self.session.send(stream, "execute_reply", reply, parent, ident=ident)
+            except BaseException:
+                _exit(1)  # without memory for a reply; the end of the process is an answer
 
     async def do_execute(self, *args, **kwargs):
         """Run a cell."""
