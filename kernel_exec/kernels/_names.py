@@ -8,8 +8,8 @@ no difference proves nothing.
 
 import collections
 import itertools
-import time
 import types
+from time import perf_counter
 
 import _kernel_exec_variables as variables
 
@@ -62,7 +62,7 @@ class Names:
 
     def _changes(self, now):
         before, self._traces = self._traces, {}
-        end, natures = time.perf_counter() + self._patience, {}
+        end, natures = perf_counter() + self._patience, {}
         for name in reversed(list(now)):  # if time runs out, it does so for the oldest
             self._traces[name] = _trace(now[name], end, natures)
         changed = [name for name in now if _differs(before.get(name), self._traces[name])]
@@ -97,7 +97,7 @@ def _trace(value, end, natures):
     if id(kind) in _PLAIN:
         return id(value), id(kind), _look_plain(value, kind)
     look = None
-    if time.perf_counter() < end:
+    if perf_counter() < end:
         try:
             look = hash(_Look(natures, end).at(value, 0))
         except BaseException:  # out of time, an object that changes, a library that refuses
@@ -139,7 +139,7 @@ class _Look:
         self._left -= 1
         if self._left < 0 or depth > _DEPTH:
             return id(value)
-        if time.perf_counter() > self._end:
+        if perf_counter() > self._end:
             raise TimeoutError
         nature = self._natures.get(id(kind))
         if nature is None:

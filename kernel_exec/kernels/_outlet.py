@@ -7,12 +7,16 @@ is sent (a display, an error, a reply) sends the waiting text first.
 Text that was written but not yet sent outlives the process in a journal. The server in turn
 writes down how many bytes it has dealt with, so that code which displays faster than the server
 can store waits for it.
+
+Clocks and process ids are asked by names of our own: a cell may put others in their place, and
+count how often they are called.
 """
 
 import os
 import select
 import threading
-import time
+from os import getpid
+from time import monotonic
 
 import _kernel_exec_shared as shared
 
@@ -59,7 +63,7 @@ class Outlet:
         if self._pub_thread is pub_thread:
             return
         self._session, self._pub_thread = session, pub_thread
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._journal = shared.Journal(os.path.join(run_dir, "output.journal"))
         self._flow = shared.Flow(os.path.join(run_dir, "taken"))
         send = pub_thread.send_multipart
@@ -73,7 +77,7 @@ class Outlet:
     @property
     def is_ours(self):
         """False in a forked child, which has no way out of its own."""
-        return os.getpid() == self._pid
+        return getpid() == self._pid
 
     def watch(self, fd, receive):
         """Call `receive` whenever `fd` can be read, before anything else is taken in."""
@@ -163,7 +167,7 @@ class Outlet:
     def flush(self):
         """Send what waits, unless something was sent just now: then it follows soon."""
         with self.lock:
-            is_due = bool(self._parts) and time.monotonic() - self._sent_at > _BETWEEN
+            is_due = bool(self._parts) and monotonic() - self._sent_at > _BETWEEN
             if is_due:
                 self.send()
         thread = self._pub_thread.thread
@@ -177,7 +181,7 @@ class Outlet:
         with self.lock:
             parts, self._parts = self._parts, []
             if parts:
-                self._sent_at = time.monotonic()
+                self._sent_at = monotonic()
                 self._pub_thread.schedule(lambda: self._really_send(parts))
 
     def wait_for_server(self):
@@ -202,7 +206,7 @@ class Outlet:
     def _call_later(self, seconds):
         try:
             self._pub_thread.io_loop.call_later(seconds, self._on_time)
-        except RuntimeError:  # the loop is closed: the process is about to end
+        except Exception:  # the loop is closed, or code has taken its clock: nothing waits then
             self.send()
 
     def _on_time(self):
@@ -212,7 +216,7 @@ class Outlet:
         try:
             self._is_timed = False
             parts, self._parts = self._parts, []
-            self._sent_at = time.monotonic()
+            self._sent_at = monotonic()
             self._pub_thread._events.append(lambda: self._really_send(parts))
             self._pub_thread._handle_event(None)  # all that was scheduled before, then this
         finally:
@@ -241,7 +245,7 @@ class Outlet:
             kind, content = "stream", {"name": texts[0][0], "text": texts[0][1], "more": texts[1:]}
         content["upto"] = max(part.count for part in run)
         try:
-            session.pid = os.getpid()  # the thread that sends knows of forks by itself
+            session.pid = getpid()  # the thread that sends knows of forks by itself
             message = session.msg(kind, content, parent=run[0].parent)
             session.send(self, message, ident=kind.encode("ascii"))
         except Exception as error:  # the thread serves all the others

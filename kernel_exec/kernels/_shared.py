@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import threading
-import time
+from time import monotonic, sleep
 
 _JOURNAL_SIZE = 1 << 20
 _JOURNAL_HEAD = 40
@@ -106,11 +106,11 @@ class Flow:
             return
         taken, since = -1, 0.0
         while True:
-            now, time_now = int.from_bytes(self._taken[:8], "little"), time.monotonic()
+            now, time_now = int.from_bytes(self._taken[:8], "little"), monotonic()
             if self._sent - now <= _AHEAD:
                 return
             if now != taken:
                 taken, since = now, time_now
             elif time_now - since > _PATIENCE:
                 return
-            time.sleep(0.005)
+            sleep(0.005)

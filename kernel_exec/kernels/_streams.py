@@ -19,6 +19,7 @@ import ctypes
 import errno
 import os
 import select
+from os import getpid
 
 import _kernel_exec_budgets as budgets
 import _kernel_exec_owners as owners
@@ -104,7 +105,7 @@ class KernelStream(OutStream):
 
     def flush(self):
         """Send what waits, captured text included."""
-        if os.getpid() != self._master_pid:
+        if getpid() != self._master_pid:
             self._children.send(self.parent_header.get("msg_id", ""), "", whole=True)
             return
         _c_streams.flush()
@@ -121,7 +122,7 @@ class KernelStream(OutStream):
         """Send `string`, or add it to the file of an execution that is over its budget."""
         if not isinstance(string, str) or self.pub_thread is None:
             return super().write(string)
-        if os.getpid() != self._master_pid:
+        if getpid() != self._master_pid:
             self._children.send(self.parent_header.get("msg_id", ""), string)
             return len(string)
         with outlet.lock:
@@ -198,14 +199,14 @@ class _Children:
 
     def __init__(self):
         self.receiver, self._sender = os.pipe()
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._unended = ""
         self._frames = b""
 
     def send(self, execution_id, string, whole=False):
         """In the child: send complete lines, and with `whole` also the beginning of one."""
-        if self._pid != os.getpid():
-            self._pid, self._unended = os.getpid(), ""
+        if self._pid != getpid():
+            self._pid, self._unended = getpid(), ""
             self._send_at_exit()
         string = self._unended + string
         end = len(string) if whole or len(string) > _FRAME else string.rfind("\n") + 1

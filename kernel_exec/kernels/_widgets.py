@@ -6,7 +6,7 @@ text of a widget that is shown follows it: at most once a second, and at the end
 """
 
 import sys
-import time
+from time import monotonic
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _EVERY = 1.0
@@ -44,7 +44,7 @@ class Widgets:
 
     def note_change(self):
         """A widget has changed."""
-        now = time.monotonic()
+        now = monotonic()
         if self._shown and now - self._told > _EVERY:
             self._told = now
             self.refresh()

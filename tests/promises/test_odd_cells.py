@@ -129,6 +129,21 @@ def test_the_cell_after_an_odd_one_runs_as_if_nothing_had_been(same: Agent, kind
     assert after.outcome == "ok"
 
 
+def test_a_clock_that_a_cell_counts_is_not_asked_by_us(same: Agent) -> None:
+    counted = same.run(
+        "import threading, time\n"
+        "real, here, calls = time.monotonic, threading.get_ident(), []\n"
+        "def counting():\n"
+        "    if threading.get_ident() == here: calls.append(1)\n"
+        "    return real()\n"
+        "time.monotonic = counting\n"
+        "for i in range(5): print(i, flush=True); display(i)\n"
+        "time.monotonic = real\n"
+        "print('calls', len(calls))"
+    )
+    assert "calls 0\n" in counted.text
+
+
 def test_a_long_name_of_an_error_leaves_room_for_the_outcome(same: Agent) -> None:
     failed = same.run(CELLS["an error with a long name"])
     assert failed.text.startswith("EEEE")
