@@ -1,14 +1,14 @@
 """The folders with the sockets and files of running kernels: made, and swept when left behind.
 
-Each holds a lease of the server that made it, so folders of killed servers can be told from those
-of living ones. Deleting a folder begins with everything but the lease: a sweep that is killed is
-finished by the next.
+Beside each lies a lease of the server that made it, so folders of killed servers can be told from
+those of living ones. The lease is there before its folder and goes after it: whenever a server or
+a sweep is killed, the next sweep finishes its work.
 """
 
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from kernel_exec.errors import KernelStartError, StorageError
 from kernel_exec.leases import Lease, take
 
 _PREFIX = "kx-"
-_LEASE = "lease"
+_LEASE = ".lease"
 
 _SOCKET_PATH_LIMIT = 100
 """Bytes; the system allows 103 to 107 for the path of a Unix socket."""
@@ -50,46 +50,32 @@ def make_run_dir(runtime_dir: Path) -> tuple[Path, Lease]:
 
 def remove_run_dir(run_dir: Path, lease: Lease) -> None:
     """Remove a folder whose kernel has ended."""
-    with suppress(OSError):
-        for path in run_dir.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path != lease.path:
-                path.unlink(missing_ok=True)
-    lease.drop()
     shutil.rmtree(run_dir, ignore_errors=True)
+    lease.drop()
 
 
 def sweep_run_dirs(runtime_dir: Path) -> None:
     """Remove the folders that dead servers of this user left behind."""
     for place in {runtime_dir, _SHORT}:
-        for folder in place.glob(f"{_PREFIX}*"):
+        for path in place.glob(f"{_PREFIX}*{_LEASE}"):
             with suppress(OSError, StorageError):
-                if (
-                    _is_ours(folder)
-                    and (folder / _LEASE).exists()
-                    and (lease := take(folder / _LEASE)) is not None
-                ):
-                    remove_run_dir(folder, lease)
+                if _is_ours(path) and (lease := take(path)) is not None:
+                    remove_run_dir(path.with_suffix(""), lease)
 
 
 def _make(place: Path) -> tuple[Path, Lease]:
-    while True:
-        run_dir = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-        try:
-            lease = take(run_dir / _LEASE)
-        except FileNotFoundError:
-            continue  # swept, as a sweep found the folder before we held its lease
-        except BaseException:
-            shutil.rmtree(run_dir, ignore_errors=True)
-            raise
-        if lease is not None:
-            return run_dir, lease
-
-
-def _is_ours(folder: Path) -> bool:
+    run_dir = place / f"{_PREFIX}{secrets.token_hex(4)}"
+    lease = take(run_dir.with_suffix(_LEASE))
+    if lease is None:
+        raise FileExistsError(f"{str(run_dir)!r} is somebody else's")
     try:
-        status = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and (os.name == "nt" or status.st_uid == os.getuid())
+        run_dir.mkdir(mode=0o700)
+    except BaseException:
+        lease.drop()
+        raise
+    return run_dir, lease
+
+
+def _is_ours(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and (os.name == "nt" or status.st_uid == os.getuid())
