@@ -39,6 +39,7 @@ import _kernel_exec_names as names
 import _kernel_exec_overlay as overlay
 import _kernel_exec_owners as owners
 import _kernel_exec_packing as packing
+import _kernel_exec_reserve as reserve
 import _kernel_exec_script as script
 import _kernel_exec_shell as shells
 import _kernel_exec_streams as streams
@@ -58,7 +59,7 @@ _CAUSES = 100
 _LOOP_FAILURES = 100
 """How often the event loop may fail between two requests; an unusable one fails at once again."""
 
-_exit = os._exit
+_exit, _write = os._exit, os.write
 _settings = {}
 
 
@@ -132,6 +133,7 @@ class Kernel(IPythonKernel):
         """Remember what the namespace looks like."""
         super().__init__(**kwargs)
         self._mending = mending.Mending(self)
+        self._reserve = reserve.Reserve()
         self._names = names.Names()
         self._overlay = overlay.OverlayImports(_settings["overlay"])
         self._in_user_code = 0
@@ -199,10 +201,11 @@ class Kernel(IPythonKernel):
         shell.run_code = run_user_code
 
     def _guard_tracebacks(self, shell):
-        """What a cell took before it failed is needed to show how."""
+        """What a cell took before it failed is needed to show how, and so may memory be."""
         show = shell.showtraceback
 
         def show_traceback(*args, **kwargs):
+            self._reserve.release()
             self._mending.mend_python()
             return show(*args, **kwargs)
 
@@ -215,16 +218,19 @@ class Kernel(IPythonKernel):
         except GeneratorExit:
             raise
         except BaseException as error:  # of two replies the first counts
+            self._reserve.release()
             try:
                 self._mending.mend()
                 reply = self._error_reply(error)
                 self.session.send(stream, "execute_reply", reply, parent, ident=ident)
-            except BaseException:
-                _exit(1)  # without memory for a reply; the end of the process is an answer
+            except BaseException as reason:
+                _write(_settings["fault"], type(reason).__name__.encode("ascii", "replace"))
+                _exit(1)  # without memory for a reply, the end of the process is an answer
 
     async def do_execute(self, *args, **kwargs):
         """Run a cell."""
         self._loop_failures = 0
+        self._reserve.take()
         self._mending.mend()
         self._mending.attempt(_dump_on_request)
         ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
@@ -236,6 +242,7 @@ class Kernel(IPythonKernel):
         except GeneratorExit:
             raise
         except BaseException as error:  # in IPython's own code, such as a recursion in its compiler
+            self._reserve.release()
             return self._error_reply(error)
         finally:
             if os.getpid() != self._pid:
@@ -307,6 +314,7 @@ def _dump_faults(run_dir):
     """Python's stack at a crash goes to `fault`, on request to `stack`; fd 2 is captured."""
     crash = open(os.path.join(run_dir, "fault"), "w", encoding="utf-8")
     faulthandler.enable(file=crash, all_threads=False)
+    _settings["fault"] = crash.fileno()
     _settings["stack"] = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
     _dump_on_request()
 

@@ -33,7 +33,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PARTS = (
     *("budgets", "owners", "packing", "widgets", "shared", "outlet", "displays", "streams"),
-    *("mending", "overlay", "script", "shell", "errors"),
+    *("mending", "overlay", "reserve", "script", "shell", "errors"),
     *("variables", "cells", "frames", "names"),
 )
 """The files beside this one that `_inside.py` needs, each after those that it needs itself."""

@@ -132,6 +132,7 @@ def test_a_kernel_without_memory_works_or_is_replaced_but_never_hangs(agent: Age
     )
     assert "MemoryError" in starved.text
     assert starved.outcome in {"exception", "kernel_died"}
+    agent.run("del kept", within=20)
     after = agent.run("print(globals().get('x'))", within=20)
     if after.outcome == "kernel_died":  # the reply of before was its last
         after = agent.run("print(globals().get('x'))", within=20)
