@@ -73,7 +73,15 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = Non
         ([out("\x1b[31mred\x1b[0m\r\nnext")], "red\nnext\n"),
         ([out("bell\x07 nul\0 half\ud83d")], "bell\\x07 nul\\x00 half\\ud83d\n"),
         ([display(text_plain="plain", **{"text_llm+plain": "short"})], "short\n"),
-        ([display(text_plain="Eq(x, 1)", text_latex="$x = 1$")], "$x = 1$\n"),
+        ([display(text_plain="Eq(x, 1)", text_latex="$x = 1$", text_html="<p>x")], "Eq(x, 1)\n"),
+        ([display(text_plain="<a.B at 0x7F>", text_latex="$x = 1$")], "$x = 1$\n"),
+        ([display(text_plain="<class 'a.B'>", text_html="<p>x", text_latex="$x$")], "x\n"),
+        ([display(text_plain="<POINT (1 2)>", **{"image_svg+xml": "<svg/>"})], "<POINT (1 2)>\n"),
+        ([display(text_plain="B(<a.C at 0x7F>)", text_html="<b>short</b>")], "short\n"),
+        (
+            [display(text_plain="B(<a.C at 0x7F>)", text_html="<p>" + "long " * 9)],
+            "B(<a.C at 0x7F>)\n",
+        ),
         (
             [display(text_plain="<IPython.core.display.Markdown object>", text_markdown="# T")],
             "# T\n",
@@ -85,7 +93,12 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = Non
         ),
         ([display(text_plain="<b at 0x1>", text_html="<p>a<p>b")], "a\nb\n"),
         ([display(text_plain="<b at 0x1>", text_html="<b>")], "<b at 0x1>\n"),
-        ([display(**{"image_svg+xml": "<svg/>"})], "[image/svg+xml, 6 characters]\n"),
+        ([display(**{"image_svg+xml": "<svg/>"})], "[drawing, 6 characters of SVG]\n"),
+        (
+            [display(text_markdown=f"![a](data:image/png;base64,{'QUJD' * 100})")],
+            "![a](data:image/png;base64,… (300 bytes))\n",
+        ),
+        ([display(image_png="aGk=", text_plain="x²")], "x²\n[picture 1 of 1]\n"),
         ([display(application_json={"ä": [1, None]})], '{"ä": [1, null]}\n'),
         ([display(application_pdf={"a": 1})], "[application/pdf, 8 characters]\n"),
         (
