@@ -32,6 +32,10 @@ _HINTS = (
         ),
     ),
     (
+        r"^CalledProcessError: ",
+        "`sys.last_value.stderr` holds what the command wrote to stderr, if that was captured",
+    ),
+    (
         r"Mime type rendering requires nbformat",
         'this display needs another package: install_dependencies(packages=["nbformat"])',
     ),

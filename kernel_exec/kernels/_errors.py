@@ -1,7 +1,13 @@
-"""Errors without a readable message; loaded in the kernel's process.
+"""Errors that IPython shows badly or not at all; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax.
 """
+
+import builtins
+import os
+import traceback
+
+_GROUP = getattr(builtins, "BaseExceptionGroup", ())
 
 
 def name_nameless_errors(shell):
@@ -20,6 +26,39 @@ def name_nameless_errors(shell):
     shell._showtraceback = show_any
     # IPython 9 would format each traceback a second time, for a history that nobody reads here
     shell._format_exception_for_storage = _brief
+
+
+def show_groups(shell):
+    """Show a group of exceptions as an error, where IPython writes it to stderr as mere text."""
+    show = shell.showtraceback
+
+    def show_any(exc_tuple=None, *args, **kwargs):
+        try:
+            kind, error, frames = shell._get_exc_info(exc_tuple)
+        except ValueError:  # there is none
+            return show(exc_tuple, *args, **kwargs)
+        if not _holds_a_group(error) or issubclass(kind, SyntaxError):
+            return show(exc_tuple, *args, **kwargs)
+        while frames is not None and _is_of_ipython(frames):
+            frames = frames.tb_next
+        lines = "".join(traceback.format_exception(kind, error, frames)).rstrip().split("\n")
+        return shell._showtraceback(kind, error, lines)
+
+    shell.showtraceback = show_any
+
+
+def _holds_a_group(error):
+    seen = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, _GROUP):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_of_ipython(frames):
+    return os.sep + "IPython" + os.sep in frames.tb_frame.f_code.co_filename
 
 
 def _brief(error, *args, **kwargs):

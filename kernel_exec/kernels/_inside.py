@@ -100,6 +100,7 @@ def _set_up(app):
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
     frames.format_frames(app.shell)
     errors.name_nameless_errors(app.shell)
+    errors.show_groups(app.shell)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 
 
