@@ -9,7 +9,7 @@ from kernel_exec.kernels.messages import JSON, JSONObject, text
 
 from .charts import describe_chart
 from .markup import html_text
-from .media import drawing_words, without_data
+from .media import drawing_words, pictures_within, without_data
 from .paging import PICTURES, written_out
 from .plain import one_line
 
@@ -18,6 +18,9 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _LOADERS = ("application/vnd.bokehjs_load.", "application/vnd.holoviews_load.")
 """What libraries send so that a browser can draw their charts."""
+
+_ENCODED = ("application/pdf", "audio/", "image/", "video/")
+"""Types whose forms are in base64."""
 
 _SHORT = 1_500
 """Characters of JSON that are shown as they are."""
@@ -30,7 +33,7 @@ _MOST = 12
 
 def readable(data: JSONObject) -> str:
     """The text of a display; "" for a picture without one, and for what shows nothing."""
-    words = _words(data)
+    words = without_data(_words(data))
     if any(mime in data for mime in PICTURES):
         return "" if _is_name(words) else words
     if summary := describe_chart(data):
@@ -49,6 +52,16 @@ def readable(data: JSONObject) -> str:
     )
 
 
+def pictures(data: JSONObject) -> list[tuple[str, str]]:
+    """The pictures of a display, each with its type: itself, or those within the page it is."""
+    for mime in PICTURES:
+        if picture := text(data, mime):
+            return [(mime, picture)]
+    words = _words(data)
+    is_read = "text/markdown" not in data and (not words or _is_vague(words))
+    return pictures_within(text(data, "text/html" if is_read else "text/markdown"))
+
+
 def work(data: JSONObject) -> int:
     """About how many characters `readable` reads."""
     words = _words(data)
@@ -59,7 +72,7 @@ def work(data: JSONObject) -> int:
 
 def _words(data: JSONObject) -> str:
     """The text that a library gives."""
-    if made := text(data, "text/llm+plain") or without_data(text(data, "text/markdown")):
+    if made := text(data, "text/llm+plain") or text(data, "text/markdown"):
         return made
     plain = text(data, "text/plain")
     return "" if _PLACEHOLDER.match(plain) else plain
@@ -89,10 +102,16 @@ def _other(data: JSONObject) -> str:
     if "text/html" in data or _WIDGET in data:
         return ""
     return "".join(
-        f"[{one_line(mime)}, {len(written_out(value)):,} characters]"
+        f"[{one_line(mime)}, {_size(mime, value)}]"
         for mime, value in data.items()
         if mime != "text/plain"
     )
+
+
+def _size(mime: str, value: JSON) -> str:
+    if isinstance(value, str) and mime.startswith(_ENCODED):
+        return f"{len(value.rstrip('=')) * 3 // 4:,} bytes"
+    return f"{len(written_out(value)):,} characters"
 
 
 def _json(value: JSON) -> str:

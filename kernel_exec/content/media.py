@@ -21,6 +21,9 @@ _ATTRIBUTE = re.compile(
 )
 _SOURCE = re.compile(r"\s*+<source\b", re.IGNORECASE)
 _ENCODED = re.compile(r"(data:[\w.+-]{1,80}/[\w.+-]{1,80};base64,)([A-Za-z0-9+/=\s]{200,})")
+_PICTURE = re.compile(
+    r"""(?:src=["']?|\]\()data:(image/(?:png|jpeg));base64,([A-Za-z0-9+/=\s]{200,})["')]"""
+)
 _PART = re.compile(r"<(/?)([a-z]+)[^<>]*>|<[^<>]*>", re.IGNORECASE)
 _ADDRESS = 200
 """Characters of an address that are shown."""
@@ -55,6 +58,11 @@ def named_media(html: str, *, pages: bool = True) -> str:
 def without_data(written: str) -> str:
     """`written` with each encoded file in it as the number of its bytes."""
     return _ENCODED.sub(lambda found: f"{found[1]}… ({_bytes(found[2]):,} bytes)", written)
+
+
+def pictures_within(page: str) -> list[tuple[str, str]]:
+    """The pictures that HTML or Markdown carries along, each with its type."""
+    return [(mime, "".join(encoded.split())) for mime, encoded in _PICTURE.findall(page)]
 
 
 def drawing_words(svg: str) -> str:

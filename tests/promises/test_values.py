@@ -34,6 +34,12 @@ FRAMES = {
         "with pd.option_context('display.precision', 1): display(pd.DataFrame({'a': [2 / 3]}))",
         ["0.7", "[floats as display.precision = 1 shows them]"],
     ),
+    "as many rows as pandas shows": ("pd.DataFrame({'a': range(60)})", ["\n30,30\n"]),
+    "all rows, to the file that holds them": (
+        "with pd.option_context('display.max_rows', None):\n"
+        "    display(pd.DataFrame({'a': range(9000)}))",
+        ["\n9,9\n", "\n8999,8999\n", "lines"],
+    ),
 }
 
 
@@ -43,6 +49,35 @@ def test_a_frame_shows_its_values_or_says_that_it_rounds(shared: Agent, name: st
     text = shared.run(code).text
     for each in expected:
         assert each in text
+
+
+DISPLAYS = {
+    "a table rather than LaTeX": (
+        "class Summary:\n    def _repr_latex_(self): return r'\\begin{tabular}'\n"
+        "    def _repr_html_(self): return '<table>'\n"
+        "    def __repr__(self): return 'a  b\\n1  2'\nSummary()",
+        "a  b\n1  2\n",
+    ),
+    "what a sound is": (
+        "from IPython.display import Audio\nAudio(np.zeros(16000), rate=8000, normalize=False)",
+        "[audio: audio/wav, 32,044 bytes, 2.0 s]\n",
+    ),
+    "what a page shows": (
+        "from IPython.display import HTML\nHTML('<p hidden>a</p><noscript>b</noscript>"
+        "<video src=x.mp4>c</video><td title=d>e</td>')",
+        "[video: x.mp4]e\n",
+    ),
+    "what a value holds rather than where it is": (
+        "class Box:\n    def _repr_html_(self): return '<b>full</b>'\nBox()",
+        "full\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_a_display_is_shown_as_what_a_reader_wants(shared: Agent, name: str) -> None:
+    code, expected = DISPLAYS[name]
+    assert shared.run(code).text.startswith(expected)
 
 
 CHANGES = {
