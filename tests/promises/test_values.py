@@ -51,35 +51,6 @@ def test_a_frame_shows_its_values_or_says_that_it_rounds(shared: Agent, name: st
         assert each in text
 
 
-DISPLAYS = {
-    "a table rather than LaTeX": (
-        "class Summary:\n    def _repr_latex_(self): return r'\\begin{tabular}'\n"
-        "    def _repr_html_(self): return '<table>'\n"
-        "    def __repr__(self): return 'a  b\\n1  2'\nSummary()",
-        "a  b\n1  2\n",
-    ),
-    "what a sound is": (
-        "from IPython.display import Audio\nAudio(np.zeros(16000), rate=8000, normalize=False)",
-        "[audio: audio/wav, 32,044 bytes, 2.0 s]\n",
-    ),
-    "what a page shows": (
-        "from IPython.display import HTML\nHTML('<p hidden>a</p><noscript>b</noscript>"
-        "<video src=x.mp4>c</video><td title=d>e</td>')",
-        "[video: x.mp4]e\n",
-    ),
-    "what a value holds rather than where it is": (
-        "class Box:\n    def _repr_html_(self): return '<b>full</b>'\nBox()",
-        "full\n",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", DISPLAYS)
-def test_a_display_is_shown_as_what_a_reader_wants(shared: Agent, name: str) -> None:
-    code, expected = DISPLAYS[name]
-    assert shared.run(code).text.startswith(expected)
-
-
 CHANGES = {
     "a column": ("v = pd.DataFrame({'a': [1, 2]})", "v['new'] = 1", "v DataFrame 2x2"),
     "a value": ("v = pd.DataFrame({'a': [1, 2]})", "v.loc[0, 'a'] = 9", "v DataFrame 2x1"),
