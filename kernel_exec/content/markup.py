@@ -42,7 +42,7 @@ _FOR_LATER = re.compile(
 _MOST_COLUMNS = 100
 """Columns of a table that cells of other rows may take."""
 
-_DRAWN = re.compile(r"<(svg|canvas)\b", re.IGNORECASE)
+_DRAWN = re.compile(r"<(canvas|script|svg)\b", re.IGNORECASE)
 _LONGEST = 200_000
 """Characters of HTML that are read: a result shows a few thousand, and some take their square."""
 
@@ -58,7 +58,7 @@ _RAW = re.compile(r"<(/?)(script|style|svg|math|textarea|title|!--)|--(>)", re.I
 
 
 def html_text(html: str) -> str:
-    """What a reader sees of `html` in plain text; what is drawn there is named."""
+    """What a reader sees of `html` in plain text; of a page without words, what draws it."""
     shown = without_raw(named_media(_FOR_LATER.sub(r"\1\2", html)))
     words = "\n".join(_lines(shown[:_LONGEST]))
     if len(shown) > _LONGEST:

@@ -23,7 +23,11 @@ PAGES = {
     ),
     "entities": ("&lt;a&gt; &amp; &nbsp;b", "<a> & b"),
     "preformatted": ("<pre>a\n  b</pre>", "a\n  b"),
-    "nothing to read": ("<style>p {}</style><script>x()</script><div></div>", ""),
+    "nothing to read": ("<style>p {}</style><div></div>", ""),
+    "something drawn by a script": (
+        "<script>x()</script><div></div>",
+        "[HTML with script, 31 characters]",
+    ),
     "a tip": ('<td title="tip">a</td>', "a"),
     "what is hidden": (
         '<table hidden><tr><td>a</table><p style="color:red;DISPLAY: none">b<br>c</p>d',
