@@ -25,6 +25,9 @@ _ENCODED = ("application/pdf", "audio/", "image/", "video/")
 _SHORT = 1_500
 """Characters of JSON that are shown as they are."""
 
+_LONGEST_LINE = 300
+"""Characters of a text in one line that is meant to be read."""
+
 _FLAT = 50_000
 """Characters that the work on a form counts for that is no text."""
 
@@ -79,8 +82,9 @@ def _words(data: JSONObject) -> str:
 
 
 def _is_vague(words: str) -> bool:
-    """True for a text that tells of objects where they are in memory, and for a mere name."""
-    return _is_name(words) or _ADDRESS.search(words) is not None
+    """True for a mere name, and for a dump of attributes: a page may say the same in less."""
+    is_dump = len(words) > _LONGEST_LINE and "\n" not in words
+    return is_dump or _is_name(words) or _ADDRESS.search(words) is not None
 
 
 def _is_name(words: str) -> bool:

@@ -78,6 +78,7 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = Non
         ([display(text_plain="<class 'a.B'>", text_html="<p>x", text_latex="$x$")], "x\n"),
         ([display(text_plain="<POINT (1 2)>", **{"image_svg+xml": "<svg/>"})], "<POINT (1 2)>\n"),
         ([display(text_plain="B(<a.C at 0x7F>)", text_html="<b>short</b>")], "short\n"),
+        ([display(text_plain=f"B({'x=1, ' * 99})", text_html="<b>short</b>")], "short\n"),
         (
             [display(text_plain="B(<a.C at 0x7F>)", text_html="<p>" + "long " * 9)],
             "B(<a.C at 0x7F>)\n",
