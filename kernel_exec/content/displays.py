@@ -36,9 +36,10 @@ _MOST = 12
 
 def readable(data: JSONObject) -> str:
     """The text of a display; "" for a picture without one, and for what shows nothing."""
-    words = without_data(_words(data))
     if any(mime in data for mime in PICTURES):
-        return "" if _is_name(words) else words
+        plain = _plain(data)
+        return "" if _is_name(plain) else plain
+    words = without_data(_words(data))
     if summary := describe_chart(data):
         return summary
     if any(mime.startswith(_LOADERS) for mime in data):
@@ -75,8 +76,10 @@ def work(data: JSONObject) -> int:
 
 def _words(data: JSONObject) -> str:
     """The text that a library gives."""
-    if made := text(data, "text/llm+plain") or text(data, "text/markdown"):
-        return made
+    return text(data, "text/llm+plain") or text(data, "text/markdown") or _plain(data)
+
+
+def _plain(data: JSONObject) -> str:
     plain = text(data, "text/plain")
     return "" if _PLACEHOLDER.match(plain) else plain
 

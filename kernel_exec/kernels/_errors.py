@@ -1,4 +1,4 @@
-"""Errors that IPython shows badly or not at all; loaded in the kernel's process.
+"""Errors without a readable message; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax.
 """
@@ -6,8 +6,6 @@ Standard library only, Python 3.8 syntax.
 import builtins
 import os
 import traceback
-
-_GROUP = getattr(builtins, "BaseExceptionGroup", ())
 
 
 def name_nameless_errors(shell):
@@ -26,6 +24,27 @@ def name_nameless_errors(shell):
     shell._showtraceback = show_any
     # IPython 9 would format each traceback a second time, for a history that nobody reads here
     shell._format_exception_for_storage = _brief
+
+
+def _brief(error, *args, **kwargs):
+    return {"ename": type(error).__name__, "evalue": "", "traceback": []}
+
+
+class _Told:
+    """An exception's message in place of the exception."""
+
+    def __init__(self, message):
+        self._message = message
+
+    def __str__(self):
+        return self._message
+
+
+def _said(error):
+    try:
+        return str(error)
+    except BaseException:
+        return "it has no readable message"
 
 
 def show_groups(shell):
@@ -48,9 +67,10 @@ def show_groups(shell):
 
 
 def _holds_a_group(error):
+    group = getattr(builtins, "BaseExceptionGroup", ())
     seen = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, _GROUP):
+        if isinstance(error, group):
             return True
         seen.add(id(error))
         error = error.__cause__ or error.__context__
@@ -59,24 +79,3 @@ def _holds_a_group(error):
 
 def _is_of_ipython(frames):
     return os.sep + "IPython" + os.sep in frames.tb_frame.f_code.co_filename
-
-
-def _brief(error, *args, **kwargs):
-    return {"ename": type(error).__name__, "evalue": "", "traceback": []}
-
-
-class _Told:
-    """An exception's message in place of the exception."""
-
-    def __init__(self, message):
-        self._message = message
-
-    def __str__(self):
-        return self._message
-
-
-def _said(error):
-    try:
-        return str(error)
-    except BaseException:
-        return "it has no readable message"

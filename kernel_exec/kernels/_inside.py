@@ -92,6 +92,7 @@ def _set_up(app):
     shown = widgets.Widgets(app.shell)
     displays.Displays(app.kernel.session, shown.note_change)
     owners.follow(app.shell)
+    errors.show_groups(app.shell)
     shells.plain_terminal(app.shell)
     shells.without_terminal(app.shell)
     shells.name_cells(app.shell)
@@ -100,7 +101,6 @@ def _set_up(app):
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
     frames.format_frames(app.shell)
     errors.name_nameless_errors(app.shell)
-    errors.show_groups(app.shell)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 
 
