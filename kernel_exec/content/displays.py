@@ -9,18 +9,24 @@ from kernel_exec.kernels.messages import JSON, JSONObject, text
 
 from .charts import describe_chart
 from .markup import html_text
+from .media import drawing_words, pictures_within, without_data
 from .paging import PICTURES, written_out
 from .plain import one_line
 
-_TEXTS = ("text/llm+plain", "text/latex", "text/markdown", "text/plain")
 _PLACEHOLDER = re.compile(r"<IPython[\w.]+ object>$|Output\(\)$")
-_NAMELESS = re.compile(r"<[\w.]+(?: object)? at 0x[0-9a-f]+>$")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _LOADERS = ("application/vnd.bokehjs_load.", "application/vnd.holoviews_load.")
 """What libraries send so that a browser can draw their charts."""
 
+_ENCODED = ("application/pdf", "audio/", "image/", "video/")
+"""Types whose forms are in base64."""
+
 _SHORT = 1_500
 """Characters of JSON that are shown as they are."""
+
+_LONGEST_LINE = 300
+"""Characters of a text in one line that is meant to be read."""
 
 _FLAT = 50_000
 """Characters that the work on a form counts for that is no text."""
@@ -29,42 +35,90 @@ _MOST = 12
 
 
 def readable(data: JSONObject) -> str:
-    """The text of a display; "" for a picture, and for what shows nothing."""
+    """The text of a display; "" for a picture without one, and for what shows nothing."""
     if any(mime in data for mime in PICTURES):
-        return ""
+        plain = _plain(data)
+        return "" if _is_name(plain) else plain
+    words = without_data(_words(data))
     if summary := describe_chart(data):
         return summary
     if any(mime.startswith(_LOADERS) for mime in data):
         return ""
-    best = _best(data)
-    html = text(data, "text/html")
-    if html and (not best or _NAMELESS.match(best)):
-        return html_text(html) or best
-    if best:
-        return best
+    if words and not _is_vague(words):
+        return words
+    read = html_text(text(data, "text/html"))
+    if words and not _is_name(words):
+        return read if read and len(read) < len(words) else words
+    if read or (words and not _ADDRESS.search(words)):
+        return read or words
+    return (
+        _drawing(text(data, "image/svg+xml")) or text(data, "text/latex") or words or _other(data)
+    )
+
+
+def pictures(data: JSONObject) -> list[tuple[str, str]]:
+    """The pictures of a display, each with its type: itself, or those within the page it is."""
+    for mime in PICTURES:
+        if picture := text(data, mime):
+            return [(mime, picture)]
+    words = _words(data)
+    is_read = "text/markdown" not in data and (not words or _is_vague(words))
+    return pictures_within(text(data, "text/html" if is_read else "text/markdown"))
+
+
+def work(data: JSONObject) -> int:
+    """About how many characters `readable` reads."""
+    words = _words(data)
+    if any(mime in data for mime in PICTURES) or (words and not _is_vague(words)):
+        return len(words)
+    return sum(len(each) if isinstance(each, str) else _FLAT for each in data.values())
+
+
+def _words(data: JSONObject) -> str:
+    """The text that a library gives."""
+    return text(data, "text/llm+plain") or text(data, "text/markdown") or _plain(data)
+
+
+def _plain(data: JSONObject) -> str:
+    plain = text(data, "text/plain")
+    return "" if _PLACEHOLDER.match(plain) else plain
+
+
+def _is_vague(words: str) -> bool:
+    """True for a mere name, and for a dump of attributes: a page may say the same in less."""
+    is_dump = len(words) > _LONGEST_LINE and "\n" not in words
+    return is_dump or _is_name(words) or _ADDRESS.search(words) is not None
+
+
+def _is_name(words: str) -> bool:
+    """True for `<a.B object at 0x7f00>` and its like, which have nothing of what a page shows."""
+    return words.startswith("<") and words.endswith(">") and "\n" not in words
+
+
+def _drawing(svg: str) -> str:
+    if not svg:
+        return ""
+    words = drawing_words(svg)
+    return f"[drawing, {len(svg):,} characters of SVG{f': {words}' if words else ''}]"
+
+
+def _other(data: JSONObject) -> str:
+    """The JSON of a display, or the names of its forms."""
     if "application/json" in data:
         return _json(data["application/json"])
-    if html or _WIDGET in data:
+    if "text/html" in data or _WIDGET in data:
         return ""
     return "".join(
-        f"[{one_line(mime)}, {len(written_out(value)):,} characters]"
+        f"[{one_line(mime)}, {_size(mime, value)}]"
         for mime, value in data.items()
         if mime != "text/plain"
     )
 
 
-def work(data: JSONObject) -> int:
-    """About how many characters `readable` reads."""
-    if any(mime in data for mime in PICTURES):
-        return 0
-    if (best := _best(data)) and not _NAMELESS.match(best):
-        return len(best)
-    return sum(len(each) if isinstance(each, str) else _FLAT for each in data.values())
-
-
-def _best(data: JSONObject) -> str:
-    told = [text(data, mime) for mime in _TEXTS]
-    return next((words for words in told if words and not _PLACEHOLDER.match(words)), "")
+def _size(mime: str, value: JSON) -> str:
+    if isinstance(value, str) and mime.startswith(_ENCODED):
+        return f"{len(value.rstrip('=')) * 3 // 4:,} bytes"
+    return f"{len(written_out(value)):,} characters"
 
 
 def _json(value: JSON) -> str:

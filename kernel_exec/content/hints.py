@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from kernel_exec.kernels.outputs import ErrorOutput, Output, Stream
+from kernel_exec.kernels.messages import JSONObject, text
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
 from kernel_exec.kernels.terminal import strip_ansi
 
 from .plain import one_line
@@ -32,12 +33,19 @@ _HINTS = (
         ),
     ),
     (
+        r"^CalledProcessError: ",
+        "`sys.last_value.stderr` holds what the command wrote to stderr, if that was captured",
+    ),
+    (
         r"Mime type rendering requires nbformat",
         'this display needs another package: install_dependencies(packages=["nbformat"])',
     ),
 )
 _PATTERNS = [(re.compile(pattern, re.MULTILINE), advice) for pattern, advice in _HINTS]
 _MISSING = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'")
+_FORMATS = (
+    'a figure in SVG is no picture here: `%config InlineBackend.figure_formats = {"png", "svg"}`'
+)
 _READ = 20_000
 """Characters of an output in which a mistake is looked for."""
 
@@ -81,6 +89,8 @@ def hint(outputs: Iterable[Output]) -> str:
             said = f"{output.ename}: {strip_ansi(output.evalue[:_READ])}".removesuffix(": ")
             if missing := _MISSING.match(said):
                 return _install(missing[1])
+        elif isinstance(output, (DisplayData, ExecuteResult)) and _is_unseen(output.data):
+            return _FORMATS
         elif isinstance(output, Stream) and output.name == "stderr":
             said = output.text[-_READ:]
         else:
@@ -89,6 +99,12 @@ def hint(outputs: Iterable[Output]) -> str:
             if found := pattern.search(said):
                 return advice.format(*map(one_line, found.groups()))
     return ""
+
+
+def _is_unseen(data: JSONObject) -> bool:
+    """True for a figure of Matplotlib without a form that is shown as a picture."""
+    drawn = "image/svg+xml" in data and "image/png" not in data
+    return drawn and text(data, "text/plain").startswith("<Figure")
 
 
 def _install(module: str) -> str:

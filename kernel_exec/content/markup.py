@@ -10,9 +10,12 @@ from html import unescape
 
 import nh3
 
+from .media import named_media
+
 _SILENT = {
-    *("audio", "canvas", "embed", "head", "iframe", "math", "noembed", "noframes", "noscript"),
-    *("object", "script", "select", "style", "svg", "template", "textarea", "title", "video"),
+    *("audio", "button", "canvas", "datalist", "embed", "head", "iframe", "math", "noembed"),
+    *("noframes", "noscript", "object", "script", "select", "style", "svg", "template"),
+    *("textarea", "title", "video"),
 }
 """Tags that go with what is in them."""
 
@@ -23,8 +26,23 @@ _BLOCKS = {
     *("summary", "table", "tr", "ul"),
 }
 _CELLS = {"td", "th"}
-_TAG = re.compile(r"<(/?)([a-z0-9]+)>")
-_DRAWN = re.compile(r"<(iframe|img|svg|video|audio|canvas|object|embed)\b", re.IGNORECASE)
+_INLINE = {"a", "b", "i", "label", "small", "span", "sub", "sup", "tbody", "tfoot", "thead"}
+"""Tags that are read only to see whether they are hidden."""
+
+_EMPTY = {"br", "hr"}
+_TAG = re.compile(r'<(/?)([a-z0-9]+)((?: [a-z]+="[^"]*")*)>')
+_SPAN = re.compile(r'(row|col)span="(\d{1,4})"')
+_UNSEEN = re.compile(r'(?i)hidden="|style="[^"]*(?:display:\s*none|visibility:\s*hidden)')
+_FOR_LATER = re.compile(
+    r"(<\w+ id=[^<>]*>)\s*Loading [^<>]*"
+    r"|(<span[^<>]*>)Make this Notebook Trusted to load map: File -> Trust Notebook"
+)
+"""What is shown until a script has run."""
+
+_MOST_COLUMNS = 100
+"""Columns of a table that cells of other rows may take."""
+
+_DRAWN = re.compile(r"<(canvas|script|svg)\b", re.IGNORECASE)
 _LONGEST = 200_000
 """Characters of HTML that are read: a result shows a few thousand, and some take their square."""
 
@@ -40,8 +58,8 @@ _RAW = re.compile(r"<(/?)(script|style|svg|math|textarea|title|!--)|--(>)", re.I
 
 
 def html_text(html: str) -> str:
-    """What a reader sees of `html` in plain text; what is drawn there is named."""
-    shown = without_raw(html)
+    """What a reader sees of `html` in plain text; of a page without words, what draws it."""
+    shown = without_raw(named_media(_FOR_LATER.sub(r"\1\2", html)))
     words = "\n".join(_lines(shown[:_LONGEST]))
     if len(shown) > _LONGEST:
         words += f"\n[… the rest of {len(html):,} characters of HTML]"
@@ -93,29 +111,91 @@ def _lines(markup: str) -> list[str]:
         return ["[HTML that is nested too deeply to be read]"]
     clean = nh3.clean(
         markup,
-        tags=_BLOCKS | _CELLS,
+        tags=_BLOCKS | _CELLS | _INLINE,
         clean_content_tags=_SILENT,
-        attributes={},
+        attributes={"*": {"colspan", "hidden", "rowspan", "style"}},
         link_rel=None,
     )
-    lines: list[tuple[list[str], bool]] = [([], False)]
-    kept = 0
+    page = _Page()
     parts = _TAG.split(clean)
-    for at in range(0, len(parts), 3):
-        words = unescape(parts[at])
-        first, *others = words.split("\n") if kept else [words]
-        lines[-1][0].append(first)
-        lines += [([line], True) for line in others]
-        if at + 2 >= len(parts):
-            break
-        closing, tag = parts[at + 1], parts[at + 2]
-        kept += {"pre": -1 if closing else 1}.get(tag, 0)
-        if tag in _CELLS:
-            lines[-1][0].append(" | " if closing else "")
-        elif any(lines[-1][0]):
-            lines.append(([], kept > 0))
-        else:
-            lines[-1] = ([], kept > 0)
-    written = ["".join(parts) if keeps else " ".join("".join(parts).split())
-               for parts, keeps in lines]  # fmt: skip
-    return [line.rstrip(" |") for line in written if line.strip(" |")]
+    for at in range(0, len(parts), 4):
+        page.write(unescape(parts[at]))
+        if at + 3 < len(parts):
+            closing, tag, attributes = parts[at + 1 : at + 4]
+            page.tag(tag, is_end=bool(closing), attributes=attributes)
+    return page.lines()
+
+
+class _Page:
+    """The words that are seen of a page, as they come between its tags."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[list[str], bool]] = [([], False)]
+        self._preformatted = 0
+        self._unseen = 0
+        self._table = _Table()
+
+    def lines(self) -> list[str]:
+        """The lines that are not empty."""
+        written = ("".join(parts) if keeps else " ".join("".join(parts).split())
+                   for parts, keeps in self._lines)  # fmt: skip
+        return [line.rstrip(" |") for line in written if line.strip(" |")]
+
+    def write(self, words: str) -> None:
+        if self._unseen:
+            return
+        first, *others = words.split("\n") if self._preformatted else [words]
+        self._lines[-1][0].append(first)
+        self._lines += [([line], True) for line in others]
+
+    def tag(self, name: str, *, is_end: bool, attributes: str) -> None:
+        """Go on after the beginning or the end of an element."""
+        if self._unseen or (not is_end and _UNSEEN.search(attributes)):
+            self._unseen += 0 if name in _EMPTY else -1 if is_end else 1
+            return
+        if name in _CELLS:
+            borders = self._table.end_cell() if is_end else self._table.begin_cell(attributes)
+            self._lines[-1][0].append(" | " * borders)
+        elif name in _BLOCKS:
+            self._preformatted += {"pre": -1 if is_end else 1}.get(name, 0)
+            if name in {"table", "tr"} and not is_end:
+                self._table.begin_row(is_first=name == "table")
+            if any(self._lines[-1][0]):
+                self._lines.append(([], self._preformatted > 0))
+            else:
+                self._lines[-1] = ([], self._preformatted > 0)
+
+
+class _Table:
+    """Counts the columns of a table, some of which are taken by cells of the rows before."""
+
+    def __init__(self) -> None:
+        self._column = 0
+        self._size = (1, 1)
+        self._taken: dict[int, int] = {}
+
+    def begin_row(self, *, is_first: bool) -> None:
+        self._taken = {} if is_first else {
+            at: rows - (at >= self._column) for at, rows in self._taken.items() if rows
+        }  # fmt: skip
+        self._column = 0
+
+    def begin_cell(self, attributes: str) -> int:
+        """The number of columns before it that are taken."""
+        skipped = 0
+        while self._taken.get(self._column):
+            self._taken[self._column] -= 1
+            self._column += 1
+            skipped += 1
+        spans = {name: int(count) for name, count in _SPAN.findall(attributes)}
+        self._size = (spans.get("row") or 1, min(spans.get("col") or 1, _MOST_COLUMNS))
+        return skipped
+
+    def end_cell(self) -> int:
+        """The number of columns that it takes."""
+        rows, columns = self._size
+        if rows > 1:
+            taken = range(self._column, min(self._column + columns, _MOST_COLUMNS))
+            self._taken |= dict.fromkeys(taken, rows - 1)
+        self._column += columns
+        return columns

@@ -13,11 +13,11 @@ from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output
 from kernel_exec.sessions.history import Entry, EntryKind
 
+from .displays import pictures
 from .hints import hint
 from .installs import installed
 from .items import ITEM_BUDGET, Item, Items, call, cut
 from .lines import Texts
-from .paging import PICTURES
 from .pictures import size_of
 from .plain import clean, one_line
 from .status import names_line, status_line
@@ -91,9 +91,9 @@ class Rendered:
 def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rendered:
     """What a model sees of `entry` at this moment; `outputs` are folded."""
     shown = _shown(entry, outputs, now)
-    pictures = pictures_of(outputs)
-    inline = pictures[: now.most_pictures]
-    lines = [*shown.lines, *_about_pictures(entry, pictures, now.most_pictures)]
+    found = pictures_of(outputs)
+    inline = found[: now.most_pictures]
+    lines = [*shown.lines, *_about_pictures(entry, found, now.most_pictures)]
     background = [one_line(line, _BACKGROUND) for line in now.background]
     after = (f"hint: {advice}" if (advice := hint(outputs)) else "", *background)
     lines += [f"{line}\n" for line in (*after, names_line(entry)) if line]
@@ -106,7 +106,7 @@ def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rende
             "output": whole if whole is not None and len(whole) <= _SMALL_OUTPUT else None,
             "error": _error(entry, outputs),
             "truncated": shown.hidden or shown.cut,
-            "images": {"shown": len(inline), "total": len(pictures)},
+            "images": {"shown": len(inline), "total": len(found)},
         },
     )
 
@@ -196,7 +196,12 @@ def _chosen(items: Items) -> tuple[list[Item], list[Item], range]:
 
 def pictures_of(outputs: Sequence[Output]) -> list[Picture]:
     """The pictures among outputs, in order."""
-    return [picture for output in outputs if (picture := _picture(output))]
+    return [
+        Picture(data=data, mime_type=mime)
+        for output in outputs
+        if isinstance(output, (DisplayData, ExecuteResult))
+        for mime, data in pictures(output.data)
+    ]
 
 
 def about_picture(number: int, total: int, picture: Picture) -> str:
@@ -206,25 +211,16 @@ def about_picture(number: int, total: int, picture: Picture) -> str:
     return f"picture {number} of {total}{pixels}"
 
 
-def _about_pictures(entry: Entry, pictures: Sequence[Picture], shown: int) -> Iterator[str]:
+def _about_pictures(entry: Entry, found: Sequence[Picture], shown: int) -> Iterator[str]:
     """The size of each picture, and the call that shows those that are not here."""
-    total = len(pictures)
+    total = len(found)
     how = f'get_execution(execution_id="{entry.id}", picture='
-    for number, picture in enumerate(pictures[:_NAMED_PICTURES], 1):
+    for number, picture in enumerate(found[:_NAMED_PICTURES], 1):
         more = f": {how}{number})" if number > shown else ""
         yield f"[{about_picture(number, total, picture)}{more}]\n"
     if total > max(_NAMED_PICTURES, shown):
         following = max(_NAMED_PICTURES, shown) + 1
         yield f"[pictures {following} to {total} of {total}: {how}{following}) and so on]\n"
-
-
-def _picture(output: Output) -> Picture | None:
-    if isinstance(output, (DisplayData, ExecuteResult)):
-        for mime in PICTURES:
-            value = output.data.get(mime)
-            if isinstance(value, str):
-                return Picture(data=value, mime_type=mime)
-    return None
 
 
 def _error(entry: Entry, outputs: Sequence[Output]) -> JSON:

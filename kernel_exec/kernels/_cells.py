@@ -74,7 +74,9 @@ class Cells:
     def _cut(self, text):
         if self._longest is None or len(text) <= self._longest:
             return _escaped(text)
-        return "%s… (%s characters)" % (_escaped(text[: self._longest]), format(len(text), ","))
+        shown = _escaped(text[: self._longest]) + "…"
+        # the text of a container has been shortened before: its length says nothing
+        return shown if text[0] in "([{" else "%s (%s characters)" % (shown, format(len(text), ","))
 
     def _written(self, value, kind, depth):
         if value is None or isinstance(value, bool):

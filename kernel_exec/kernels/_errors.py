@@ -3,6 +3,10 @@
 Standard library only, Python 3.8 syntax.
 """
 
+import builtins
+import os
+import traceback
+
 
 def name_nameless_errors(shell):
     """Show an exception whose `__str__` raises by its type and by the error of its `__str__`."""
@@ -41,3 +45,37 @@ def _said(error):
         return str(error)
     except BaseException:
         return "it has no readable message"
+
+
+def show_groups(shell):
+    """Show a group of exceptions as an error, where IPython writes it to stderr as mere text."""
+    show = shell.showtraceback
+
+    def show_any(exc_tuple=None, *args, **kwargs):
+        try:
+            kind, error, frames = shell._get_exc_info(exc_tuple)
+        except ValueError:  # there is none
+            return show(exc_tuple, *args, **kwargs)
+        if not _holds_a_group(error) or issubclass(kind, SyntaxError):
+            return show(exc_tuple, *args, **kwargs)
+        while frames is not None and _is_of_ipython(frames):
+            frames = frames.tb_next
+        lines = "".join(traceback.format_exception(kind, error, frames)).rstrip().split("\n")
+        return shell._showtraceback(kind, error, lines)
+
+    shell.showtraceback = show_any
+
+
+def _holds_a_group(error):
+    group = getattr(builtins, "BaseExceptionGroup", ())
+    seen = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, group):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_of_ipython(frames):
+    return os.sep + "IPython" + os.sep in frames.tb_frame.f_code.co_filename

@@ -1,9 +1,10 @@
 """DataFrames and Series as text for a model; loaded in the kernel's process.
 
 Standard library only at import, Python 3.8 syntax; nothing that is described is changed. A frame is
-shown as its shape, the types and missing values of its columns, and its first and last rows, with
-commas between the values: that needs the fewest characters. The user's options for numbers, rows,
-columns and widths are obeyed.
+shown as its shape, the types and missing values of its columns, and its rows, with commas between
+the values: that needs the fewest characters. It has as many rows as the library itself would show,
+and the user's options for numbers, columns and widths are obeyed: they are the user's to choose,
+and whatever is too long for a result is in a file.
 """
 
 import os
@@ -11,11 +12,11 @@ import sys
 
 import _kernel_exec_cells as cells
 
-_HEAD = 8
+_ROWS, _FEW_ROWS = 60, 10
+"""Rows that are shown whole, and those that are shown of more; as in pandas."""
+
 _TAIL = 2
 _COLUMNS = 30
-_MOST_ROWS = 1000
-_MOST_COLUMNS = 500
 _LONGEST_TYPE = 80
 
 _COUNTED = 20000000
@@ -81,13 +82,13 @@ def _or_none(describe, value):
 class _Table:
     """How much of a table is shown, and its text."""
 
-    def __init__(self, rows, width, most_rows=None, most_columns=None, longest=cells.LONGEST):
-        head = _HEAD if most_rows is None else max(1, most_rows - _TAIL)
-        self.cut = rows > head + _TAIL
-        self.rows = [*range(head), *range(rows - _TAIL, rows)] if self.cut else [*range(rows)]
+    def __init__(self, rows, width, few_rows, columns, longest):
+        few_rows = min(few_rows, rows)
+        tail = min(_TAIL, few_rows // 2)
+        self._head = few_rows - tail
+        self.rows = [*range(self._head), *range(rows - tail, rows)]
         self._left_out = rows - len(self.rows)
-        self._head = head
-        self.columns = min(width, most_columns or _COLUMNS)
+        self.columns = min(width, columns)
         self.cells = cells.Cells(longest)
         self._all = rows * self.columns
 
@@ -110,8 +111,8 @@ class _Table:
     def lines(self, columns):
         """The rows; each of `columns` has a cell for each of them."""
         found = [",".join(row) for row in zip(*columns)]
-        if self.cut:
-            found.insert(self._head, "... %s rows not shown" % format(self._left_out, ","))
+        if self._left_out:
+            found.insert(self._head, "... %s not shown" % _number(self._left_out, "row"))
         return found
 
     def notes(self, *others):
@@ -124,15 +125,17 @@ class _Table:
         return ["[%s]" % "; ".join(found)] if found else []
 
 
+def _number(count, thing):
+    return "%s %s%s" % (format(count, ","), thing, "" if count == 1 else "s")
+
+
 def _sized(name, rows, width):
-    counted = "%s row%s" % (format(rows, ","), "" if rows == 1 else "s")
-    return "%s %s x %d column%s" % (name, counted, width, "" if width == 1 else "s")
+    return "%s %s x %s" % (name, _number(rows, "row"), _number(width, "column"))
 
 
 def _counted(name, count, label, kind):
     """The first line of a Series."""
-    values = "%s value%s" % (format(count, ","), "" if count == 1 else "s")
-    return "%s %s: %s" % (name, values, "%s %s" % (label, kind) if label else kind)
+    return "%s %s: %s" % (name, _number(count, "value"), " ".join(filter(None, (label, kind))))
 
 
 def _type(kind, nulls):
@@ -149,39 +152,41 @@ def _listed(table, described, width, names=""):
 
 # pandas
 
+_USUAL_COLUMNS = (0, 20)
+_USUAL_WIDTH = 50
+_USUAL_FORMAT = {"float_format": None, "precision": 6, "chop_threshold": None}
+
 
 def _option(name):
     return sys.modules["pandas"].get_option("display." + name)
 
 
-def _changed_option(name, usual):
-    """The user's choice, 0 for none; None means all."""
-    chosen = _option(name)
-    return 0 if chosen in usual else chosen
-
-
 def _pandas_table(rows, width):
-    most_rows = _changed_option("max_rows", (60, 0))
-    most_columns = _changed_option("max_columns", (0, 20))
-    longest = _changed_option("max_colwidth", (50,))
+    most, few = _option("max_rows"), _option("min_rows")
+    most = rows if most is None else most or _ROWS
+    columns, longest = _option("max_columns"), _option("max_colwidth")
     return _Table(
         rows,
         width,
-        _MOST_ROWS if most_rows is None else min(most_rows, _MOST_ROWS) or None,
-        _MOST_COLUMNS if most_columns is None else min(most_columns, _MOST_COLUMNS),
-        cells.LONGEST if longest == 0 else longest,
+        rows if rows <= most else min(few or most, most),
+        width if columns is None else _COLUMNS if columns in _USUAL_COLUMNS else columns,
+        cells.LONGEST if longest == _USUAL_WIDTH else longest,
     )
 
 
 def _own_format():
     """A note when the user has said how pandas writes floats: then pandas writes them."""
-    if _option("float_format") is not None:
-        return "floats as display.float_format shows them"
-    precision = _option("precision")
-    return "" if precision == 6 else "floats as display.precision = %s shows them" % precision
+    for name, usual in _USUAL_FORMAT.items():
+        chosen = _option(name)
+        if chosen != usual:
+            how = "" if callable(chosen) else " = %s" % chosen
+            return "floats as display.%s%s shows them" % (name, how)
+    return ""
 
 
 def _pandas_frame(frame):
+    if _option("large_repr") != "truncate":
+        return None
     rows, width = frame.shape
     table = _pandas_table(rows, width)
     columns = [frame.iloc[:, at] for at in range(table.columns)]
@@ -259,28 +264,27 @@ _USUAL = {
 
 
 def _polars_table(rows, width):
-    chosen = [_chosen(name) for name in ("MAX_ROWS", "MAX_COLS", "STR_LEN")]
-    most_rows, most_columns, longest = chosen
+    few = _FEW_ROWS if rows > _ROWS else rows
     return _Table(
         rows,
         width,
-        most_rows and min(most_rows, _MOST_ROWS),
-        most_columns and min(most_columns, _MOST_COLUMNS),
-        longest or cells.LONGEST,
+        _chosen("MAX_ROWS", few),
+        _chosen("MAX_COLS", _COLUMNS),
+        _chosen("STR_LEN", cells.LONGEST),
     )
 
 
-def _chosen(name):
-    """A limit that the user has set by polars.Config, None without one."""
-    chosen = os.environ.get("POLARS_FMT_" + name)
-    return None if chosen is None else int(chosen) if int(chosen) > 0 else sys.maxsize
+def _chosen(name, usual):
+    """A limit that the user has set by polars.Config, or the usual one."""
+    chosen = int(os.environ.get("POLARS_FMT_" + name, usual))
+    return chosen if chosen >= 0 else sys.maxsize
 
 
 def _polars_format():
-    """A note when the user has said how Polars writes numbers: then Polars writes them."""
+    """A note when the user has said how Polars writes values: then Polars writes them."""
     state = sys.modules["polars"].Config.state()
     changed = [key for key, usual in _USUAL.items() if state.get(key, usual) not in (usual, None)]
-    return "numbers as polars.Config shows them (%s)" % ", ".join(changed) if changed else ""
+    return "values as polars.Config shows them (%s)" % ", ".join(changed) if changed else ""
 
 
 def _polars_frame(frame):

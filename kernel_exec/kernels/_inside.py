@@ -93,6 +93,7 @@ def _set_up(app):
     shown = widgets.Widgets(app.shell)
     displays.Displays(app.kernel.session, shown.note_change)
     owners.follow(app.shell)
+    errors.show_groups(app.shell)
     shells.plain_terminal(app.shell)
     shells.without_terminal(app.shell)
     shells.name_cells(app.shell)

@@ -73,7 +73,16 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = Non
         ([out("\x1b[31mred\x1b[0m\r\nnext")], "red\nnext\n"),
         ([out("bell\x07 nul\0 half\ud83d")], "bell\\x07 nul\\x00 half\\ud83d\n"),
         ([display(text_plain="plain", **{"text_llm+plain": "short"})], "short\n"),
-        ([display(text_plain="Eq(x, 1)", text_latex="$x = 1$")], "$x = 1$\n"),
+        ([display(text_plain="Eq(x, 1)", text_latex="$x = 1$", text_html="<p>x")], "Eq(x, 1)\n"),
+        ([display(text_plain="<a.B at 0x7F>", text_latex="$x = 1$")], "$x = 1$\n"),
+        ([display(text_plain="<class 'a.B'>", text_html="<p>x", text_latex="$x$")], "x\n"),
+        ([display(text_plain="<POINT (1 2)>", **{"image_svg+xml": "<svg/>"})], "<POINT (1 2)>\n"),
+        ([display(text_plain="B(<a.C at 0x7F>)", text_html="<b>short</b>")], "short\n"),
+        ([display(text_plain=f"B({'x=1, ' * 99})", text_html="<b>short</b>")], "short\n"),
+        (
+            [display(text_plain="B(<a.C at 0x7F>)", text_html="<p>" + "long " * 9)],
+            "B(<a.C at 0x7F>)\n",
+        ),
         (
             [display(text_plain="<IPython.core.display.Markdown object>", text_markdown="# T")],
             "# T\n",
@@ -85,9 +94,27 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = Non
         ),
         ([display(text_plain="<b at 0x1>", text_html="<p>a<p>b")], "a\nb\n"),
         ([display(text_plain="<b at 0x1>", text_html="<b>")], "<b at 0x1>\n"),
-        ([display(**{"image_svg+xml": "<svg/>"})], "[image/svg+xml, 6 characters]\n"),
+        ([display(**{"image_svg+xml": "<svg/>"})], "[drawing, 6 characters of SVG]\n"),
+        (
+            [display(text_markdown=f"![a](data:image/png;base64,{'QUJD' * 100})")],
+            "![a](data:image/png;base64,… (300 bytes))\n[picture 1 of 1]\n",
+        ),
+        (
+            [display(text_html=f'<p>a<img src="data:image/png;base64,{"QUJD" * 100}">')],
+            "a[image: image/png, 300 bytes]\n[picture 1 of 1]\n",
+        ),
+        (
+            [
+                display(
+                    text_html=f'<img src="data:image/png;base64,{"QUJD" * 100}">', text_plain="x"
+                )
+            ],
+            "x\n",
+        ),
+        ([display(image_png="aGk=", text_plain="x²")], "x²\n[picture 1 of 1]\n"),
         ([display(application_json={"ä": [1, None]})], '{"ä": [1, null]}\n'),
-        ([display(application_pdf={"a": 1})], "[application/pdf, 8 characters]\n"),
+        ([display(application_pdf="QUJD")], "[application/pdf, 3 bytes]\n"),
+        ([display(application_javascript="x()")], "[application/javascript, 3 characters]\n"),
         (
             [display(image_png="aGk=", text_plain="<Figure size 640x480>")],
             "[picture 1 of 1]\n",
@@ -256,7 +283,7 @@ def test_few_pictures_are_shown_and_the_others_are_counted() -> None:
         '[picture 4 of 5: get_execution(execution_id="5f3a", picture=4)]',
         '[picture 5 of 5: get_execution(execution_id="5f3a", picture=5)]',
     ]
-    many = shown(*(display(image_png="") for _ in range(30))).texts[0].text.splitlines()
+    many = shown(*(display(image_png="0") for _ in range(30))).texts[0].text.splitlines()
     assert many[10:] == [
         '[pictures 11 to 30 of 30: get_execution(execution_id="5f3a", picture=11) and so on]'
     ]

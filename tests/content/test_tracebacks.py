@@ -74,6 +74,62 @@ Cell In[2], line 1
 NameError: name 'x' is not defined"""
 
 
+IMPORTED = """Traceback (most recent call last):
+
+  File /usr/lib/python3.12/site-packages/IPython/core/interactiveshell.py:3823 in run_code
+    exec(code_obj, self.user_global_ns, self.user_ns)
+
+  File /data/code_1a2b3c4d.py:1
+    import a
+
+  File /data/a.py:1
+    import b
+
+  File /data/b.py:2
+    def f(:
+          ^
+SyntaxError: invalid syntax"""
+
+REMOTE = """RemoteTraceback                           Traceback (most recent call last)
+RemoteTraceback:
+\"\"\"
+Traceback (most recent call last):
+  File "/usr/lib/python3.12/multiprocessing/pool.py", line 125, in worker
+    result = (True, func(*args, **kwds))
+                    ^^^^^^^^^^^^^^^^^^^
+  File "/data/code_1a2b3c4d.py", line 2, in work
+    def work(x): return 1 / x
+                        ~~^~~
+ZeroDivisionError: division by zero
+\"\"\"
+
+The above exception was the direct cause of the following exception:
+
+ZeroDivisionError                         Traceback (most recent call last)
+File /data/code_1a2b3c4d.py:3
+----> 3 pool.map(work, [1, 0])
+
+File /usr/lib/python3.12/multiprocessing/pool.py:367, in Pool.map(self, func)
+--> 367     return self._map_async(func).get()
+
+ZeroDivisionError: division by zero"""
+
+GROUP = """  + Exception Group Traceback (most recent call last):
+  |   File "/data/code_1a2b3c4d.py", line 5, in <module>
+  |     async with TaskGroup() as group:
+  |   File "/usr/lib/python3.12/asyncio/taskgroups.py", line 145, in __aexit__
+  |     raise me from None
+  | ExceptionGroup: two (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | Traceback (most recent call last):
+    |   File "/data/code_1a2b3c4d.py", line 4, in bad
+    |     raise ValueError(1)
+    | ValueError: 1
+    +---------------- 2 ----------------
+    | KeyError: 'k'
+    +------------------------------------"""
+
+
 def told(name: str, message: str, traceback: str, own: tuple[str, ...] = ("/data",)) -> list[str]:
     error = ErrorOutput(ename=name, evalue=message, traceback=(traceback,))
     return summarise(error, own=own, home="/home/me", full=FULL).split("\n")
@@ -85,7 +141,7 @@ def test_the_error_comes_first_then_the_line_of_the_user_then_the_callers() -> N
         "  code_1a2b3c4d.py, line 3, in f: return json.loads(x)",
         "called from",
         "  code_1a2b3c4d.py, line 4: f('{')",
-        f"(1 more frames, most of libraries: {FULL})",
+        f"(1 more frame: {FULL})",
     ]
 
 
@@ -101,20 +157,91 @@ def test_an_exception_with_a_cause_names_it_and_its_notes() -> None:
 
 def test_a_recursion_is_told_by_its_ends() -> None:
     lines = told("RecursionError", "maximum recursion depth exceeded", RECURSION)
-    assert len(lines) == 9
+    assert len(lines) == 10
     assert lines[1] == "  code_1a2b3c4d.py, line 1000, in f: return f(n + 1)"
-    assert lines[-2] == "  code_1a2b3c4d.py, line 1, in f: return f(n + 1)"
-    assert lines[-1].startswith("(994 more frames")
+    assert lines[-4:-1] == [
+        "  …",
+        "  code_1a2b3c4d.py, line 2, in f: return f(n + 1)",
+        "  code_1a2b3c4d.py, line 1, in f: return f(n + 1)",
+    ]
+    assert lines[-1] == f"(994 more frames: {FULL})"
 
 
 def test_a_syntax_error_keeps_its_arrow() -> None:
-    assert told("SyntaxError", "invalid syntax (code_1a2b3c4d.py, line 2)", SYNTAX) == [
-        "SyntaxError: invalid syntax (code_1a2b3c4d.py, line 2)",
-        "    File /data/code_1a2b3c4d.py:2",
-        "      def (:",
-        "          ^",
-        "  SyntaxError: invalid syntax",
+    message = "invalid syntax (code_1a2b3c4d.py, line 2)"
+    assert told("SyntaxError", message, SYNTAX) == [
+        f"SyntaxError: {message}",
+        "  def (:",
+        "      ^",
     ]
+
+
+def test_a_syntax_error_in_a_module_shows_who_imports_it() -> None:
+    lines = IMPORTED.splitlines()
+    assert told("SyntaxError", "invalid syntax (b.py, line 2)", "\n".join(lines)) == [
+        "SyntaxError: invalid syntax (b.py, line 2)",
+        "  def f(:",
+        "        ^",
+        "called from",
+        "  a.py, line 1: import b",
+        "  code_1a2b3c4d.py, line 1: import a",
+        f"(1 more frame: {FULL})",
+    ]
+
+
+def test_an_error_of_another_process_names_the_line_there() -> None:
+    assert told("ZeroDivisionError", "division by zero", REMOTE) == [
+        "ZeroDivisionError: division by zero",
+        "  code_1a2b3c4d.py, line 3: pool.map(work, [1, 0])",
+        "in another process: code_1a2b3c4d.py, line 2, in work: def work(x): return 1 / x",
+        f"(1 more frame: {FULL})",
+    ]
+
+
+def test_a_group_shows_each_of_its_exceptions_with_own_frames() -> None:
+    assert told("ExceptionGroup", "two (2 sub-exceptions)", GROUP) == [
+        "ExceptionGroup: two (2 sub-exceptions)",
+        "  | code_1a2b3c4d.py, line 5: async with TaskGroup() as group:",
+        "  +-+---------------- 1 ----------------",
+        "    | code_1a2b3c4d.py, line 4, in bad: raise ValueError(1)",
+        "    | ValueError: 1",
+        "    +---------------- 2 ----------------",
+        "    | KeyError: 'k'",
+        f"(1 more frame: {FULL})",
+    ]
+
+
+def test_a_group_as_a_cause_is_named() -> None:
+    because = "\n\nThe above exception was the direct cause of the following exception:\n\n"
+    assert told("NameError", "name 'x' is not defined", GROUP + because + CELL)[2] == (
+        "caused by ExceptionGroup: two (2 sub-exceptions)"
+        " in code_1a2b3c4d.py, line 4, in bad: raise ValueError(1)"
+    )
+
+
+def test_code_that_code_has_made_is_the_users() -> None:
+    made = """File <string>:2, in g()
+      1 'Could not get source, probably due dynamically evaluated source code.'
+ZeroDivisionError: division by zero"""
+    assert told("ZeroDivisionError", "division by zero", CELL.partition("\n\n")[0] + f"\n\n{made}")[
+        1:4
+    ] == [
+        "  <string>, line 2, in g",
+        "called from",
+        "  In[2], line 1: x",
+    ]
+
+
+def test_frames_that_ipython_left_out_are_counted() -> None:
+    skipped = "\n    [... skipping similar frames: f at line 1 (970 times)]\n\n"
+    assert told("E", "v", CELL + skipped + CALLED)[-1] == f"(971 more frames: {FULL})"
+
+
+def test_a_cause_that_says_the_same_is_left_out() -> None:
+    library = f"KeyError      Traceback (most recent call last){LIBRARY}\nKeyError: 'b'\n\n"
+    because = "The above exception was the direct cause of the following exception:\n\n"
+    text = library + because + CELL
+    assert told("KeyError", "'b'", text) == ["KeyError: 'b'", "  In[2], line 1: x"]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +300,9 @@ def test_some_errors_need_one_line(name: str, message: str, line: str) -> None:
 
 
 def test_a_long_message_is_cut_with_its_length() -> None:
-    head, *_ = told("E", "x" * 5000, "")
-    assert head.endswith("[… 5,000 characters in all]")
+    head, *_ = told("E", "x" * 5000 + "end", "")
+    assert "xx [… 5,003 characters in total] xx" in head
+    assert head.endswith("xend")
     assert len(head) < 1600
 
 

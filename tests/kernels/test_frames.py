@@ -51,9 +51,9 @@ FRAMES: dict[str, tuple[Any, list[str]]] = {
         ["0,2024-01-01 00:00:00", "1,2024-01-01 10:00:00.500000"],
     ),
     "times of which those that are shown are midnight": (
-        pd.Series([*pd.date_range("2024", periods=9), pd.Timestamp("2024-02-01 10:00"),
+        pd.Series([*pd.date_range("2024", periods=59), pd.Timestamp("2024-02-29 10:00"),
                    *pd.date_range("2025", periods=2)]),
-        ["0,2024-01-01 00:00:00", "... 2 rows not shown", "11,2025-01-02 00:00:00"],
+        ["0,2024-01-01 00:00:00", "... 52 rows not shown", "61,2025-01-02 00:00:00"],
     ),
     "times with a zone": (
         pd.DataFrame({"t": pd.to_datetime(["2024-01-01"]).tz_localize("Europe/Berlin")}),
@@ -80,8 +80,9 @@ FRAMES: dict[str, tuple[Any, list[str]]] = {
     ),
     "an index of floats": (pd.Series([1], index=[0.25]), ["0.25,1"]),
     "nothing": (pd.DataFrame(), ["DataFrame 0 rows x 0 columns"]),
+    "rows that all are shown": (pd.DataFrame({"a": range(60)}), ["7,7", "8,8", "57,57"]),
     "rows that are left out": (
-        pd.DataFrame({"a": range(12)}), ["7,7", "... 2 rows not shown", "10,10"]
+        pd.DataFrame({"a": range(61)}), ["7,7", "... 51 rows not shown", "59,59"]
     ),
     "columns that are left out": (pd.DataFrame([range(40)]), ["... 10 more"]),
     "a Series": (
@@ -126,23 +127,33 @@ def test_what_can_not_be_described_keeps_its_own_text() -> None:
     assert frames.describe_frame(odd({"a": [1]})) is None
 
 
-OPTIONS: dict[str, tuple[str, object, str]] = {
-    "precision": ("display.precision", 2, "[floats as display.precision = 2 shows them]"),
-    "float_format": ("display.float_format", "{:.2f}".format, "0  0.33"),
-    "max_rows": ("display.max_rows", None, "99,0.3333333333"),
-    "fewer rows": ("display.max_rows", 4, "... 96 rows not shown"),
-    "max_columns": ("display.max_columns", None, "39 float64"),
-    "max_colwidth": ("display.max_colwidth", None, "x" * 500),
+OPTIONS: dict[str, tuple[dict[str, object], str | None]] = {
+    "precision": ({"precision": 2}, "[floats as display.precision = 2 shows them]"),
+    "float_format": ({"float_format": "{:.2f}".format}, "0  0.33"),
+    "chop_threshold": ({"chop_threshold": 0.5}, "0  0.0"),
+    "all rows": ({"max_rows": None}, "99,0.3333333333"),
+    "more rows than there are": ({"max_rows": 100}, "60,0.3333333333"),
+    "fewer rows": ({"max_rows": 4}, "... 96 rows not shown"),
+    "one row": ({"max_rows": 1}, "... 99 rows not shown"),
+    "more rows of a long frame": ({"min_rows": 99, "max_rows": 99}, "... 1 row not shown"),
+    "few rows of a long frame": ({"min_rows": 40}, "... 60 rows not shown"),
+    "max_columns": ({"max_columns": None}, "39 float64"),
+    "max_colwidth": ({"max_colwidth": None}, "x" * 500),
+    "less width": ({"max_colwidth": 20}, "0,xxxxxxxxxxxxxxxxxxxx… (500 characters)"),
+    "what has no meaning here": ({"width": 20, "show_dimensions": True}, "... 90 rows not shown"),
+    "info": ({"large_repr": "info"}, None),
 }
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_options_of_pandas_are_obeyed(name: str) -> None:
-    option, value, expected = OPTIONS[name]
-    with pd.option_context(option, value):
-        shown = described(pd.DataFrame(np.full((100, 40), 1 / 3)))
-        shown += described(pd.DataFrame({"a": ["x" * 500], "b": [1 / 3]}))
-    assert expected in shown
+    options, expected = OPTIONS[name]
+    chosen = [each for key, value in options.items() for each in (f"display.{key}", value)]
+    with pd.option_context(*chosen):
+        numbers = frames.describe_frame(pd.DataFrame(np.full((100, 40), 1 / 3)))
+        words = frames.describe_frame(pd.DataFrame({"a": ["x" * 500], "b": [1 / 3]}))
+    shown = numbers and f"{numbers}\n{words}"
+    assert shown is expected is None or expected in shown
 
 
 @pytest.fixture
@@ -185,8 +196,10 @@ def test_the_options_of_polars_are_obeyed(polars: Any) -> None:
     frame = polars.DataFrame({"a": [1 / 3] * 100})
     with polars.Config(tbl_rows=50):
         assert "... 50 rows not shown" in frames.describe_polars(frame)
+    with polars.Config(tbl_rows=-1):
+        assert "not shown" not in frames.describe_polars(frame)
     with polars.Config(float_precision=2):
         shown = frames.describe_polars(frame)
     assert "0.33" in shown
     assert "0.333" not in shown
-    assert "[numbers as polars.Config shows them (set_float_precision)]" in shown
+    assert "[values as polars.Config shows them (set_float_precision)]" in shown

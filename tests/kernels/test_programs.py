@@ -252,6 +252,17 @@ async def test_tracebacks_name_the_script_and_its_line(shell: Shell) -> None:
     assert f"{file}:2" in "".join(error.traceback).replace("~", str(Path.home()))
 
 
+async def test_a_group_of_exceptions_is_an_error_like_any_other(shell: Shell) -> None:
+    source = "try:\n    raise ExceptionGroup('g', [KeyError('k')])\nexcept* KeyError:\n    1 / 0"
+    _, outputs = await shell.run(source)
+    (error,) = outputs
+    assert isinstance(error, ErrorOutput)
+    lines = "\n".join(error.traceback)
+    assert "    | KeyError: 'k'" in lines
+    assert "ZeroDivisionError: division by zero" in lines
+    assert "interactiveshell.py" not in lines
+
+
 async def test_a_display_of_an_earlier_cell_can_be_updated(shell: Shell) -> None:
     await shell.run("h = display('one', display_id=True)")
     await shell.run("h.update('two')")

@@ -60,7 +60,7 @@ def test_an_error_with_a_message_of_10_mb_is_told_in_short(agent: Agent) -> None
     assert agent.server.memory() - before < 50
     assert result.text.startswith("ValueError: mmm")
     assert "line 1: raise ValueError('m' * 10_000_000)" in result.text
-    told = re.search(r"\[… 10,000,000 characters in all; all of it is in (\S+)\]", result.text)
+    told = re.search(r"\[… 10,000,000 characters in total; all of it is in (\S+)\]", result.text)
     assert told is not None
     assert Path(told[1]).read_text("utf-8").count("m") >= 10_000_000
     whole = agent.call("get_execution", execution_id=result.id, stream="error")

@@ -34,6 +34,12 @@ FRAMES = {
         "with pd.option_context('display.precision', 1): display(pd.DataFrame({'a': [2 / 3]}))",
         ["0.7", "[floats as display.precision = 1 shows them]"],
     ),
+    "as many rows as pandas shows": ("pd.DataFrame({'a': range(60)})", ["\n30,30\n"]),
+    "all rows, to the file that holds them": (
+        "with pd.option_context('display.max_rows', None):\n"
+        "    display(pd.DataFrame({'a': range(9000)}))",
+        ["\n9,9\n", "\n8999,8999\n", "lines"],
+    ),
 }
 
 

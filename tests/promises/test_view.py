@@ -450,11 +450,31 @@ DISPLAYS: dict[str, tuple[object, str]] = {
     ),
     "a frame with a page of its own": (
         {"text/html": '<iframe src="x"></iframe>', "text/plain": "<lib.IFrame at 0x7f00>"},
-        "[HTML with iframe, 25 characters]",
+        "[iframe: x]",
     ),
     "a drawing": (
         {"image/svg+xml": "<svg/>", "text/plain": "<IPython.core.display.SVG object>"},
-        "[image/svg+xml, 6 characters]",
+        "[drawing, 6 characters of SVG]",
+    ),
+    "a table rather than LaTeX": (
+        {"text/html": "<table>", "text/latex": "\\toprule", "text/plain": "a  b\n1  2"},
+        "a  b\n1  2",
+    ),
+    "what a sound is": (
+        {
+            "text/html": "<audio><source src='data:audio/mpeg;base64,QUJD'>Your browser does not"
+            " support the audio element.</audio>",
+            "text/plain": "<IPython.lib.display.Audio object>",
+        },
+        "[audio: audio/mpeg, 3 bytes]",
+    ),
+    "nothing that is hidden": (
+        {"text/html": "<p hidden>a</p><noscript>b</noscript><video src=x.mp4>c</video><p>d"},
+        "[video: x.mp4]\nd",
+    ),
+    "what an object shows of itself": (
+        {"text/html": "<b>full</b>", "text/plain": "<lib.Box at 0x7F00>"},
+        "full",
     ),
 }
 
