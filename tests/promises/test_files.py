@@ -500,7 +500,7 @@ def test_files_that_hide_modules_do_not_hinder_the_first_start(tmp_path: Path) -
     for name in SHADOWS:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(BAIT)
-    with serving(tmp_path) as server:
+    with serving(tmp_path, KERNEL_EXEC_CACHE=str(tmp_path / "cache")) as server:
         assert server.run("print(6 * 7)", within=15).text.startswith("42\n")
         checked = server.call("check_installed_packages", packages=["pip"], within=15)
         assert not checked.is_error

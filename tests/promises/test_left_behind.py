@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.shared import CACHE
 from tests.waits import lives, patient, wait_until
 from tests.wire import Server, serving
 
@@ -163,7 +164,7 @@ def test_a_killed_client_leaves_nothing_behind(tmp_path: Path, runtime: Path) ->
         mark = uuid.uuid4().hex
         variables = {
             "CODE_STORAGE_DIR": str(tmp_path / "storage"),
-            "KERNEL_EXEC_CACHE": str(tmp_path / "cache"),
+            "KERNEL_EXEC_CACHE": str(CACHE),
             "XDG_RUNTIME_DIR": str(runtime),
             "KERNEL_EXEC_PASS_ENV": VARIABLE,
             VARIABLE: mark,

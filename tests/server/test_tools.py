@@ -19,6 +19,7 @@ from kernel_exec.app import App, open_app
 from kernel_exec.server.create import RESULT_LIMIT, create_server
 from kernel_exec.server.tools import TOOLS
 from kernel_exec.settings import read_settings
+from tests.shared import CACHE
 from tests.waits import patient
 
 pytestmark = pytest.mark.kernel
@@ -54,7 +55,7 @@ async def agent_in(
 ) -> AsyncIterator[Agent]:
     settings = read_settings(
         options={"storage_dir": str(folder / "storage"), "python_path": sys.executable, **options},
-        variables={**os.environ, "KERNEL_EXEC_CACHE": str(folder / "cache")},
+        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
     async with open_app(settings) as app, Client(create_server(app), mode=mode) as client:
         yield Agent(client, app)
