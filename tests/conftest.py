@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, settings
 from tests.shared import CACHE
 from tests.waits import patient, wait_gone
 
+# or every server and every kernel of a test would compile all its modules again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _TOOL_FILES = (".coverage", ".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache",
                ".ruff_cache", "__pycache__")  # fmt: skip
 
