@@ -1,7 +1,6 @@
 """What code puts out: nothing is lost, what is too much is in a file, the server stays small."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,6 @@ import pytest
 from tests.promises.conftest import Agent
 from tests.waits import wait_until
 from tests.wire import Server
-
-
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[Agent]:
-    """A session for all that leaves its kernel as it was."""
-    agent = Agent(server)
-    agent.run("1")
-    yield agent
-    agent.close()
-
 
 LARGE = {
     "100 MB in one print": ("print('x' * 100_000_000)", 100_000_001),

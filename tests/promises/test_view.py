@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,6 @@ from PIL import Image
 
 from tests.promises.conftest import Agent
 from tests.wire import Server, serving
-
-
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[Agent]:
-    """A session for all that leaves its kernel as it was."""
-    agent = Agent(server)
-    agent.run("1")
-    yield agent
-    agent.close()
-
 
 CALL = re.compile(r"get_execution\(([^)]*)\)")
 ARGUMENT = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\d+)')
