@@ -1,5 +1,6 @@
 """What holds for every test: the event loop, and that nothing is left behind."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,11 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.shared import CACHE
 from tests.waits import patient, wait_gone
+
+# or every server and every kernel of a test would compile all its modules again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _TOOL_FILES = (".coverage", ".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache",
                ".ruff_cache", "__pycache__")  # fmt: skip
@@ -22,8 +27,15 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
+def pytest_report_header() -> str:
+    """Asked before the workers start, so that they find the cache that is named here."""
+    return f"cache of environments: {CACHE}"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test hangs when it takes as long as no busy machine needs."""
+    """A test hangs when it takes as long as no busy machine needs; modules with slow ones begin."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
     usual = float(config.getini("timeout"))
     for item in items:
         given = item.get_closest_marker("timeout")
@@ -47,6 +59,11 @@ def nothing_is_left_behind() -> Iterator[None]:
 
 
 def _children() -> set[psutil.Process]:
+    """One question to the system where there are none, and a look at every process otherwise."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return set()
     return set(psutil.Process().children(recursive=True))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.kernels.local import LocalKernels
+from tests.shared import CACHE
 
 HERE = Environment(kind=EnvironmentKind.PYTHON, path=Path(sys.executable))
 
@@ -16,7 +17,7 @@ async def local_kernels(folder: Path) -> LocalKernels:
     """A starter of kernels that work in `folder`."""
     catalog = Catalog(
         storage_root=folder,
-        cache=folder / "cache",
+        cache=CACHE,
         base_variables=os.environ,
         passed_variables=(),
         configured=HERE,

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from tests.shared import CACHE
 from tests.waits import patient
 
 LATEST = "2025-11-25"
@@ -193,7 +194,7 @@ class Server:
 def started(
     folder: Path, *options: str, prefix: Sequence[str] = (), **variables: str
 ) -> Iterator[Server]:
-    """A server that keeps everything below `folder` and has not been spoken to yet.
+    """A server that keeps all but its cache below `folder` and has not been spoken to yet.
 
     Its kernels are those of the Python that runs the tests, unless `options` say otherwise.
     `prefix` is the command that starts it.
@@ -212,7 +213,7 @@ def started(
             env={
                 **os.environ,
                 "CODE_STORAGE_DIR": str(folder / "storage"),
-                "KERNEL_EXEC_CACHE": str(folder / "cache"),
+                "KERNEL_EXEC_CACHE": str(CACHE),
                 **variables,
             },
         )

@@ -13,6 +13,7 @@ import pytest
 
 from kernel_exec.cli.main import main
 from kernel_exec.settings import read_settings
+from tests.shared import CACHE
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -515,7 +516,7 @@ def test_a_check_of_sound_environments_ends_with_exit_code_0(run: Run) -> None:
 def test_the_managed_environment_is_made_where_the_list_says(run: Run, tmp_path: Path) -> None:
     place = tmp_path / "store" / ".kernel_exec" / "environment"
 
-    code, out, err = run("--cache", str(tmp_path / "cache"), "env", "check")
+    code, out, err = run("--cache", str(CACHE), "env", "check")
 
     assert (code, err) == (0, "")
     assert out.startswith(f"ok   (default)  Python {VERSION}  overlay (ipykernel ")
@@ -531,11 +532,11 @@ def test_the_managed_environment_is_made_where_the_list_says(run: Run, tmp_path:
     ],
 )
 def test_a_kernel_that_starts_and_runs_nothing_is_told_in_a_line(
-    run: Run, tmp_path: Path, here: Path, then: str, told: str
+    run: Run, here: Path, then: str, told: str
 ) -> None:
     spoiled_venv(here / "lab", then)
 
-    code, out, err = run("--venv-path", "lab", "--cache", str(tmp_path / "c"), "env", "check")
+    code, out, err = run("--venv-path", "lab", "--cache", str(CACHE), "env", "check")
 
     assert (code, err) == (1, "")
     assert out.startswith("fail (configured)  the kernel of ")
@@ -545,11 +546,9 @@ def test_a_kernel_that_starts_and_runs_nothing_is_told_in_a_line(
 
 
 @pytest.mark.kernel
-def test_a_long_complaint_is_shortened_in_a_line_and_whole_in_json(
-    run: Run, tmp_path: Path, here: Path
-) -> None:
+def test_a_long_complaint_is_shortened_in_a_line_and_whole_in_json(run: Run, here: Path) -> None:
     lab = spoiled_venv(here / "lab", "raise ValueError('\\n'.join(map(str, range(900))))")
-    arguments = ("--venv-path", "lab", "--cache", str(tmp_path / "c"), "env", "check")
+    arguments = ("--venv-path", "lab", "--cache", str(CACHE), "env", "check")
 
     code, out, _ = run(*arguments)
     (whole,) = json.loads(run(*arguments, "--json")[1])

@@ -13,6 +13,7 @@ from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.sessions.store import open_store
+from tests.shared import CACHE
 
 nbformat: Any = importlib.import_module("nbformat")  # it has no types
 
@@ -26,7 +27,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     here.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.setenv("CODE_STORAGE_DIR", str(tmp_path / "store"))
-    monkeypatch.setenv("KERNEL_EXEC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERNEL_EXEC_CACHE", str(CACHE))
 
     def verify(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:

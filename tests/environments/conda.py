@@ -1,18 +1,15 @@
 """A conda channel made of this machine's Python, genuine prefixes of it, and a conda to run."""
 
 import asyncio
-import atexit
 import hashlib
 import io
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +18,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from filelock import FileLock
 from rattler import Channel, Gateway, Subdir, VirtualPackage, install, solve
 from rattler.index import index_fs
+
+from tests.shared import CACHE
 
 STAND_IN = Path(__file__).with_name("stand_in_conda.py")
 
@@ -62,17 +62,18 @@ class _Package:
 
 @cache
 def shared_channel() -> Path:
-    """The channel of this pytest process, which is gone when the process ends.
+    """The channel of all tests of a run.
 
     The test is skipped where `require_relocatable` skips it.
     """
     require_relocatable()
-    folder = Path(tempfile.mkdtemp(prefix="conda-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return channel(folder)
+    folder = CACHE / "conda"
+    with FileLock(CACHE / "conda.lock"):
+        if not folder.exists():
+            channel(CACHE / "unfinished").parent.rename(folder)
+    return folder / "channel"
 
 
-@cache
 def channel(folder: Path) -> Path:
     """Builds a channel of a few packages in a folder, which also holds the caches of rattler."""
     place = folder / "channel"

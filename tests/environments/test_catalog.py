@@ -14,13 +14,14 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import UnusableEnvironmentError
 from tests.environments.pythons import make_venv
 from tests.real import HERE
+from tests.shared import CACHE
 from tests.waits import patient
 
 
 def make_catalog(folder: Path, configured: Environment | None = None) -> Catalog:
     return Catalog(
         storage_root=folder,
-        cache=folder / "cache",
+        cache=CACHE,
         base_variables=os.environ,
         passed_variables=(),
         configured=configured,

@@ -26,6 +26,7 @@ from tests.environments.conda import (
     stand_in,
 )
 from tests.environments.pythons import contents
+from tests.shared import CACHE
 from tests.waits import patient
 
 
@@ -221,7 +222,7 @@ async def test_a_kernel_of_a_prefix_leaves_it_unchanged(tmp_path: Path, channel:
     before = contents(ml)
     catalog = Catalog(
         storage_root=tmp_path,
-        cache=tmp_path / "cache",
+        cache=CACHE,
         base_variables={**os.environ, "HOME": str(tmp_path)},
         passed_variables=(),
         configured=Environment(kind=EnvironmentKind.CONDA, name="ml"),
@@ -263,7 +264,7 @@ async def test_a_changed_script_is_noticed(tmp_path: Path, channel: Path) -> Non
     ml = await make_ml(tmp_path, channel)
     catalog = Catalog(
         storage_root=tmp_path,
-        cache=tmp_path / "cache",
+        cache=CACHE,
         base_variables={**os.environ, "HOME": str(tmp_path)},
         passed_variables=(),
         configured=None,

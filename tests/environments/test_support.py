@@ -21,6 +21,7 @@ from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outputs import Stream
 from tests.environments.pythons import contents, make_venv, require_python, uv
+from tests.shared import CACHE
 from tests.waits import patient
 
 pytestmark = [
@@ -32,9 +33,9 @@ pytestmark = [
 
 
 class Place:
-    """A venv and a cache, and what is found out about them."""
+    """A venv and a cache, and what is found out about them; a test of overlays has its own."""
 
-    def __init__(self, venv: Path, cache: Path) -> None:
+    def __init__(self, venv: Path, cache: Path = CACHE) -> None:
         self.environment = Environment(kind=EnvironmentKind.VENV_UV, path=venv)
         self.cache = cache
         self.executable = venv / "bin" / "python"
@@ -67,8 +68,8 @@ class Place:
         )
         start = LocalKernels(
             prepared=prepared,
-            working_directory=self.cache,
-            spill_dir=self.cache,
+            working_directory=self.executable.parents[2],
+            spill_dir=self.executable.parents[2],
             runtime_dir=Path("/tmp"),
         )
         written: list[str] = []
@@ -107,7 +108,7 @@ ENVIRONMENTS: dict[str, tuple[list[str], SupportKind, str]] = {
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 async def test_a_kernel_runs_and_the_environment_is_unchanged(tmp_path: Path, name: str) -> None:
     packages, kind, version = ENVIRONMENTS[name]
-    place = Place(make_venv(tmp_path / "venv", *packages), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv", *packages))
     before = contents(tmp_path / "venv")
     support = await place.support()
     assert support.kind is kind
@@ -134,7 +135,7 @@ OLD = [
 
 async def test_old_relations_are_hidden_no_more_than_needed(tmp_path: Path) -> None:
     venv = make_venv(tmp_path / "venv", *OLD, python=require_python("3.8"))
-    place = Place(venv, tmp_path / "cache")
+    place = Place(venv)
     before = contents(venv)
     assert (await place.support()).kind is SupportKind.SHADOW
     source = """
@@ -156,7 +157,7 @@ print(subprocess.run([sys.executable, "-Bc", code], stdout=subprocess.PIPE).stdo
 
 
 async def test_what_only_the_kernel_has_is_told_once(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv", "tornado==6.4.2"), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv", "tornado==6.4.2"))
     outcome, told = await place.tell(
         "%time import traitlets.config as t, tornado, json\nx = 'IPython'",
         "def later():\n    from zmq import Context\nimport traitlets",
@@ -170,7 +171,7 @@ async def test_what_only_the_kernel_has_is_told_once(tmp_path: Path) -> None:
 
 
 async def test_an_ipykernel_that_does_not_start_is_not_used(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv", "ipykernel==6.31.0"), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv", "ipykernel==6.31.0"))
     (broken,) = (tmp_path / "venv").glob("lib/python*/site-packages/ipykernel/kernelapp.py")
     source = broken.read_text().replace("def init_kernel(self", "def init_kernel_no_more(self")
     broken.unlink()  # it is one file with what is in uv's cache
@@ -180,7 +181,7 @@ async def test_an_ipykernel_that_does_not_start_is_not_used(tmp_path: Path) -> N
 
 
 async def test_a_start_that_was_killed_proves_nothing_for_the_next_time(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv", "ipykernel==6.31.0"), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv", "ipykernel==6.31.0"))
     (module,) = (tmp_path / "venv").glob("lib/python*/site-packages/ipykernel/kernelapp.py")
     starved = tmp_path / "starved"
     killed = f"import os\nif os.path.exists({str(starved)!r}): os.kill(os.getpid(), 9)\n"
@@ -200,7 +201,7 @@ async def test_a_venv_sees_what_its_system_has(tmp_path: Path) -> None:
     (own,) = (tmp_path / "venv").glob("lib/python*/site-packages")
     (own / "system.pth").write_text(f"{site}\n")  # the system of a machine is not for tests
     before = contents(tmp_path / "venv") | contents(under)
-    place = Place(tmp_path / "venv", tmp_path / "cache")
+    place = Place(tmp_path / "venv")
     outcome, told = await place.tell("import six, tornado; print(six.__version__, tornado.version)")
     assert (outcome, told) == (Outcome.OK, "1.16.0 6.4.2\n")
     assert contents(tmp_path / "venv") | contents(under) == before
@@ -222,20 +223,20 @@ with multiprocessing.get_context("spawn").Pool(2) as pool:
 
 
 async def test_processes_and_pickle_are_as_in_plain_python(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv"))
     source = AS_IN_PLAIN_PYTHON.format(executable=str(place.executable))
     outcome, told = await place.tell(source)
     assert (outcome, told) == (Outcome.OK, "")
 
 
 async def test_an_overlay_is_byte_compiled(tmp_path: Path) -> None:
-    made = (await Place(make_venv(tmp_path / "venv"), tmp_path / "cache").support()).path
+    made = (await Place(make_venv(tmp_path / "venv")).support()).path
     assert made is not None
     assert list((made / "ipykernel" / "__pycache__").glob("kernelbase.*.pyc"))
 
 
 async def test_subprocesses_do_not_see_the_overlay(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv"))
     source = (
         "import subprocess, sys\n"
         "done = subprocess.run([sys.executable, '-c', 'import ipykernel'], capture_output=True)\n"
@@ -244,16 +245,21 @@ async def test_subprocesses_do_not_see_the_overlay(tmp_path: Path) -> None:
     assert await place.run(source) is Outcome.OK
 
 
-async def test_an_overlay_is_shared_and_a_damaged_one_is_made_again(tmp_path: Path) -> None:
+async def test_an_overlay_is_shared_and_one_that_was_never_finished_is_made_again(
+    tmp_path: Path,
+) -> None:
     first = Place(make_venv(tmp_path / "one"), tmp_path / "cache")
     second = Place(make_venv(tmp_path / "two"), tmp_path / "cache")
     made = (await first.support()).path
     assert made is not None
     assert (await second.support()).path == made
     (made / ".complete").unlink()
+    left = made.with_name(f".making-{made.name}-x")  # by one that was killed
+    left.mkdir()
     again = await second.support()
     assert again.path == made
     assert (made / ".complete").is_file()
+    assert not left.exists()
 
 
 async def test_an_overlay_that_lost_a_file_is_made_again(tmp_path: Path) -> None:
@@ -269,17 +275,6 @@ async def test_an_overlay_that_lost_a_file_is_made_again(tmp_path: Path) -> None
     assert cut.read_text() != "cut"
     assert await place.run("1 + 1") is Outcome.OK
     assert not [path.name for path in made.parent.iterdir() if path.name.startswith(".making")]
-
-
-async def test_what_one_that_was_killed_left_is_swept(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
-    made = (await place.support()).path
-    assert made is not None
-    left = made.with_name(f".making-{made.name}-x")
-    left.mkdir()
-    (made / ".complete").unlink()
-    await place.support()
-    assert not left.exists()
 
 
 async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
@@ -338,7 +333,7 @@ async def test_an_interpreter_that_uv_does_not_understand_is_told(tmp_path: Path
 
 
 async def test_a_version_that_is_none_constrains_nothing(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv"))
     (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
     (site / "six.dist-info").mkdir()
     (site / "six.dist-info" / "METADATA").write_text("Name: six\nVersion: 2004d\n")
@@ -360,7 +355,7 @@ async def test_two_at_once_make_one_overlay(tmp_path: Path) -> None:
 
 
 async def test_what_is_installed_later_changes_the_answer(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv"))
     assert (await place.support()).kind is SupportKind.OVERLAY
     uv("pip", "install", "--python", str(place.executable), "ipykernel==6.31.0")
     assert (await place.support()).kind is SupportKind.OWN
@@ -393,7 +388,7 @@ async def test_without_a_network_another_version_says_what_to_do(tmp_path: Path)
 @pytest.mark.parametrize("version", [f"3.{minor}" for minor in range(8, 15)])
 async def test_every_python_gets_a_kernel(tmp_path: Path, version: str) -> None:
     python = require_python(version)
-    place = Place(make_venv(tmp_path / "venv", python=python), tmp_path / "cache")
+    place = Place(make_venv(tmp_path / "venv", python=python))
     before = contents(tmp_path / "venv")
     assert await place.run(f"import sys; assert sys.version.startswith('{version}')") is Outcome.OK
     assert contents(tmp_path / "venv") == before

@@ -50,17 +50,18 @@ class Runner:
         return ending.outcome, told
 
 
-@pytest.fixture
-async def runner(tmp_path: Path) -> AsyncIterator[Runner]:
+@pytest.fixture(scope="module")
+async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runner]:
+    folder = tmp_path_factory.mktemp("runner")
     events: list[OutputEvent] = []
 
     def listen(event: Event) -> None:
         if isinstance(event, Produced):
             events.append(event.output)
 
-    start = await local_kernels(tmp_path)
+    start = await local_kernels(folder)
     async with start(listen) as kernel:
-        yield Runner(kernel, tmp_path, events)
+        yield Runner(kernel, folder, events)
 
 
 SCRIPT = '''"""What it is for."""
@@ -78,7 +79,7 @@ if __name__ == "__main__":
 
 
 async def test_a_script_finds_what_it_expects(runner: Runner) -> None:
-    (runner.folder / "scripts").mkdir()
+    (runner.folder / "scripts").mkdir(exist_ok=True)
     (runner.folder / "scripts" / "beside.py").write_text("WORD = 'helper'\n")
     outcome, told = await runner.script(SCRIPT, "--fast", "a b")
     assert (outcome, told) == (Outcome.OK, "['--fast', 'a b'] job.py helper\n")
@@ -123,4 +124,4 @@ async def test_what_a_script_does_to_its_surroundings_ends_with_it(runner: Runne
     assert outcome is Outcome.OK
     assert await runner.cell("__file__ = 'mine'") == (Outcome.OK, "")
     assert (await runner.script("assert __file__ != 'mine'"))[0] is Outcome.OK
-    assert await runner.cell("print(__file__)\n1") == (Outcome.OK, "mine\n[shown]")
+    assert await runner.cell("print(__file__); del __file__\n1") == (Outcome.OK, "mine\n[shown]")

@@ -61,3 +61,12 @@ def agent(server: Server) -> Iterator[Agent]:
     agent = Agent(server)
     yield agent
     agent.close()
+
+
+@pytest.fixture(scope="module")
+def shared(server: Server) -> Iterator[Agent]:
+    """A session for all that leaves its kernel as it was."""
+    agent = Agent(server)
+    agent.run("1")
+    yield agent
+    agent.close()

@@ -18,19 +18,19 @@ ASKS = {
 
 
 @pytest.mark.parametrize("kind", ASKS)
-def test_whoever_asks_for_input_is_refused_at_once(agent: Agent, kind: str) -> None:
+def test_whoever_asks_for_input_is_refused_at_once(shared: Agent, kind: str) -> None:
     if kind == "debug":
-        agent.run("1 / 0")
-    asked = agent.run(ASKS[kind], within=10)
+        shared.run("1 / 0")
+    asked = shared.run(ASKS[kind], within=10)
     assert asked.outcome == "exception"
     assert "nobody can answer a prompt here" in asked.text
-    agent.still_works()
+    shared.still_works()
 
 
 READS = {
     "sys.stdin": ("import sys; print(repr(sys.stdin.read()))", "''\n"),
     "!cat": ("!cat; echo over", "over\n"),
-    "!read": ("!read x; echo got $x", "got\n"),
+    "!read": ("!read word; echo got $word", "got\n"),
     "!less": ("!less", ""),
     "!python": ("!python -c 'input()'; echo over", "over\n"),
     "%%bash": ("%%bash\ncat; echo over", "over\n"),
@@ -39,9 +39,9 @@ READS = {
 
 
 @pytest.mark.parametrize("kind", READS)
-def test_whoever_reads_input_finds_its_end(agent: Agent, kind: str) -> None:
+def test_whoever_reads_input_finds_its_end(shared: Agent, kind: str) -> None:
     source, said = READS[kind]
-    read = agent.run(source, within=10)
+    read = shared.run(source, within=10)
     assert read.outcome == "ok"
     assert said in read.text
 
@@ -54,14 +54,14 @@ EXITS = {
 
 
 @pytest.mark.parametrize("kind", EXITS)
-def test_sys_exit_ends_the_cell_and_shows_no_traceback(agent: Agent, kind: str) -> None:
+def test_sys_exit_ends_the_cell_and_shows_no_traceback(shared: Agent, kind: str) -> None:
     source, told = EXITS[kind]
-    agent.run("x = 41")
-    left = agent.run(source)
+    shared.run("x = 41")
+    left = shared.run(source)
     assert left.text.startswith(f"the code ended with {told}; the kernel and its variables are")
     assert "Traceback" not in left.text
     assert "UserWarning" not in left.text
-    assert agent.run("print(x + 1)").text.startswith("42\n")
+    assert shared.run("print(x + 1)").text.startswith("42\n")
 
 
 @pytest.mark.parametrize("word", ["exit()", "quit()"])
@@ -81,12 +81,12 @@ LOOPS = {
 
 
 @pytest.mark.parametrize("kind", LOOPS)
-def test_a_second_event_loop_is_refused_with_the_way_out(agent: Agent, kind: str) -> None:
-    agent.run("import asyncio\nasync def job(): return 42")
-    refused = agent.run(LOOPS[kind])
+def test_a_second_event_loop_is_refused_with_the_way_out(shared: Agent, kind: str) -> None:
+    shared.run("import asyncio\nasync def job(): return 42")
+    refused = shared.run(LOOPS[kind])
     assert refused.text.startswith("RuntimeError")
     assert "await" in refused.text
-    assert agent.run("print(await job())").text.startswith("42\n")
+    assert shared.run("print(await job())").text.startswith("42\n")
 
 
 TAKEN = {

@@ -90,7 +90,7 @@ def read_write(disk: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_no_acknowledged_execution_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
-    rounds, size = 8, 25
+    rounds, size = 3, 25
     acknowledged: dict[str, Result] = {}
     for lap in range(rounds):
         with serving(tmp_path) as server:

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.shared import CACHE
 from tests.waits import lives, patient, wait_until
 from tests.wire import Server, serving
 
@@ -123,7 +124,7 @@ MOMENTS = ("starting", "running", "restarting", "installing")
 @linux
 def test_a_killed_server_leaves_nothing_behind(tmp_path: Path, runtime: Path) -> None:
     with silent_index() as index:
-        for number in range(14):
+        for number in range(8):
             mark = uuid.uuid4().hex
             with serving(
                 tmp_path,
@@ -159,11 +160,11 @@ pump(server.stdout.fileno(), 1)
 
 @linux
 def test_a_killed_client_leaves_nothing_behind(tmp_path: Path, runtime: Path) -> None:
-    for number in range(6):
+    for number in range(3):
         mark = uuid.uuid4().hex
         variables = {
             "CODE_STORAGE_DIR": str(tmp_path / "storage"),
-            "KERNEL_EXEC_CACHE": str(tmp_path / "cache"),
+            "KERNEL_EXEC_CACHE": str(CACHE),
             "XDG_RUNTIME_DIR": str(runtime),
             "KERNEL_EXEC_PASS_ENV": VARIABLE,
             VARIABLE: mark,
@@ -191,7 +192,7 @@ def test_a_killed_client_leaves_nothing_behind(tmp_path: Path, runtime: Path) ->
 @linux
 def test_a_killed_kernel_leaves_nothing_behind(tmp_path: Path, runtime: Path) -> None:
     with serving(tmp_path, XDG_RUNTIME_DIR=str(runtime), KERNEL_EXEC_MAX_KERNELS="50") as server:
-        for number in range(30):
+        for number in range(9):
             mark = uuid.uuid4().hex
             call = server.begin_call("execute_code", code=FAMILY.format(mark=mark), wait_seconds=60)
             if number % 3:

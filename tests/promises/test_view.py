@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,6 @@ from PIL import Image
 
 from tests.promises.conftest import Agent
 from tests.wire import Server, serving
-
-
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[Agent]:
-    """A session for all that leaves its kernel as it was."""
-    agent = Agent(server)
-    agent.run("1")
-    yield agent
-    agent.close()
-
 
 CALL = re.compile(r"get_execution\(([^)]*)\)")
 ARGUMENT = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\d+)')
@@ -144,13 +133,9 @@ def test_an_execution_is_read_after_the_server_was_ended(tmp_path: Path) -> None
         assert found.text.startswith("50000: line 50000\n")
 
 
-CATASTROPHES = ["(a+)+$", "a*a*a*a*a*a*a*a*b"]
-
-
-@pytest.mark.parametrize("search", CATASTROPHES)
-def test_a_search_that_could_take_for_ever_hangs_nothing(shared: Agent, search: str) -> None:
+def test_a_search_that_could_take_for_ever_hangs_nothing(shared: Agent) -> None:
     result = shared.run("print('x' * 1024 + 'a' * 60 + '!')")
-    number = shared.server.begin_call("get_execution", execution_id=result.id, search=search)
+    number = shared.server.begin_call("get_execution", execution_id=result.id, search="(a+)+$")
     shared.still_works()
     answer = shared.server.result(number, within=60)
     assert "took too long and was stopped: " in answer.text

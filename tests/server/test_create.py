@@ -17,6 +17,7 @@ from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import read_settings
 from tests.server.peer import Peer, call, request, served
+from tests.shared import CACHE
 from tests.waits import patient
 
 pytestmark = pytest.mark.kernel
@@ -30,7 +31,7 @@ async def running(folder: Path, run: dict[str, Any]) -> AsyncIterator[tuple[Peer
     """A server on which `run` is under way, by its own first request."""
     settings = read_settings(
         options={"storage_dir": str(folder / "storage"), "python_path": sys.executable},
-        variables={**os.environ, "KERNEL_EXEC_CACHE": str(folder / "cache")},
+        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
     async with open_app(settings) as app, served(create_server(app)) as peer:
         await peer.begin()

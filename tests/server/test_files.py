@@ -15,6 +15,7 @@ from mcp_types import CallToolResult, TextContent
 from kernel_exec.app import open_app
 from kernel_exec.server.create import RESULT_LIMIT, create_server
 from kernel_exec.settings import read_settings
+from tests.shared import CACHE
 from tests.waits import patient
 
 pytestmark = pytest.mark.skipif(
@@ -55,7 +56,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     (tmp_path / "storage").symlink_to("real")
     settings = read_settings(
         options={"storage_dir": str(tmp_path / "storage"), "python_path": sys.executable},
-        variables={**os.environ, "KERNEL_EXEC_CACHE": str(tmp_path / "cache")},
+        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
     async with open_app(settings) as app, Client(create_server(app)) as client:
         yield Agent(client, tmp_path / "storage")

@@ -15,7 +15,7 @@ HEAVY = {
     "tables": "rows = ''.join(f'<tr><td>{i}</td><td>{i * i}</td></tr>' for i in range(40_000))\n"
     "for _ in range(3): display(HTML(f'<table>{rows}</table>'))",
     "displays": "for i in range(5_000): display(HTML(f'<div><i></i></div>'))",
-    "hostile HTML": "for i in range(5): display(HTML('<table>' + '<p>' * 60_000))",
+    "hostile HTML": "for i in range(2): display(HTML('<table>' + '<p>' * 60_000))",
     "pictures": "import io, os\nfrom PIL import Image as Made\nfrom IPython.display import Image\n"
     "written = io.BytesIO()\n"
     "Made.frombytes('RGB', (1500, 1500), os.urandom(6_750_000)).save(written, 'PNG')\n"

@@ -19,6 +19,7 @@ from kernel_exec.app import App, open_app
 from kernel_exec.server.create import RESULT_LIMIT, create_server
 from kernel_exec.server.tools import TOOLS
 from kernel_exec.settings import read_settings
+from tests.shared import CACHE
 from tests.waits import patient
 
 pytestmark = pytest.mark.kernel
@@ -54,7 +55,7 @@ async def agent_in(
 ) -> AsyncIterator[Agent]:
     settings = read_settings(
         options={"storage_dir": str(folder / "storage"), "python_path": sys.executable, **options},
-        variables={**os.environ, "KERNEL_EXEC_CACHE": str(folder / "cache")},
+        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
     async with open_app(settings) as app, Client(create_server(app), mode=mode) as client:
         yield Agent(client, app)
@@ -72,8 +73,18 @@ async def agent(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield opened
 
 
-async def test_the_tools_are_listed_in_a_fixed_order_with_plain_schemas(agent: Agent) -> None:
-    tools = (await agent.client.list_tools()).tools
+@pytest.fixture(scope="module", params=["auto", "legacy"])
+async def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Agent]:
+    """For calls that leave their session fit for the next."""
+    async with agent_in(tmp_path_factory.mktemp("shared"), mode=request.param) as opened:
+        await opened.run("")
+        yield opened
+
+
+async def test_the_tools_are_listed_in_a_fixed_order_with_plain_schemas(shared: Agent) -> None:
+    tools = (await shared.client.list_tools()).tools
     assert [tool.name for tool in tools] == [spec.name for spec in TOOLS]
     for tool in tools:
         assert tool.input_schema["additionalProperties"] is False
@@ -94,25 +105,25 @@ async def test_state_lives_from_call_to_call(agent: Agent) -> None:
     assert meta["generated_filename"] == Path(meta["file_path"]).name
 
 
-async def test_every_block_ends_in_a_newline_and_nothing_is_structured(agent: Agent) -> None:
-    result = await agent.call("execute_code", code="print('a', end=''); 1")
+async def test_every_block_ends_in_a_newline_and_nothing_is_structured(shared: Agent) -> None:
+    result = await shared.call("execute_code", code="print('a', end=''); 1")
     assert result.structured_content is None
     assert all(b.text.endswith("\n") for b in result.content if isinstance(b, TextContent))
 
 
-async def test_a_failing_cell_is_a_normal_result_that_names_the_line(agent: Agent) -> None:
-    result = await agent.call("execute_code", code="a = 1\nprint('before')\nmissing + a")
+async def test_a_failing_cell_is_a_normal_result_that_names_the_line(shared: Agent) -> None:
+    result = await shared.call("execute_code", code="a = 1\nprint('before')\nmissing + a")
     assert not result.is_error
     before, error, line, *_ = text_of(result).splitlines()
     assert (before, error) == ("before", "NameError: name 'missing' is not defined")
     script = meta_of(result)["generated_filename"]
     assert line == f"  {script}, line 3: missing + a"
-    full = text_of(await agent.call("get_execution", stream="error"))
+    full = text_of(await shared.call("get_execution", stream="error"))
     assert "Traceback (most recent call last)" in full
 
 
-async def test_a_plot_comes_as_a_small_picture_before_the_status(agent: Agent) -> None:
-    result = await agent.call(
+async def test_a_plot_comes_as_a_small_picture_before_the_status(shared: Agent) -> None:
+    result = await shared.call(
         "execute_code",
         code="import matplotlib.pyplot as plt\nplt.figure(figsize=(20, 10)); plt.plot([1, 2])",
         wait_seconds=60,
@@ -140,8 +151,8 @@ async def test_a_call_that_outlasts_its_window_returns_a_handle(agent: Agent) ->
     assert "the kernel and its variables are kept" in text_of(stopped)
 
 
-async def test_a_time_limit_stops_the_code_and_shows_where_it_was(agent: Agent) -> None:
-    result = await agent.call("execute_code", code="while True:\n    pass", timeout_seconds=0.5)
+async def test_a_time_limit_stops_the_code_and_shows_where_it_was(shared: Agent) -> None:
+    result = await shared.call("execute_code", code="while True:\n    pass", timeout_seconds=0.5)
     meta = meta_of(result)
     assert (meta["outcome"], meta["kernel"]["state"]) == ("timeout", "kept")
     assert "where it was at its time limit" in text_of(result)
@@ -168,26 +179,26 @@ async def test_nothing_begins_in_a_kernel_that_exit_is_about_to_end(agent: Agent
     assert "kernel 2" in after
 
 
-async def test_long_output_is_cut_and_the_rest_can_be_paged_and_searched(agent: Agent) -> None:
-    result = await agent.call("execute_code", code="for i in range(50_000): print('row', i)")
+async def test_long_output_is_cut_and_the_rest_can_be_paged_and_searched(shared: Agent) -> None:
+    result = await shared.call("execute_code", code="for i in range(50_000): print('row', i)")
     shown = text_of(result)
     assert len(shown) < 10_500
     assert "row 0\n" in shown
     assert "row 49999\n" in shown
     assert meta_of(result)["truncated"]
-    page = text_of(await agent.call("get_execution", stream="stdout", offset=30_000, limit=2))
+    page = text_of(await shared.call("get_execution", stream="stdout", offset=30_000, limit=2))
     assert page.startswith("row 30000\nrow 30001\n")
     assert "offset=30002" in page
-    tail = text_of(await agent.call("get_execution", tail=2))
+    tail = text_of(await shared.call("get_execution", tail=2))
     assert tail.startswith("row 49998\nrow 49999\n")
-    found = text_of(await agent.call("get_execution", search="9999$", limit=10))
+    found = text_of(await shared.call("get_execution", search="9999$", limit=10))
     assert "9999: row 9999\n" in found
     assert "[matches 1-5 of 5; 50,000 lines (" in found
 
 
-async def test_a_result_never_exceeds_what_hosts_can_take(agent: Agent) -> None:
+async def test_a_result_never_exceeds_what_hosts_can_take(shared: Agent) -> None:
     code = "from IPython.display import display\nfor i in range(200): display('x' * 100_000)"
-    result = await agent.call("execute_code", code=code, wait_seconds=60)
+    result = await shared.call("execute_code", code=code, wait_seconds=60)
     assert len(result.model_dump_json()) < RESULT_LIMIT
 
 
@@ -302,13 +313,13 @@ MISUSES: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", MISUSES)
-async def test_misuse(agent: Agent, name: str) -> None:
+async def test_misuse(shared: Agent, name: str) -> None:
     tool, arguments, told = MISUSES[name]
-    await agent.run("kept = 1")
-    result = await agent.call(tool, **arguments)
+    await shared.run("kept = 1")
+    result = await shared.call(tool, **arguments)
     assert result.is_error
     assert told in text_of(result)
-    assert (await agent.run("kept")).startswith("1\n")
+    assert (await shared.run("kept")).startswith("1\n")
 
 
 FORGIVEN: dict[str, tuple[dict[str, Any], str]] = {
@@ -321,9 +332,9 @@ FORGIVEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", FORGIVEN)
-async def test_what_is_odd_but_clear_works(agent: Agent, name: str) -> None:
+async def test_what_is_odd_but_clear_works(shared: Agent, name: str) -> None:
     arguments, told = FORGIVEN[name]
-    assert told in text_of(await agent.call("execute_code", **arguments))
+    assert told in text_of(await shared.call("execute_code", **arguments))
 
 
 async def test_an_environment_that_is_deleted_is_named_and_the_history_is_kept(

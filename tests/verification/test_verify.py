@@ -25,6 +25,7 @@ from kernel_exec.verification.results import CellDone, CellReport, Verification,
 from kernel_exec.verification.verify import verify, verify_in
 from tests.fakes import FakeKernels
 from tests.real import local_kernels
+from tests.shared import CACHE
 
 nbformat: Any = importlib.import_module("nbformat")  # it has no types
 
@@ -73,7 +74,7 @@ async def recorded(folder: Path, *sources: str, until: str = "") -> JSONObject:
     """The notebook of a session in which the sources ran, once its last cell has said `until`."""
     variables = {
         "CODE_STORAGE_DIR": str(folder),
-        "KERNEL_EXEC_CACHE": str(folder / "cache"),
+        "KERNEL_EXEC_CACHE": str(CACHE),
         "ENV_TYPE": "python",
         "KERNEL_EXEC_PYTHON_PATH": sys.executable,
         "PATH": os.environ["PATH"],
