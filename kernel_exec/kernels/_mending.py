@@ -191,7 +191,7 @@ class Mending:
         stream.session = self._kernel.session
         closed = stream.closed
         if not closed and stream.reopen_descriptor():
-            taken.append("its descriptor")
+            taken.append("fileno()")
         if found is stream and not closed:
             return _restored(["sys.%s.%s" % (name, key) for key in taken])
         if type(found) is io.TextIOWrapper:

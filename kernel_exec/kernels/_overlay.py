@@ -41,9 +41,6 @@ class Behind:
         here = metadata.DistributionFinder.Context(name=context.name, path=self._folders)
         return metadata.MetadataPathFinder.find_distributions(here)
 
-    def invalidate_caches(self):
-        """Nothing: these folders do not change (Python 3.8 asks for the method)."""
-
 
 class OverlayImports:
     """Knows what an overlay brings; `folder` is "" when there is none."""

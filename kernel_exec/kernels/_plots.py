@@ -22,7 +22,7 @@ class Inline:
         """What the other finders find of matplotlib, with a loader that sets its backend."""
         if name != _LIBRARY:
             return None
-        others = (each for each in sys.meta_path if each is not self)
+        others = (each for each in sys.meta_path if each is not self and hasattr(each, "find_spec"))
         found = (each.find_spec(name, path, target) for each in others)
         spec = next((each for each in found if each is not None), None)
         if spec is not None and spec.loader is not None:
@@ -34,6 +34,3 @@ class Inline:
         chosen = os.environ.get("MPLBACKEND")
         if module.__name__ == _LIBRARY and not chosen and hasattr(module, "rcParams"):
             module.rcParams["backend"] = self._backend
-
-    def invalidate_caches(self):
-        """Nothing (Python 3.8 asks for the method)."""

@@ -125,6 +125,14 @@ def test_a_worker_has_the_path_of_the_kernel_and_that_is_of_its_environment(
     assert worker.text.startswith("True\nTrue\n")
 
 
+def test_a_kernel_whose_server_ignores_and_blocks_interrupts_can_be_interrupted(
+    same: Agent,
+) -> None:
+    stopped = same.run("import time; kept = 1; time.sleep(60)", timeout_seconds=1)
+    assert stopped.outcome == "timeout"
+    assert same.run("print(kept)").text.startswith("1\n")
+
+
 PRINTED: dict[str, tuple[list[str], str]] = {
     "bytes and text in turn": (
         [
