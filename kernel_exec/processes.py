@@ -53,6 +53,9 @@ _WARDEN = Path(__file__).with_name("_warden.py")
 _PLENTY = 65_536
 """Descriptors for 3,000 kernels; with far more, programs that close all they may have are slow."""
 
+DESCRIPTORS = 0 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+"""Descriptors that this process was allowed when it started, and that kernels are again."""
+
 
 class ProgramMissingError(KernelExecError):
     """Raised when a program can't be started: it is not there, or not executable."""

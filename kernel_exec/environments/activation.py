@@ -30,6 +30,8 @@ _KEPT_PREFIXES = ("LC_", "XDG_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_"
 _ALWAYS = {
     "PAGER": "cat",
     "GIT_PAGER": "cat",
+    "TERM": "dumb",
+    "NO_COLOR": "1",
     "PIP_NO_INPUT": "1",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "GIT_TERMINAL_PROMPT": "0",
@@ -37,7 +39,7 @@ _ALWAYS = {
     "PYTHONUTF8": "1",
     "PYTHONIOENCODING": "utf-8",
 }
-"""Nothing may wait for a person, and text is UTF-8 whatever the locale."""
+"""Nothing may wait for a person, and text is plain, and UTF-8 whatever the locale."""
 
 _SCRIPTS_LIMIT = 20.0
 """Seconds for all of a prefix's activation scripts: they set variables, which takes none."""

@@ -41,6 +41,9 @@ _ENTWINED = {
 }
 """What belongs so closely to ipykernel that a shadow brings its own."""
 
+_SHOWN = Version("3.7")
+"""The first matplotlib whose figures the newer versions of matplotlib-inline can show."""
+
 _LAUNCHER = Path(__file__).parents[1] / "kernels" / "_launch.py"
 """Run, not imported: a start that is tried is that of a kernel."""
 
@@ -131,6 +134,21 @@ def fingerprint(interpreter: Interpreter) -> str:
     return hashlib.sha256("\n".join(stamps).encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
+def constraints(installed: Mapping[str, str]) -> tuple[str, ...]:
+    """The versions in an environment of what ipykernel needs, and what its matplotlib allows."""
+    needed = {canonicalize_name(each.name) for each in closure("ipykernel")} | _OLDER_NEEDS
+    versions = {name: each for name, each in installed.items() if _is_version(each)}
+    same = [
+        f"{name}=={version}"
+        for name, version in sorted(versions.items())
+        if name in needed - {"ipykernel", *LEFT_OUT}
+    ]
+    plots = versions.get("matplotlib")
+    if plots is not None and Version(plots) < _SHOWN and "matplotlib-inline" not in versions:
+        same.append("matplotlib-inline<0.2")
+    return tuple(same)
+
+
 class _Ways:
     """The three ways, tried on one interpreter."""
 
@@ -144,7 +162,9 @@ class _Ways:
         self.trouble = ""
         self.disturbed = False
         self._interpreter = interpreter
-        self._installed = {canonicalize_name(each.name): each.version for each in installed}
+        self._installed: dict[str, str] = {
+            canonicalize_name(each.name): each.version for each in installed
+        }
         self._overlays = overlays
         self._variables = variables
 
@@ -157,27 +177,19 @@ class _Ways:
     async def overlay(self) -> KernelSupport | None:
         if "ipykernel" in self._installed:
             return None  # it comes first on the path, and has just turned out not to be sound
-        folder = await self._overlays.ensure(self._constraints())
+        folder = await self._overlays.ensure(constraints(self._installed))
         return None if folder is None else await self._try(SupportKind.OVERLAY, folder)
 
     async def shadow(self) -> KernelSupport | None:
         """As little of the environment's as possible is hidden."""
-        apart = [each for each in self._constraints() if each.split("==")[0] not in _ENTWINED]
-        constraints = await self._overlays.compatible(apart)
-        for attempt in dict.fromkeys((constraints, ())):
+        known = constraints(self._installed)
+        apart = [each for each in known if each.split("==")[0] not in _ENTWINED]
+        together = await self._overlays.compatible(apart)
+        for attempt in dict.fromkeys((together, ())):
             folder = await self._overlays.ensure(attempt)
             if folder is not None and (support := await self._try(SupportKind.SHADOW, folder)):
                 return support
         return None
-
-    def _constraints(self) -> tuple[str, ...]:
-        """The environment's versions of what ipykernel needs."""
-        needed = {canonicalize_name(each.name) for each in closure("ipykernel")} | _OLDER_NEEDS
-        return tuple(
-            f"{name}=={version}"
-            for name, version in sorted(self._installed.items())
-            if name in needed - {"ipykernel", *LEFT_OUT} and _is_version(version)
-        )
 
     async def _try(self, kind: SupportKind, folder: Path | None) -> KernelSupport | None:
         """Start a kernel that way, up to the point where it would answer."""

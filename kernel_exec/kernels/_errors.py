@@ -1,4 +1,4 @@
-"""Errors without a readable message; loaded in the kernel's process.
+"""Errors as they are shown; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax.
 """
@@ -8,18 +8,23 @@ import os
 import traceback
 
 
-def name_nameless_errors(shell):
-    """Show an exception whose `__str__` raises by its type and by the error of its `__str__`."""
+def show_errors(shell, files):
+    """Show the files that cells are stored in, which `files` knows.
+
+    An exception whose `__str__` raises is shown by its type and by the error of its `__str__`.
+    """
     show = shell._showtraceback
 
     def show_any(etype, evalue, stb):
+        if isinstance(evalue, SyntaxError):
+            evalue.filename = files.shown(evalue.filename)
         try:
             str(evalue)
         except BaseException as error:  # whatever a `__str__` may raise
             message = "[its __str__ raised %s: %s]" % (type(error).__name__, _said(error))
             evalue = _Told(message)
             stb = [*stb[:-1], "%s: %s" % (etype.__name__, message)]
-        return show(etype, evalue, stb)
+        return show(etype, evalue, [files.with_files(part) for part in stb])
 
     shell._showtraceback = show_any
     # IPython 9 would format each traceback a second time, for a history that nobody reads here

@@ -12,7 +12,8 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 - SIGINT wakes the event loop, so that `await` can be interrupted (ipykernel#881); it never hits
   ipykernel's own code, which would lose its reply;
 - the event loop begins again when user code stopped it, and a forked child never serves requests;
-- cells are compiled under the name of their stored script, and scripts find what they expect;
+- cells of the same source are compiled under the same name, and scripts find what they expect;
+- what ipykernel adds to `sys.path` and to the environment does not reach child processes;
 - what a cell imports from the overlay is told, as the environment does not have it;
 - replies tell which names are new, changed or gone, and a new working directory; `variables`
   describes what there is.
@@ -39,9 +40,11 @@ import _kernel_exec_names as names
 import _kernel_exec_overlay as overlay
 import _kernel_exec_owners as owners
 import _kernel_exec_packing as packing
+import _kernel_exec_plots as plots
 import _kernel_exec_reserve as reserve
 import _kernel_exec_script as script
 import _kernel_exec_shell as shells
+import _kernel_exec_sources as sources
 import _kernel_exec_streams as streams
 import _kernel_exec_widgets as widgets
 import jupyter_client.localinterfaces
@@ -87,6 +90,22 @@ def make_app(config):
     return app
 
 
+def keep_to_ourselves(path, variables):
+    """Make `sys.path` and the environment what they were before the start.
+
+    Child processes get them. What the start added stays importable in this process.
+    """
+    added = [entry for entry in sys.path if entry not in ("", *path)]
+    sys.path[:] = [entry for entry in sys.path if entry not in added]
+    sys.meta_path.append(overlay.Behind(added))
+    if not variables.get("MPLBACKEND"):
+        sys.meta_path.insert(0, plots.Inline(os.environ.get("MPLBACKEND")))
+    for name in [*os.environ]:
+        if name not in variables:
+            del os.environ[name]
+    os.environ.update(variables)
+
+
 def _set_up(app):
     app.kernel._execute_sleep = 0.0
     app.kernel.session.pack = packing.pack
@@ -96,12 +115,14 @@ def _set_up(app):
     errors.show_groups(app.shell)
     shells.plain_terminal(app.shell)
     shells.without_terminal(app.shell)
-    shells.name_cells(app.shell)
+    shells.without_reader(app.shell, app.kernel.say)
     shells.events_that_fail(app.shell, app.kernel.say)
+    for stream in (sys.__stdout__, sys.__stderr__):
+        stream.reconfigure(line_buffering=True)
     _dump_faults(_settings["run_dir"])
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
     frames.format_frames(app.shell)
-    errors.name_nameless_errors(app.shell)
+    errors.show_errors(app.shell, app.kernel.cell_files)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 
 
@@ -137,10 +158,12 @@ class Kernel(IPythonKernel):
         self._reserve = reserve.Reserve()
         self._names = names.Names()
         self._overlay = overlay.OverlayImports(_settings["overlay"])
+        self._context = shells.Context()
         self._in_user_code = 0
         self._interrupt_came = False
         self._loop_failures = 0
         self._pid = os.getpid()
+        self.cell_files = sources.CellFiles(self.shell)
         self._guard_user_code(self.shell)
         self._guard_tracebacks(self.shell)
 
@@ -194,7 +217,8 @@ class Kernel(IPythonKernel):
                 if self._interrupt_came:  # after the request had come, before its code ran
                     self._interrupt_came = False
                     raise KeyboardInterrupt
-                return await run_code(*args, **kwargs)
+                with self._context.carried_on():
+                    return await run_code(*args, **kwargs)
             finally:
                 self._in_user_code -= 1
                 self._mending.mend_builtins()
@@ -228,18 +252,20 @@ class Kernel(IPythonKernel):
                 _write(_settings["fault"], type(reason).__name__.encode("ascii", "replace"))
                 _exit(1)  # without memory for a reply, the end of the process is an answer
 
-    async def do_execute(self, *args, **kwargs):
+    async def do_execute(self, code, silent, *args, **kwargs):
         """Run a cell."""
         self._loop_failures = 0
         self._reserve.take()
         self._mending.mend()
         self._mending.attempt(_dump_on_request)
         ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
-        self.shell.compile.cell_file = ours.get("file")
-        self._mending.attempt(self._warn_of_overlay, *args, **kwargs)
+        is_script = ours.get("arguments") is not None
+        self.cell_files.begin(ours.get("name"), ours.get("file"), is_script)
+        if not silent:
+            self._mending.attempt(self._warn_of_overlay, code)
         try:
             with script.as_script(self.shell, ours):
-                return await super().do_execute(*args, **kwargs)
+                return await super().do_execute(code, silent, *args, **kwargs)
         except GeneratorExit:
             raise
         except BaseException as error:  # in IPython's own code, such as a recursion in its compiler
@@ -249,6 +275,12 @@ class Kernel(IPythonKernel):
             if os.getpid() != self._pid:
                 _end_child()
             self._mending.mend()
+            if not silent:
+                self._mending.attempt(self._finish_streams)
+
+    def _finish_streams(self):
+        sys.stdout.finish_cell()
+        sys.stderr.finish_cell()
 
     def _error_reply(self, error):
         """What a cell that could not even be run is answered with; else nobody would answer."""
@@ -296,10 +328,9 @@ class Kernel(IPythonKernel):
     def _name_changes(self):
         return self._names.changes(self.shell)
 
-    def _warn_of_overlay(self, code, silent, *args, **kwargs):
-        """Say which of a cell's imports are there for the kernel only; what we ask has none."""
-        if not silent:
-            self.say(*self._overlay.warnings(code, self.shell.transform_cell))
+    def _warn_of_overlay(self, code):
+        """Say which of a cell's imports are there for the kernel only."""
+        self.say(*self._overlay.warnings(code, self.shell.transform_cell))
 
 
 def _end_child():

@@ -28,12 +28,16 @@ import sys
 import time
 import traceback
 
+if os.name == "posix":
+    import resource
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PARTS = (
-    *("budgets", "owners", "packing", "widgets", "shared", "outlet", "displays", "streams"),
-    *("mending", "overlay", "reserve", "script", "shell", "errors"),
+    *("budgets", "owners", "packing", "widgets", "shared", "outlet", "displays", "children"),
+    *("streams", "mending", "overlay", "plots", "reserve", "script", "shell", "sources"),
+    "errors",
     *("variables", "cells", "frames", "names"),
 )
 """The files beside this one that `_inside.py` needs, each after those that it needs itself."""
@@ -48,9 +52,25 @@ def main():
         config = json.load(file)
     if config.get("smoke"):
         _try_start(config)
+    _restore_limits(config["descriptors"])
     if hasattr(os, "fork"):
         _guard(config["guard_fd"])
     _make_app(config).start()
+
+
+def _restore_limits(descriptors):
+    """Take back what our server, or whoever started it, set for itself.
+
+    Signals that `nohup` or a shell's `&` ignores would stay ignored in all that the kernel starts.
+    """
+    if os.name != "posix":
+        return
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # Python's own
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, most))
 
 
 def _guard(fd):
@@ -290,19 +310,16 @@ def _make_app(config):
     sys.argv = [""]
     sys.dont_write_bytecode = True  # the environment stays as it is, to the last file
     gc.disable()  # what is imported now lives as long as the kernel
-    if overlay and config["support"] == "shadow":
-        sys.path.insert(0, overlay)
-    elif overlay:
-        sys.path.append(overlay)
+    path, variables = list(sys.path), dict(os.environ)
+    if overlay:
+        sys.path.insert(0 if config["support"] == "shadow" else len(sys.path), overlay)
     sys.modules["debugpy"] = None  # its import costs more than all else, and nobody debugs here
     for name in _PARTS:
         _load("_kernel_exec_" + name, os.path.join(here, "_%s.py" % name))
     inside = _load("_kernel_exec_inside", os.path.join(here, "_inside.py"))
     app = inside.make_app(config)
     del sys.modules["debugpy"]
-    if overlay and config["support"] == "shadow":
-        sys.path.remove(overlay)
-        sys.path.append(overlay)
+    inside.keep_to_ourselves(path, variables)
     gc.freeze()
     gc.enable()
     return app

@@ -10,6 +10,7 @@ What is used here is held from before any user code ran: the builtins too (see `
 """
 
 import functools
+import io
 import operator
 import os
 import sys
@@ -189,8 +190,12 @@ class Mending:
         taken = _without_own_methods(stream)
         stream.session = self._kernel.session
         closed = stream.closed
+        if not closed and stream.reopen_descriptor():
+            taken.append("fileno()")
         if found is stream and not closed:
             return _restored(["sys.%s.%s" % (name, key) for key in taken])
+        if type(found) is io.TextIOWrapper:
+            found.flush()
         if closed:
             setattr(sys, name, getattr(sys, "__%s__" % name))
             stream = streams.KernelStream(self._kernel.session, self._kernel.iopub_thread, name)
@@ -243,7 +248,7 @@ class _Functions:
         """
         there = vars(self.owner)
         try:
-            if self._values(there) == self._as_saved:  # almost always, and a hundred times faster
+            if all(map(operator.is_, self._values(there), self._as_saved)):  # almost always
                 return []
         except KeyError:
             pass

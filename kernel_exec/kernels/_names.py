@@ -7,6 +7,7 @@ no difference proves nothing.
 """
 
 import collections
+import io
 import itertools
 import types
 from time import perf_counter
@@ -17,7 +18,7 @@ _PLAIN = frozenset(map(id, (bool, int, float, complex, str, bytes, type(None), r
 """By their addresses: the hash of a class can be code of the user's."""
 
 _CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
-_OPAQUE = (type, types.ModuleType)
+_OPAQUE = (type, types.ModuleType, io.IOBase)
 _DICTIONARIES = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 _LOOK = 0.003
@@ -170,8 +171,8 @@ class _Look:
 
     def _attributes(self, value, descriptor, depth):
         """The public attributes that an object has in its own dictionary."""
-        held = descriptor.__get__(value)
-        public = [(key, held[key]) for key in [*held] if type(key) is str and key[:1] != "_"]
+        held = [*dict.items(descriptor.__get__(value))]
+        public = [(key, each) for key, each in held if type(key) is str and key[:1] != "_"]
         return tuple([(key, self.at(each, depth + 1)) for key, each in public[:_NODES]])
 
 
@@ -210,7 +211,7 @@ def _look_at_array(value):
     if library == "pandas" and hasattr(value, "columns"):
         return value.shape, _edges(value.columns), _edges(value.index), _columns(value)
     if library == "pandas" and hasattr(value, "index"):
-        return value.shape, _edges(value.index), _elements(value.array)
+        return _edges(value.index), _elements(value.array)
     if library == "polars" and hasattr(value, "get_columns"):
         return value.shape, tuple(value.columns), _rows(value)
     if library == "torch":
@@ -229,6 +230,8 @@ def _columns(frame):
 
 def _elements(array):
     """Some of an array's values: all of a small one, else the ends and some between them."""
+    if not variables.is_array(type(array)):
+        return None  # of a class of the user's
     if type(array).__name__ in ("NumpyExtensionArray", "PandasArray"):
         array = array.to_numpy()
     if type(array).__name__ != "ndarray" or (array.dtype.hasobject and array.ndim):

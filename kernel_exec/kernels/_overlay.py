@@ -20,6 +20,28 @@ _HIDDEN = "%s is version %s here, from the kernel's overlay; the environment's o
 _DISTRIBUTIONS = {"dateutil": "python-dateutil", "zmq": "pyzmq"}
 
 
+class Behind:
+    """Finds modules in folders that `sys.path`, which child processes get, does not name."""
+
+    def __init__(self, folders):
+        """`folders` come after everything else."""
+        self._folders = folders
+
+    def find_spec(self, name, path=None, target=None):
+        """The spec of a module that nothing else has found."""
+        if path is not None:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, self._folders, target)
+        return spec if spec is not None and spec.loader is not None else None
+
+    def find_distributions(self, context):
+        """The distributions there, which libraries ask for plug-ins."""
+        if context.path is not sys.path:
+            return iter(())
+        here = metadata.DistributionFinder.Context(name=context.name, path=self._folders)
+        return metadata.MetadataPathFinder.find_distributions(here)
+
+
 class OverlayImports:
     """Knows what an overlay brings; `folder` is "" when there is none."""
 
@@ -36,14 +58,13 @@ class OverlayImports:
         return [told for told in map(self._warning, sorted(imported)) if told]
 
     def _warning(self, name):
-        path = [entry for entry in sys.path if entry != self._folder]
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        spec = importlib.machinery.PathFinder.find_spec(name)
         if spec is None or spec.loader is None:
             return _ONLY_HERE % name
         loaded = getattr(sys.modules.get(name), "__file__", None) or ""
         if not loaded.startswith(self._folder + os.sep):
             return ""
-        here, own = (_version(name, where) for where in ([self._folder], path))
+        here, own = (_version(name, where) for where in ([self._folder], [*sys.path]))
         return _HIDDEN % (name, here, own) if own and here != own else ""
 
 

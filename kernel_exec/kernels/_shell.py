@@ -1,20 +1,28 @@
 """How IPython's shell behaves where nobody sits at a terminal; loaded in the kernel's process.
 
 Python 3.8 syntax; beside the standard library only IPython. Text has no colours, `!command` has no
-terminal, and a cell is compiled under the name of its stored script.
+terminal, magics that want somebody to look, type or click do what they can or refuse, and context
+variables stay from cell to cell.
 """
 
+import contextlib
+import contextvars
 import os
 import subprocess
 
+from IPython.core.debugger import Pdb
+from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.utils.text import LSString, SList
+
+_NOTHING = object()
+_OF_BROWSERS = ("notebook", "nbagg", "widget", "ipympl")
+"""Backends of matplotlib that draw in a browser."""
+
+_NO_DEBUGGER = "nobody can answer a prompt here: print values instead of calling a debugger"
 
 
 def plain_terminal(shell):
     """Text without colours: a model reads it."""
-    for name in ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"):
-        os.environ.pop(name, None)
-    os.environ.update(TERM="dumb", NO_COLOR="1")
     try:
         shell.colors = "nocolor"
     except Exception:
@@ -73,22 +81,71 @@ def events_that_fail(shell, say):
     shell.events.trigger = trigger_safely
 
 
-def name_cells(shell):
-    """Compile a cell under the path of its script, and show that path in tracebacks."""
-    compiler = shell.compile
-    compiler.cell_file = None
-    get_code_name = compiler.get_code_name
-    format_code_name = getattr(compiler, "format_code_name", None)
-    scripts = set()
+def without_reader(shell, say):
+    """Show what a magic would put into the next cell, and refuse what waits for somebody.
 
-    def name_cell(*args):
-        if compiler.cell_file is None:
-            return get_code_name(*args)
-        scripts.add(compiler.cell_file)
-        return compiler.cell_file
+    `say` writes a note.
+    """
 
-    def format_name(name):
-        return None if name in scripts or format_code_name is None else format_code_name(name)
+    def set_next_input(text, replace=False):
+        shell.payload_manager.write_payload(
+            {"source": "page", "data": {"text/plain": text}, "start": 0}
+        )
+        say("this code has not run: execute it to run it")
 
-    compiler.get_code_name = name_cell
-    compiler.format_code_name = format_name
+    def edit(line):
+        """Refuse."""
+        raise UsageError("nobody can edit here: write files with %%writefile")
+
+    enable = shell.enable_matplotlib
+
+    def enable_matplotlib(gui=None):
+        if gui in _OF_BROWSERS:
+            say("no browser draws figures here: they are shown inline instead of by %r" % gui)
+            gui = "inline"
+        return enable(gui)
+
+    shell.set_next_input = set_next_input
+    shell.enable_matplotlib = enable_matplotlib
+    shell.magics_manager.magics["line"].update(edit=edit, ed=edit)
+    shell.show_usage_error = lambda error: None  # the reply has it
+    _without_debugger(say)
+
+
+def _without_debugger(say):
+    def set_trace(*args, **kwargs):
+        raise StdinNotImplementedError(_NO_DEBUGGER)
+
+    def interaction(self, *args, **kwargs):
+        say(_NO_DEBUGGER)
+        self.set_continue()
+
+    Pdb.set_trace, Pdb.interaction = set_trace, interaction
+
+
+class Context:
+    """Carries context variables from cell to cell: a cell that awaits has a context of its own.
+
+    `decimal` keeps its precision in such a variable, for example.
+    """
+
+    def __init__(self):
+        """No cell has set one yet."""
+        self._values = {}
+
+    @contextlib.contextmanager
+    def carried_on(self):
+        """Begin with the values that cells have left, and keep those that this one leaves."""
+        for variable, value in self._values.items():
+            if variable.get(_NOTHING) is not value:
+                variable.set(value)
+        before = contextvars.copy_context()
+        try:
+            yield
+        finally:
+            after = contextvars.copy_context()
+            for variable, value in after.items():
+                if before.get(variable, _NOTHING) is not value:
+                    self._values[variable] = value
+            for variable in [each for each in self._values if each not in after]:
+                del self._values[variable]

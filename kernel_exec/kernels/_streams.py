@@ -16,12 +16,13 @@ threads.
 import codecs
 import collections
 import ctypes
-import errno
+import io
 import os
-import select
+import sys
 from os import getpid
 
 import _kernel_exec_budgets as budgets
+import _kernel_exec_children as children
 import _kernel_exec_owners as owners
 from _kernel_exec_outlet import outlet
 from ipykernel.iostream import OutStream
@@ -33,9 +34,6 @@ _PARENTS = 1000
 _TURN = 16
 """Characters of the budget that it costs when the other stream wrote before: a part more."""
 
-_FRAME = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
-"""Bytes that a pipe takes as a whole, however many write to it."""
-
 settings = budgets.settings
 """The launcher's configuration; set before the first stream is made."""
 
@@ -45,15 +43,20 @@ _parents = collections.OrderedDict()
 class KernelStream(OutStream):
     """A standard stream of the kernel."""
 
+    errors = "backslashreplace"
+    line_buffering = True
+
     def __init__(self, *args, **kwargs):
         """Start capturing, like the original, but through `_watch_pipe_fd` below."""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = _decoder()
+        self.buffer = _Bytes(self)
         self._accounts = collections.OrderedDict()
         self._latest = None
-        self._children = _Children()
+        self._children = children.Children()
         outlet.attach(args[0], args[1], settings["run_dir"])
         super().__init__(*args, **kwargs)
         if getattr(self, "_should_watch", False):
+            self._kept = os.dup(self._original_stdstream_fd)
             outlet.watch(self._fid, self._hear_captured)
             outlet.watch(self._children.receiver, self._hear_children)
 
@@ -72,12 +75,42 @@ class KernelStream(OutStream):
         while len(_parents) > _PARENTS:
             _parents.popitem(last=False)
 
+    def fileno(self):
+        """The descriptor that is captured, also where a child process gets it."""
+        return getattr(self, "_original_stdstream_fd", None) or super().fileno()
+
+    def reopen_descriptor(self):
+        """Open what C code and child processes write to; True when user code had closed it."""
+        try:
+            os.fstat(self.fileno())
+        except OSError:
+            os.dup2(self._kept, self.fileno())
+            return True
+        return False
+
+    def reconfigure(
+        self, *, encoding=None, errors=None, newline=None, line_buffering=None, write_through=None
+    ):
+        """Change nothing: text travels as text, whatever its encoding elsewhere."""
+
+    def detach(self):
+        """The stream's bytes, for code that puts a text stream of its own around them."""
+        return self.buffer
+
+    def finish_cell(self):
+        """A cell is over: half a character that it wrote stays half."""
+        with outlet.lock:
+            outlet.drain()
+            rest = self._decoder.decode(b"", True) + self.buffer.rest()
+            if rest:
+                self._take(rest, self._running())
+
     def _watch_pipe_fd(self):
         """Forward what C code and other processes write, until the stream closes."""
         owners.forget_thread()
         try:
             while self._should_watch and self._fid is not None:
-                _readable((self._fid, self._children.receiver))
+                children.readable((self._fid, self._children.receiver))
                 outlet.drain()
         except (OSError, ValueError):
             pass  # the descriptor was closed under us, by user code or at exit
@@ -109,6 +142,7 @@ class KernelStream(OutStream):
             self._children.send(self.parent_header.get("msg_id", ""), "", whole=True)
             return
         _c_streams.flush()
+        _flush_original(self.name)
         with outlet.lock:
             outlet.drain()
             for account in list(self._accounts.values()):
@@ -172,6 +206,7 @@ class KernelStream(OutStream):
         super().close()
         if is_open:
             self._children.close()
+            os.close(self._kept)
 
     def announce(self, path, last, parent):
         """Send `last`, then tell the server that `path` holds all of this stream."""
@@ -190,68 +225,53 @@ class KernelStream(OutStream):
         )
 
 
-class _Children:
-    """The way of a forked child's text to the kernel: whole lines, with the id of their request.
+def _decoder():
+    return codecs.getincrementaldecoder("utf-8")("replace")
 
-    The stock way, a connection for each write, is so slow that a cell ends before it, and parts
-    of one line meet those of another child.
-    """
 
-    def __init__(self):
-        self.receiver, self._sender = os.pipe()
-        self._pid = getpid()
-        self._unended = ""
-        self._frames = b""
+def _flush_original(name):
+    """Write what code has printed to `sys.__stdout__`, which is not this stream here."""
+    try:
+        getattr(sys, "__%s__" % name).flush()
+    except (AttributeError, OSError, ValueError):
+        pass  # user code has replaced or closed it
 
-    def send(self, execution_id, string, whole=False):
-        """In the child: send complete lines, and with `whole` also the beginning of one."""
-        if self._pid != getpid():
-            self._pid, self._unended = getpid(), ""
-            self._send_at_exit()
-        string = self._unended + string
-        end = len(string) if whole or len(string) > _FRAME else string.rfind("\n") + 1
-        self._execution_id, self._unended = execution_id, string[end:]
-        name = execution_id.encode("ascii", "replace")
-        data = string[:end].encode("utf-8", "backslashreplace")
-        start, room = 0, _FRAME - len(name) - 20
-        while start < len(data):
-            stop = min(start + room, len(data))
-            while stop < len(data) and data[stop] & 0xC0 == 0x80:
-                stop -= 1  # not within a character
-            try:
-                os.write(self._sender, b"%s %d\n%s" % (name, stop - start, data[start:stop]))
-            except OSError:
-                return  # the kernel is gone
-            start = stop
 
-    def received(self):
-        """In the kernel: what has come, as pairs of id and text."""
-        while _readable((self.receiver,), 0):
-            frames = self._frames + os.read(self.receiver, 65536)
-            start = 0
-            while (end := frames.find(b"\n", start)) >= 0:
-                name, _, size = frames[start:end].rpartition(b" ")
-                after = end + 1 + int(size)
-                if len(frames) < after:
-                    break
-                yield name.decode("ascii"), frames[end + 1 : after].decode("utf-8", "replace")
-                start = after
-            self._frames = frames[start:]
+class _Bytes(io.BufferedIOBase):
+    """A stream for code that writes bytes; text and bytes keep their order."""
+
+    mode = "wb"
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._decoder = _decoder()
+
+    def writable(self):
+        """True."""
+        return True
+
+    def write(self, data):
+        """Write bytes, of which the last may be half a character."""
+        data = bytes(memoryview(data))
+        self._stream.write(self._decoder.decode(data))
+        return len(data)
+
+    def rest(self):
+        """What is left of half a character, as text."""
+        return self._decoder.decode(b"", True)
+
+    def flush(self):
+        """Send what waits."""
+        if not self._stream.closed:
+            self._stream.flush()
 
     def close(self):
-        os.close(self.receiver)
-        os.close(self._sender)
+        """Stay open: a text stream that code has put around this one closes it at its end."""
+        self.flush()
 
-    def _send_at_exit(self):
-        """A child that leaves by `os._exit` leaves nothing behind, as in a terminal."""
-        leave = os._exit
-
-        def leave_with_nothing_unsent(status):
-            if self._unended:
-                self.send(self._execution_id, "", whole=True)
-            leave(status)
-
-        os._exit = leave_with_nothing_unsent
+    def fileno(self):
+        """The descriptor that is captured."""
+        return self._stream.fileno()
 
 
 class _CStreams:
@@ -277,17 +297,6 @@ _LINE_BUFFERED = 1
 """`_IOLBF` of glibc, musl and Darwin: lines of C code come when they are printed."""
 
 _c_streams = _CStreams()
-
-
-def _readable(fds, patience=None):
-    """Those of `fds` that can be read, after `patience` seconds at most; None has no limit."""
-    poll = select.poll()  # unlike select, it takes descriptors of any number
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    ready = poll.poll(None if patience is None else int(patience * 1000))
-    if any(event & select.POLLNVAL for _, event in ready):
-        raise OSError(errno.EBADF, "a descriptor was closed")
-    return [fd for fd, _ in ready]
 
 
 class _Account:

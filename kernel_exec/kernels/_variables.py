@@ -5,6 +5,7 @@ Standard library only, Python 3.8 syntax. No method of a class of the user's is 
 """
 
 import collections
+import sys
 
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, range, collections.deque)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -74,12 +75,15 @@ def type_name(value):
 
 
 def package_of(kind):
-    """The top-level package that a class is from; "" where it does not say."""
+    """The top-level package that a class is from; "" where that does not have it."""
     try:
         module = _OF_TYPE["__module__"].__get__(kind)
     except AttributeError:
         return ""
-    return module.partition(".")[0] if isinstance(module, str) else ""
+    if type(module) is not str or type(sys.modules.get(module)) is not type(sys):
+        return ""
+    found = vars(sys.modules[module]).get(_OF_TYPE["__name__"].__get__(kind))
+    return module.partition(".")[0] if found is kind else ""
 
 
 def bases(kind):
@@ -127,6 +131,9 @@ def _preview(value):
 
 def _array_size(value):
     """An array's size in bytes, None where it is unknown."""
+    blocks = getattr(getattr(value, "_mgr", None), "blocks", ())
+    if not all(is_array(type(block.values)) for block in blocks):
+        return None  # a column of a frame of pandas is of a class of the user's
     for name in ("memory_usage", "estimated_size"):
         usage = getattr(value, name, None)
         if callable(usage):

@@ -47,7 +47,7 @@ class Guard:
         argv: Sequence[str],
         *,
         configuration: Path,
-        settings: Mapping[str, str],
+        settings: Mapping[str, object],
         env: Mapping[str, str],
         cwd: Path,
     ) -> None:

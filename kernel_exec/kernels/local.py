@@ -27,6 +27,7 @@ from .messages import (
     JSONObject,
     Message,
     Outgoing,
+    cell_name,
     evaluate_request,
     mapping,
     request,
@@ -158,6 +159,8 @@ class LocalKernel:
     async def execute(self, request: Request) -> Ending:
         """Run `request` to its end."""
         self._stack_from = None
+        if request.file_path is not None:
+            self._traces.name_cell(cell_name(request.source), request.file_path)
         self._driver.require_alive()
         async with self._pulse.watching(self._guard.kernel_pid or 0):
             return await self._driver.execute(request)
@@ -273,6 +276,7 @@ class LocalKernel:
                 "spill_dir": str(self._plan.spill_dir),
                 "support": support.kind.value,
                 "overlay": str(support.path) if support.path is not None else "",
+                "descriptors": processes.DESCRIPTORS,
             },
             env=self._plan.prepared.variables,
             cwd=self._plan.working_directory,

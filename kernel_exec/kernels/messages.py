@@ -3,6 +3,8 @@
 Source: the Jupyter messaging protocol 5.3 (jupyter_client, "Messaging in Jupyter").
 """
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +12,9 @@ from typing import TypeAlias
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 JSONObject: TypeAlias = Mapping[str, JSON]
+
+CELL_NAME = re.compile(r"/ipykernel_0/\d+\.py")
+"""What `cell_name` returns."""
 
 UNREADABLE = "unreadable"
 """The status of a reply whose content can't be read."""
@@ -56,13 +61,13 @@ def execute_request(
     arguments: Sequence[str] | None = None,
     silent: bool = False,
 ) -> Outgoing:
-    """Ask the kernel to run `source`; tracebacks name `file_path` when it is given.
+    """Ask the kernel to run `source`, as a cell; tracebacks name `file_path` when it is given.
 
     With `arguments`, even none, it runs as a script does.
 
     `stop_on_error` is off, so an error never aborts what another request queued.
     """
-    ours: dict[str, JSON] = {} if file_path is None else {"file": file_path}
+    ours: dict[str, JSON] = {"name": cell_name(source), "file": file_path}
     if arguments is not None:
         ours["arguments"] = list(arguments)
     return Outgoing(
@@ -77,8 +82,18 @@ def execute_request(
             "allow_stdin": False,
             "stop_on_error": False,
         },
-        metadata={} if not ours else {"kernel_exec": ours},
+        metadata={"kernel_exec": ours},
     )
+
+
+def cell_name(source: str) -> str:
+    """The file name that a cell is compiled under: the same for the same source, everywhere.
+
+    Libraries that keep results on disk know a function by it. Those that care for notebooks expect
+    it to look like ipykernel's, which also names no file that exists.
+    """
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).digest()
+    return f"/ipykernel_0/{int.from_bytes(digest[:8], 'big')}.py"
 
 
 def evaluate_request(*, msg_id: str, expression: str, subshell_id: str | None) -> Outgoing:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import anyio
 
+from .messages import CELL_NAME
 from .outputs import Clear, OutputEvent, Stream
 
 _HEAD = 40
@@ -23,6 +24,11 @@ class Traces:
     def __init__(self, run_dir: Path) -> None:
         """`_launch.py` and `_inside.py` write there."""
         self._run_dir = run_dir
+        self._files: dict[str, str] = {}
+
+    def name_cell(self, name: str, file: str) -> None:
+        """Show `file` where the process writes `name`, under which it compiles the cell."""
+        self._files[name] = file
 
     def stack_size(self) -> int:
         """Bytes of all stacks so far; what comes after them is new."""
@@ -30,7 +36,7 @@ class Traces:
 
     def stack(self, start: int) -> str:
         """The main thread's stacks that were written after byte `start`."""
-        return _read(self._run_dir / "stack", start)
+        return self._read("stack", start)
 
     async def next_stack(self, start: int) -> str:
         """Wait for one that is whole; "" when the process can't write it."""
@@ -44,12 +50,12 @@ class Traces:
 
     def fault(self) -> str:
         """Python's stack at a crash."""
-        return _read(self._run_dir / "fault")[:_TAIL]
+        return self._read("fault")[:_TAIL]
 
     def stderr(self) -> str:
         """The end of what the process wrote to stderr outside of cells."""
-        path = self._run_dir / "stderr"
-        return _read(path, max(0, _size(path) - 4 * _TAIL))[-_TAIL:]  # 4 bytes a character at most
+        start = _size(self._run_dir / "stderr") - 4 * _TAIL  # 4 bytes a character at most
+        return self._read("stderr", max(0, start))[-_TAIL:]
 
     def journal(self) -> tuple[str, list[tuple[int, OutputEvent]]]:
         """An execution's id, and its last output, numbered; `_shared.py` has the layout."""
@@ -66,21 +72,21 @@ class Traces:
             found.append((number, _output(kind, journal[at - size : at])))
         return journal[:32].decode("ascii", "replace").strip(), found
 
+    def _read(self, name: str, start: int = 0) -> str:
+        try:
+            with (self._run_dir / name).open("rb") as file:
+                file.seek(start)
+                read = file.read().decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+        return CELL_NAME.sub(lambda found: self._files.get(found[0], found[0]), read)
+
 
 def _output(kind: bytes, written: bytes) -> OutputEvent:
     if kind == b"c":
         return Clear(wait=False)
     name = "stderr" if kind == b"e" else "stdout"
     return Stream(name=name, text=written.decode("utf-8", "replace"))
-
-
-def _read(path: Path, start: int = 0) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read().decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
 
 
 def _size(path: Path) -> int:

@@ -14,7 +14,12 @@ from kernel_exec.environments.activation import kernel_variables
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.interpreters import Interpreter, ask
 from kernel_exec.environments.spec import Environment, EnvironmentKind
-from kernel_exec.environments.support import KernelSupport, SupportKind, find_support
+from kernel_exec.environments.support import (
+    KernelSupport,
+    SupportKind,
+    constraints,
+    find_support,
+)
 from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import UnusableEnvironmentError
 from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
@@ -233,6 +238,26 @@ async def test_an_overlay_is_byte_compiled(tmp_path: Path) -> None:
     made = (await Place(make_venv(tmp_path / "venv")).support()).path
     assert made is not None
     assert list((made / "ipykernel" / "__pycache__").glob("kernelbase.*.pyc"))
+
+
+INSTALLED = {
+    "what ipykernel needs, as it is": ({"tornado": "6.2", "numpy": "2.0"}, {"tornado==6.2"}),
+    "a matplotlib that needs an older backend": (
+        {"matplotlib": "3.6.3"},
+        {"matplotlib-inline<0.2"},
+    ),
+    "one that does not": ({"matplotlib": "3.7.0"}, set()),
+    "one that has its backend": (
+        {"matplotlib": "3.5.3", "matplotlib-inline": "0.1.7"},
+        {"matplotlib-inline==0.1.7"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", INSTALLED)
+def test_an_overlay_fits_what_is_installed(what: str) -> None:
+    installed, expected = INSTALLED[what]
+    assert set(constraints(installed)) == expected
 
 
 async def test_subprocesses_do_not_see_the_overlay(tmp_path: Path) -> None:

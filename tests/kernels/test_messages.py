@@ -11,6 +11,7 @@ from kernel_exec.kernels.messages import (
     Channel,
     JSONObject,
     Message,
+    cell_name,
     count,
     evaluate_request,
     execute_request,
@@ -32,7 +33,7 @@ def test_code_is_asked_to_run_without_input_and_without_aborting_others() -> Non
     assert asked.content["code"] == "1"
     assert asked.content["allow_stdin"] is False
     assert asked.content["stop_on_error"] is False
-    assert asked.metadata == {"kernel_exec": {"file": "/f.py"}}
+    assert asked.metadata == {"kernel_exec": {"name": cell_name("1"), "file": "/f.py"}}
     assert asked.subshell_id is None
 
 
@@ -40,7 +41,7 @@ def test_code_is_asked_to_run_without_input_and_without_aborting_others() -> Non
 def test_only_silent_code_stays_out_of_the_kernels_history(silent: bool) -> None:
     asked = execute_request(msg_id="m", source="1", file_path=None, silent=silent)
     assert (asked.content["silent"], asked.content["store_history"]) == (silent, not silent)
-    assert asked.metadata == {}
+    assert asked.metadata == {"kernel_exec": {"name": cell_name("1"), "file": None}}
 
 
 @pytest.mark.parametrize("source", ["", "\0", "a\ud800b", "\ufeff1", "x" * 1_000_000, "a\r\nb"])
