@@ -49,12 +49,36 @@ def declared_encoding(beginning: bytes) -> str:
     Raises:
         ValueError: It declares none that is one of text, or does not keep to it.
     """
+    lines = beginning.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(beginning).readline)
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(lines).readline)
         b" ".decode(encoding)  # rot13 and its like are codecs, too, but not of text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{error.encoding} is no encoding of Python files") from error
     except (SyntaxError, LookupError) as error:
         raise ValueError(str(error)) from error
     return encoding.removesuffix("-sig")  # whose encoder would put the mark wherever it begins
+
+
+def extended(content: bytes, added: str) -> bytes:
+    """`content` with text after it, in the encoding that the whole declares.
+
+    Raises:
+        ValueError: That is none, or one that does not have a character of the text; says where.
+    """
+    before = content.decode(declared_encoding(content))
+    encoding = declared_encoding((before + added)[:_BEGINNING].encode())
+    try:
+        whole = content + added.encode(encoding)
+    except UnicodeEncodeError as error:
+        line = (before + added[: error.start]).count("\n") + 1
+        raise ValueError(
+            f"{encoding} has no {added[error.start]!a}, which is in line {line}"
+        ) from error
+    # a declaration counts for what precedes it, too
+    if declared_encoding(whole) != encoding or whole.decode(encoding) != before + added:
+        raise ValueError(f"what is before the declaration of {encoding} is not in that encoding")
+    return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,9 +43,10 @@ class Agent:
     async def refused(self, tool: str, **arguments: object) -> str:
         result = await self.call(tool, **arguments)
         assert result.is_error
-        assert result.structured_content is None
         (told,) = result.content
         assert isinstance(told, TextContent)
+        error = told.text.removesuffix("\n")
+        assert result.structured_content == {"status": "error", "error": error}
         return told.text
 
 
@@ -64,10 +65,10 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 async def test_a_script_is_begun_added_to_and_read(agent: Agent) -> None:
     made = await agent.done("initialize_code_file", content="a = 1", filename="steps")
     path = Path(made["file_path"])
-    assert set(made) == {"status", "message", "file_path", "generated_filename"}
+    assert set(made) == {"status", "message", "file_path", "filename", "generated_filename"}
     assert re.fullmatch(r"steps_[0-9a-f]{8}\.py", made["generated_filename"])
     assert path.is_absolute()
-    assert path.name == made["generated_filename"]
+    assert path.name == made["filename"] == made["generated_filename"]
     assert path.stat().st_mode & 0o777 == 0o600
 
     added = await agent.done("append_to_code_file", file_path=str(path), content="b = 2\n")
