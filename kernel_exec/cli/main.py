@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if _OF_PEOPLE & set(given):
             _explain([error])
         told = _way_out(error, given)
-        if sys.stdin is not None and not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             importlib.import_module("kernel_exec.cli.serve").refuse(told)
         _explain([click.UsageError(told, error.ctx)])
     except _EXPLAINED as error:
@@ -189,8 +189,12 @@ def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
     told = error.format_message().rstrip(".")
     shown = [_VALUE.sub("…", each) for each in given]
     line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
-    if isinstance(error, click.BadOptionUsage) or "id you mean" in told:
-        return f"{told}; correct {line} in the client's configuration"
+    ours = isinstance(error, click.BadOptionUsage) or "id you mean" in told
+    if ours or {word.option for word in WORDS} & {each.partition("=")[0] for each in given}:
+        return (
+            f"{told}; if a client started this, correct {line} in its configuration, or remove that"
+            " line if it is another program's"
+        )
     return (
         f"{told}; the arguments are those of another program: remove {line} from the client's"
         " configuration"

@@ -27,16 +27,17 @@ def serve(options: dict[str, str | None]) -> None:
 
 def run(read: Callable[[], Settings]) -> NoReturn:
     """Serve with the settings that `read` returns, or tell the client what it raises."""
+    on_terminal = sys.stdin is not None and sys.stdin.isatty()
 
     def begin() -> Settings:
         settings = read()
+        if on_terminal:
+            click.echo("waiting for an MCP client on stdin; Ctrl-D ends it", err=True)
         hide_variables(process_variables())
         return settings
 
     fill_standard_descriptors()
     raise_descriptor_limit()
-    if sys.stdin is not None and sys.stdin.isatty():
-        click.echo("waiting for an MCP client on stdin; Ctrl-D ends it", err=True)
     exit_now(anyio.run(serve_stdio, begin, backend="asyncio"))
 
 

@@ -372,7 +372,9 @@ WRONG: dict[str, tuple[list[str], dict[str, str], list[str]]] = {
         {},
         ['remove `"args": ["run", "-e", "TOKEN=…", "--rm", "mcp-code-executor"]` from'],
     ),
-    "a misspelt option": (["--pyhton-path", "/x"], {}, ["--python-path", 'correct `"args": ["--']),
+    "a misspelt option": (
+        ["--pyhton-path", "/x"], {}, ["--python-path", 'correct `"args": ["--pyhton-path", "/x"]`']
+    ),
     "a wrong value": (
         [], {"ENV_TYPE": "docker"}, ["variable ENV_TYPE is 'docker'", "one of conda, venv"]
     ),
