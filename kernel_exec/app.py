@@ -39,7 +39,7 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     What an earlier server left behind is swept first.
 
     Raises:
-        InvalidArgumentError: The storage folder is none and can't be made.
+        InvalidArgumentError: The storage folder can't be one.
     """
     await to_thread.run_sync(_make_root, settings)
     folder = settings.storage_root / ".kernel_exec"
@@ -85,6 +85,6 @@ def _make_root(settings: Settings) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidArgumentError(
-            f"{settings.storage_source} is {str(root)!r}, which is no folder and can't be made"
-            f" ({error.strerror}): name a folder that the server's user may write to"
+            f"{settings.storage_source} is {str(root)!r}, which can't be used as a folder"
+            f" ({error.strerror}): name one that the server's user may write to"
         ) from error
