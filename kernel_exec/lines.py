@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 _PAGE_LIMIT: Final = 100_000
-"""Characters of a page as JSON writes them, so that a result stays below what hosts take."""
+"""Characters of a page as JSON writes them, so that a result stays below what hosts take.
+
+Those that need an escape beyond ASCII count half of it: a result has it once, as text.
+"""
 
 _LINE_LIMIT: Final = 10_000
 """Characters of a line; what is longer is data, and its beginning shows what it is."""
@@ -101,7 +104,7 @@ def read_page(stream: BinaryIO, path: Path, offset: int, limit: int) -> ScriptPa
         line = _next_line(stream, decoder)
         if line is None:
             break
-        room -= len(json.dumps(line.text, ensure_ascii=False))
+        room -= max(len(json.dumps(line.text, ensure_ascii=False)), len(json.dumps(line.text)) // 2)
         if lines and room < 0:
             stream.seek(start)
             break

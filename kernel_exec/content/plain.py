@@ -63,7 +63,8 @@ def escaped(written: str) -> str:
 
 def escaped_json(written: str) -> str:
     """JSON whose unsafe characters are escapes of JSON, so that it means the same."""
-    return _UNSAFE.sub(lambda found: found["flag"] or json.dumps(found[0])[1:-1], written)
+    safe = _UNSAFE.sub(lambda found: found["flag"] or json.dumps(found[0])[1:-1], written)
+    return safe.replace("\x7f", r"\u007f")  # which JSON itself does not escape
 
 
 def _escape(unsafe: str) -> str:

@@ -1,5 +1,6 @@
 """The tools for code files through a real client in memory; no kernel is needed."""
 
+import json
 import os
 import re
 import sys
@@ -122,13 +123,13 @@ async def test_what_can_not_be_shown_as_it_is_is_told(agent: Agent) -> None:
     assert page["content"].endswith(" [line cut here: it has 1,000,000 bytes]\n")
 
 
-@pytest.mark.parametrize("text", ["\x01", "🙂", "\\", "é"])
+@pytest.mark.parametrize("text", ["\x01", "🙂", "\\", "é", "\u2028", "\U000e0001", "\x7f"])
 async def test_a_page_of_any_characters_fits_a_result(agent: Agent, text: str) -> None:
     (agent.root / "full.py").write_text(f"{text * 9999}\n" * 20, "utf-8")
     result = await agent.call("read_code_file", file_path="full.py")
     (shown,) = result.content
     assert isinstance(shown, TextContent)
-    assert '"content"' in shown.text
+    assert json.loads(shown.text) == result.structured_content
     assert len(result.model_dump_json(by_alias=True).encode()) <= RESULT_LIMIT
 
 
