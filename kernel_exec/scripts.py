@@ -179,13 +179,7 @@ class ScriptStore:
                 content = stream.read(most)
         except OSError as error:
             raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
-        try:
-            source = content.decode(declared_encoding(content))
-        except ValueError as error:
-            raise UnencodableError(
-                f"{str(place.path)!r} is not text in the encoding it declares ({error});"
-                " save it as UTF-8"
-            ) from error
+        source = _text(content, place)
         sha256 = hashlib.sha256(content).hexdigest()
         return Script(path=place.path, source=checked_source(source), sha256=sha256)
 
@@ -313,12 +307,23 @@ def _append(folder: int, place: Place, added: str) -> Appended:
 
 def _continuation(content: bytes, added: str, place: Place) -> bytes:
     """`content` and `added`, which begins on a line of its own."""
+    _text(content, place)
     if content:
         added = added.removeprefix("\ufeff")
     if added and content[-1:] not in {b"", b"\n", b"\r"}:
         end = _LINE_END.search(content) or _LINE_END.search(added.encode())
         added = (end[0].decode() if end is not None else "\n") + added
     return _encoded(content, added, f"{str(place.path)!r} is unchanged")
+
+
+def _text(content: bytes, place: Place) -> str:
+    try:
+        return content.decode(declared_encoding(content))
+    except ValueError as error:
+        raise UnencodableError(
+            f"{str(place.path)!r} is not text in the encoding it declares ({error});"
+            " save it as UTF-8"
+        ) from error
 
 
 def _encoded(content: bytes, added: str, state: str) -> bytes:
