@@ -12,6 +12,7 @@ from anyio import to_thread
 from kernel_exec import processes
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import Catalog
+from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
 from kernel_exec.scripts import ScriptStore
 from kernel_exec.sessions.registry import Places, Sessions
@@ -36,7 +37,11 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     """Open the services in order; leaving ends the kernels, then closes the store.
 
     What an earlier server left behind is swept first.
+
+    Raises:
+        InvalidArgumentError: The storage folder can't be one.
     """
+    await to_thread.run_sync(_make_root, settings)
     folder = settings.storage_root / ".kernel_exec"
     catalog = Catalog(
         storage_root=settings.storage_root,
@@ -72,3 +77,14 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
         )
+
+
+def _make_root(settings: Settings) -> None:
+    root = settings.storage_root
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{settings.storage_source} is {str(root)!r}, which can't be used as a folder"
+            f" ({error.strerror}): name one that the server's user may write to"
+        ) from error

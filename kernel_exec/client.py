@@ -1,6 +1,5 @@
 """What one connected client does with the services."""
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from kernel_exec.errors import (
     KernelDeadError,
     NotFoundError,
     StorageError,
+    UnencodableError,
 )
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import Stream
@@ -155,12 +155,12 @@ class Client:
             InvalidArgumentError: The source or a name is not allowed.
             BusyError: The session's queue is full.
         """
-        source = checked_source(source)
+        given, source = source, checked_source(source)
         opened = await self._working_session(session)
         resent = opened.resent(EntryKind.CODE, source)
         if resent is not None:
             return Begun(session=opened, entry=resent, resent=True)
-        path, details = self._save(source, filename)
+        path, details = self._save(given, filename)
         submission = Submission(
             source=source,
             title=title,
@@ -187,22 +187,22 @@ class Client:
             NotFoundError: There is no such file.
             BusyError: The session's queue is full.
         """
-        path, source = await to_thread.run_sync(self._app.scripts.source, file_path)
+        script = await to_thread.run_sync(self._app.scripts.source, file_path)
         opened = await self._working_session(session)
         submission = Submission(
-            source=source,
+            source=script.source,
             title=title,
             kind=EntryKind.SCRIPT,
-            file_path=str(path),
+            file_path=str(script.path),
             time_limit=time_limit,
             details={
                 "client": self.name,
                 "arguments": list(arguments),
                 "mode": "isolated" if isolated else "kernel",
-                "sha256": hashlib.sha256(source.encode()).hexdigest(),
+                "sha256": script.sha256,
             },
         )
-        resent = opened.resent(EntryKind.SCRIPT, source)
+        resent = opened.resent(EntryKind.SCRIPT, script.source)
         if (
             resent is not None
             and script_arguments(resent) == arguments
@@ -371,7 +371,7 @@ class Client:
         """Where `source` is stored now, or details that say why it is not."""
         try:
             return str(self._app.scripts.save(source, filename)), {}
-        except StorageError as error:
+        except (StorageError, UnencodableError) as error:
             return None, {"unstored": str(error)}
 
     async def _refresh(self, session: Session, modules: Sequence[str]) -> list[str]:

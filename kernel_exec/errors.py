@@ -12,6 +12,10 @@ class InvalidArgumentError(KernelExecError):
     """Raised when an argument, a setting or a stored value is not allowed; correct it."""
 
 
+class UnencodableError(InvalidArgumentError):
+    """Raised when text is not in the encoding that it declares; declare another one."""
+
+
 class NotFoundError(KernelExecError):
     """Raised when a session, an execution, a script or an environment is not known."""
 

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 _PAGE_LIMIT: Final = 100_000
-"""Characters of a page as JSON writes them, so that a result stays below what hosts take."""
+"""Characters of a page as JSON writes them, so that a result stays below what hosts take.
+
+Those that need an escape beyond ASCII count half of it: a result has it once, as text.
+"""
 
 _LINE_LIMIT: Final = 10_000
 """Characters of a line; what is longer is data, and its beginning shows what it is."""
@@ -49,12 +52,36 @@ def declared_encoding(beginning: bytes) -> str:
     Raises:
         ValueError: It declares none that is one of text, or does not keep to it.
     """
+    lines = beginning.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(beginning).readline)
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(lines).readline)
         b" ".decode(encoding)  # rot13 and its like are codecs, too, but not of text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{error.encoding} is no encoding of Python files") from error
     except (SyntaxError, LookupError) as error:
         raise ValueError(str(error)) from error
     return encoding.removesuffix("-sig")  # whose encoder would put the mark wherever it begins
+
+
+def extended(content: bytes, added: str) -> bytes:
+    """`content` with text after it, in the encoding that the whole declares.
+
+    Raises:
+        ValueError: That is none, or one that does not have a character of the text; says where.
+    """
+    before = content.decode(declared_encoding(content))
+    encoding = declared_encoding((before + added)[:_BEGINNING].encode())
+    try:
+        whole = content + added.encode(encoding)
+    except UnicodeEncodeError as error:
+        line = (before + added[: error.start]).count("\n") + 1
+        raise ValueError(
+            f"{encoding} has no {added[error.start]!a}, which is in line {line}"
+        ) from error
+    # a declaration counts for what precedes it, too
+    if declared_encoding(whole) != encoding or whole.decode(encoding) != before + added:
+        raise ValueError(f"what is before the declaration of {encoding} is not in that encoding")
+    return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +104,7 @@ def read_page(stream: BinaryIO, path: Path, offset: int, limit: int) -> ScriptPa
         line = _next_line(stream, decoder)
         if line is None:
             break
-        room -= len(json.dumps(line.text, ensure_ascii=False))
+        room -= max(len(json.dumps(line.text, ensure_ascii=False)), len(json.dumps(line.text)) // 2)
         if lines and room < 0:
             stream.seek(start)
             break

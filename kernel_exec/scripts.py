@@ -1,5 +1,6 @@
 """Stored `.py` files below the storage root: what ran, under a name that tracebacks can show."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -24,8 +25,13 @@ from kernel_exec.confined import (
     opened,
     place_below,
 )
-from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
-from kernel_exec.lines import ScriptPage, declared_encoding, read_page
+from kernel_exec.errors import (
+    BusyError,
+    InvalidArgumentError,
+    StorageError,
+    UnencodableError,
+)
+from kernel_exec.lines import ScriptPage, declared_encoding, extended, read_page
 
 _SOURCE_LIMIT: Final = 10_000_000
 """Characters of a script; more than that is data, and belongs in a file of its own."""
@@ -34,6 +40,8 @@ _NAME_LIMIT: Final = 200
 """Bytes of a name in UTF-8; file systems take 255, and we add our own."""
 
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
+
+_LINE_END = re.compile(b"\r\n|\r|\n")
 
 _PUNCTUATION: Final = frozenset("_-. ")
 
@@ -65,6 +73,15 @@ class Appended:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """A stored file as it is run; `sha256` is that of its bytes."""
+
+    path: Path
+    source: str
+    sha256: str
+
+
 class ScriptStore:
     """The scripts below `root`, which is made when the first one is saved."""
 
@@ -75,15 +92,17 @@ class ScriptStore:
     def save(self, source: str, stem: str = "") -> Path:
         """Store `source` as `<stem>_<8 hex>.py`, or `code_<8 hex>.py` when `stem` is empty.
 
-        The file holds `checked_source(source)` and is there whole or not at all. It is 0600, and
-        not synced to the disk: history is what survives a power cut.
+        The file holds `source` as it is, in the encoding that it declares, and is there whole or
+        not at all. It is 0600, and not synced to the disk: history is what survives a power cut.
 
         Raises:
             InvalidArgumentError: The stem is not a plain name, or the source is not Python text.
+            UnencodableError: The encoding that the source declares does not have it.
             StorageError: It can't be written.
         """
-        content = checked_source(source).encode()
+        checked_source(source)
         name = _plain_name(stem.removesuffix(".py")) if stem else "code"
+        content = _encoded(b"", source, "no file was created")
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sweep()
@@ -100,9 +119,10 @@ class ScriptStore:
     def append(self, file_path: str, content: str) -> Appended:
         """Add `content` to a script below the root, beginning a new line if its end is none.
 
-        It is written in the encoding that the file declares, with the line ends it has. Who
-        reads the file meanwhile sees it before or after; of several who append, through this
-        server or another, one comes after the other. The mode stays, hard links do not.
+        It is written as it is, in the encoding that the file declares, after an end of line like
+        the file's others where one is needed. Who reads the file meanwhile sees it before or
+        after; of several who append, through this server or another, one comes after the other.
+        The mode stays, hard links do not.
 
         Raises:
             InvalidArgumentError: The path is not allowed, the file or the content is not Python
@@ -111,11 +131,11 @@ class ScriptStore:
             BusyError: Others append all the time.
             StorageError: It can't be written; the file is as it was.
         """
-        added = checked_source(content)
+        checked_source(content)
         place = place_below(self._root, file_path)
         try:
             with folder_of(place) as folder, self._lock():
-                return _append(folder, place, added)
+                return _append(folder, place, content)
         except Timeout as error:
             raise BusyError(
                 f"{str(place.path)!r} can't be appended to because another process is writing;"
@@ -143,8 +163,8 @@ class ScriptStore:
         except OSError as error:
             raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
 
-    def source(self, file_path: str) -> tuple[Path, str]:
-        """The whole path and the code of a file below the root, in the encoding it declares.
+    def source(self, file_path: str) -> Script:
+        """The code of a file below the root, in the encoding it declares.
 
         Raises:
             InvalidArgumentError: The path is not allowed, or the file is no code or too long.
@@ -159,14 +179,9 @@ class ScriptStore:
                 content = stream.read(most)
         except OSError as error:
             raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
-        try:
-            source = content.decode(declared_encoding(content))
-        except ValueError as error:
-            raise InvalidArgumentError(
-                f"{str(place.path)!r} is not text in the encoding it declares ({error});"
-                " save it as UTF-8"
-            ) from error
-        return place.path, checked_source(source)
+        source = _text(content, place)
+        sha256 = hashlib.sha256(content).hexdigest()
+        return Script(path=place.path, source=checked_source(source), sha256=sha256)
 
     def _sweep(self) -> None:
         """Remove, once and where that is possible, what writers left that were killed."""
@@ -191,7 +206,7 @@ class ScriptStore:
 
 
 def checked_source(source: str) -> str:
-    r"""`source` as it is stored and run: no byte order mark, and `\n` at the end of each line.
+    r"""`source` as it is run: no byte order mark, and `\n` at the end of each line.
 
     Python reads `\r\n` and `\r` as `\n` anyhow, but `%%bash` and `name?` fail on a `\r`.
 
@@ -278,7 +293,7 @@ def _append(folder: int, place: Place, added: str) -> Appended:
         before = os.fstat(stream.fileno())
         content = stream.read(_FILE_LIMIT + 1)
     if len(content) <= _FILE_LIMIT:
-        content += _continuation(content, added, place)
+        content = _continuation(content, added, place)
     if len(content) > _FILE_LIMIT:
         raise InvalidArgumentError(
             f"{str(place.path)!r} would have more than the {_FILE_LIMIT:,} bytes that are"
@@ -291,19 +306,33 @@ def _append(folder: int, place: Place, added: str) -> Appended:
 
 
 def _continuation(content: bytes, added: str, place: Place) -> bytes:
-    """`added` as it goes on in a file that holds `content`: on a line, and as its text is."""
-    if added and content[-1:] not in {b"", b"\n"}:
-        added = f"\n{added}"
-    if content.partition(b"\n")[0].endswith(b"\r"):
-        added = added.replace("\n", "\r\n")
+    """`content` and `added`, which begins on a line of its own."""
+    _text(content, place)
+    if content:
+        added = added.removeprefix("\ufeff")
+    if added and content[-1:] not in {b"", b"\n", b"\r"}:
+        end = _LINE_END.search(content) or _LINE_END.search(added.encode())
+        added = (end[0].decode() if end is not None else "\n") + added
+    return _encoded(content, added, f"{str(place.path)!r} is unchanged")
+
+
+def _text(content: bytes, place: Place) -> str:
     try:
-        encoding = declared_encoding(content)
-        content.decode(encoding)
-        return added.encode(encoding)
+        return content.decode(declared_encoding(content))
     except ValueError as error:
-        raise InvalidArgumentError(
-            f"nothing can be appended to {str(place.path)!r}: it or the content is not text in the"
-            f" encoding that the file declares ({error}); save it as UTF-8"
+        raise UnencodableError(
+            f"{str(place.path)!r} is not text in the encoding it declares ({error});"
+            " save it as UTF-8"
+        ) from error
+
+
+def _encoded(content: bytes, added: str, state: str) -> bytes:
+    try:
+        return extended(content, added)
+    except ValueError as error:
+        raise UnencodableError(
+            f"the text can't be stored in the encoding that it declares: {error}; {state}."
+            " Declare UTF-8, or write the character as an escape"
         ) from error
 
 

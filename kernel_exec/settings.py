@@ -1,8 +1,7 @@
 """Settings, read once: options beat environment variables, which beat configuration files.
 
 The only module that reads the environment; only it has the files read. Nothing here looks at what
-a path leads to: whoever uses a folder or an interpreter finds out whether it works, and reports
-that with the way out.
+a path leads to: whoever uses a folder or an interpreter finds out and reports whether it works.
 """
 
 import os
@@ -36,8 +35,7 @@ _U = TypeVar("_U")
 _HOUR: Final = 3600
 _DAY: Final = 24 * 3600
 _TEN_DAYS: Final = 10 * _DAY
-_CENTURY: Final = 36_525
-"""Days."""
+_CENTURY: Final = 36_525  # days
 _KILOBYTE: Final = 1000
 _MEGABYTE: Final = 1_000_000
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -135,14 +133,15 @@ _PARTNERS: Final = {
 class Settings:
     """What the user has set; every path is absolute, times are in seconds.
 
-    `environment` is None for the managed default; `environment_source` is where it was set, and
-    `environment_files` where each of the named ones was. `history_size` and `notebook_size` are
-    in bytes. They, `time_limit`, `idle_limit` and `history_age` are None for no limit.
-    `server_variables` are the server's own, for tools that it starts itself. `notice` is a
-    sentence for the user about a configuration file that was ignored, "" without one.
+    `environment` is None for the managed default; `environment_source`, `environment_files` and
+    `storage_source` are where those were set. `history_size` and `notebook_size` are in bytes.
+    They, `time_limit`, `idle_limit` and `history_age` are None for no limit. `server_variables`
+    are the server's own, for tools that it starts itself. `notice` is a sentence for the user
+    about a configuration file that was ignored, "" without one.
     """
 
     storage_root: Path
+    storage_source: str
     environment: Environment | None
     environment_source: str
     named_environments: Mapping[str, Environment]
@@ -207,6 +206,7 @@ def read_settings(
     active = _environment(layers)
     return Settings(
         storage_root=storage_root,
+        storage_source=take("storage_dir", lambda given: given.where, "the default folder"),
         environment=None if active is None else environment_of(*active),
         environment_source="default" if active is None else active[1].where,
         named_environments={name: environment for name, environment, _ in named},

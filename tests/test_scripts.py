@@ -1,3 +1,4 @@
+import hashlib
 import os
 import re
 import subprocess
@@ -8,9 +9,15 @@ import pytest
 from filelock import FileLock
 
 from kernel_exec import scripts
-from kernel_exec.errors import BusyError, InvalidArgumentError, NotFoundError, StorageError
+from kernel_exec.errors import (
+    BusyError,
+    InvalidArgumentError,
+    NotFoundError,
+    StorageError,
+    UnencodableError,
+)
 from kernel_exec.lines import ScriptPage
-from kernel_exec.scripts import Appended, ScriptStore, checked_source
+from kernel_exec.scripts import Appended, Script, ScriptStore, checked_source
 
 UNIX = pytest.mark.skipif(
     os.open not in os.supports_dir_fd, reason="files are appended to by descriptors of folders"
@@ -79,11 +86,102 @@ def test_a_huge_name_is_not_repeated_in_the_message(tmp_path: Path) -> None:
         ("x = '\x0c\u2028'", "x = '\x0c\u2028'"),
     ],
 )
-def test_a_script_holds_what_is_run(tmp_path: Path, source: str, kept: str) -> None:
-    path = ScriptStore(tmp_path).save(source)
+def test_a_script_holds_what_was_given_and_runs_without_marks(
+    tmp_path: Path, source: str, kept: str
+) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save(source)
 
-    assert checked_source(source) == kept
-    assert path.read_bytes() == kept.encode()
+    assert path.read_bytes() == source.encode()
+    assert store.source(path.name) == Script(
+        path=path, source=kept, sha256=hashlib.sha256(source.encode()).hexdigest()
+    )
+
+
+@UNIX
+@pytest.mark.parametrize(
+    ("begun", "added", "whole"),
+    [
+        ("a = 1\r\nb = 2", "c\r\nd\n", "a = 1\r\nb = 2\r\nc\r\nd\n"),
+        ("a = 1\r\n", "b = 2\n", "a = 1\r\nb = 2\n"),
+        ("a\rb", "c", "a\rb\rc"),
+        ("a\rb\r", "c", "a\rb\rc"),
+        ("a", "b\r\n", "a\r\nb\r\n"),
+        ("a\n\nb", "\n", "a\n\nb\n\n"),
+        ("\ufeffa\n", "\ufeffb", "\ufeffa\nb"),
+        ("", "\ufeffa\r\n", "\ufeffa\r\n"),
+        ("x = '\x0c\u2028'", "\u2029", "x = '\x0c\u2028'\n\u2029"),
+    ],
+)
+def test_what_is_appended_is_kept_as_it_is_behind_an_end_of_line_of_the_file(
+    tmp_path: Path, begun: str, added: str, whole: str
+) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save(begun)
+
+    store.append(path.name, added)
+
+    assert path.read_bytes() == whole.encode()
+
+
+LATIN = "# coding: latin-1\r\n"
+
+
+@UNIX
+@pytest.mark.parametrize(
+    ("begun", "added", "encoding"),
+    [
+        (f"{LATIN}x = '\xe9'", "y = '\xfc'", "latin-1"),
+        ("#!/usr/bin/python\n# vim: set fileencoding=cp1252 :", "x = '\u20ac'\n", "cp1252"),
+        ("# -*- coding: shift-jis -*-\nx = '\u30c6'\n", "# \u8868\n", "shift-jis"),
+        ("# coding: iso2022_jp\nx = '\u30c6'\n", "# \u8868\n", "iso2022_jp"),
+        ("", f"{LATIN}x = '\xe9'", "latin-1"),
+        ("#!/usr/bin/python", f"{LATIN}x = '\xe9'", "latin-1"),
+        ("# a\r# b\r# coding: latin-1\r", "x = '\xe9'", "utf-8"),
+    ],
+)
+def test_a_script_is_in_the_encoding_that_it_declares(
+    tmp_path: Path, begun: str, added: str, encoding: str
+) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save(begun)
+    store.append(path.name, added)
+
+    text = path.read_bytes().decode(encoding)
+    assert text.startswith(begun)
+    assert text.endswith(added)
+    assert store.source(path.name).source == checked_source(text)
+    assert store.read(path.name, limit=9).text == text
+    assert subprocess.run([sys.executable, path], check=False).returncode == 0
+
+
+@UNIX
+@pytest.mark.parametrize(
+    ("begun", "added", "told"),
+    [
+        ("", f"{LATIN}x = '\u20ac'", r"iso-8859-1 has no '\\u20ac', which is in line 2"),
+        (LATIN, "1\nx = '\u20ac'", r"iso-8859-1 has no '\\u20ac', which is in line 3"),
+        ("# \xe9\n", LATIN, "what is before the declaration of iso-8859-1|invalid"),
+        ("", f"# \xe9\n{LATIN}", "declaration"),
+        ("", f"\ufeff{LATIN}", "encoding problem"),
+        ("", "# coding: moon\n", "unknown encoding: moon"),
+        ("", "# coding: utf-16\n", "no encoding of Python files"),
+        ("", "# coding: rot13\n", "rot13"),
+    ],
+)
+def test_text_that_its_encoding_does_not_have_is_refused_and_nothing_changes(
+    tmp_path: Path, begun: str, added: str, told: str
+) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save(begun)
+
+    with pytest.raises(UnencodableError, match=told):
+        store.append(path.name, added)
+    with pytest.raises(UnencodableError, match=told):
+        store.save(begun + added)
+
+    assert path.read_text("utf-8") == begun.replace("\r\n", "\n")
+    assert len(list(tmp_path.glob("*.py"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -171,7 +269,7 @@ def test_what_is_appended_begins_a_new_line(tmp_path: Path) -> None:
     store = ScriptStore(tmp_path)
     path = store.save("a = 1")
 
-    assert store.append(path.name, "b = 2\r\n") == Appended(path=path, lines=2, size=12)
+    assert store.append(path.name, "b = 2\n") == Appended(path=path, lines=2, size=12)
     assert store.append(str(path), "c = 3") == Appended(path=path, lines=3, size=17)
     assert path.read_text() == "a = 1\nb = 2\nc = 3"
     assert store.append(path.name, "") == Appended(path=path, lines=3, size=17)

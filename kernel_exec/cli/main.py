@@ -9,6 +9,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -163,9 +164,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # what came of leaving after an interrupt is of no interest
         first = next((each for each in leaves if isinstance(each, KeyboardInterrupt)), None)
         _explain([first] if first is not None else leaves)
+    except click.UsageError as error:
+        given = sys.argv[1:] if arguments is None else arguments
+        if _OF_PEOPLE & set(given):
+            _explain([error])
+        told = _way_out(error, given)
+        if sys.stdin is None or not sys.stdin.isatty():
+            importlib.import_module("kernel_exec.cli.serve").refuse(told)
+        _explain([click.UsageError(told, error.ctx)])
     except _EXPLAINED as error:
         _explain([error])
     sys.exit(result if isinstance(result, int) else 0)
+
+
+_OF_PEOPLE = COMMANDS.keys() - {"serve"}
+"""Arguments that only a person types; without one it is a client that starts the program."""
+
+_VALUE = re.compile(r"(?<==).+", re.DOTALL)
+"""What may be a secret in an argument such as `API_KEY=…`, and is not for the model to read."""
+
+
+def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
+    """What is wrong with the arguments of a server, and the line of its configuration to change."""
+    told = error.format_message().rstrip(".")
+    shown = [_VALUE.sub("…", each) for each in given]
+    line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
+    ours = isinstance(error, click.BadOptionUsage) or "id you mean" in told
+    if ours or {word.option for word in WORDS} & {each.partition("=")[0] for each in given}:
+        return (
+            f"{told}; if a client started this, correct {line} in its configuration, or remove that"
+            " line if it is another program's"
+        )
+    return (
+        f"{told}; the arguments are those of another program: remove {line} from the client's"
+        " configuration"
+    )
 
 
 _UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.EBADF}

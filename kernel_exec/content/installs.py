@@ -1,10 +1,15 @@
 """What an install changed, in lines for the model. Pure."""
 
+import re
+
 from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import mapping, text
+from kernel_exec.kernels.messages import JSON, mapping, text
 from kernel_exec.sessions.history import Entry
 
 from .plain import clean, one_line
+
+_WARNING = re.compile(r"\s*warning:", re.IGNORECASE)
+"""How uv, pip and conda begin what is no reason to fail."""
 
 
 def installed(entry: Entry) -> str:
@@ -23,13 +28,32 @@ def installed(entry: Entry) -> str:
     ]
     if (installer := text(details, "installer")) not in {"", "uv"}:
         lines.append(f"installed with {installer}")
-    stale = details.get("stale")
-    if isinstance(stale, (list, tuple)) and stale:
-        lines.append(
-            f"imported before and now stale: {', '.join(map(one_line, stale))};"
-            " restart_kernel to use the new versions"
-        )
+    lines += _stale(entry)
     return "".join(f"{line}\n" for line in lines)
+
+
+def told_of_install(entry: Entry) -> dict[str, JSON]:
+    """What the server we replace told of an install: what was asked for, and the words on it."""
+    excluded = text(entry.details, "excluded").splitlines()
+    done = entry.outcome is Outcome.OK
+    said = text(entry.details, "output")
+    warned = [clean(line) for line in said.splitlines() if _WARNING.match(line)]
+    ended = {"output": installed(entry)} if done or "error" in entry.details else {}
+    return {
+        **ended,
+        "installed_packages": [
+            each for each in entry.source.splitlines() if done and each not in excluded
+        ],
+        "warnings": "\n".join((*warned, *_stale(entry))),
+    }
+
+
+def _stale(entry: Entry) -> list[str]:
+    stale = entry.details.get("stale")
+    if not isinstance(stale, (list, tuple)) or not stale:
+        return []
+    names = ", ".join(map(one_line, stale))
+    return [f"imported before and now stale: {names}; restart_kernel to use the new versions"]
 
 
 def _change(name: str, old: str, new: str) -> str:

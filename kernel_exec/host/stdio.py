@@ -5,9 +5,9 @@ import math
 import os
 import signal
 import sys
-from collections.abc import AsyncIterable
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, NoReturn
 
 import anyio
 import mcp_types as types
@@ -19,7 +19,10 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kernel_exec.app import open_app
+from kernel_exec.content.plain import clean
+from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.server.create import create_server
+from kernel_exec.server.refusing import refusing_server
 from kernel_exec.settings import Settings
 
 from .frames import Probe, Refusal, decode, encode, probed
@@ -40,28 +43,52 @@ _CLOSE_LIMIT = 5.0
 _LEAVE = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
-async def serve(settings: Settings) -> int:
+async def serve(begin: Callable[[], Settings]) -> int:
     """Serve one client until it leaves or a signal comes; 0 when all was closed in order.
 
-    Both are how clients end a server, so neither is an error.
+    Both are how clients end a server, so neither is an error. A client gets to see why a server
+    can't work only from a server: where the settings that `begin` reads are refused or the
+    services can't be opened, all tools answer with the reason, stderr has it too, and the result
+    is 2.
 
     Raises:
-        KernelExecError: The services can't be opened.
+        KernelExecError: That is so, and there is a terminal in place of a client.
     """
+    on_terminal = os.isatty(0)  # where a person reads stderr
     with anyio.CancelScope() as scope:
         leave_on_signal(scope)
-        if os.name == "nt":  # there is no waiting for a pipe
-            async with stdio_server() as (incoming, outgoing), open_app(settings) as app:
-                server = create_server(app)
-                await server.run(incoming, outgoing, server.create_initialization_options())
-        else:
-            with open_wire() as wire:
-                async with open_app(settings) as app:
-                    await converse(create_server(app), wire)
+        async with AsyncExitStack() as stack:
+            talk = await stack.enter_async_context(_conversation())
+            try:
+                app = await stack.enter_async_context(open_app(begin()))
+            except (KernelExecError, OSError, ExceptionGroup) as error:
+                reason = bare(error)
+                if on_terminal or not isinstance(reason, KernelExecError | OSError):
+                    raise
+                told = clean(str(reason)).rstrip(".")
+                with suppress(OSError, ValueError, AttributeError):
+                    sys.stderr.write(f"error: {told}\n")
+                    sys.stderr.flush()
+                await talk(refusing_server(told))
+                return 2
+            await talk(create_server(app))
     return 0
 
 
-def exit_now(code: int) -> None:
+@asynccontextmanager
+async def _conversation() -> AsyncIterator[Callable[[Server[Any]], Awaitable[None]]]:
+    """The client's end, and how a server speaks with it until it leaves."""
+    if os.name == "nt":  # there is no waiting for a pipe
+        async with stdio_server() as (incoming, outgoing):
+            yield lambda server: server.run(
+                incoming, outgoing, server.create_initialization_options()
+            )
+    else:
+        with open_wire() as wire:
+            yield lambda server: converse(server, wire)
+
+
+def exit_now(code: int) -> NoReturn:
     """Leave without the interpreter's own clean-up: all of ours is done, and clients wait."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):

@@ -33,12 +33,14 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageStatus:
-    """What is installed for one name; `satisfied` also weighs the version that was asked for.
+    """What is installed for the `name` in a requirement.
 
-    `applies` is False when the requirement's marker excludes the environment.
+    `satisfied` also weighs the version that was asked for. `applies` is False when the
+    requirement's marker excludes the environment.
     """
 
     requested: str
+    name: str
     distribution: str | None
     version: str | None
     location: str | None
@@ -107,6 +109,7 @@ def _status(requested: str, installed: Inventory, markers: Mapping[str, str]) ->
     found = _find(requirement.name, installed)
     return PackageStatus(
         requested=requested,
+        name=requirement.name,
         distribution=found.name if found else None,
         version=found.version if found else None,
         location=found.location if found else None,

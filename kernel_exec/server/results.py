@@ -5,7 +5,7 @@ import json
 from mcp_types import CallToolResult, TextContent
 
 from kernel_exec.content.items import ITEM_BUDGET, cut
-from kernel_exec.content.plain import clean, escaped
+from kernel_exec.content.plain import clean, escaped, escaped_json
 from kernel_exec.kernels.messages import JSON, JSONObject
 
 
@@ -16,18 +16,34 @@ def texts(*blocks: str) -> CallToolResult:
     )
 
 
-def structured(fields: JSONObject) -> CallToolResult:
-    """Fields, and the same as text for hosts that show no others."""
-    safe = _safe(fields)
-    assert isinstance(safe, dict)
-    written = json.dumps(safe, ensure_ascii=False, indent=1)
+def structured(fields: JSONObject, exact: JSONObject | None = None) -> CallToolResult:
+    """Fields, and the same as text for hosts that show no others.
+
+    The texts in `exact`, which are fields as well, stay what they are to whoever reads JSON.
+    """
+    safe = {**_safe_object(fields), **(exact or {})}
+    written = escaped_json(json.dumps(safe, ensure_ascii=False, indent=1))
     return CallToolResult(content=[TextContent(text=f"{written}\n")], structured_content=safe)
+
+
+def with_fields(result: CallToolResult, fields: JSONObject) -> CallToolResult:
+    """An execution's result with its fields, and these, where programs look for them."""
+    told = {**(result.meta or {}).get("kernel-exec", {}), **fields}
+    return result.model_copy(update={"structured_content": _safe_object(told)})
 
 
 def failed(message: str) -> CallToolResult:
     """A misuse or a breakdown, with the way out, for the model to read."""
     shown = cut(clean(message), ITEM_BUDGET, lambda _: "the message is too long")
-    return CallToolResult(content=[TextContent(text=f"{shown}\n")], is_error=True)
+    return CallToolResult(
+        content=[TextContent(text=f"{shown}\n")],
+        structured_content={"status": "error", "error": shown},
+        is_error=True,
+    )
+
+
+def _safe_object(fields: JSONObject) -> dict[str, JSON]:
+    return {str(_safe(key)): _safe(each) for key, each in fields.items()}
 
 
 def _safe(value: JSON) -> JSON:
@@ -35,7 +51,7 @@ def _safe(value: JSON) -> JSON:
     if isinstance(value, str):
         return escaped(value)
     if isinstance(value, dict):
-        return {str(_safe(key)): _safe(each) for key, each in value.items()}
+        return _safe_object(value)
     if isinstance(value, (list, tuple)):
         return [_safe(each) for each in value]
     return value

@@ -7,6 +7,7 @@ from mcp_types import CallToolResult
 
 from kernel_exec.app import App
 from kernel_exec.configuration import Given, parse_path
+from kernel_exec.content.installs import told_of_install
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
@@ -15,17 +16,23 @@ from kernel_exec.packages.inventory import PackageStatus
 
 from . import arguments as given
 from .call import Call
-from .results import structured
+from .results import structured, with_fields
 
 
 async def install_dependencies(call: Call, asked: given.InstallDependencies) -> CallToolResult:
-    """Install packages into the environment while its kernel lives."""
+    """Install packages into the environment while its kernel lives.
+
+    Its words are those of an execution; its fields have also what the server we replace told.
+    """
     session, entry = await call.client.install(
         asked.packages, upgrade=asked.upgrade, allow_build=asked.allow_build
     )
     call.begun(session, entry)
     entry = await call.follow(session, entry, call.window(asked.wait_seconds))
-    return await call.present(session, entry)
+    result = await call.present(session, entry)
+    return with_fields(
+        result, {"env_type": session.environment.kind.value, **told_of_install(entry)}
+    )
 
 
 async def check_installed_packages(
@@ -37,8 +44,10 @@ async def check_installed_packages(
     return structured(
         {
             "status": "success",
+            "env_type": (await call.client.current_environment()).kind.value,
             "all_installed": bool(needed) and all(each.satisfied for each in needed),
-            "package_details": list(map(_checked, found)),
+            "not_installed": [each.requested for each in needed if not each.satisfied],
+            "package_details": {each.requested: _checked(each) for each in found},
         }
     )
 
@@ -166,7 +175,6 @@ def _folder(value: str, base: Path) -> Path:
 
 def _checked(package: PackageStatus) -> JSON:
     told: dict[str, JSON] = {
-        "package": package.requested,
         "installed": package.distribution is not None,
         "satisfied": package.satisfied,
         "distribution": package.distribution,
@@ -174,6 +182,10 @@ def _checked(package: PackageStatus) -> JSON:
         "location": package.location,
         "import_names": list(package.import_names),
     }
+    if package.distribution is None:
+        told["error"] = f"no distribution and no module here has the name {package.name!r}"
+    elif not package.satisfied:
+        told["error"] = f"version {package.version} does not satisfy {package.requested!r}"
     if not package.applies:
         told["excluded"] = "its marker excludes this environment, so it is not needed here"
     return told

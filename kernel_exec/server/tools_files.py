@@ -20,6 +20,7 @@ async def initialize_code_file(call: Call, asked: given.InitializeCodeFile) -> C
             "status": "success",
             "message": "file created; append_to_code_file adds to it",
             "file_path": str(path),
+            "filename": path.name,
             "generated_filename": path.name,
         }
     )
@@ -45,7 +46,6 @@ async def read_code_file(call: Call, asked: given.ReadCodeFile) -> CallToolResul
     page = await to_thread.run_sync(read)
     told: dict[str, JSON] = {
         "status": "success",
-        "content": page.text,
         "file_path": str(page.path),
         "total_lines": page.total_lines,
         "offset": page.offset,
@@ -54,4 +54,4 @@ async def read_code_file(call: Call, asked: given.ReadCodeFile) -> CallToolResul
     }
     if page.cut_lines:
         told["cut_lines"] = list(page.cut_lines)
-    return structured(told)
+    return structured(told, exact={"content": page.text})

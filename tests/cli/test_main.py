@@ -212,6 +212,18 @@ def test_on_a_terminal_it_says_what_it_is_and_how_to_connect_a_client(tmp_path: 
     assert Path(entry["command"]).is_absolute()
 
 
+def test_on_a_terminal_arguments_of_another_program_are_refused_at_once(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    try:
+        finished = run(["/old/build/index.js"], tmp_path, stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert 'remove `"args": ["/old/build/index.js"]` from' in finished.stderr
+
+
 @pytest.mark.parametrize(
     "error", [OSError(errno.EACCES, "Permission denied", "/x"), TimeoutError(), BrokenPipeError()]
 )

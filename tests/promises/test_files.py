@@ -307,15 +307,15 @@ def test_a_file_that_is_no_text_is_told_and_left_alone(server: Server, content: 
 @pytest.mark.parametrize(
     ("content", "added", "becomes"),
     [
-        (b"a\r\nb\r\n", "c\nd\n", b"a\r\nb\r\nc\r\nd\r\n"),
+        (b"a\r\nb\r\n", "c\nd\n", b"a\r\nb\r\nc\nd\n"),
         (b"a\r\nb", "c", b"a\r\nb\r\nc"),
-        (b"a\n", "b\r\nc\r\n", b"a\nb\nc\n"),
+        (b"a\n", "b\r\nc\r\n", b"a\nb\r\nc\r\n"),
         (b"\xef\xbb\xbfa = 1\n", "\ufeffb = '\xe9'", b"\xef\xbb\xbfa = 1\nb = '\xc3\xa9'"),
         (b"# coding: latin-1\n", "'\xe9'", b"# coding: latin-1\n'\xe9'"),
     ],
     ids=["CRLF", "CRLF without an end", "LF", "mark", "latin-1"],
 )
-def test_what_is_appended_is_as_the_file_is(
+def test_what_is_appended_is_as_it_was_given_in_the_encoding_of_the_file(
     server: Server, content: bytes, added: str, becomes: bytes
 ) -> None:
     path = stored(server, "grows.py", content)
@@ -327,7 +327,7 @@ def test_what_an_encoding_does_not_have_is_not_appended(server: Server) -> None:
     path = stored(server, "latin.py", "# coding: latin-1\n")
     result = server.call("append_to_code_file", file_path=path, content="'数据'", within=5)
     assert result.is_error
-    assert "nothing can be appended" in result.text
+    assert "is unchanged" in result.text
     assert Path(path).read_bytes() == b"# coding: latin-1\n"
 
 

@@ -7,13 +7,15 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from kernel_exec.server.tools import TOOLS
 from tests.promises.conftest import Agent
 from tests.waits import wait_gone
-from tests.wire import Result, Server, serving
+from tests.wire import Result, Server, serving, started
 
 pytestmark = pytest.mark.kernel
 
@@ -239,7 +241,7 @@ def test_v16_v19_checking_packages_imports_nothing_and_leaves_nothing(
     before = sorted(storage(server).iterdir())
     result = server.call("check_installed_packages", packages=["evilmod", "pip"], within=10)
     assert not result.is_error
-    details = {each["package"]: each for each in result.structured["package_details"]}
+    details = result.structured["package_details"]
     assert not details["evilmod"]["installed"]
     assert not mark.exists()
     assert sorted(storage(server).iterdir()) == before
@@ -309,3 +311,94 @@ def test_also_only_the_owner_sees_what_is_stored_whatever_the_umask(
         if stat.S_IMODE(path.stat().st_mode) & 0o077
     ]
     assert open_to_others == []
+
+
+def test_the_seeds_clients_find_its_keys(server: Server, agent: Agent) -> None:
+    def fields(tool: str, **arguments: Any) -> dict[str, Any]:
+        result = server.call(tool, **arguments)
+        assert not result.is_error, result.text
+        if tool != "install_dependencies":
+            assert json.loads(result.text) == result.structured
+        return result.structured
+
+    made = fields("initialize_code_file", content="a = '\u2028\x0c'\r\n", filename="keys")
+    path = str(made["file_path"])
+    assert made["status"] == "success"
+    assert made["message"]
+    assert made["filename"] == made["generated_filename"] == Path(path).name
+    added = fields("append_to_code_file", file_path=path, content="b = 2\r\n")
+    assert (added["status"], added["file_path"]) == ("success", path)
+    read = fields("read_code_file", file_path=path)
+    assert read["content"] == "a = '\u2028\x0c'\r\nb = 2\r\n"
+    for ran in (agent.run("print(6 * 7)"), agent.call("execute_code_file", file_path=path)):
+        assert ran.meta["status"] == "success"
+        assert isinstance(ran.meta["output"], str)
+        assert ran.meta["generated_filename"] == Path(ran.meta["file_path"]).name
+    checked = fields("check_installed_packages", packages=["pytest", "pytest<1", "absent-package"])
+    assert checked["status"] == "success"
+    assert checked["env_type"] == "python"
+    assert checked["all_installed"] is False
+    assert checked["not_installed"] == ["pytest<1", "absent-package"]
+    details = checked["package_details"]
+    assert details["pytest"]["installed"] is True
+    assert details["pytest"]["version"] == pytest.__version__
+    assert Path(details["pytest"]["location"]).is_dir()
+    assert "does not satisfy" in details["pytest<1"]["error"]
+    assert (details["absent-package"]["installed"], bool(details["absent-package"]["error"])) == (
+        False, True,
+    )  # fmt: skip
+    never = 'absent-package; sys_platform == "none"'
+    installed = fields("install_dependencies", packages=[never])
+    assert (installed["status"], installed["env_type"]) == ("success", "python")
+    assert installed["installed_packages"] == []
+    assert "not needed" in str(installed["output"])
+    assert installed["warnings"] == ""
+    switched = fields("configure_environment", type="python", python_path=sys.executable)
+    assert isinstance(switched["previous"], dict)
+    assert isinstance(switched["current"], dict)
+    config = fields("get_environment_config")["config"]
+    assert config["type"] == "python"
+    refused = server.call("read_code_file", file_path="none.py")
+    assert refused.is_error
+    assert refused.structured == {"status": "error", "error": refused.text.removesuffix("\n")}
+
+
+WRONG: dict[str, tuple[list[str], dict[str, str], list[str]]] = {
+    "the arguments of the seed": (
+        ["/old/build/index.js"], {}, ['remove `"args": ["/old/build/index.js"]` from']
+    ),
+    "those of a container": (
+        ["run", "-e", "TOKEN=hidden", "--rm", "mcp-code-executor"],
+        {},
+        ['remove `"args": ["run", "-e", "TOKEN=…", "--rm", "mcp-code-executor"]` from'],
+    ),
+    "a misspelt option": (
+        ["--pyhton-path", "/x"], {}, ["--python-path", 'correct `"args": ["--pyhton-path", "/x"]`']
+    ),
+    "a wrong value": (
+        [], {"ENV_TYPE": "docker"}, ["variable ENV_TYPE is 'docker'", "one of conda, venv"]
+    ),
+    "a storage folder that is a file": (
+        [], {"CODE_STORAGE_DIR": __file__}, [f"CODE_STORAGE_DIR is {__file__!r}", "File exists"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_server_that_is_started_in_a_wrong_way_says_so_to_its_client(
+    tmp_path: Path, case: str
+) -> None:
+    options, variables, told = WRONG[case]
+    with started(tmp_path, *(options or ["serve"]), **variables) as server:
+        instructions = server.initialize()["result"]["instructions"]
+        tools = server.request("tools/list")["result"]["tools"]
+        assert len(tools) == len(TOOLS)
+        for tool in ("execute_code", "get_environment_config", tools[-1]["name"]):
+            result = server.call(tool)
+            assert result.is_error
+            for each in (*told, "restart the server"):
+                assert each in result.text
+                assert each in instructions
+            assert result.structured["error"] == result.text.removesuffix("\n")
+        assert server.leave() == 2
+        assert server.stderr.read_text().startswith("error: ")

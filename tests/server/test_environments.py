@@ -170,8 +170,8 @@ async def test_a_long_install_is_followed_and_stopped_like_an_execution(
             "check_installed_packages", packages=["six>=1.16", "six<1.16", "PIL"]
         )
         told = [
-            (each["package"], each["installed"], each["satisfied"])
-            for each in (both.structured_content or {})["package_details"]
+            (name, each["installed"], each["satisfied"])
+            for name, each in (both.structured_content or {})["package_details"].items()
         ]
         assert told == [("six>=1.16", True, True), ("six<1.16", True, False), ("PIL", False, False)]
 
@@ -189,5 +189,6 @@ async def test_a_requirement_whose_marker_excludes_the_environment_is_told_as_su
             checked = await agent.call("check_installed_packages", packages=packages)
             found = checked.structured_content or {}
             assert found["all_installed"] is installed
-            assert "marker excludes" in found["package_details"][0]["excluded"]
-            assert found["package_details"][0]["installed"] is False
+            assert "marker excludes" in found["package_details"][excluded]["excluded"]
+            assert found["package_details"][excluded]["installed"] is False
+            assert found["not_installed"] == []

@@ -1,5 +1,6 @@
 """The tools for code files through a real client in memory; no kernel is needed."""
 
+import json
 import os
 import re
 import sys
@@ -44,9 +45,10 @@ class Agent:
     async def refused(self, tool: str, **arguments: object) -> str:
         result = await self.call(tool, **arguments)
         assert result.is_error
-        assert result.structured_content is None
         (told,) = result.content
         assert isinstance(told, TextContent)
+        error = told.text.removesuffix("\n")
+        assert result.structured_content == {"status": "error", "error": error}
         return told.text
 
 
@@ -65,10 +67,10 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 async def test_a_script_is_begun_added_to_and_read(agent: Agent) -> None:
     made = await agent.done("initialize_code_file", content="a = 1", filename="steps")
     path = Path(made["file_path"])
-    assert set(made) == {"status", "message", "file_path", "generated_filename"}
+    assert set(made) == {"status", "message", "file_path", "filename", "generated_filename"}
     assert re.fullmatch(r"steps_[0-9a-f]{8}\.py", made["generated_filename"])
     assert path.is_absolute()
-    assert path.name == made["generated_filename"]
+    assert path.name == made["filename"] == made["generated_filename"]
     assert path.stat().st_mode & 0o777 == 0o600
 
     added = await agent.done("append_to_code_file", file_path=str(path), content="b = 2\n")
@@ -122,13 +124,13 @@ async def test_what_can_not_be_shown_as_it_is_is_told(agent: Agent) -> None:
     assert page["content"].endswith(" [line cut here: it has 1,000,000 bytes]\n")
 
 
-@pytest.mark.parametrize("text", ["\x01", "🙂", "\\", "é"])
+@pytest.mark.parametrize("text", ["\x01", "🙂", "\\", "é", "\u2028", "\U000e0001", "\x7f"])
 async def test_a_page_of_any_characters_fits_a_result(agent: Agent, text: str) -> None:
     (agent.root / "full.py").write_text(f"{text * 9999}\n" * 20, "utf-8")
     result = await agent.call("read_code_file", file_path="full.py")
     (shown,) = result.content
     assert isinstance(shown, TextContent)
-    assert '"content"' in shown.text
+    assert json.loads(shown.text) == result.structured_content
     assert len(result.model_dump_json(by_alias=True).encode()) <= RESULT_LIMIT
 
 

@@ -354,14 +354,6 @@ async def test_an_environment_that_is_deleted_is_named_and_the_history_is_kept(
         assert not told.is_error
 
 
-async def test_a_storage_root_that_can_not_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "storage").write_text("a file is in the way")
-    async with agent_in(tmp_path) as agent:
-        result = await agent.call("execute_code", code="1 + 1")
-        assert result.is_error
-        assert "CODE_STORAGE_DIR" in text_of(result)
-
-
 async def test_a_working_directory_is_that_of_the_next_kernel(tmp_path: Path) -> None:
     place = tmp_path / "elsewhere"
     place.mkdir()
