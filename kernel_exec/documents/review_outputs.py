@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from kernel_exec.content.charts import describe_chart
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.content.plain import counted
+from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.terminal import carry_out
-from kernel_exec.notebooks.outputs import without_path
+from kernel_exec.notebooks.outputs import is_picture, rest_of
 from kernel_exec.notebooks.value import joined, objects
 
 from .hypertext import coloured, escape, picture, sanitised, vector
@@ -51,6 +52,8 @@ def outputs_html(outputs: JSON, described: str) -> str:
         stream = name if kind == "stream" else ""
         if kind == "stream":
             written += joined(output.get("text"))
+        elif missing := rest_of(output):
+            parts.append(_rest(missing))
         elif kind == "error":
             parts.append(_error(output))
         elif output:
@@ -66,23 +69,29 @@ def _guarded(output: JSONObject, described: str) -> str:
 
 
 def _stream(name: str, written: str) -> str:
-    shown = carry_out(written)
-    begins, path = without_path(shown)
-    box = text_box(begins)
+    box = text_box(carry_out(written))
     label = "" if name == "stdout" else f'<p class="label">{escape(name)}</p>'
-    more = (
-        f'<p class="note">Cut here. All of it is in <code>{escape(path)}</code></p>' if path else ""
-    )
     css_class = "stream" if name == "stdout" else "stream aside"
-    return f'<div class="{css_class}">{label}{box}{more}</div>'
+    return f'<div class="{css_class}">{label}{box}</div>'
+
+
+def _rest(missing: JSONObject) -> str:
+    """Where the whole of the output above is."""
+    left_out = count(missing, "left_out")
+    lines = [f"{counted(left_out, 'character')} left out here."] if left_out else []
+    for mime, path in mapping(missing, "files").items():
+        alt = text(missing, "alt") if is_picture(mime) else ""
+        what = f"“{escape(alt)}”" if alt else f"All of the {escape(mime)}" if mime else "All of it"
+        lines.append(f"{what} is in <code>{escape(str(path))}</code>")
+    return f'<p class="note">{"<br>".join(lines)}</p>'
 
 
 def text_box(written: str) -> str:
     """Text in a box that scrolls by itself, its middle folded when there is much of it."""
-    cut = len(written) - _MOST
-    if cut > 0:
-        note = f"\n[{cut:,} characters are not on this page; they are in the notebook]\n"
-        written = f"{written[: _MOST * 2 // 3]}{note}{written[-_MOST // 3 :]}"
+    if len(written) > _MOST:
+        missing = counted(len(written) - _MOST, "character")
+        note = f'<p class="note">Left out of this page, but in the notebook: {missing}</p>'
+        return f"{text_box(written[: _MOST * 2 // 3])}{note}{text_box(written[-_MOST // 3 :])}"
     lines = written.rstrip("\n").split("\n")
     if not any(lines):
         return ""
@@ -92,7 +101,7 @@ def text_box(written: str) -> str:
     folded = lines[_HEAD:-_TAIL]
     return (
         f"{_pre(lines[:_HEAD], wrap)}"
-        f'<details class="middle"><summary>{len(folded):,} more lines</summary>'
+        f'<details class="middle"><summary>{counted(len(folded), "more line")}</summary>'
         f"{_pre(folded, wrap)}</details>{_pre(lines[-_TAIL:], wrap)}"
     )
 
@@ -198,5 +207,7 @@ def _markup(markup: str) -> str:
 
 def _unseen(data: JSONObject) -> str:
     sizes = {mime: len(_text_of(value) or _as_json(value)) for mime, value in data.items() if value}
-    told = ", ".join(f"{escape(mime)} ({size:,} characters)" for mime, size in sizes.items())
+    told = ", ".join(
+        f"{escape(mime)} ({counted(size, 'character')})" for mime, size in sizes.items()
+    )
     return f'<p class="note">Not shown on a page without scripts: {told}</p>' if told else ""

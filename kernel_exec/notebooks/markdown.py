@@ -1,6 +1,7 @@
 """Foreign words in Markdown, so that nothing in them ends or opens what they should not. Pure."""
 
 import re
+from urllib.parse import quote
 
 from kernel_exec.kernels.terminal import strip_ansi
 
@@ -46,6 +47,11 @@ def heading(words: str, level: int) -> str:
     for at in range(1, len(parts), 3):
         shown[at] = f"{parts[at]}{parts[at + 1]}{parts[at]}"
     return f"{'#' * level} {''.join(shown)}"
+
+
+def picture(path: str, alt: str) -> str:
+    """The picture in a file, as seen from the document."""
+    return f"![{' '.join(alt.replace('[', '(').replace(']', ')').split())}]({quote(path)})"
 
 
 def html(words: str) -> str:

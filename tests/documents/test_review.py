@@ -18,6 +18,7 @@ from kernel_exec.documents.prose import Anchors, prose
 from kernel_exec.documents.review import review
 from kernel_exec.documents.review_facts import duration
 from kernel_exec.documents.review_outputs import outputs_html
+from kernel_exec.notebooks.outputs import rest
 
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -350,14 +351,19 @@ def test_the_middle_of_long_text_is_folded_and_what_is_too_much_is_counted() -> 
     assert "250" in html
     html = stream("x" * 300_000)
     assert len(html) < 120_000
-    assert "200,000 characters are not on this page" in html
+    assert "but in the notebook: 200,000 characters" in html
 
 
 def test_late_output_and_cut_output_say_so() -> None:
     late = {"kernel_exec": {"role": "late"}}
     assert "after the cell had ended" in shown(late, text__plain="[after the cell had ended]")
-    cut = stream("head\n\n[all of it is in ../x/y.txt]\n")
-    assert "Cut here. All of it is in <code>../x/y.txt</code>" in cut
+    cut = outputs_html(
+        [rest({"": "../x/y.txt"}, left_out=1), rest({"image/png": "p"}, alt="A")], ""
+    )
+    words = "1 character left out here.<br>All of it is in <code>../x/y.txt</code>"
+    assert words in cut
+    assert "“A” is in <code>p</code>" in cut
+    assert "[all of it is in x]" in stream("head\n\n[all of it is in x]\n")
     page = review(notebook(code(number=1, outcome="ok", truncated=True)))
     assert "output cut" in page
     page = review(notebook(code(number=1, outcome="ok", complete=False)))

@@ -22,6 +22,7 @@ from kernel_exec.kernels.outputs import (
 )
 from kernel_exec.notebooks.build import Surroundings, Wanted, build
 from kernel_exec.notebooks.cells import Step
+from kernel_exec.notebooks.outputs import rest_of
 from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 
 SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
@@ -115,10 +116,6 @@ OUTPUTS: dict[str, tuple[Output, dict[str, Any]]] = {
     "stream": (
         Stream(name="stderr", text="x\n"),
         {"output_type": "stream", "name": "stderr", "text": "x\n"},
-    ),
-    "stream that goes on in a file": (
-        Stream(name="stdout", text="x\n", path="/f"),
-        {"output_type": "stream", "name": "stdout", "text": "x\n\n[all of it is in /f]\n"},
     ),
     "result": (
         ExecuteResult(
@@ -600,14 +597,22 @@ def test_files_with_the_whole_are_named_as_seen_from_the_notebook() -> None:
     ]
     notebook = whole(step("x", *outputs), surroundings=Surroundings(folder="/s/notebooks"))
     cell = notebook["cells"][1]
-    stream, display, page, error = cell["outputs"]
-    assert stream["text"] == "x\n\n[all of it is in ../.k/c.txt]\n"
-    assert display["data"]["text/plain"] == (
-        "begin\n[all of it is in ../.k/a.txt]\n[image/png is in ../.k/b.png]"
-    )
-    assert display["metadata"]["kernel_exec"]["files"]["image/png"] == "../.k/b.png"
-    assert page["data"] == {"text/plain": "[text/html is in ../.k/d.html]"}
-    assert error["traceback"] == ["E", "[all of it is in ../.k/e.txt]"]
+    shown, rests = cell["outputs"][::2], list(map(rest_of, cell["outputs"][1::2]))
+    assert shown[0] == {"output_type": "stream", "name": "stdout", "text": "x\n"}
+    assert [each.get("data") for each in shown[1:3]] == [{"text/plain": "begin"}, {}]
+    assert shown[3]["traceback"] == ["E"]
+    assert [each["files"] for each in rests] == [
+        {"": "../.k/c.txt"},
+        {"text/plain": "../.k/a.txt", "image/png": "../.k/b.png"},
+        {"text/html": "../.k/d.html"},
+        {"": "../.k/e.txt"},
+    ]
+    assert [each["data"]["text/plain"] for each in cell["outputs"][1::2]] == [
+        "[all of it is in ../.k/c.txt]",
+        "[all of the text/plain is in ../.k/a.txt]\n[all of the image/png is in ../.k/b.png]",
+        "[all of the text/html is in ../.k/d.html]",
+        "[all of it is in ../.k/e.txt]",
+    ]
     assert cell["metadata"]["kernel_exec"]["truncated"] is True
 
 
