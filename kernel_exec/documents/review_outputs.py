@@ -158,10 +158,7 @@ def _figure(address: str, metadata: JSONObject, described: str) -> str:
         for name in ("width", "height")
         if isinstance(value := metadata.get(name), int) and 0 < value < 10_000
     )
-    caption = f"<figcaption>{escape(told)}</figcaption>" if told and told not in described else ""
-    return (
-        f'<figure><img src="{address}" alt="{escape(told or described)}"{size}>{caption}</figure>'
-    )
+    return f'<figure><img src="{address}" alt="{escape(told or described)}"{size}></figure>'
 
 
 def _readings(data: JSONObject, texts: Mapping[str, str]) -> Iterator[str]:

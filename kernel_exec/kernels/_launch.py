@@ -34,7 +34,7 @@ _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PARTS = (
     *("budgets", "owners", "packing", "widgets", "shared", "outlet", "displays", "streams"),
     *("mending", "overlay", "script", "shell", "errors"),
-    *("variables", "cells", "frames", "names"),
+    *("variables", "cells", "figures", "frames", "names"),
 )
 """The files beside this one that `_inside.py` needs, each after those that it needs itself."""
 

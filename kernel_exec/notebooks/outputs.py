@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from kernel_exec.content.charts import describe_chart
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outputs import (
     DisplayData,
@@ -15,8 +16,11 @@ from kernel_exec.kernels.outputs import (
 )
 from kernel_exec.sessions.history import Entry
 
-from .markdown import fence, picture
+from .markdown import fence, one_line, picture
 from .value import objects, ours
+
+_ALT = 500
+"""Characters that describe a picture."""
 
 _PRIVATE = ("application/vnd.kernel-exec.", "text/llm+plain")
 _JSON_MIME = re.compile(r"application/(.*\+)?json$")
@@ -142,7 +146,7 @@ def _display(output: DisplayData | ExecuteResult, entry: Entry, *, cut: bool) ->
     }
     if not data and not cut:
         return None
-    metadata = _described(output.metadata, data, entry)
+    metadata = _described(output, data, entry)
     if output.late:
         metadata["kernel_exec"] = {"late": True}
     if isinstance(output, DisplayData) or output.late:
@@ -164,11 +168,16 @@ def _mime_value(mime: str, value: JSON) -> JSON:
     return "".join(written.split()) if _BASE64.match(mime) else written
 
 
-def _described(metadata: JSONObject, data: JSONObject, entry: Entry) -> dict[str, JSON]:
+def _described(
+    output: DisplayData | ExecuteResult, data: JSONObject, entry: Entry
+) -> dict[str, JSON]:
     """An output's metadata, with words for who can't see its pictures."""
-    described = {key: value for key, value in metadata.items() if key != "kernel_exec"}
-    for mime in data:
-        if mime.startswith("image/"):
-            words = " ".join(entry.title.split()) or f"Plot of step {entry.number}"
-            described[mime] = {"alt": words, **mapping(metadata, mime)}
+    described = {key: value for key, value in output.metadata.items() if key != "kernel_exec"}
+    pictures = list(filter(is_picture, data))
+    # a chart's own words come first, of which a kernel makes text for a model
+    chart = describe_chart(output.data).strip("[]") if pictures else ""
+    words = chart or text(output.data, "text/llm+plain") or entry.title
+    alt = one_line(words, _ALT) if words.strip() else f"Plot of step {entry.number}"
+    for mime in pictures:
+        described[mime] = {"alt": alt, **mapping(output.metadata, mime)}
     return described

@@ -119,23 +119,78 @@ def test_a_step_is_its_intent_its_code_and_its_output() -> None:
     assert parts.text.count("Count <all>") == 2  # in the contents, and above the step
     assert "Step 4 Count <all>" in parts.text
     assert "1.25 s" in parts.text
-    assert "In [3]" in parts.text
+    assert "In [" not in parts.text
     assert "17" in parts.text
     assert "venv:/e" in parts.text
     assert {link.removeprefix("#") for link in parts.links} <= set(parts.ids)
 
 
-def test_a_folded_failure_and_one_that_was_kept_are_marked_and_in_the_contents() -> None:
-    folded = "<details>\n<summary>Step 1 failed: E</summary>\n\n```python\nbroken(\n```\n</details>"
-    kept = code("1/0", number=2, intent="Divide", outcome="exception")
-    kept["metadata"]["tags"] = ["raises-exception"]
-    page = review(
-        notebook(words(folded, role="folded", number=1, outcome="exception", intent=""), kept)
-    )
-    parts = checked(page)
-    assert parts.text.count("failed, kept: needed later") == 2
-    assert "<summary>Step 1 failed: E</summary>" in page
-    assert "broken(" in page.partition("<main")[0]  # what has no intent goes by its code
+def test_a_failure_that_ran_nothing_is_marked_and_in_the_contents() -> None:
+    folded = "<details>\n<summary>It failed: E</summary>\n\n```python\nbroken(\n```\n</details>"
+    about = {"role": "folded", "number": 1, "outcome": "exception", "intent": ""}
+    page = review(notebook(words(folded, **about)))
+    assert checked(page).text.partition("Contents")[2].count("failed") == 3
+    assert "<summary>It failed: E</summary>" in page
+    assert "broken(" in page.partition("<main")[0]  # a step without a title goes by its code
+
+
+ERROR = {"output_type": "error", "ename": "KeyError", "evalue": "<'x'>\nno", "traceback": ["t"]}
+
+
+@pytest.mark.parametrize("intent", ["Look **up**", ""])
+def test_a_failure_that_the_notebook_hides_is_closed_under_a_line_that_tells_it(
+    intent: str,
+) -> None:
+    failed = code("d['x']", ERROR, number=2, intent=intent, outcome="exception")
+    failed["metadata"] |= {"tags": ["raises-exception"], "jupyter": {"source_hidden": True}}
+    page = review(notebook(failed))
+    checked(page)
+    line, _, inside = page.partition('<summary class="head">')[2].partition("</summary>")
+    assert "<details open" not in page.partition("<main")[2]
+    told = re.sub(r"\s+", " ", _Page(line).text).strip()
+    named = "Look up" if intent else "d['x']"
+    assert told == f"Step 2 {named} failed KeyError: <'x'> no"
+    assert "d[" in inside
+
+
+@pytest.mark.parametrize("tags", [[], ["raises-exception"]])
+def test_no_code_is_hidden_but_that_of_a_failure_which_the_notebook_hides(tags: list[str]) -> None:
+    cell = code("secret()", number=1)
+    cell["metadata"] |= {"tags": tags, "jupyter": {"source_hidden": not tags}}
+    assert '<summary class="head">' not in review(notebook(cell))
+
+
+def test_a_kernel_of_which_nothing_runs_again_is_one_closed_block() -> None:
+    heading = words("## Kernel 1\n\n*It restarted.*", role="kernel")
+    steps = [words("<details>a</details>", role="folded", number=at, intent="A") for at in (1, 2)]
+    note = words("A *finding*", role="note", number=3)
+    new = words("## Kernel 2", role="kernel")
+    page = review(notebook(heading, *steps, note, new, code(number=4, intent="B")))
+    text = checked(page).text
+    contents, _, body = page.partition("<main")
+    assert "<summary><h2>Kernel 1</h2> <span>2 steps</span></summary>\n<p><em>It res" in body
+    assert body.count('<details class="prose kernel"') == 1
+    assert (body.count("Kernel 1"), body.count("Kernel 2")) == (1, 1)
+    assert "A finding" in text
+    assert re.findall(r"<bdi>(.*?)</bdi>", contents) == ["Kernel 1", "A finding", "Kernel 2", "B"]
+    running = review(notebook(heading, code(number=1), new))
+    assert "<summary><h2>" not in running
+
+
+def test_no_heading_is_shown_twice() -> None:
+    cells = [
+        words("# The title\n\nWhy"),
+        words("## Load\n\nHow", role="note", number=1),
+        words("### Step 2: Load", role="title", number=2, intent="Load"),
+        code(number=2, intent="Load"),
+        words("## Load more", role="note", number=3),
+        code(number=4, intent="Other"),
+    ]
+    for metadata in ({}, {"title": "The title"}):
+        page = review(notebook(*cells, **metadata)).partition("<main")
+        headings = re.findall(r"<(h[1-6])\b[^>]*>(.*?)</\1>", page[0] + page[2])
+        told = [re.sub("<[^>]*>", "", shown).strip() for _, shown in headings]
+        assert told == ["The title", "Step 2 Load", "Load more", "Step 4 Other"]
 
 
 def test_a_new_kernel_is_a_line_across_the_page() -> None:
@@ -225,14 +280,14 @@ def test_the_head_counts_failures_and_restarts() -> None:
         "counts": {"restarts": 3},
         "started": 0,
         "ended": 90_000,
-        "client": {"name": "some-client", "version": "2"},
+        "clients": ["other 1", "some-client 2"],
     }
     text = checked(review(notebook(kernel_exec=about))).text
     for told in (
         "Failed2",
         "Executions9",
         "Restarts3",
-        "some-client 2",
+        "Clientother 1, some-client 2",
         "When1970-01-01 00:00 to 1970-01-02 01:00 UTC",
     ):
         assert told in text
@@ -323,7 +378,6 @@ def test_a_picture_has_words_also_when_nobody_gave_it_any() -> None:
     assert 'alt="Picture: a step"' in shown(image__png=PNG)
     told = shown({"image/png": {"alt": 'A "map"', "width": 300, "height": "1e9"}}, image__png=PNG)
     assert 'alt="A &quot;map&quot;" width="300">' in told
-    assert "<figcaption>A &quot;map&quot;</figcaption>" in told
 
 
 def test_parts_of_one_stream_are_one_and_a_bar_is_its_end() -> None:
