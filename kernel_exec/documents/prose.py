@@ -24,6 +24,7 @@ _LONGEST = 100_000
 _LONGEST_PARAGRAPH = 5_000
 """Characters of one paragraph; the parser takes the square of some."""
 
+_MARKED = re.compile(r"[^\w\s.,:;()?/+='\"%-]|(?<![^\W_])_|_(?![^\W_])")
 _FORMULA = re.compile(r"\$\$.+?\$\$|\$(?![\s$])[^$\n]*[^\s$\\]\$(?!\d)", re.DOTALL)
 
 
@@ -104,6 +105,8 @@ def title(source: str) -> str:
 
 def line(markdown: str) -> tuple[str, str]:
     """A line of Markdown as HTML, and its words as plain text."""
+    if not _MARKED.search(markdown):  # as nearly all titles; parsing takes longer than all else
+        return escape(markdown), markdown
     tokens = _PARSER.parseInline(markdown)
     html = sanitised(_PARSER.renderer.render(tokens, _PARSER.options, {}))
     return html, " ".join(map(_words, tokens))

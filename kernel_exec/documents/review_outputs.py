@@ -88,27 +88,31 @@ def _rest(missing: JSONObject) -> str:
 
 def text_box(written: str) -> str:
     """Text in a box that scrolls by itself, its middle folded when there is much of it."""
-    if len(written) > _MOST:
-        missing = counted(len(written) - _MOST, "character")
-        note = f'<p class="note">Left out of this page, but in the notebook: {missing}</p>'
-        return f"{text_box(written[: _MOST * 2 // 3])}{note}{text_box(written[-_MOST // 3 :])}"
+    missing = len(written) - _MOST
+    if missing > 0:
+        begins, ends = written[: _MOST * 2 // 3].split("\n"), written[-_MOST // 3 :].split("\n")
+        return _folded(begins, ends, counted(missing, "character"))
     lines = written.rstrip("\n").split("\n")
     if not any(lines):
         return ""
-    wrap = max(map(len, lines)) > _LONG_LINE
-    if len(lines) <= _LINES_SHOWN:
-        return _pre(lines, wrap)
-    folded = lines[_HEAD:-_TAIL]
-    return (
-        f"{_pre(lines[:_HEAD], wrap)}"
-        f'<details class="middle"><summary>{counted(len(folded), "more line")}</summary>'
-        f"{_pre(folded, wrap)}</details>{_pre(lines[-_TAIL:], wrap)}"
-    )
+    return _pre(lines) if len(lines) <= _LINES_SHOWN else _folded(lines[:-_TAIL], lines[-_TAIL:])
 
 
-def _pre(lines: Sequence[str], wrap: bool) -> str:
+def _folded(begins: Sequence[str], ends: Sequence[str], missing: str = "") -> str:
+    """The first and the last lines, and between them the others, `missing` but for what is here."""
+    note = f'<p class="note">Only in the notebook: {missing}</p>' if missing else ""
+    more = _pre(begins[_HEAD:]) + note + _pre(ends[:-_TAIL])
+    if len(begins) > _HEAD:
+        number = counted(len(begins) - _HEAD + len(ends[:-_TAIL]), "more line")
+        summary = f"{number} here, and {missing} more" if missing else number
+        more = f'<details class="middle"><summary>{summary}</summary>{more}</details>'
+    return f"{_pre(begins[:_HEAD])}{more}{_pre(ends[-_TAIL:])}"
+
+
+def _pre(lines: Sequence[str]) -> str:
+    wrap = " class=wrap" if max(map(len, lines), default=0) > _LONG_LINE else ""
     # a browser drops a line end that comes first
-    return f"<pre{' class=wrap' if wrap else ''}>\n{coloured(chr(10).join(lines))}</pre>"
+    return f"<pre{wrap}>\n{coloured(chr(10).join(lines))}</pre>" if lines else ""
 
 
 def _error(output: JSONObject) -> str:

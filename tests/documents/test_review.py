@@ -405,7 +405,7 @@ def test_the_middle_of_long_text_is_folded_and_what_is_too_much_is_counted() -> 
     assert "250" in html
     html = stream("x" * 300_000)
     assert len(html) < 120_000
-    assert "but in the notebook: 200,000 characters" in html
+    assert "Only in the notebook: 200,000 characters" in html
 
 
 def test_late_output_and_cut_output_say_so() -> None:

@@ -136,6 +136,25 @@ OUTPUTS: dict[str, tuple[Output, dict[str, Any]]] = {
             "metadata": {"image/png": {"alt": "A plot", "width": 3}},
         },
     ),
+    "picture of a figure that its kernel describes": (
+        DisplayData(data={"image/png": "AAAA", "text/llm+plain": "Mass\n(x: age)"}, metadata={}),
+        {
+            "output_type": "display_data",
+            "data": {"image/png": "AAAA"},
+            "metadata": {"image/png": {"alt": "Mass (x: age)"}},
+        },
+    ),
+    "picture of a chart that tells what it shows": (
+        DisplayData(
+            data={"image/png": "AAAA", "application/vnd.vegalite.v5+json": {"mark": "bar"}},
+            metadata={},
+        ),
+        {
+            "output_type": "display_data",
+            "data": {"image/png": "AAAA", "application/vnd.vegalite.v5+json": {"mark": "bar"}},
+            "metadata": {"image/png": {"alt": "Vega chart: bar"}},
+        },
+    ),
     "picture whose base64 is in lines": (
         DisplayData(data={"image/png": "AA\nAA\n", "image/svg+xml": "<svg> </svg>\n"}, metadata={}),
         {
