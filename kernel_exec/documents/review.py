@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 
-from kernel_exec.content.plain import counted
 from kernel_exec.kernels.messages import JSONObject, mapping, text
 from kernel_exec.notebooks.markdown import inline, one_line
 from kernel_exec.notebooks.value import cells, objects, ours, tags
@@ -81,10 +80,6 @@ class _Part:
     entries: Sequence[_Entry] = ()
     fallback: Sequence[_Entry] = ()
     """Lines for a notebook that has no others."""
-    kernel: str | None = None
-    """Of a part that begins what one of several kernels ran, all but its heading."""
-    ran: bool | None = None
-    """Of a step, whether its code runs again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +96,7 @@ def review(notebook: JSONObject) -> str:
     info = mapping(mapping(notebook, "metadata"), "language_info")
     language = text(info, "pygments_lexer") or text(info, "name") or "python"
     name = _name(notebook)
-    parts = list(_grouped(_parts(_Writer(language=language, name=name), cells(notebook))))
+    parts = list(_parts(_Writer(language=language, name=name), cells(notebook)))
     entries = [entry for part in parts for entry in part.entries]
     contents = _contents(entries or [entry for part in parts for entry in part.fallback])
     body = "\n".join(part.html for part in parts) or '<p class="note">There are no cells.</p>'
@@ -195,32 +190,6 @@ def _parts(writer: _Writer, all_cells: Sequence[JSONObject]) -> Iterator[_Part]:
     yield from (_other(writer, each, "cell-last") for each in above)
 
 
-def _grouped(parts: Iterator[_Part]) -> Iterator[_Part]:
-    """The parts, but what a kernel ran of which nothing runs again as one that is closed."""
-    group: list[_Part] = []
-    for part in parts:
-        if part.kernel is not None:
-            yield from _closed(group)
-            group = []
-        group.append(part)
-    yield from _closed(group)
-
-
-def _closed(group: Sequence[_Part]) -> Sequence[_Part]:
-    steps = [part for part in group if part.ran is not None]
-    if not steps or group[0].kernel is None or any(part.ran for part in steps):
-        return group
-    (entry,) = group[0].entries
-    told = counted(len(steps), "step")
-    inside = "\n".join([group[0].kernel, *(part.html for part in group[1:])])
-    html = (
-        f'<details class="prose kernel" id="{entry.anchor}">'
-        f"<summary><h2>{escape(entry.words)}</h2> <span>{told}</span></summary>\n{inside}</details>"
-    )
-    others = [each for part in group[1:] if part.ran is None for each in part.entries]
-    return [_Part(html=html, entries=[replace(entry, remark=told), *others])]
-
-
 def _other(writer: _Writer, cell: JSONObject, anchor: str, *, followed_by: str = "") -> _Part:
     """A cell that is no step: words, an install, a new kernel, what we added."""
     role, kind = text(ours(cell), "role"), cell.get("cell_type")
@@ -238,11 +207,8 @@ def _other(writer: _Writer, cell: JSONObject, anchor: str, *, followed_by: str =
         entries = [_Entry(anchor=anchor, words=words.words, css_class="quiet")]
     if entries and role == "note":
         entries[0] = replace(entries[0], number=_number(cell))
-    rest = None
-    if role == "kernel" and len(entries) == 1:
-        rest = prose(source, Anchors(), pictures={}, known={entries[0].words}).html
     html = f'<div class="{css_class}" id="{anchor}">{words.html}</div>' if words.html else ""
-    return _Part(html=html, entries=entries, kernel=rest)
+    return _Part(html=html, entries=entries)
 
 
 def _heading_entry(heading: Heading, role: str) -> _Entry:
@@ -305,7 +271,7 @@ def _step(writer: _Writer, cell: JSONObject, above: Sequence[JSONObject], anchor
         f"{whole}\n</section>"
     )
     entries, fallback = ([entry], []) if number else ([], [entry])
-    return _Part(html=html, entries=entries, fallback=fallback, ran=is_code)
+    return _Part(html=html, entries=entries, fallback=fallback)
 
 
 def _is_hidden(cell: JSONObject) -> bool:

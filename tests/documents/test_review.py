@@ -160,21 +160,19 @@ def test_no_code_is_hidden_but_that_of_a_failure_which_the_notebook_hides(tags: 
     assert '<summary class="head">' not in review(notebook(cell))
 
 
-def test_a_kernel_of_which_nothing_runs_again_is_one_closed_block() -> None:
-    heading = words("## Kernel 1\n\n*It restarted.*", role="kernel")
-    steps = [words("<details>a</details>", role="folded", number=at, intent="A") for at in (1, 2)]
-    note = words("A *finding*", role="note", number=3)
-    new = words("## Kernel 2", role="kernel")
-    page = review(notebook(heading, *steps, note, new, code(number=4, intent="B")))
-    text = checked(page).text
-    contents, _, body = page.partition("<main")
-    assert "<summary><h2>Kernel 1</h2> <span>2 steps</span></summary>\n<p><em>It res" in body
-    assert body.count('<details class="prose kernel"') == 1
-    assert (body.count("Kernel 1"), body.count("Kernel 2")) == (1, 1)
-    assert "A finding" in text
-    assert re.findall(r"<bdi>(.*?)</bdi>", contents) == ["Kernel 1", "A finding", "Kernel 2", "B"]
-    running = review(notebook(heading, code(number=1), new))
-    assert "<summary><h2>" not in running
+def test_what_an_earlier_kernel_ran_is_one_closed_block_under_its_heading() -> None:
+    ran = "<details>\n<summary>2 steps</summary>\n\n```python\nx = 1\n```\n\n</details>"
+    page = review(
+        notebook(
+            words("## Kernel 1\n\n*It restarted.*", role="kernel"),
+            words(ran, role="earlier"),
+            words("## Kernel 2", role="kernel"),
+            code(number=4, intent="B"),
+        )
+    )
+    assert re.findall(r"<bdi>(.*?)</bdi>", page) == ["Kernel 1", "Kernel 2", "B", "B"]
+    assert page.index("<details>\n<summary>2 steps</summary>") > page.index("It restarted.")
+    checked(page)
 
 
 def test_no_heading_is_shown_twice() -> None:
