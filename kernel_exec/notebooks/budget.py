@@ -120,6 +120,8 @@ def _cut_largest(notebook: JSONObject, excess: int, folder: str) -> Fitted:
         known = mapping(rest_of(after[0]), "files") if after else {}
         stem = f"{text(whole[at], 'id') or 'cell'}-{place + 1}"
         cut = _cut(output, known, f"{folder}/{stem}")
+        if list(cut.outputs) == [output]:
+            continue
         cuts[at, place] = cut.outputs
         files.update({path.removeprefix(f"{folder}/"): held for path, held in cut.files.items()})
         excess -= size - sum(_size(each, level=4) for each in cut.outputs)
@@ -163,9 +165,10 @@ def _cut_error(output: JSONObject, known: JSONObject, path: str) -> _Cut:
         left_out=left_out,
         message=len(evalue) if len(evalue) > _HEAD else 0,
     )
+    held = whole if evalue in whole else f"{whole}\n{evalue}"
     return _Cut(
         outputs=[{**output, "evalue": evalue[:_HEAD], "traceback": shown}, note],
-        files={} if known else {path: _bytes(whole)},
+        files={} if known else {path: _bytes(held)},
     )
 
 

@@ -170,7 +170,7 @@ def test_an_error_keeps_its_beginning_and_its_end() -> None:
     assert ends.endswith("x\nend")
     assert len(output["evalue"]) == 2000
     assert (rest_of(note)["message"], rest_of(note)["left_out"]) == (9000, 6010)
-    assert found.files == {"c1-1.txt": b"begin\n" + b"x" * 9000 + b"\nend"}
+    assert found.files == {"c1-1.txt": b"begin\n" + b"x" * 9000 + b"\nend\n" + b"v" * 9000}
 
 
 def test_a_picture_that_does_not_fit_is_linked_with_its_words() -> None:

@@ -274,6 +274,7 @@ def test_a_step_has_one_number_wherever_it_is_named(agent: Agent) -> None:
     headings = [cell["source"] for cell in exported(agent) if cell["cell_type"] == "markdown"]
     assert headings == ["### Step 1: Begin", "Why", "### Step 3: Go on"]
     page = Path(agent.call("export_notebook", format="html").structured["path"]).read_text()
+    assert "<dt>Client</dt><dd>test 1</dd>" in page
     shown = re.findall(r'class="number">(?:Step )?(\d+)<', page)
     assert shown == ["1", "2", "3", "1", "3"]  # in the contents, then above each step
 
