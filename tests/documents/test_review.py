@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import kernel_exec.documents.review as module
 from kernel_exec.documents.hypertext import coloured, escape, highlighted, sanitised
-from kernel_exec.documents.prose import Anchors, prose
+from kernel_exec.documents.prose import Anchors, line, prose
 from kernel_exec.documents.review import review
 from kernel_exec.documents.review_facts import duration
 from kernel_exec.documents.review_outputs import outputs_html
+from kernel_exec.notebooks.markdown import inline
 from kernel_exec.notebooks.outputs import rest
 
 PNG = (
@@ -173,6 +174,17 @@ def test_what_an_earlier_kernel_ran_is_one_closed_block_under_its_heading() -> N
     assert re.findall(r"<bdi>(.*?)</bdi>", page) == ["Kernel 1", "Kernel 2", "B", "B"]
     assert page.index("<details>\n<summary>2 steps</summary>") > page.index("It restarted.")
     checked(page)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["*", "**", "`", "_", "[", "](", "<b>", "&", "$", "!", "漢", "。", "b "])
+    )
+)
+def test_a_title_loses_nothing_but_marks_of_emphasis_and_code(parts: list[str]) -> None:
+    title = "".join(parts)
+    marks = re.compile(r"[*`\s]")
+    assert marks.sub("", line(inline(title))[1]) == marks.sub("", title)
 
 
 def test_no_heading_is_shown_twice() -> None:
