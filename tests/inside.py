@@ -4,7 +4,7 @@ import importlib
 import sys
 from typing import Any
 
-_PARTS = ("variables", "cells", "frames", "names")
+_PARTS = ("variables", "cells", "figures", "frames", "names")
 """Each after those that it needs itself."""
 
 

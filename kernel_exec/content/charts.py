@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 
+from .plain import counted
+
 _MOST_FIELDS = 8
 _LONGEST = 80
 
@@ -57,9 +59,9 @@ def _plotly(spec: JSONObject) -> str:
     points = sum(max(_size(trace.get(axis)) for axis in _AXES) for trace in traces)
     layout = mapping(spec, "layout")
     parts = [
-        _number(len(traces), "trace"),
+        counted(len(traces), "trace"),
         _counted(kinds),
-        _number(points, "point") if points else "",
+        counted(points, "point") if points else "",
         *(
             f"{name[0]}: {title}"
             for name in ("xaxis", "yaxis")
@@ -84,7 +86,7 @@ def _vega(spec: JSONObject) -> str:
         _short(kind) if isinstance(kind, str) else _composed(spec, layers),
         *encoded[:_MOST_FIELDS],
         f"{len(encoded) - _MOST_FIELDS} more" if len(encoded) > _MOST_FIELDS else "",
-        _number(rows, "row") if rows else "",
+        counted(rows, "row") if rows else "",
     ]
     return _line("Vega chart", _title(spec), parts)
 
@@ -100,22 +102,19 @@ def _encoded(how: JSONObject) -> str:
 
 def _composed(spec: JSONObject, layers: int) -> str:
     if layers:
-        return _number(layers, "layer")
+        return counted(layers, "layer")
     for how in ("hconcat", "vconcat", "concat"):
         if charts := sum(1 for _ in _objects(spec.get(how))):
-            return _number(charts, "chart")
+            return counted(charts, "chart")
     return "composed"
 
 
 def _counted(kinds: Counter[str]) -> str:
     """How many there are of each kind, the most frequent first."""
     shown = [f"{count:,} {_short(kind)}" for kind, count in kinds.most_common() if kind]
-    more = [f"{len(shown) - _MOST_FIELDS} more kinds"] if len(shown) > _MOST_FIELDS else []
+    left = len(shown) - _MOST_FIELDS
+    more = [counted(left, "more kind")] if left > 0 else []
     return ", ".join([*shown[:_MOST_FIELDS], *more])
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 _CALLED = re.compile(r"\}\)\((\{)")

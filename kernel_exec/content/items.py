@@ -22,7 +22,7 @@ from kernel_exec.sessions.history import Entry
 from .displays import readable, work
 from .lines import Source, Texts
 from .paging import kind_of, sources_of
-from .plain import clean, one_line
+from .plain import clean, counted, one_line
 from .tracebacks import summarise
 
 ITEM_BUDGET = 4_000
@@ -128,7 +128,7 @@ class Items:
             if mime in output.data:
                 shown = self._both_ends(whole, path, how) or shown
             elif (size := self.texts.bytes_of(path)) is not None:
-                left_out.append(f"[{one_line(mime)}, {size:,} bytes: {path}]")
+                left_out.append(f"[{one_line(mime)}, {counted(size, 'byte')}: {path}]")
         return whole, "\n".join([*([shown] if shown else []), *left_out])
 
     def _both_ends(self, begins: str, path: str, how: _How) -> str | None:
@@ -140,7 +140,8 @@ class Items:
         size = self.texts.size(Source(text=begins, path=path))
         head = begins[: int(ITEM_BUDGET * _HEAD)]
         return (
-            f"{head}\n[… in total {size.rows:,} lines ({size.characters:,} characters);"
+            f"{head}\n[… in total {counted(size.rows, 'line')}"
+            f" ({counted(size.characters, 'character')});"
             f" all of it is in {path}: {how(head.count(chr(10)))}]\n{tail}"
         )
 
@@ -163,7 +164,7 @@ def cut(written: str, budget: int, how: _How) -> str:
     tail = len(written) - start if start else tail
     middle = written[head : len(written) - tail]
     marker = (
-        f"[… {middle.count(chr(10)):,} lines ({len(middle):,} characters) hidden:"
+        f"[… {counted(middle.count(chr(10)), 'line')} ({counted(len(middle), 'character')}) hidden:"
         f" {how(written.count(chr(10), 0, head))}]\n"
     )
     start_of_line = "" if written[:head].endswith("\n") else "\n"

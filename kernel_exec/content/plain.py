@@ -54,6 +54,11 @@ def one_line(name: object, limit: int = NAME) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
+def counted(count: int, thing: str) -> str:
+    """A number and what it counts, such as `1 line` or `2,000 lines`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def escaped(written: str) -> str:
     """Text whose unsafe characters are escapes, and that is the same otherwise."""
     if written.isascii() and written.isprintable():

@@ -19,7 +19,7 @@ from .installs import installed
 from .items import ITEM_BUDGET, Item, Items, call, cut
 from .lines import Texts
 from .pictures import size_of
-from .plain import clean, one_line
+from .plain import clean, counted, one_line
 from .status import names_line, status_line
 from .tracebacks import headline
 
@@ -163,7 +163,7 @@ def _shown(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> _Show
     if hidden:
         offset = items.rows_before(hidden.start)
         how = call(entry, stream="all", offset=offset)
-        lines.append(f"[… {len(hidden):,} outputs hidden: {how}]\n")
+        lines.append(f"[… {counted(len(hidden), 'output')} hidden: {how}]\n")
     lines += [item.text for item in last]
     return _Shown(lines=lines, hidden=bool(hidden), cut=any(item.cut for item in (*first, *last)))
 

@@ -11,7 +11,7 @@ from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject, mapping, text
 from kernel_exec.sessions.history import Entry, EntryKind, is_isolated
 
-from .plain import clean, one_line
+from .plain import clean, counted, one_line
 
 _FOREIGN = re.compile(
     r"site-packages|/lib/python\d|/overlays/\w+-[0-9a-f]{16}/|kernel_exec/kernels/_"
@@ -32,9 +32,7 @@ _LONGEST_LINE = 2000
 def status_line(entry: Entry, *, session: str, history: str, notice: str, waiting: int) -> str:
     """One line in brackets, after blocks that only failures have."""
     details = entry.details
-    parts = [_outcome(entry, waiting)]
-    if entry.execution_count is not None:
-        parts.append(f"In[{entry.execution_count}]")
+    parts = [_outcome(entry, waiting), f"step {entry.number}"]
     if is_isolated(entry):
         parts.append("isolated")
     elif entry.generation:
@@ -174,4 +172,4 @@ def _described(names: JSONObject) -> list[str]:
 
 def _some(told: Sequence[str]) -> str:
     shown = ", ".join(told[:_MOST_NAMES])
-    return shown if len(told) <= _MOST_NAMES else f"{shown}, … ({len(told)} names)"
+    return shown if len(told) <= _MOST_NAMES else f"{shown}, … ({counted(len(told), 'name')})"

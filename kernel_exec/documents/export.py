@@ -17,7 +17,7 @@ from kernel_exec.environments.interpreters import Distribution, Interpreter, ask
 from kernel_exec.errors import BusyError, InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import fold
-from kernel_exec.notebooks.budget import fit, pictures_apart, written
+from kernel_exec.notebooks.budget import fit, written
 from kernel_exec.notebooks.build import Surroundings, Wanted, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.value import cells, session_of, writable
@@ -209,8 +209,8 @@ def _document(
     if format_ == "py":
         return percent(notebook), {}
     if format_ == "md":
-        apart = pictures_apart(notebook, folder=folder)
-        return report(apart.notebook), apart.files
+        made = report(notebook, folder=folder)
+        return made.text, made.files
     if format_ == "ipynb":
         _validate(notebook)
     whole = written(notebook)

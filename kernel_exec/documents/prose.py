@@ -5,7 +5,7 @@ left as they are written, for it takes a script to set them.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markdown_it import MarkdownIt
@@ -13,7 +13,10 @@ from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from .hypertext import anchor, escape, highlighted, sanitised
+from kernel_exec.kernels.messages import JSONObject, mapping
+from kernel_exec.notebooks.value import joined
+
+from .hypertext import anchor, escape, highlighted, picture, sanitised
 
 _LONGEST = 100_000
 """Characters of one cell that are read as Markdown."""
@@ -21,6 +24,7 @@ _LONGEST = 100_000
 _LONGEST_PARAGRAPH = 5_000
 """Characters of one paragraph; the parser takes the square of some."""
 
+_MARKED = re.compile(r"[^\w\s.,:;()?/+='\"%-]|(?<![^\W_])_|_(?![^\W_])")
 _FORMULA = re.compile(r"\$\$.+?\$\$|\$(?![\s$])[^$\n]*[^\s$\\]\$(?!\d)", re.DOTALL)
 
 
@@ -56,17 +60,18 @@ class Anchors:
 
 
 def prose(
-    source: str, anchors: Anchors, *, pictures: Mapping[str, str], untitled: bool = False
+    source: str, anchors: Anchors, *, pictures: Mapping[str, str], known: Collection[str] = ()
 ) -> Prose:
     """`source` as a part of the page, its headings a level lower than written.
 
-    `pictures` are the addresses of those attached to the cell. Without its title when `untitled`.
+    `pictures` are the addresses of those attached to the cell. A heading that it begins with is
+    left out where the page has one of the same words, which are `known`.
     """
     if len(source) > _LONGEST:
         note = f"Shown as written: Markdown is laid out up to {_LONGEST:,} characters."
         return Prose(html=f'<p class="note">{note}</p><pre>{escape(source)}</pre>')
     tokens = _PARSER.parse(source)
-    if untitled and title_of(tokens):
+    if tokens and tokens[0].type == "heading_open" and _words(tokens[1]) in known:
         tokens = tokens[3:]
     headings = tuple(_headings(tokens, anchors))
     for token in tokens:
@@ -82,14 +87,29 @@ def prose(
     )
 
 
+def attached(cell: JSONObject) -> Mapping[str, str]:
+    """The addresses of the pictures that are attached to a cell."""
+    found: dict[str, str] = {}
+    for name in (attachments := mapping(cell, "attachments")):
+        for mime, content in mapping(attachments, name).items():
+            if mime.startswith("image/") and (address := picture(mime, joined(content))):
+                found.setdefault(name, address)
+    return found
+
+
 def title(source: str) -> str:
     """The words of the heading of the first level that `source` begins with, or ""."""
-    return title_of(_PARSER.parse(source[:_LONGEST]))
-
-
-def title_of(tokens: Sequence[Token]) -> str:
-    """The same, of what was read."""
+    tokens = _PARSER.parse(source[:_LONGEST])
     return _words(tokens[1]) if tokens and tokens[0].tag == "h1" else ""
+
+
+def line(markdown: str) -> tuple[str, str]:
+    """A line of Markdown as HTML, and its words as plain text."""
+    if not _MARKED.search(markdown):  # as nearly all titles; parsing takes longer than all else
+        return escape(markdown), markdown
+    tokens = _PARSER.parseInline(markdown)
+    html = sanitised(_PARSER.renderer.render(tokens, _PARSER.options, {}))
+    return html, " ".join(map(_words, tokens))
 
 
 def _headings(tokens: Sequence[Token], anchors: Anchors) -> Iterator[Heading]:

@@ -1,10 +1,13 @@
 """A notebook as a Markdown document, for reading and for comments in reviews. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.content.plain import counted
+from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.terminal import strip_ansi
-from kernel_exec.notebooks.markdown import fence, heading, html, literal
+from kernel_exec.notebooks.budget import content_of
+from kernel_exec.notebooks.markdown import fence, heading, html, literal, picture
 from kernel_exec.notebooks.value import cells, joined, objects, ours, session_of
 
 from .percent import marker
@@ -12,16 +15,55 @@ from .percent import marker
 _TEXT = 4000
 """Characters of a text output; the notebook has the rest."""
 
-_PICTURES = ("image/png", "image/jpeg", "image/gif")
+_COUNTS = {
+    "executions": "execution",
+    "failed": "",
+    "restarts": "restart",
+    "installs": "install",
+}
+_PICTURES = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/gif": "gif",
+    "image/webp": "webp",
+    "image/svg+xml": "svg",
+}
+"""Types that are shown as pictures, the best first, and the endings of their files."""
 
 
-def report(notebook: JSONObject) -> str:
-    """What was done and what came of it; pictures inline unless the notebook links them."""
-    parts = [*_top(notebook)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The document, and the pictures that it shows, by the names of their files."""
+
+    text: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Picture:
+    """A part of the document that is a file."""
+
+    mime: str
+    content: bytes
+    alt: str
+
+
+def report(notebook: JSONObject, *, folder: str) -> Report:
+    """What was done and what came of it; its pictures are to be in `folder`."""
+    parts: list[str] = [*_top(notebook)]
+    files: dict[str, bytes] = {}
     for cell in cells(notebook):
-        if text(ours(cell), "role") not in {"script-begin", "script-end"}:  # nobody ran these
-            parts += _cell(cell)
-    return "\n\n".join(part.rstrip("\n") for part in parts if part.strip()) + "\n"
+        if text(ours(cell), "role") in {"script-begin", "script-end"}:  # nobody ran these
+            continue
+        for at, part in enumerate(_cell(cell)):
+            if isinstance(part, _Picture):
+                name = f"{text(cell, 'id') or 'cell'}-{at}.{_PICTURES[part.mime]}"
+                files[name] = part.content
+                parts.append(picture(f"{folder}/{name}", part.alt))
+            else:
+                parts.append(part)
+    written = "\n\n".join(part.rstrip("\n") for part in parts if part.strip())
+    return Report(text=f"{written}\n", files=files)
 
 
 def _top(notebook: JSONObject) -> Iterator[str]:
@@ -40,14 +82,9 @@ def _top(notebook: JSONObject) -> Iterator[str]:
     lines = [f"- {name}: {literal(value)}" for name, value in facts if value]
     counts = mapping(about, "counts")
     told = [
-        f"{counts.get(key)} {word}"
-        for key, word in (
-            ("executions", "executions"),
-            ("failed", "failed"),
-            ("restarts", "restarts"),
-            ("installs", "installs"),
-        )
-        if counts.get(key)
+        counted(number, thing) if key != "failed" else f"{number:,} failed"
+        for key, thing in _COUNTS.items()
+        if (number := count(counts, key))
     ]
     lines += [f"- {', '.join(told)}"] if told else []
     lines += _verdict(mapping(about, "verification"))
@@ -66,7 +103,7 @@ def _verdict(verification: JSONObject) -> list[str]:
     ]
 
 
-def _cell(cell: JSONObject) -> Iterator[str]:
+def _cell(cell: JSONObject) -> Iterator[str | _Picture]:
     source = joined(cell.get("source"))
     if cell.get("cell_type") != "code":
         yield source
@@ -82,7 +119,7 @@ def _cell(cell: JSONObject) -> Iterator[str]:
             yield fence(difference, "diff")
 
 
-def _output(output: JSONObject) -> Iterator[str]:
+def _output(output: JSONObject) -> Iterator[str | _Picture]:
     match output.get("output_type"):
         case "stream":
             yield _text(joined(output.get("text")))
@@ -95,12 +132,11 @@ def _output(output: JSONObject) -> Iterator[str]:
             yield from _display(mapping(output, "data"), mapping(output, "metadata"))
 
 
-def _display(data: JSONObject, metadata: JSONObject) -> Iterator[str]:
+def _display(data: JSONObject, metadata: JSONObject) -> Iterator[str | _Picture]:
     for mime in _PICTURES:
-        if encoded := joined(data.get(mime)):
+        if mime in data:
             alt = text(mapping(metadata, mime), "alt") or "a picture"
-            words = " ".join(alt.replace("[", "(").replace("]", ")").split())
-            yield f"![{words}](data:{mime};base64,{''.join(encoded.split())})"
+            yield _Picture(mime=mime, content=content_of(mime, data[mime]), alt=alt)
             return
     if markdown := joined(data.get("text/markdown")):
         yield markdown
@@ -109,7 +145,7 @@ def _display(data: JSONObject, metadata: JSONObject) -> Iterator[str]:
     if plain:
         yield _text(plain)
     elif html_form := joined(data.get("text/html")):
-        yield f"*[HTML, {len(html_form):,} characters]*"
+        yield f"*[HTML, {counted(len(html_form), 'character')}]*"
     else:
         names: list[JSON] = list(data)
         yield f"*[{html(', '.join(map(str, names)))}]*" if names else ""
@@ -118,7 +154,7 @@ def _display(data: JSONObject, metadata: JSONObject) -> Iterator[str]:
 def _text(words: str) -> str:
     shown = strip_ansi(words).rstrip("\n")
     if len(shown) > _TEXT:
-        left_out = len(shown) - _TEXT
+        left_out = counted(len(shown) - _TEXT, "character")
         half = _TEXT // 2
-        shown = f"{shown[:half]}\n[{left_out:,} characters left out]\n{shown[-half:]}"
+        shown = f"{shown[:half]}\n[{left_out} left out]\n{shown[-half:]}"
     return fence(shown, "text") if shown else ""

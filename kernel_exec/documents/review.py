@@ -10,18 +10,20 @@ and the page's own policy lets a browser run no script, fetch nothing and use ou
 
 import base64
 import hashlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 
 from kernel_exec.kernels.messages import JSONObject, mapping, text
-from kernel_exec.notebooks.value import cells, joined, ours, tags
+from kernel_exec.notebooks.markdown import inline, one_line
+from kernel_exec.notebooks.value import cells, objects, ours, tags
 
-from .hypertext import escape, highlighted, picture
-from .prose import Anchors, Heading, prose, title
+from .hypertext import escape, highlighted
+from .prose import Anchors, Heading, attached, line, prose, title
 from .review_facts import (
     VERDICTS,
+    badge_html,
+    code_of,
     duration,
     facts_html,
     first_line,
@@ -49,7 +51,6 @@ _OUTCOMES = {
     "running": "did not end",
     "queued": "never began",
 }
-_FENCE = re.compile(r"^(`{3,})python\n", re.MULTILINE)
 _GENERATED = {
     "requirements": "What the notebook needs to run again",
     "script-begin": "Added: lends the script its path and arguments",
@@ -86,6 +87,7 @@ class _Writer:
     """What the parts of one page share."""
 
     language: str
+    name: str
     anchors: Anchors = field(default_factory=Anchors)
 
 
@@ -93,9 +95,8 @@ def review(notebook: JSONObject) -> str:
     """The page, complete with its style; it shows the same wherever it is opened."""
     info = mapping(mapping(notebook, "metadata"), "language_info")
     language = text(info, "pygments_lexer") or text(info, "name") or "python"
-    writer = _Writer(language=language)
-    name, named_by = _name(notebook)
-    parts = list(_parts(writer, cells(notebook), named_by=named_by))
+    name = _name(notebook)
+    parts = list(_parts(_Writer(language=language, name=name), cells(notebook)))
     entries = [entry for part in parts for entry in part.entries]
     contents = _contents(entries or [entry for part in parts for entry in part.fallback])
     body = "\n".join(part.html for part in parts) or '<p class="note">There are no cells.</p>'
@@ -132,24 +133,20 @@ def review(notebook: JSONObject) -> str:
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def _name(notebook: JSONObject) -> tuple[str, int | None]:
-    """What the notebook is called, and the cell that begins with that."""
-    told = text(mapping(notebook, "metadata"), "title")
-    first = _first_words(cells(notebook))
-    if not told.strip() and first is not None:
-        told = title(source_of(cells(notebook)[first]))
-        if told:
-            return told, first
-    return told or text(ours(notebook), "name") or "Untitled", None
+def _name(notebook: JSONObject) -> str:
+    """What the notebook is called: by its metadata, its first words, or its session."""
+    told = text(mapping(notebook, "metadata"), "title").strip()
+    return told or _first_title(notebook) or text(ours(notebook), "name") or "Untitled"
 
 
-def _first_words(all_cells: Sequence[JSONObject]) -> int | None:
-    """The cell that somebody wrote before anything else, if it is one of words."""
-    for at, cell in enumerate(all_cells):
-        if text(ours(cell), "role") not in {*_GENERATED, "install", "environment"}:
-            words = cell.get("cell_type") == "markdown"
-            return at if words and text(ours(cell), "role") in {"", "note"} else None
-    return None
+def _first_title(notebook: JSONObject) -> str:
+    """The title that somebody wrote before anything else."""
+    for cell in cells(notebook):
+        role = text(ours(cell), "role")
+        if role not in {*_GENERATED, "install", "environment"}:
+            words = cell.get("cell_type") == "markdown" and role in {"", "note"}
+            return title(source_of(cell)) if words else ""
+    return ""
 
 
 def _contents(entries: Sequence[_Entry]) -> str:
@@ -171,13 +168,11 @@ def _line(entry: _Entry, level: int) -> str:
     remark = f' <span class="remark">{escape(entry.remark)}</span>' if entry.remark else ""
     return (
         f'<li class="level{level} {entry.css_class}">'
-        f'<a href="#{entry.anchor}">{number}{escape(words)}</a>{remark}</li>'
+        f'<a href="#{entry.anchor}">{number}<bdi>{escape(words)}</bdi></a>{remark}</li>'
     )
 
 
-def _parts(
-    writer: _Writer, all_cells: Sequence[JSONObject], *, named_by: int | None
-) -> Iterator[_Part]:
+def _parts(writer: _Writer, all_cells: Sequence[JSONObject]) -> Iterator[_Part]:
     """The parts of the page, one for each step or for each cell that is none."""
     above: list[JSONObject] = []
     for at, cell in enumerate(all_cells):
@@ -190,11 +185,12 @@ def _parts(
         else:
             yield from (_other(writer, each, f"cell-{at}") for each in above)
             above = []
-            yield _other(writer, cell, f"cell-{at}", untitled=at == named_by)
+            after = all_cells[at + 1] if at + 1 < len(all_cells) else {}
+            yield _other(writer, cell, f"cell-{at}", followed_by=_titled(after)[1])
     yield from (_other(writer, each, "cell-last") for each in above)
 
 
-def _other(writer: _Writer, cell: JSONObject, anchor: str, *, untitled: bool = False) -> _Part:
+def _other(writer: _Writer, cell: JSONObject, anchor: str, *, followed_by: str = "") -> _Part:
     """A cell that is no step: words, an install, a new kernel, what we added."""
     role, kind = text(ours(cell), "role"), cell.get("cell_type")
     source = source_of(cell)
@@ -203,12 +199,16 @@ def _other(writer: _Writer, cell: JSONObject, anchor: str, *, untitled: bool = F
     if kind != "markdown":
         label = f'<p class="label">{escape(str(kind))} cell, not run</p>'
         return _Part(html=f'<div class="raw">{label}{text_box(source)}</div>' if source else "")
-    words = prose(source, writer.anchors, pictures=_attached(cell), untitled=untitled)
+    pictures = attached(cell)
+    words = prose(source, writer.anchors, pictures=pictures, known={writer.name, followed_by})
     css_class = {"kernel": "prose kernel", "note": "prose", "": "prose"}.get(role, "prose event")
     entries = [_heading_entry(heading, role) for heading in words.headings]
-    if not entries and not untitled and role in {"note", "install", "environment"} and words.words:
+    if not entries and role in {"note", "install", "environment"} and words.words:
         entries = [_Entry(anchor=anchor, words=words.words, css_class="quiet")]
-    return _Part(html=f'<div class="{css_class}" id="{anchor}">{words.html}</div>', entries=entries)
+    if entries and role == "note":
+        entries[0] = replace(entries[0], number=_number(cell))
+    html = f'<div class="{css_class}" id="{anchor}">{words.html}</div>' if words.html else ""
+    return _Part(html=html, entries=entries)
 
 
 def _heading_entry(heading: Heading, role: str) -> _Entry:
@@ -226,82 +226,93 @@ def _generated(role: str, source: str) -> str:
     return f'<details class="setup"><summary>{_GENERATED[role]}</summary>{code}</details>'
 
 
-def _attached(cell: JSONObject) -> Mapping[str, str]:
-    """The addresses of a cell's attachments."""
-    found: dict[str, str] = {}
-    for name in (attachments := mapping(cell, "attachments")):
-        for mime, content in mapping(attachments, name).items():
-            if mime.startswith("image/") and (address := picture(mime, joined(content))):
-                found.setdefault(name, address)
-    return found
+def _titled(cell: JSONObject) -> tuple[str, str]:
+    """The intent of a step as HTML and as plain text."""
+    intent = text(ours(cell), "intent")
+    return line(inline(intent)) if intent.strip() else ("", "")
+
+
+def _number(cell: JSONObject) -> str:
+    number = ours(cell).get("number")
+    return str(number) if isinstance(number, int) else ""
 
 
 def _step(writer: _Writer, cell: JSONObject, above: Sequence[JSONObject], anchor: str) -> _Part:
-    """A cell that ran, under its intent."""
-    about = ours(cell)
-    number = about.get("number")
-    label = f"Step {number}" if isinstance(number, int) else ""
-    intent = " ".join(text(about, "intent").split())
-    folded = cell.get("cell_type") != "code"
-    remark, css_class = _remark(cell, folded=folded)
-    head = _head(cell, anchor, label, intent, remark, css_class)
+    """A cell that ran, under its intent; closed where the notebook hides its failure."""
+    about, number = ours(cell), _number(cell)
+    intent = _titled(cell)[1]
+    is_code = cell.get("cell_type") == "code"
+    remark, css_class = _remark(cell, is_code=is_code)
     inside = [
         _lead(writer, each) for each in above if text(ours(each), "role") != "title" or not intent
     ]
-    if folded:
-        inside.append(prose(source_of(cell), writer.anchors, pictures={}).html)
+    if is_code:
+        inside += _code_and_outputs(writer, cell, intent or (f"step {number}" if number else ""))
     else:
-        inside += _code_and_outputs(writer, cell, intent or label)
+        inside.append(prose(source_of(cell), writer.anchors, pictures={}).html)
     inside.append(_difference(cell))
-    name = f'aria-labelledby="{anchor}-name"'
     verdict, _, _ = VERDICTS.get(text(mapping(about, "verdict"), "verdict"), ("", "", ""))
-    body = "\n".join(filter(None, inside))
     entry = _Entry(
         anchor=anchor,
-        words=intent or first_line(_ran(cell)) or "Nothing",
-        number=str(number) if label else "",
+        words=intent or first_line(code_of(cell)) or "Nothing",
+        number=number,
         css_class=" ".join(filter(None, [css_class, verdict, "" if intent else "code"])),
         remark=", ".join(filter(None, [remark, "differs" if verdict == "different" else ""])),
     )
-    html = f'<section class="step {css_class}" id="{anchor}" {name}>\n{head}\n{body}\n</section>'
-    return _Part(html=html, entries=[entry] if label else [], fallback=[] if label else [entry])
+    head = _head(cell, anchor, remark, css_class)
+    body = "\n".join(filter(None, inside))
+    whole = (
+        f'<details><summary class="head">{head}</summary>\n{body}\n</details>'
+        if _is_hidden(cell)
+        else f'<div class="head">{head}</div>\n{body}'
+    )
+    html = (
+        f'<section class="step {css_class}" id="{anchor}" aria-labelledby="{anchor}-name">\n'
+        f"{whole}\n</section>"
+    )
+    entries, fallback = ([entry], []) if number else ([], [entry])
+    return _Part(html=html, entries=entries, fallback=fallback)
 
 
-def _ran(cell: JSONObject) -> str:
-    """The code of a step, also where it is folded."""
-    source = source_of(cell)
-    if cell.get("cell_type") == "code":
-        return source
-    fence = _FENCE.search(source)
-    return source[fence.end() :].partition(f"\n{fence[1]}")[0] if fence else ""
+def _is_hidden(cell: JSONObject) -> bool:
+    """Whether the notebook folds a failure; code that succeeded is never hidden here."""
+    hidden = mapping(mapping(cell, "metadata"), "jupyter").get("source_hidden") is True
+    return hidden and "raises-exception" in tags(cell)
 
 
-def _head(
-    cell: JSONObject, anchor: str, label: str, intent: str, remark: str, css_class: str
-) -> str:
+def _head(cell: JSONObject, anchor: str, remark: str, css_class: str) -> str:
     """The line above a step: its number and intent, how it went, how long it took."""
-    count = cell.get("execution_count")
-    prompt = f"In [{count}]" if isinstance(count, int) else ""
-    number = f'<span class="number">{escape(label or prompt or "Cell")}</span>'
+    step, count = _number(cell), cell.get("execution_count")
+    prompt = f"In [{count}]" if isinstance(count, int) else "Cell"
+    number = f'<span class="number">{f"Step {step}" if step else prompt}</span>'
     # a cell of a notebook that is not ours is no heading: its headings are in its words
-    tag = "h2" if label else "p"
-    line = first_line(_ran(cell)) if cell.get("cell_type") != "code" and not intent else ""
-    named = f"<code>{escape(line[:_ENTRY])}</code>" if line else escape(intent)
+    tag = "h2" if step else "span"
+    named = _titled(cell)[0]
+    is_code = cell.get("cell_type") == "code"
+    if not named and (not is_code or _is_hidden(cell)) and (first := first_line(code_of(cell))):
+        named = f"<code>{escape(first[:_ENTRY])}</code>"
     about = [
         f'<span class="badge {css_class}">{escape(remark)}</span>' if remark else "",
-        _verdict(cell),
+        badge_html(cell),
         escape(author) if (author := text(ours(cell), "author")) not in {"", "agent"} else "",
-        prompt if label else "",
         duration(seconds_of(cell)),
     ]
     told = "\n".join(f"<span>{each}</span>" for each in about if each)
+    reason = f'\n<span class="reason">{_reason(cell)}</span>' if _is_hidden(cell) else ""
     return (
-        f'<div class="head"><{tag} class="name" id="{anchor}-name">{number} {named}'
-        f'</{tag}>\n<p class="about">{told}</p></div>'
+        f'<{tag} class="name" id="{anchor}-name">{number} <bdi>{named}</bdi></{tag}>'
+        f'\n<span class="about">{told}</span>{reason}'
     )
 
 
-def _remark(cell: JSONObject, *, folded: bool) -> tuple[str, str]:
+def _reason(cell: JSONObject) -> str:
+    """The last error of a cell in a line."""
+    errors = [each for each in objects(cell.get("outputs")) if each.get("output_type") == "error"]
+    told = [one_line(text(errors[-1], key)) for key in ("ename", "evalue")] if errors else []
+    return escape(": ".join(filter(None, told)))
+
+
+def _remark(cell: JSONObject, *, is_code: bool) -> tuple[str, str]:
     """How a step ended, where that is not well, and the class for it."""
     about = ours(cell)
     outcome = text(about, "outcome")
@@ -309,20 +320,12 @@ def _remark(cell: JSONObject, *, folded: bool) -> tuple[str, str]:
     if not failed and not outcome and (has_error(cell) or "raises-exception" in tags(cell)):
         failed = "failed"
     if failed:
-        return (failed if folded or not about else f"{failed}, kept: needed later"), "failed"
+        return failed, "failed"
     if about.get("complete") is False:
         return "output incomplete", "cut"
     if about.get("truncated") is True:
         return "output cut", "cut"
-    return "", "earlier" if folded else ""
-
-
-def _verdict(cell: JSONObject) -> str:
-    verdict = text(mapping(ours(cell), "verdict"), "verdict")
-    if verdict not in VERDICTS:
-        return ""
-    css_class, mark, words = VERDICTS[verdict]
-    return f'<span class="badge {css_class}">{mark} {words}</span>'
+    return "", "" if is_code else "earlier"
 
 
 def _difference(cell: JSONObject) -> str:

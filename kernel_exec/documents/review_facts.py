@@ -1,8 +1,10 @@
 """The head of the review page: what ran where and when, how it went, whether it holds. Pure."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from kernel_exec.content.plain import counted
 from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.value import cells, joined, objects, ours, tags
 
@@ -18,6 +20,8 @@ VERDICTS = {
     "failed": ("different", "✗", "failed"),
 }
 """For each verdict on a cell or a notebook: its class, its mark, its words."""
+
+_FENCE = re.compile(r"^(`{3,})python\n", re.MULTILINE)
 
 _WHOLE = {
     "same": "Verified: a fresh kernel gave the same results.",
@@ -59,6 +63,15 @@ def verdict_html(notebook: JSONObject) -> str:
     )
 
 
+def badge_html(cell: JSONObject) -> str:
+    """What verification found of a cell."""
+    verdict = text(mapping(ours(cell), "verdict"), "verdict")
+    if verdict not in VERDICTS:
+        return ""
+    css_class, mark, words = VERDICTS[verdict]
+    return f'<span class="badge {css_class}">{mark} {words}</span>'
+
+
 def facts_html(notebook: JSONObject) -> str:
     """Environment, time and counts as a list of terms."""
     told = "".join(
@@ -86,7 +99,8 @@ def _facts(notebook: JSONObject) -> Iterator[tuple[str, str]]:
     yield "Executions", f"{count(about, 'executions') or _run_count(code):,}"
     yield "Failed", f"{_failures(code) if failed is None else failed:,}"
     yield "Restarts", f"{_restarts(about):,}" if about else ""
-    yield "Client", escape(_client(mapping(about, "client")))
+    clients = about.get("clients")
+    yield "Client", escape(", ".join(map(str, clients)) if isinstance(clients, list) else "")
 
 
 def _ran_for(ran: Sequence[JSONObject]) -> float | None:
@@ -118,10 +132,6 @@ def _restarts(about: JSONObject) -> int:
     return max(0, len(objects(about.get("kernels"))) - 1) if told is None else told
 
 
-def _client(client: JSONObject) -> str:
-    return f"{text(client, 'name')} {text(client, 'version')}".strip()
-
-
 def _packages(notebook: JSONObject) -> str:
     versions = mapping(mapping(ours(notebook), "verification"), "packages")
     rows = "".join(
@@ -130,7 +140,7 @@ def _packages(notebook: JSONObject) -> str:
     if not rows:
         return ""
     return (
-        f"<details><summary>{len(versions):,} packages where it was verified</summary>"
+        f"<details><summary>{counted(len(versions), 'package')} where it was verified</summary>"
         f'<ul class="packages">{rows}</ul></details>'
     )
 
@@ -198,3 +208,12 @@ def first_line(source: str) -> str:
 def source_of(cell: JSONObject) -> str:
     """The source of a cell, whichever way it is kept."""
     return joined(cell.get("source"))
+
+
+def code_of(cell: JSONObject) -> str:
+    """The code of a step, also where it is folded."""
+    source = source_of(cell)
+    if cell.get("cell_type") == "code":
+        return source
+    fence = _FENCE.search(source)
+    return source[fence.end() :].partition(f"\n{fence[1]}")[0] if fence else ""

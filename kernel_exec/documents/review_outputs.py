@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from kernel_exec.content.charts import describe_chart
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.content.plain import counted
+from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.terminal import carry_out
-from kernel_exec.notebooks.outputs import without_path
+from kernel_exec.notebooks.outputs import is_picture, rest_of
 from kernel_exec.notebooks.value import joined, objects
 
 from .hypertext import coloured, escape, picture, sanitised, vector
@@ -51,6 +52,8 @@ def outputs_html(outputs: JSON, described: str) -> str:
         stream = name if kind == "stream" else ""
         if kind == "stream":
             written += joined(output.get("text"))
+        elif missing := rest_of(output):
+            parts.append(_rest(missing))
         elif kind == "error":
             parts.append(_error(output))
         elif output:
@@ -66,40 +69,50 @@ def _guarded(output: JSONObject, described: str) -> str:
 
 
 def _stream(name: str, written: str) -> str:
-    shown = carry_out(written)
-    begins, path = without_path(shown)
-    box = text_box(begins)
+    box = text_box(carry_out(written))
     label = "" if name == "stdout" else f'<p class="label">{escape(name)}</p>'
-    more = (
-        f'<p class="note">Cut here. All of it is in <code>{escape(path)}</code></p>' if path else ""
-    )
     css_class = "stream" if name == "stdout" else "stream aside"
-    return f'<div class="{css_class}">{label}{box}{more}</div>'
+    return f'<div class="{css_class}">{label}{box}</div>'
+
+
+def _rest(missing: JSONObject) -> str:
+    """Where the whole of the output above is."""
+    left_out = count(missing, "left_out")
+    lines = [f"{counted(left_out, 'character')} left out here."] if left_out else []
+    for mime, path in mapping(missing, "files").items():
+        alt = text(missing, "alt") if is_picture(mime) else ""
+        what = f"“{escape(alt)}”" if alt else f"All of the {escape(mime)}" if mime else "All of it"
+        lines.append(f"{what} is in <code>{escape(str(path))}</code>")
+    return f'<p class="note">{"<br>".join(lines)}</p>'
 
 
 def text_box(written: str) -> str:
     """Text in a box that scrolls by itself, its middle folded when there is much of it."""
-    cut = len(written) - _MOST
-    if cut > 0:
-        note = f"\n[{cut:,} characters are not on this page; they are in the notebook]\n"
-        written = f"{written[: _MOST * 2 // 3]}{note}{written[-_MOST // 3 :]}"
+    missing = len(written) - _MOST
+    if missing > 0:
+        begins, ends = written[: _MOST * 2 // 3].split("\n"), written[-_MOST // 3 :].split("\n")
+        return _folded(begins, ends, counted(missing, "character"))
     lines = written.rstrip("\n").split("\n")
     if not any(lines):
         return ""
-    wrap = max(map(len, lines)) > _LONG_LINE
-    if len(lines) <= _LINES_SHOWN:
-        return _pre(lines, wrap)
-    folded = lines[_HEAD:-_TAIL]
-    return (
-        f"{_pre(lines[:_HEAD], wrap)}"
-        f'<details class="middle"><summary>{len(folded):,} more lines</summary>'
-        f"{_pre(folded, wrap)}</details>{_pre(lines[-_TAIL:], wrap)}"
-    )
+    return _pre(lines) if len(lines) <= _LINES_SHOWN else _folded(lines[:-_TAIL], lines[-_TAIL:])
 
 
-def _pre(lines: Sequence[str], wrap: bool) -> str:
+def _folded(begins: Sequence[str], ends: Sequence[str], missing: str = "") -> str:
+    """The first and the last lines, and between them the others, `missing` but for what is here."""
+    note = f'<p class="note">Only in the notebook: {missing}</p>' if missing else ""
+    more = _pre(begins[_HEAD:]) + note + _pre(ends[:-_TAIL])
+    if len(begins) > _HEAD:
+        number = counted(len(begins) - _HEAD + len(ends[:-_TAIL]), "more line")
+        summary = f"{number} here, and {missing} more" if missing else number
+        more = f'<details class="middle"><summary>{summary}</summary>{more}</details>'
+    return f"{_pre(begins[:_HEAD])}{more}{_pre(ends[-_TAIL:])}"
+
+
+def _pre(lines: Sequence[str]) -> str:
+    wrap = " class=wrap" if max(map(len, lines), default=0) > _LONG_LINE else ""
     # a browser drops a line end that comes first
-    return f"<pre{' class=wrap' if wrap else ''}>\n{coloured(chr(10).join(lines))}</pre>"
+    return f"<pre{wrap}>\n{coloured(chr(10).join(lines))}</pre>" if lines else ""
 
 
 def _error(output: JSONObject) -> str:
@@ -149,10 +162,7 @@ def _figure(address: str, metadata: JSONObject, described: str) -> str:
         for name in ("width", "height")
         if isinstance(value := metadata.get(name), int) and 0 < value < 10_000
     )
-    caption = f"<figcaption>{escape(told)}</figcaption>" if told and told not in described else ""
-    return (
-        f'<figure><img src="{address}" alt="{escape(told or described)}"{size}>{caption}</figure>'
-    )
+    return f'<figure><img src="{address}" alt="{escape(told or described)}"{size}></figure>'
 
 
 def _readings(data: JSONObject, texts: Mapping[str, str]) -> Iterator[str]:
@@ -198,5 +208,7 @@ def _markup(markup: str) -> str:
 
 def _unseen(data: JSONObject) -> str:
     sizes = {mime: len(_text_of(value) or _as_json(value)) for mime, value in data.items() if value}
-    told = ", ".join(f"{escape(mime)} ({size:,} characters)" for mime, size in sizes.items())
+    told = ", ".join(
+        f"{escape(mime)} ({counted(size, 'character')})" for mime, size in sizes.items()
+    )
     return f'<p class="note">Not shown on a page without scripts: {told}</p>' if told else ""

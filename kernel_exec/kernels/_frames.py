@@ -11,6 +11,7 @@ import os
 import sys
 
 import _kernel_exec_cells as cells
+from _kernel_exec_figures import describe_figure
 
 _ROWS, _FEW_ROWS = 60, 10
 """Rows that are shown whole, and those that are shown of more; as in pandas."""
@@ -48,6 +49,8 @@ def format_frames(shell):
         ("pandas.core.series", "Series", describe_series),
         ("polars.dataframe.frame", "DataFrame", describe_polars),
         ("polars.series.series", "Series", describe_polars_series),
+        # the inline backend takes away what formatters have for a `Figure`
+        ("matplotlib.figure", "FigureBase", describe_figure),
     ):
         formatter.for_type_by_name(module, kind, describe)
 

@@ -9,18 +9,16 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from kernel_exec.content.pictures import UNREADABLE, in_few_colours, opened, png
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 
-from .outputs import without_path
-from .value import cells, joined, ours
+from .outputs import rest, rest_of
+from .value import cells, joined, objects, ours
 
 COLOURS = 256
 """Colours of a plot when the notebook would be too large; one with a palette is a third."""
 
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/svg+xml", "image/webp")
 _ENDINGS = {
     "image/png": "png",
     "image/jpeg": "jpg",
@@ -67,7 +65,7 @@ def fit(notebook: JSONObject, *, limit: int | None, folder: str, size: int) -> F
     if limit is None or size <= limit:
         return Fitted(notebook=notebook)
     plots = {
-        (at, place): few
+        (at, place): [few]
         for at, cell in enumerate(cells(notebook))
         for place, output in enumerate(_outputs(cell))
         if (few := _with_few_colours(output)) is not output
@@ -81,26 +79,6 @@ def fit(notebook: JSONObject, *, limit: int | None, folder: str, size: int) -> F
     }
     excess = (_size(few_colours) if plots else size) - limit
     return _cut_largest(few_colours, excess, folder)
-
-
-def pictures_apart(notebook: JSONObject, *, folder: str) -> Fitted:
-    """`notebook` with its pictures in files, for formats that show no others."""
-    files: dict[str, bytes] = {}
-
-    def changed(cell: JSONObject) -> JSONObject:
-        outputs = []
-        for at, output in enumerate(_outputs(cell)):
-            if any(mime in _PICTURES for mime in mapping(output, "data")):
-                cut = _cut_data(output, _Name(folder=folder, stem=_stem(cell, at)), _PICTURES)
-                files.update(cut.files)
-                outputs.append(cut.output)
-            else:
-                outputs.append(output)
-        return {**cell, "outputs": outputs} if outputs else cell
-
-    return Fitted(
-        notebook={**notebook, "cells": [changed(cell) for cell in cells(notebook)]}, files=files
-    )
 
 
 def quantise(data: str) -> str:
@@ -117,30 +95,16 @@ def quantise(data: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Name:
-    """How the files of one output are called."""
-
-    folder: str
-    stem: str
-
-    def path(self, ending: str) -> str:
-        return f"{self.folder}/{self.file(ending)}"
-
-    def file(self, ending: str) -> str:
-        return f"{self.stem}.{ending}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Cut:
-    """An output without what is too large, and the files with that."""
+    """What stands in the place of an output, and the files with what is too large."""
 
-    output: JSONObject
+    outputs: Sequence[JSONObject]
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def _cut_largest(notebook: JSONObject, excess: int, folder: str) -> Fitted:
     """Cut outputs, the largest first, until `excess` bytes are gone."""
-    whole = list(cells(notebook))
+    whole = cells(notebook)
     sizes = {
         (at, place): _size(output, level=4)
         for at, cell in enumerate(whole)
@@ -148,82 +112,93 @@ def _cut_largest(notebook: JSONObject, excess: int, folder: str) -> Fitted:
         if len(json.dumps(output)) > _SMALL // 4  # counted fast, without lines
     }
     files: dict[str, bytes] = {}
+    cuts: dict[tuple[int, int], Sequence[JSONObject]] = {}
     for (at, place), size in sorted(sizes.items(), key=lambda each: (-each[1], each[0])):
         if excess <= 0 or size <= _SMALL:
             break
-        outputs = list(_outputs(whole[at]))
-        cut = _cut(outputs[place], _Name(folder=folder, stem=_stem(whole[at], place)))
-        outputs[place] = cut.output
-        whole[at] = _marked({**whole[at], "outputs": outputs})
-        files.update(cut.files)
-        excess -= size - _size(cut.output, level=4)
-    return Fitted(notebook={**notebook, "cells": whole}, files=files)
+        output, *after = _outputs(whole[at])[place : place + 2]
+        known = mapping(rest_of(after[0]), "files") if after else {}
+        stem = f"{text(whole[at], 'id') or 'cell'}-{place + 1}"
+        cut = _cut(output, known, f"{folder}/{stem}")
+        if list(cut.outputs) == [output]:
+            continue
+        cuts[at, place] = cut.outputs
+        files.update({path.removeprefix(f"{folder}/"): held for path, held in cut.files.items()})
+        excess -= size - sum(_size(each, level=4) for each in cut.outputs)
+    fitted = [_with_outputs(cell, at, cuts) for at, cell in enumerate(whole)]
+    for at in {at for at, _ in cuts}:
+        fitted[at] = _marked(fitted[at])
+    return Fitted(notebook={**notebook, "cells": fitted}, files=files)
 
 
-def _cut(output: JSONObject, name: _Name) -> _Cut:
+def _cut(output: JSONObject, known: JSONObject, stem: str) -> _Cut:
+    """An output without what is too large, of which the files that are `known` hold a part."""
     match output.get("output_type"):
         case "stream":
-            whole = joined(output.get("text"))
-            if path := without_path(whole)[1]:
-                return _Cut(output={**output, "text": _shortened(whole, path)})
-            return _Cut(output={**output, "text": _shortened(whole, name.path("txt"))},
-                        files={name.file("txt"): _bytes(whole)})  # fmt: skip
+            return _cut_stream(output, known, f"{stem}.txt")
         case "error":
-            lines = output.get("traceback")
-            blocks = list(map(str, lines)) if isinstance(lines, Sequence) else []
-            whole = "\n".join(blocks)
-            shown = _shortened(whole, name.path("txt"))
-            evalue = text(output, "evalue")
-            short = evalue if len(evalue) <= _HEAD else f"{evalue[:_HEAD]}…"
-            return _Cut(output={**output, "evalue": short, "traceback": [shown]},
-                        files={name.file("txt"): _bytes(whole)})  # fmt: skip
+            return _cut_error(output, known, f"{stem}.txt")
         case _:
-            return _cut_data(output, name, None)
+            return _cut_display(output, known, stem)
 
 
-def _cut_data(output: JSONObject, name: _Name, only: Sequence[str] | None) -> _Cut:
-    """A display without its large forms, or those of the types `only`; pictures are linked."""
-    data = dict(mapping(output, "data"))
-    metadata = dict(mapping(output, "metadata"))
+def _cut_stream(output: JSONObject, known: JSONObject, path: str) -> _Cut:
+    whole = joined(output.get("text"))
+    if len(whole) <= _HEAD + _END:
+        return _Cut(outputs=[output])
+    begins = {**output, "text": whole[:_HEAD]}
+    if known:  # what is here is the beginning of that, and its end says nothing
+        return _Cut(outputs=[begins])
+    ends = {**output, "text": whole[-_END:]}
+    note = rest({"": path}, left_out=len(whole) - _HEAD - _END)
+    return _Cut(outputs=[begins, note, ends], files={path: _bytes(whole)})
+
+
+def _cut_error(output: JSONObject, known: JSONObject, path: str) -> _Cut:
+    blocks = output.get("traceback")
+    lines = [str(line) for line in blocks] if isinstance(blocks, Sequence) else []
+    whole, evalue = "\n".join(lines), text(output, "evalue")
+    left_out = max(0, len(whole) - _HEAD - _END)
+    shown = [whole[:_HEAD], "…", whole[-_END:]] if left_out else lines
+    note = rest(
+        {"": text(known, "") or path},
+        left_out=left_out,
+        message=len(evalue) if len(evalue) > _HEAD else 0,
+    )
+    held = whole if evalue in whole else f"{whole}\n{evalue}"
+    return _Cut(
+        outputs=[{**output, "evalue": evalue[:_HEAD], "traceback": shown}, note],
+        files={} if known else {path: _bytes(held)},
+    )
+
+
+def _cut_display(output: JSONObject, known: JSONObject, stem: str) -> _Cut:
+    """A display without its large forms, but for the beginning of what is plain text."""
+    data, metadata = dict(mapping(output, "data")), dict(mapping(output, "metadata"))
     files: dict[str, bytes] = {}
-    links: list[str] = []
-    paths: dict[str, JSON] = {}
+    paths: dict[str, str] = {}
+    alt = ""
     for mime, value in mapping(output, "data").items():
-        if (mime not in only) if only is not None else _size(value) <= _SMALL_FORM:
+        begins = joined(value)[:_HEAD] if mime in _TEXTS else ""
+        if _size(value) <= _SMALL_FORM or begins == value:
             continue
-        ending = _ENDINGS.get(mime, "json" if mime.endswith("json") else "txt")
-        paths[mime] = path = name.path(ending)
-        files[name.file(ending)] = _content(mime, value)
-        if mime in _TEXTS:
-            data[mime] = _shortened(joined(value), path)
-            continue
-        del data[mime]
-        about = mapping(metadata, mime)
-        metadata.pop(mime, None)
-        if mime in _PICTURES:
-            link = f"![{_alt(text(about, 'alt'))}]({quote(path)})"
-            # a page that shows no pictures but its own shows the link
-            links.append(link if only is not None else f"{link}\n\n[{path}]({quote(path)})")
-        elif only is None:
-            said = joined(data.get("text/plain"))
-            data["text/plain"] = f"{said}\n[{mime} is in {path}]".lstrip("\n")
-    if links and "text/markdown" not in data:
-        data["text/markdown"] = links[0]
-        data.setdefault("text/plain", f"[a picture: {next(iter(paths.values()))}]")
-    metadata["kernel_exec"] = {**ours(output), "files": {**mapping(ours(output), "files"), **paths}}
-    return _Cut(output={**output, "data": data, "metadata": metadata}, files=files)
+        if mime not in known:
+            paths[mime] = path = f"{stem}.{_ENDINGS.get(mime, _other_ending(mime))}"
+            files[path] = content_of(mime, value)
+        data[mime] = begins
+        if not begins:
+            del data[mime]
+            alt = text(mapping(metadata, mime), "alt") or alt
+            metadata.pop(mime, None)
+    note = [rest(paths, alt=alt)] if paths else []
+    return _Cut(outputs=[{**output, "data": data, "metadata": metadata}, *note], files=files)
 
 
-def _shortened(whole: str, path: str) -> str:
-    """Head and tail of a text, with the name of the file that holds all of it between them."""
-    left_out = len(whole) - _HEAD - _END
-    if left_out <= 0:
-        return whole
-    note = f"[{left_out:,} characters left out here; all of them are in {path}]"
-    return f"{whole[:_HEAD]}\n{note}\n{whole[-_END:]}"
+def _other_ending(mime: str) -> str:
+    return "json" if mime.endswith("json") else "txt"
 
 
-def _content(mime: str, value: JSON) -> bytes:
+def content_of(mime: str, value: JSON) -> bytes:
     """What a file of this type holds."""
     if not isinstance(value, str) and (mime.endswith("json") or not isinstance(value, Sequence)):
         return _bytes(json.dumps(value, ensure_ascii=False, allow_nan=False))
@@ -237,10 +212,14 @@ def _content(mime: str, value: JSON) -> bytes:
 
 
 def _with_outputs(
-    cell: JSONObject, at: int, changed: Mapping[tuple[int, int], JSONObject]
+    cell: JSONObject, at: int, changed: Mapping[tuple[int, int], Sequence[JSONObject]]
 ) -> JSONObject:
     """Cell number `at`, with outputs by its number and their own in place of those it has."""
-    outputs = [changed.get((at, place), output) for place, output in enumerate(_outputs(cell))]
+    outputs = [
+        each
+        for place, output in enumerate(_outputs(cell))
+        for each in changed.get((at, place), [output])
+    ]
     return {**cell, "outputs": outputs} if outputs else cell
 
 
@@ -266,18 +245,7 @@ def _marked(cell: JSONObject) -> JSONObject:
 
 
 def _outputs(cell: JSONObject) -> Sequence[JSONObject]:
-    outputs = cell.get("outputs")
-    if not isinstance(outputs, Sequence) or isinstance(outputs, str):
-        return ()
-    return [output for output in outputs if isinstance(output, Mapping)]
-
-
-def _stem(cell: JSONObject, place: int) -> str:
-    return f"{text(cell, 'id') or 'cell'}-{place + 1}"
-
-
-def _alt(words: str) -> str:
-    return " ".join(words.replace("[", "(").replace("]", ")").split())
+    return objects(cell.get("outputs"))
 
 
 def _bytes(whole: str) -> bytes:

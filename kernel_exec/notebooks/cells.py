@@ -60,7 +60,9 @@ def cells_of(
             return [_markdown(step, "environment", words + more)]
         case EntryKind.CODE | EntryKind.SCRIPT:
             above = (
-                [_markdown(step, "title", heading(entry.title, 3))] if entry.title.strip() else []
+                [_markdown(step, "title", heading(entry.title, 3, f"Step {entry.number}: "))]
+                if entry.title.strip()
+                else []
             )
             if entry.kind is EntryKind.SCRIPT:
                 above.append(_markdown(step, "script", _script(entry)))

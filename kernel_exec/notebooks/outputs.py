@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from kernel_exec.content.charts import describe_chart
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outputs import (
     DisplayData,
@@ -15,6 +16,12 @@ from kernel_exec.kernels.outputs import (
 )
 from kernel_exec.sessions.history import Entry
 
+from .markdown import fence, one_line, picture
+from .value import objects, ours
+
+_ALT = 500
+"""Characters that describe a picture."""
+
 _PRIVATE = ("application/vnd.kernel-exec.", "text/llm+plain")
 _JSON_MIME = re.compile(r"application/(.*\+)?json$")
 _BASE64 = re.compile(r"image/(?!svg\+xml)|(?:audio|video)/|application/pdf")
@@ -23,21 +30,74 @@ _BASE64 = re.compile(r"image/(?!svg\+xml)|(?:audio|video)/|application/pdf")
 def notebook_outputs(
     outputs: Sequence[Output], entry: Entry, *, folder: str
 ) -> Iterator[JSONObject]:
-    """The outputs as nbformat has them, with a line before those that came late.
+    """The outputs as nbformat has them, with outputs of ours between them.
 
-    Files that hold the whole of something are named as seen from `folder`, "" for in full.
+    One of ours stands before those that came late, and one after each that is cut. Files that hold
+    the whole of something are named as seen from `folder`, "" for in full.
     """
     late = False
     for output in outputs:
-        shown = _output(output, entry, folder)
+        whole = {
+            mime: seen_from(folder, path)
+            for mime, path in files(output).items()
+            if not mime.startswith(_PRIVATE)
+        }
+        shown = _output(output, entry, cut=bool(whole))
         if shown is None:
             continue
         if output.late and not late:
-            words = {"text/plain": "[after the cell had ended]"}
-            about = {"kernel_exec": {"role": "late"}}
-            yield {"output_type": "display_data", "data": words, "metadata": about}
+            yield _of_ours({"text/plain": "[after the cell had ended]"}, {"role": "late"})
         late = output.late
         yield shown
+        if whole:
+            yield rest(whole, message=output.characters if isinstance(output, ErrorOutput) else 0)
+
+
+def rest(
+    paths: Mapping[str, str], *, left_out: int = 0, message: int = 0, alt: str = ""
+) -> JSONObject:
+    """An output of ours that says where the whole of the one above it is.
+
+    `paths` are files by MIME type, "" for a stream's or an error's text. `left_out` counts the
+    characters that are missing here, `message` those of an error's message, `alt` describes a
+    picture. All of it is in the metadata; the words are for those who read the notebook itself.
+    """
+    lines = [_sentence(mime, path, left_out) for mime, path in paths.items()]
+    data: dict[str, JSON] = {"text/plain": "\n".join(lines)}
+    if any(map(is_picture, paths)):
+        # a page that shows no pictures but its own shows the words
+        shown = [picture(path, alt) for mime, path in paths.items() if is_picture(mime)]
+        data["text/markdown"] = "\n\n".join([*shown, fence("\n".join(lines), "text")])
+    about: dict[str, JSON] = {"left_out": left_out, "message": message, "alt": alt}
+    kept = {key: value for key, value in about.items() if value}
+    return _of_ours(data, {"role": "rest", "files": dict(paths), **kept})
+
+
+def rest_of(output: JSONObject) -> JSONObject:
+    """What an output of `rest` says, nothing for any other output."""
+    return about if text(about := ours(output), "role") == "rest" else {}
+
+
+def with_rests(outputs: JSON) -> Iterator[tuple[JSONObject, JSONObject]]:
+    """The outputs of a cell but for those of `rest`, each with what that says is missing of it."""
+    listed = objects(outputs)
+    for output, following in zip(listed, [*listed[1:], {}], strict=False):
+        if not rest_of(output):
+            yield output, rest_of(following)
+
+
+def is_picture(mime: str) -> bool:
+    """True for the types that a browser shows as a picture."""
+    return mime.startswith("image/")
+
+
+def _of_ours(data: JSONObject, about: JSONObject) -> JSONObject:
+    return {"output_type": "display_data", "data": data, "metadata": {"kernel_exec": about}}
+
+
+def _sentence(mime: str, path: str, left_out: int) -> str:
+    missing = f"{left_out:,} characters left out here; " if left_out else ""
+    return f"[{missing}{f'all of the {mime}' if mime else 'all of it'} is in {path}]"
 
 
 def printed(output: Output) -> str:
@@ -67,44 +127,28 @@ def seen_from(folder: str, path: str) -> str:
         return path
 
 
-def _output(output: Output, entry: Entry, folder: str) -> JSONObject | None:
-    whole = {mime: seen_from(folder, path) for mime, path in files(output).items()}
+def _output(output: Output, entry: Entry, *, cut: bool) -> JSONObject | None:
     match output:
         case Stream():
-            more = f"\n{_whole(whole[''])}\n" if whole else ""
-            return {"output_type": "stream", "name": output.name, "text": output.text + more}
+            return {"output_type": "stream", "name": output.name, "text": output.text}
         case ErrorOutput():
             error = {"ename": output.ename, "evalue": output.evalue}
-            more_lines = [_whole(path) for path in whole.values()]
-            return {"output_type": "error", **error, "traceback": [*output.traceback, *more_lines]}
+            return {"output_type": "error", **error, "traceback": list(output.traceback)}
         case DisplayData() | ExecuteResult():
-            return _display(output, entry, whole)
+            return _display(output, entry, cut=cut)
 
 
-def _display(
-    output: DisplayData | ExecuteResult, entry: Entry, whole: Mapping[str, str]
-) -> JSONObject | None:
+def _display(output: DisplayData | ExecuteResult, entry: Entry, *, cut: bool) -> JSONObject | None:
     data = {
         mime: _mime_value(mime, value)
         for mime, value in output.data.items()
         if not mime.startswith(_PRIVATE) and value is not None
     }
-    for mime, path in whole.items():
-        if mime.startswith(_PRIVATE):
-            continue
-        if isinstance(cut := data.get(mime), str):
-            data[mime] = f"{cut}\n{_whole(path)}"
-        else:
-            before = text(data, "text/plain")
-            data["text/plain"] = f"{before}\n[{mime} is in {path}]".lstrip("\n")
-    if not data:
+    if not data and not cut:
         return None
-    about: dict[str, JSON] = {"late": True} if output.late else {}
-    if whole:
-        about["files"] = whole
-    metadata = _described(output.metadata, data, entry)
-    if about:
-        metadata["kernel_exec"] = about
+    metadata = _described(output, data, entry)
+    if output.late:
+        metadata["kernel_exec"] = {"late": True}
     if isinstance(output, DisplayData) or output.late:
         return {"output_type": "display_data", "data": data, "metadata": metadata}
     return {
@@ -113,22 +157,6 @@ def _display(
         "data": data,
         "metadata": metadata,
     }
-
-
-def without_path(written: str) -> tuple[str, str]:
-    """A text without the line that names the file with all of it, and that file; "" for none."""
-    begins, _, last = written.removesuffix("\n").rpartition("\n")
-    path = last.removeprefix(_ALL_IN)
-    if path == last or not path.endswith("]"):
-        return written, ""
-    return begins, path[:-1]
-
-
-_ALL_IN = "[all of it is in "
-
-
-def _whole(path: str) -> str:
-    return f"{_ALL_IN}{path}]"
 
 
 def _mime_value(mime: str, value: JSON) -> JSON:
@@ -140,11 +168,16 @@ def _mime_value(mime: str, value: JSON) -> JSON:
     return "".join(written.split()) if _BASE64.match(mime) else written
 
 
-def _described(metadata: JSONObject, data: JSONObject, entry: Entry) -> dict[str, JSON]:
+def _described(
+    output: DisplayData | ExecuteResult, data: JSONObject, entry: Entry
+) -> dict[str, JSON]:
     """An output's metadata, with words for who can't see its pictures."""
-    described = {key: value for key, value in metadata.items() if key != "kernel_exec"}
-    for mime in data:
-        if mime.startswith("image/"):
-            words = " ".join(entry.title.split()) or f"Plot of step {entry.number}"
-            described[mime] = {"alt": words, **mapping(metadata, mime)}
+    described = {key: value for key, value in output.metadata.items() if key != "kernel_exec"}
+    pictures = list(filter(is_picture, data))
+    # a chart's own words come first, of which a kernel makes text for a model
+    chart = describe_chart(output.data).strip("[]") if pictures else ""
+    words = chart or text(output.data, "text/llm+plain") or entry.title
+    alt = one_line(words, _ALT) if words.strip() else f"Plot of step {entry.number}"
+    for mime in pictures:
+        described[mime] = {"alt": alt, **mapping(output.metadata, mime)}
     return described

@@ -9,6 +9,7 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from kernel_exec.content.lines import ROW, Source, Texts
 from kernel_exec.content.paging import Asked, Page, page, sources_of
 from kernel_exec.content.pictures import shrunk
+from kernel_exec.content.plain import counted
 from kernel_exec.content.render import (
     Circumstances,
     Picture,
@@ -101,13 +102,14 @@ class Presenter:
 def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
     """Which lines these are, out of how many, and the call that shows the next ones."""
     of = "" if stream == "all" else f" of {stream}"
-    total = f"{shown.total.rows:,} lines{of} ({shown.total.characters:,} characters) in total"
+    lines, characters = counted(shown.total.rows, "line"), shown.total.characters
+    total = f"{lines}{of} ({counted(characters, 'character')}) in total"
     if not shown.whole:
-        total = f"the search stopped after the first {shown.total.rows:,} lines{of}"
+        total = f"the search stopped after {lines}{of}"
     first, last = shown.first + 1, shown.first + shown.shown
     if shown.matches is not None:
         place = f"matches {first:,}-{last:,} of {shown.matches:,}" if shown.shown else (
-            "no matches" if not shown.matches else f"no more than {shown.matches:,} matches"
+            f"no match has the offset {shown.first:,}" if shown.matches else "no matches"
         )  # fmt: skip
     elif not shown.shown:
         place = "no output" if not shown.total.rows else f"no line has the offset {shown.first:,}"

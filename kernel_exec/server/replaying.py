@@ -79,7 +79,7 @@ async def _follow(
             await anyio.sleep(_PROGRESS_EVERY)
             at = min(len(ended), len(steps) - 1)
             title = steps[at].title or steps[at].source.strip().partition("\n")[0][:_CODE_SHOWN]
-            words = f"replaying step {at + 1} of {len(steps)}: {clean(title)}"
+            words = f"replaying step {steps[at].number} ({at + 1} of {len(steps)}): {clean(title)}"
             await call.progress(time.monotonic() - began, words)
 
     async with anyio.create_task_group() as tasks:

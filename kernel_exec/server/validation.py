@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kernel_exec.content.plain import counted
 from kernel_exec.errors import InvalidArgumentError
 
 from .arguments import Arguments, shortened
@@ -33,7 +34,7 @@ def parse(model: type[Arguments], given: dict[str, Any] | None) -> Arguments:
         problems = error.errors(include_url=False)
         lines = [_complain(dict(problem), list(fields)) for problem in problems[:_MOST_PROBLEMS]]
         if more := len(problems) - len(lines):
-            lines.append(f"{more} more arguments are wrong")
+            lines.append(f"{counted(more, 'more argument')} {'is' if more == 1 else 'are'} wrong")
         raise InvalidArgumentError("\n".join(lines)) from error
 
 

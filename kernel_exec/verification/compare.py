@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
-from kernel_exec.notebooks.value import joined, objects, ours, writable
+from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
+from kernel_exec.notebooks.outputs import with_rests
+from kernel_exec.notebooks.value import joined, ours, writable
 
 from .normalise import ANY_TIME, Now, alike, settled, settled_json
 from .pixels import picture_difference
@@ -38,11 +39,6 @@ class Comparison:
 SAME = Comparison(verdict=Verdict.SAME)
 
 _ORDER = tuple(Verdict)
-_CUT = re.compile(r"(?m)^\[(?:all of it|[\w.+-]+/[\w.+-]+) is in [^\n]*\]\n?")
-_LEFT_OUT = re.compile(r"(?m)^\[[\d,]+ characters left out here; ")
-"""What our exports say in the place of what is too long for a notebook; what follows is its end."""
-_MESSAGE = 2000
-"""Characters of an error's message that they keep."""
 _PRIVATE = ("application/vnd.kernel-exec.", "text/llm+plain")
 _JSON = re.compile(r"application/(?:.*\+)?json$")
 _BASE64 = re.compile(r"image/(?!svg\+xml)|(?:audio|video)/|application/pdf")
@@ -67,6 +63,7 @@ class _Shown:
     displays: Sequence[JSONObject] = ()
     cut_displays: frozenset[int] = frozenset()
     errors: Sequence[tuple[str, str]] = ()
+    cut_error: bool = False
 
 
 def compare(
@@ -108,44 +105,38 @@ def _read(outputs: JSON) -> _Shown:
     displays: list[JSONObject] = []
     cut_displays: set[int] = set()
     errors: list[tuple[str, str]] = []
-    after_end = False
-    for output in objects(outputs):
+    cut: set[str] = set()
+    after_end = cut_error = False
+    for output, missing in with_rests(outputs):
         about = ours(output)
         match output.get("output_type"):
             case "stream":
                 name = text(output, "name") or "stdout"
-                streams.setdefault(name, []).append(joined(output.get("text")))
+                if name not in cut:  # else there is a gap before it
+                    streams.setdefault(name, []).append(joined(output.get("text")))
+                cut.update({name} if missing else ())
                 late.update({name} if after_end else ())
             case "error":
                 errors.append((joined(output.get("ename")), joined(output.get("evalue"))))
+                cut_error = (count(missing, "message") or 0) > len(errors[-1][1])
             case "display_data" | "execute_result" | "pyout":
                 if about.get("role") == "late":
                     after_end = True
                     continue
                 shown = _bundle(mapping(output, "data"))
-                if shown and mapping(about, "files"):
-                    cut_displays.add(len(displays))
-                displays += [shown] if shown else []
+                cut_displays.update({len(displays)} if missing else ())
+                displays += [shown] if shown or missing else []
             case _:
                 pass
-    whole = {name: "".join(parts) for name, parts in streams.items()}
-    said = {name: _uncut(written) for name, written in whole.items()}
-    cut = {name for name, written in whole.items() if said[name] != written}
     return _Shown(
-        streams=said,
+        streams={name: "".join(parts) for name, parts in streams.items()},
         late=frozenset(late),
         cut=frozenset(cut),
         displays=displays,
         cut_displays=frozenset(cut_displays),
         errors=errors,
+        cut_error=cut_error,
     )
-
-
-def _uncut(written: str) -> str:
-    """What is there of a text, without the words that tell where the rest is."""
-    if left_out := _LEFT_OUT.search(written):
-        written = written[: left_out.start()]
-    return _CUT.sub("", written)
 
 
 def _bundle(data: JSONObject) -> JSONObject:
@@ -172,8 +163,10 @@ def _errors(ours: _Shown, theirs: _Shown, *, may_fail: bool, now: Now) -> Iterat
         words = _sides([_phrase((name, said))], [_phrase((new_name, new))], 0)
         yield Comparison(verdict=Verdict.DIFFERENT, difference=f"another error\n{words}")
         return
-    if any(len(each) > _MESSAGE and each.endswith("…") for each in (said, new)):
-        said, new = said[:_MESSAGE], new[:_MESSAGE]
+    if ours.cut_error:
+        new = new[: len(said)]
+    if theirs.cut_error:
+        said = said[: len(new)]
     compared = _texts("message of the error", settled(said), settled(new), now)
     if may_fail and compared.verdict is Verdict.DIFFERENT:
         compared = Comparison(verdict=Verdict.CLOSE, difference=compared.difference)
@@ -256,7 +249,7 @@ def _value(mime: str, value: JSON) -> str:
         return settled_json(value)
     if _BASE64.match(mime):
         return "".join(joined(value).split())
-    return settled(_uncut(joined(value)), markup=mime in _MARKUP)
+    return settled(joined(value), markup=mime in _MARKUP)
 
 
 def _described(display: JSONObject) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernel_exec.errors import InvalidArgumentError
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.provenance import OURS
 from kernel_exec.notebooks.value import joined, objects, ours, tags, writable
 
@@ -15,8 +15,9 @@ _PYTHON = {"python", "python3", "ipython"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCell:
-    """A code cell; `index` is its place among all cells, `number` that among those with a verdict.
+    """A code cell; `index` is its place among all cells.
 
+    Its `number` is that of its step, in a notebook of others its place among those with a verdict.
     A `generated` one gets no verdict; it is run unless it is a comment, which would only move on
     the numbers that `Out` has.
     """
@@ -68,7 +69,7 @@ def make_plan(notebook: JSONObject) -> list[PlannedCell]:
             if code.get("cell_type") != "code":
                 continue
             generated = text(ours(code), "author") == OURS
-            number += not generated
+            number = count(ours(code), "number") or number + (not generated)
             planned.append(
                 PlannedCell(
                     index=index,

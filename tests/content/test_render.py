@@ -33,7 +33,7 @@ ENTRY = Entry(
     ended=1.5,
     file_path="/data/code_1a2b3c4d.py",
 )
-STATUS = "[ok · 0.50 s · In[3] · kernel 2 · id 5f3a]\n"
+STATUS = "[ok · 0.50 s · step 1 · kernel 2 · id 5f3a]\n"
 CALL = re.compile(r'get_execution\(execution_id="5f3a", stream="(\w+)", offset=(\d+)\)')
 
 

@@ -33,7 +33,7 @@ def status(entry: Entry, **now: str | int) -> str:
 @pytest.mark.parametrize(
     ("outcome", "details", "told"),
     [
-        (Outcome.OK, {}, "[ok · 0.50 s · In[3] · kernel 2 · id 5f3a]"),
+        (Outcome.OK, {}, "[ok · 0.50 s · step 1 · kernel 2 · id 5f3a]"),
         (Outcome.OK, {"exit_requested": True}, "exit() ends the kernel"),
         (Outcome.OK, {"complete": False}, "outputs may be missing"),
         (Outcome.EXCEPTION, {}, "[exception · 0.50 s"),

@@ -186,7 +186,7 @@ def hostile_notebook(where: str) -> dict[str, Any]:
                 "name": named,
                 "environment": named,
                 "started": named,
-                "client": {"name": named},
+                "clients": [named],
                 "verification": {
                     "verdict": "different",
                     "python": named,

@@ -8,6 +8,10 @@ from kernel_exec.documents.report import report
 from kernel_exec.kernels.messages import JSONObject
 
 
+def report_of(notebook: JSONObject) -> str:
+    return report(notebook, folder="f").text
+
+
 def cell(*outputs: JSONObject, **about: Any) -> dict[str, Any]:
     metadata = {"kernel_exec": about} if about else {}
     return {"cell_type": "code", "source": "x", "metadata": metadata, "outputs": list(outputs)}
@@ -33,10 +37,6 @@ OUTPUTS: dict[str, tuple[JSONObject, str]] = {
     "text before HTML": (display({"text/html": "<b>", "text/plain": "a\n```"}), "````text\na\n```"),
     "HTML alone": (display({"text/html": "<b>"}), "*[HTML, 3 characters]*"),
     "markdown": (display({"text/markdown": "**a**", "text/plain": "x"}), "**a**"),
-    "picture": (
-        display({"image/png": "AA\nAA", "text/plain": "x"}, **{"image/png": {"alt": "a [b]"}}),
-        "![a (b)](data:image/png;base64,AAAA)",
-    ),
     "something else": (display({"application/<x>": "y"}), "*[application/&lt;x&gt;]*"),
     "long": (
         {"output_type": "stream", "name": "stdout", "text": "a" * 5000},
@@ -48,7 +48,7 @@ OUTPUTS: dict[str, tuple[JSONObject, str]] = {
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_an_output_is_told(name: str) -> None:
     output, expected = OUTPUTS[name]
-    written = report({"metadata": {}, "cells": [cell(output)]})
+    written = report_of({"metadata": {}, "cells": [cell(output)]})
     assert written.startswith("```python\nx\n```\n\n")
     assert expected in written
 
@@ -67,7 +67,7 @@ def test_the_top_tells_of_session_environment_and_verdict() -> None:
         },
     }
     notes: JSONObject = {"cell_type": "markdown", "source": ["# Why\n", "so"], "metadata": {}}
-    assert report({"metadata": {"kernel_exec": about}, "cells": [notes]}) == (
+    assert report_of({"metadata": {"kernel_exec": about}, "cells": [notes]}) == (
         "<!-- kernel-exec session: abc -->\n\n"
         "# Session main \\*\n\n"
         "- Environment: `venv:/e`\n- Python: `3.12.1`\n- Platform: `linux`\n"
@@ -79,16 +79,24 @@ def test_the_top_tells_of_session_environment_and_verdict() -> None:
 
 def test_a_cell_that_ran_otherwise_tells_how() -> None:
     verdict = {"verdict": "different", "difference": "- 1\n+ 2"}
-    written = report({"metadata": {}, "cells": [cell(verdict=verdict)]})
+    written = report_of({"metadata": {}, "cells": [cell(verdict=verdict)]})
     assert written.endswith("*Run again:* **different**\n\n```diff\n- 1\n+ 2\n```\n")
 
 
 @pytest.mark.parametrize("verdict", ["same", "close", "not run"])
 def test_a_cell_that_ran_alike_tells_nothing(verdict: str) -> None:
     told = {"verdict": verdict, "difference": ""}
-    assert "Run again" not in report({"metadata": {}, "cells": [cell(verdict=told)]})
+    assert "Run again" not in report_of({"metadata": {}, "cells": [cell(verdict=told)]})
 
 
 @pytest.mark.parametrize("role", ["script-begin", "script-end"])
 def test_what_nobody_ran_is_left_out(role: str) -> None:
-    assert report({"metadata": {}, "cells": [cell(role=role)]}) == "\n"
+    assert report_of({"metadata": {}, "cells": [cell(role=role)]}) == "\n"
+
+
+def test_a_picture_is_in_a_file_beside_it() -> None:
+    alt = {"image/png": {"alt": "a [b]"}}
+    shown = display({"image/png": "AA\nAA", "text/plain": "x"}, **alt)
+    made = report({"metadata": {}, "cells": [cell(shown)]}, folder="a b_files")
+    assert "![a (b)](a%20b_files/cell-1.png)" in made.text
+    assert made.files == {"cell-1.png": b"\0\0\0"}

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 import kernel_exec.documents.review as module
 from kernel_exec.documents.hypertext import coloured, escape, highlighted, sanitised
-from kernel_exec.documents.prose import Anchors, prose
+from kernel_exec.documents.prose import Anchors, line, prose
 from kernel_exec.documents.review import review
 from kernel_exec.documents.review_facts import duration
 from kernel_exec.documents.review_outputs import outputs_html
+from kernel_exec.notebooks.markdown import inline
+from kernel_exec.notebooks.outputs import rest
 
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -118,23 +120,87 @@ def test_a_step_is_its_intent_its_code_and_its_output() -> None:
     assert parts.text.count("Count <all>") == 2  # in the contents, and above the step
     assert "Step 4 Count <all>" in parts.text
     assert "1.25 s" in parts.text
-    assert "In [3]" in parts.text
+    assert "In [" not in parts.text
     assert "17" in parts.text
     assert "venv:/e" in parts.text
     assert {link.removeprefix("#") for link in parts.links} <= set(parts.ids)
 
 
-def test_a_folded_failure_and_one_that_was_kept_are_marked_and_in_the_contents() -> None:
-    folded = "<details>\n<summary>Step 1 failed: E</summary>\n\n```python\nbroken(\n```\n</details>"
-    kept = code("1/0", number=2, intent="Divide", outcome="exception")
-    kept["metadata"]["tags"] = ["raises-exception"]
+def test_a_failure_that_ran_nothing_is_marked_and_in_the_contents() -> None:
+    folded = "<details>\n<summary>It failed: E</summary>\n\n```python\nbroken(\n```\n</details>"
+    about = {"role": "folded", "number": 1, "outcome": "exception", "intent": ""}
+    page = review(notebook(words(folded, **about)))
+    assert checked(page).text.partition("Contents")[2].count("failed") == 3
+    assert "<summary>It failed: E</summary>" in page
+    assert "broken(" in page.partition("<main")[0]  # a step without a title goes by its code
+
+
+ERROR = {"output_type": "error", "ename": "KeyError", "evalue": "<'x'>\nno", "traceback": ["t"]}
+
+
+@pytest.mark.parametrize("intent", ["Look **up**", ""])
+def test_a_failure_that_the_notebook_hides_is_closed_under_a_line_that_tells_it(
+    intent: str,
+) -> None:
+    failed = code("d['x']", ERROR, number=2, intent=intent, outcome="exception")
+    failed["metadata"] |= {"tags": ["raises-exception"], "jupyter": {"source_hidden": True}}
+    page = review(notebook(failed))
+    checked(page)
+    line, _, inside = page.partition('<summary class="head">')[2].partition("</summary>")
+    assert "<details open" not in page.partition("<main")[2]
+    told = re.sub(r"\s+", " ", _Page(line).text).strip()
+    named = "Look up" if intent else "d['x']"
+    assert told == f"Step 2 {named} failed KeyError: <'x'> no"
+    assert "d[" in inside
+
+
+@pytest.mark.parametrize("tags", [[], ["raises-exception"]])
+def test_no_code_is_hidden_but_that_of_a_failure_which_the_notebook_hides(tags: list[str]) -> None:
+    cell = code("secret()", number=1)
+    cell["metadata"] |= {"tags": tags, "jupyter": {"source_hidden": not tags}}
+    assert '<summary class="head">' not in review(notebook(cell))
+
+
+def test_what_an_earlier_kernel_ran_is_one_closed_block_under_its_heading() -> None:
+    ran = "<details>\n<summary>2 steps</summary>\n\n```python\nx = 1\n```\n\n</details>"
     page = review(
-        notebook(words(folded, role="folded", number=1, outcome="exception", intent=""), kept)
+        notebook(
+            words("## Kernel 1\n\n*It restarted.*", role="kernel"),
+            words(ran, role="earlier"),
+            words("## Kernel 2", role="kernel"),
+            code(number=4, intent="B"),
+        )
     )
-    parts = checked(page)
-    assert parts.text.count("failed, kept: needed later") == 2
-    assert "<summary>Step 1 failed: E</summary>" in page
-    assert "broken(" in page.partition("<main")[0]  # what has no intent goes by its code
+    assert re.findall(r"<bdi>(.*?)</bdi>", page) == ["Kernel 1", "Kernel 2", "B", "B"]
+    assert page.index("<details>\n<summary>2 steps</summary>") > page.index("It restarted.")
+    checked(page)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["*", "**", "`", "_", "[", "](", "<b>", "&", "$", "!", "漢", "。", "b "])
+    )
+)
+def test_a_title_loses_nothing_but_marks_of_emphasis_and_code(parts: list[str]) -> None:
+    title = "".join(parts)
+    marks = re.compile(r"[*`\s]")
+    assert marks.sub("", line(inline(title))[1]) == marks.sub("", title)
+
+
+def test_no_heading_is_shown_twice() -> None:
+    cells = [
+        words("# The title\n\nWhy"),
+        words("## Load\n\nHow", role="note", number=1),
+        words("### Step 2: Load", role="title", number=2, intent="Load"),
+        code(number=2, intent="Load"),
+        words("## Load more", role="note", number=3),
+        code(number=4, intent="Other"),
+    ]
+    for metadata in ({}, {"title": "The title"}):
+        page = review(notebook(*cells, **metadata)).partition("<main")
+        headings = re.findall(r"<(h[1-6])\b[^>]*>(.*?)</\1>", page[0] + page[2])
+        told = [re.sub("<[^>]*>", "", shown).strip() for _, shown in headings]
+        assert told == ["The title", "Step 2 Load", "Load more", "Step 4 Other"]
 
 
 def test_a_new_kernel_is_a_line_across_the_page() -> None:
@@ -224,14 +290,14 @@ def test_the_head_counts_failures_and_restarts() -> None:
         "counts": {"restarts": 3},
         "started": 0,
         "ended": 90_000,
-        "client": {"name": "some-client", "version": "2"},
+        "clients": ["other 1", "some-client 2"],
     }
     text = checked(review(notebook(kernel_exec=about))).text
     for told in (
         "Failed2",
         "Executions9",
         "Restarts3",
-        "some-client 2",
+        "Clientother 1, some-client 2",
         "When1970-01-01 00:00 to 1970-01-02 01:00 UTC",
     ):
         assert told in text
@@ -322,7 +388,6 @@ def test_a_picture_has_words_also_when_nobody_gave_it_any() -> None:
     assert 'alt="Picture: a step"' in shown(image__png=PNG)
     told = shown({"image/png": {"alt": 'A "map"', "width": 300, "height": "1e9"}}, image__png=PNG)
     assert 'alt="A &quot;map&quot;" width="300">' in told
-    assert "<figcaption>A &quot;map&quot;</figcaption>" in told
 
 
 def test_parts_of_one_stream_are_one_and_a_bar_is_its_end() -> None:
@@ -350,14 +415,19 @@ def test_the_middle_of_long_text_is_folded_and_what_is_too_much_is_counted() -> 
     assert "250" in html
     html = stream("x" * 300_000)
     assert len(html) < 120_000
-    assert "200,000 characters are not on this page" in html
+    assert "Only in the notebook: 200,000 characters" in html
 
 
 def test_late_output_and_cut_output_say_so() -> None:
     late = {"kernel_exec": {"role": "late"}}
     assert "after the cell had ended" in shown(late, text__plain="[after the cell had ended]")
-    cut = stream("head\n\n[all of it is in ../x/y.txt]\n")
-    assert "Cut here. All of it is in <code>../x/y.txt</code>" in cut
+    cut = outputs_html(
+        [rest({"": "../x/y.txt"}, left_out=1), rest({"image/png": "p"}, alt="A")], ""
+    )
+    words = "1 character left out here.<br>All of it is in <code>../x/y.txt</code>"
+    assert words in cut
+    assert "“A” is in <code>p</code>" in cut
+    assert "[all of it is in x]" in stream("head\n\n[all of it is in x]\n")
     page = review(notebook(code(number=1, outcome="ok", truncated=True)))
     assert "output cut" in page
     page = review(notebook(code(number=1, outcome="ok", complete=False)))

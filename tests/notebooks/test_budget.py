@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.notebooks.budget import Fitted, fit, pictures_apart, quantise, written
+from kernel_exec.notebooks.budget import Fitted, fit, quantise, written
+from kernel_exec.notebooks.outputs import rest, rest_of
 
 
 def png(seed: int = 0, mode: str = "RGB", size: int = 120) -> str:
@@ -76,11 +77,16 @@ def test_what_is_still_too_large_goes_into_files_the_largest_first() -> None:
     large, larger = "a" * 20_000, "b\n" * 20_000
     made = notebook(stream(large), stream(larger))
     small, found = fitted(made, 30_000)
-    kept, cut = (cell["outputs"][0]["text"] for cell in small["cells"])
-    assert kept == large
-    assert cut.startswith("b\nb\n")
-    assert cut.endswith("b\n")
-    assert "[37,000 characters left out here; all of them are in n_files/c2-1.txt]" in cut
+    kept, cut = (cell["outputs"] for cell in small["cells"])
+    assert kept == [stream(large)]
+    assert (cut[0], cut[2]) == (stream("b\n" * 1000), stream("b\n" * 500))
+    assert rest_of(cut[1]) == {
+        "role": "rest",
+        "files": {"": "n_files/c2-1.txt"},
+        "left_out": 37_000,
+    }
+    words = "[37,000 characters left out here; all of it is in n_files/c2-1.txt]"
+    assert cut[1]["data"] == {"text/plain": words}
     assert found.files == {"c2-1.txt": larger.encode()}
     assert [cell["metadata"]["kernel_exec"]["truncated"] for cell in small["cells"]] == [
         False,
@@ -88,18 +94,44 @@ def test_what_is_still_too_large_goes_into_files_the_largest_first() -> None:
     ]
 
 
-def test_a_text_that_history_has_in_a_file_is_not_written_to_another() -> None:
-    made = notebook(stream("x" * 9000 + "\n[all of it is in ../a.txt]\n"))
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"output_type": "stream", "name": "stdout", "text": "x" * 9000},
+        {"output_type": "error", "ename": "E", "evalue": "", "traceback": ["x" * 9000]},
+        {"output_type": "display_data", "data": {"text/plain": "x" * 9000}, "metadata": {}},
+    ],
+)
+def test_a_text_that_history_has_in_a_file_is_not_written_to_another(output: JSONObject) -> None:
+    mime = "text/plain" if "data" in output else ""
+    made = notebook(output)
+    made["cells"][0]["outputs"].append(rest({mime: "../a.txt"}))
     small, found = fitted(made, 1000)
-    text = small["cells"][0]["outputs"][0]["text"]
+    first, *rests = small["cells"][0]["outputs"]
     assert found.files == {}
-    assert "characters left out here; all of them are in ../a.txt]" in text
-    assert text.endswith("x\n[all of it is in ../a.txt]\n")
+    assert len(written(first)) < 4000
+    assert {each["metadata"]["kernel_exec"]["files"][mime] for each in rests} == {"../a.txt"}
+
+
+OURS = ["[all of it is in nowhere.txt]", "[9 characters left out here; all of it is in nowhere]"]
+
+
+@pytest.mark.parametrize("end", OURS)
+def test_a_text_that_ends_like_words_of_ours_is_cut_like_any_other(end: str) -> None:
+    whole = f"{'x' * 60_000}\n{end}\n"
+    small, found = fitted(notebook(stream(whole)), 1000)
+    assert found.files == {"c1-1.txt": whole.encode()}
+    assert small["cells"][0]["outputs"][2] == stream(whole[-1000:])
 
 
 CUT: dict[str, tuple[JSONObject, str, bytes, str]] = {
     "JSON": ({"application/vnd.x+json": {"a": [1] * 9000}}, "json", b'{"a": [1, 1', "is in n_f"),
-    "HTML": ({"text/html": ["<b>", "x" * 9000]}, "html", b"<b>xxx", "[text/html is in n_files"),
+    "HTML": (
+        {"text/html": ["<b>", "x" * 9000]},
+        "html",
+        b"<b>xxx",
+        "[all of the text/html is in n_f",
+    ),
     "LaTeX": ({"text/latex": "y" * 9000}, "tex", b"yyy", ""),
     "PDF": ({"application/pdf": base64.b64encode(b"%PDF" * 3000).decode()}, "pdf", b"%PDF%", "pdf"),
     "base64 that is none": ({"image/jpeg": "x" * 8001}, "jpg", b"xxx", ""),
@@ -118,10 +150,10 @@ def test_a_large_form_of_a_display_is_in_a_file(name: str) -> None:
     ((file, whole),) = found.files.items()
     assert file == f"c1-1.{ending}"
     assert whole.startswith(content)
-    output = small["cells"][0]["outputs"][0]
-    assert output["metadata"]["kernel_exec"]["files"] == {mime: f"n_files/{file}"}
-    assert output["data"]["text/plain"].startswith("short")
-    assert told in json.dumps(output["data"])
+    output, note = small["cells"][0]["outputs"]
+    assert rest_of(note)["files"] == {mime: f"n_files/{file}"}
+    assert output["data"]["text/plain"] == "short"
+    assert told in json.dumps(note["data"])
 
 
 def test_an_error_keeps_its_beginning_and_its_end() -> None:
@@ -132,22 +164,22 @@ def test_an_error_keeps_its_beginning_and_its_end() -> None:
         "traceback": ["begin", "x" * 9000, "end"],
     }
     small, found = fitted(notebook(error), 1000)
-    output = small["cells"][0]["outputs"][0]
-    (block,) = output["traceback"]
-    assert block.startswith("begin\nxxx")
-    assert block.endswith("x\nend")
-    assert len(output["evalue"]) == 2001
-    assert found.files == {"c1-1.txt": b"begin\n" + b"x" * 9000 + b"\nend"}
+    output, note = small["cells"][0]["outputs"]
+    begins, _, ends = output["traceback"]
+    assert begins.startswith("begin\nxxx")
+    assert ends.endswith("x\nend")
+    assert len(output["evalue"]) == 2000
+    assert (rest_of(note)["message"], rest_of(note)["left_out"]) == (9000, 6010)
+    assert found.files == {"c1-1.txt": b"begin\n" + b"x" * 9000 + b"\nend\n" + b"v" * 9000}
 
 
 def test_a_picture_that_does_not_fit_is_linked_with_its_words() -> None:
     made = notebook(picture(png(size=200)))
     small, found = fitted(made, 10_000)
-    output = small["cells"][0]["outputs"][0]
-    assert output["data"] == {
-        "text/plain": "<Figure>",
-        "text/markdown": "![A (plot)](n_files/c1-1.png)\n\n[n_files/c1-1.png](n_files/c1-1.png)",
-    }
+    output, note = small["cells"][0]["outputs"]
+    assert output["data"] == {"text/plain": "<Figure>"}
+    assert note["data"]["text/markdown"].startswith("![A (plot)](n_files/c1-1.png)\n\n```text\n[")
+    assert rest_of(note)["alt"] == "A [plot]"
     assert found.files["c1-1.png"].startswith(b"\x89PNG")
 
 
@@ -176,12 +208,3 @@ def test_a_picture_stays_as_large_in_fewer_colours(mode: str) -> None:
 @pytest.mark.parametrize("data", ["", "no base64!", base64.b64encode(b"no picture").decode()])
 def test_what_is_no_picture_stays(data: str) -> None:
     assert quantise(data) == data
-
-
-def test_pictures_can_be_set_apart_though_there_is_room() -> None:
-    made = notebook(picture(png()), stream("x"))
-    apart = pictures_apart(made, folder="a b_files")
-    cells: Any = apart.notebook["cells"]
-    assert cells[0]["outputs"][0]["data"]["text/markdown"] == "![A (plot)](a%20b_files/c1-1.png)"
-    assert cells[1] == made["cells"][1]
-    assert list(apart.files) == ["c1-1.png"]

@@ -22,6 +22,7 @@ from kernel_exec.kernels.outputs import (
 )
 from kernel_exec.notebooks.build import Surroundings, Wanted, build
 from kernel_exec.notebooks.cells import Step
+from kernel_exec.notebooks.outputs import rest_of
 from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 
 SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
@@ -116,10 +117,6 @@ OUTPUTS: dict[str, tuple[Output, dict[str, Any]]] = {
         Stream(name="stderr", text="x\n"),
         {"output_type": "stream", "name": "stderr", "text": "x\n"},
     ),
-    "stream that goes on in a file": (
-        Stream(name="stdout", text="x\n", path="/f"),
-        {"output_type": "stream", "name": "stdout", "text": "x\n\n[all of it is in /f]\n"},
-    ),
     "result": (
         ExecuteResult(
             data={"text/plain": "1", "text/llm+plain": "one"}, metadata={}, execution_count=1
@@ -137,6 +134,25 @@ OUTPUTS: dict[str, tuple[Output, dict[str, Any]]] = {
             "output_type": "display_data",
             "data": {"image/png": "AAAA"},
             "metadata": {"image/png": {"alt": "A plot", "width": 3}},
+        },
+    ),
+    "picture of a figure that its kernel describes": (
+        DisplayData(data={"image/png": "AAAA", "text/llm+plain": "Mass\n(x: age)"}, metadata={}),
+        {
+            "output_type": "display_data",
+            "data": {"image/png": "AAAA"},
+            "metadata": {"image/png": {"alt": "Mass (x: age)"}},
+        },
+    ),
+    "picture of a chart that tells what it shows": (
+        DisplayData(
+            data={"image/png": "AAAA", "application/vnd.vegalite.v5+json": {"mark": "bar"}},
+            metadata={},
+        ),
+        {
+            "output_type": "display_data",
+            "data": {"image/png": "AAAA", "application/vnd.vegalite.v5+json": {"mark": "bar"}},
+            "metadata": {"image/png": {"alt": "Vega chart: bar"}},
         },
     ),
     "picture whose base64 is in lines": (
@@ -230,7 +246,7 @@ def test_the_whole_notebook_can_be_written_whatever_its_names_are() -> None:
         kernels=[record],
     )
     assert notebook["metadata"]["kernel_exec"]["executable"] == "/\\udcff/python"
-    assert [source for _, source in shape(notebook)] == ["### \\udcff", "x = '\\ud800'"]
+    assert [source for _, source in shape(notebook)] == ["### Step 1: \\udcff", "x = '\\ud800'"]
 
 
 @pytest.mark.parametrize("levels", [50, 800])
@@ -389,15 +405,10 @@ def test_titles_notes_installs_and_switches_stand_where_they_happened() -> None:
         "*Installed* `six`, `idna`\n\n- `six` 1.0 → 2.0\n- `idna` 3.1\n- `old` 1 → removed\n\n"
         "*The running kernel keeps what it had imported of* `six`"
     )
-    assert (title, code, note) == ("### Begin", "x = 1", "# Why")
+    assert (title, code, note) == ("### Step 2: Begin", "x = 1", "# Why")
     assert "venv:/f" in switch
     assert failed == "*Installing* `no` *failed:*"
     assert running == "*Installing* `later` *had not ended*"
-
-
-def test_a_title_stays_one_heading_and_holds_no_markup() -> None:
-    title, _ = shape(made(step("x", title="a\n\n# <b>")))
-    assert title == ("markdown", "### a # &lt;b&gt;")
 
 
 @pytest.mark.parametrize(
@@ -600,29 +611,47 @@ def test_files_with_the_whole_are_named_as_seen_from_the_notebook() -> None:
     ]
     notebook = whole(step("x", *outputs), surroundings=Surroundings(folder="/s/notebooks"))
     cell = notebook["cells"][1]
-    stream, display, page, error = cell["outputs"]
-    assert stream["text"] == "x\n\n[all of it is in ../.k/c.txt]\n"
-    assert display["data"]["text/plain"] == (
-        "begin\n[all of it is in ../.k/a.txt]\n[image/png is in ../.k/b.png]"
-    )
-    assert display["metadata"]["kernel_exec"]["files"]["image/png"] == "../.k/b.png"
-    assert page["data"] == {"text/plain": "[text/html is in ../.k/d.html]"}
-    assert error["traceback"] == ["E", "[all of it is in ../.k/e.txt]"]
+    shown, rests = cell["outputs"][::2], list(map(rest_of, cell["outputs"][1::2]))
+    assert shown[0] == {"output_type": "stream", "name": "stdout", "text": "x\n"}
+    assert [each.get("data") for each in shown[1:3]] == [{"text/plain": "begin"}, {}]
+    assert shown[3]["traceback"] == ["E"]
+    assert [each["files"] for each in rests] == [
+        {"": "../.k/c.txt"},
+        {"text/plain": "../.k/a.txt", "image/png": "../.k/b.png"},
+        {"text/html": "../.k/d.html"},
+        {"": "../.k/e.txt"},
+    ]
+    assert [each["data"]["text/plain"] for each in cell["outputs"][1::2]] == [
+        "[all of it is in ../.k/c.txt]",
+        "[all of the text/plain is in ../.k/a.txt]\n[all of the image/png is in ../.k/b.png]",
+        "[all of the text/html is in ../.k/d.html]",
+        "[all of it is in ../.k/e.txt]",
+    ]
     assert cell["metadata"]["kernel_exec"]["truncated"] is True
 
 
 TITLES = {
-    "Plot a*b and _c_, but my_var": "### Plot a\\*b and \\_c\\_, but my_var",
-    "`x[0]` is `` a`b `` <b>": "### `x[0]` is `` a`b `` &lt;b&gt;",
-    "![x](http://a) $5 #": "### !\\[x\\](http://a) \\$5 \\#",
-    "a\\`<b>`": "### a\\\\`<b>`",
-    "\x1b[1mbold\x1b[0m": "### bold",
-    "x" * 400: f"### {'x' * 300}…",
+    "Plot a*b and _c_, but my_var": "Plot a\\*b and \\_c\\_, but my_var",
+    "`x[0]` is `` a`b `` <b>": "`x[0]` is `` a`b `` &lt;b&gt;",
+    "![x](http://a) $5 #": "!\\[x\\](http://a) \\$5 \\#",
+    "a\\`<b>`": "a\\\\`<b>`",
+    "\x1b[1mbold\x1b[0m": "bold",
+    "x" * 400: f"{'x' * 300}…",
+    "a\n\n# <b>": "a # &lt;b&gt;",
+    "## Load **the** *data*, ***now***": (
+        "Load <strong>the</strong> <em>data</em>, <strong><em>now</em></strong>"
+    ),
+    "数据**「清洗」**步骤": "数据<strong>「清洗」</strong>步骤",
+    "**a `b**` <c>**": "<strong>a `b**` &lt;c&gt;</strong>",
+    "2**x and 3**y, f(*args, **kwargs), *.csv": (
+        "2\\*\\*x and 3\\*\\*y, f(\\*args, \\*\\*kwargs), \\*.csv"
+    ),
+    "**not closed, ** and * alone": "\\*\\*not closed, \\*\\* and \\* alone",
 }
 
 
 @pytest.mark.parametrize("title", TITLES)
 def test_a_title_is_shown_as_it_is(title: str) -> None:
     (heading, _) = made(step("x", title=title))["cells"]
-    assert heading["source"] == TITLES[title]
+    assert heading["source"] == f"### Step 1: {TITLES[title]}"
     assert heading["metadata"]["kernel_exec"]["intent"] == title

@@ -218,9 +218,50 @@ def test_a_read_leaves_no_file_behind(tmp_path: Path) -> None:
 
 def test_a_figure_of_matplotlib_is_a_picture(agent: Agent) -> None:
     agent.run("import matplotlib.pyplot as plt", within=30)
-    result = agent.run("_ = plt.plot([1, 2])", within=30)
+    code = "plt.plot([1, 2])\nplt.title('Growth')\nplt.ylabel('g');"
+    result = agent.run(code, title="Plot", within=30)
     assert [block["type"] for block in result.content].count("image") == 1
     assert re.search(r"\[picture 1 of 1, \d+x\d+\]", result.text)
+    pictures = [each["metadata"]["image/png"] for each in exported(agent)[-1]["outputs"]]
+    assert pictures == [{"alt": "Growth (y: g)"}]
+
+
+# Documents
+
+
+def exported(agent: Agent) -> list[dict[str, Any]]:
+    """The cells of the session's notebook."""
+    told = agent.call("export_notebook").structured
+    cells: list[dict[str, Any]] = json.loads(Path(told["path"]).read_text())["cells"]
+    return cells
+
+
+OURS = ("[all of it is in nowhere.txt]", "[9 characters left out here; all of it is in nowhere]")
+
+
+def test_output_that_looks_like_words_of_ours_is_output_like_any_other(agent: Agent) -> None:
+    agent.run(f"print({OURS[0]!r})\n{OURS[1]!r}", within=30)
+    agent.run(f"print('x' * 300_000)\nprint({OURS[0]!r})", within=30)
+    agent.run(f"raise ValueError({OURS[0]!r})")
+    outputs = [cell["outputs"] for cell in exported(agent) if cell.get("outputs")]
+    small, large = outputs[:2]
+    assert small[0]["text"] == f"{OURS[0]}\n"
+    assert small[1]["data"]["text/plain"] == repr(OURS[1])
+    assert set(large[0]["text"]) == {"x"}
+    (path,) = large[1]["metadata"]["kernel_exec"]["files"].values()
+    assert path in large[1]["data"]["text/plain"]
+
+
+def test_a_step_has_one_number_wherever_it_is_named(agent: Agent) -> None:
+    assert " · step 1 · " in agent.run("x = 1", title="Begin", within=30).text
+    assert agent.call("add_note", markdown="Why").structured["number"] == 2
+    assert " · step 3 · " in agent.run("x = 2", title="Go on").text
+    headings = [cell["source"] for cell in exported(agent) if cell["cell_type"] == "markdown"]
+    assert headings == ["### Step 1: Begin", "Why", "### Step 3: Go on"]
+    page = Path(agent.call("export_notebook", format="html").structured["path"]).read_text()
+    assert "<dt>Client</dt><dd>test 1</dd>" in page
+    shown = re.findall(r'class="number">(?:Step )?(\d+)<', page)
+    assert shown == ["1", "2", "3", "1", "3"]  # in the contents, then above each step
 
 
 # Tables, errors, warnings

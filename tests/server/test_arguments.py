@@ -123,7 +123,7 @@ def test_a_title_is_one_line() -> None:
 def test_what_is_wrong_many_times_is_told_in_a_few_lines() -> None:
     told = refusal(ExecuteCode, code="", **{f"a{at}": 1 for at in range(3000)})
     assert len(told) < 2000
-    assert told.endswith("\n2990 more arguments are wrong")
+    assert told.endswith("\n2,990 more arguments are wrong")
 
 
 def test_null_is_an_argument_left_out_unless_it_is_needed() -> None:

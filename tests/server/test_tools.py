@@ -248,7 +248,7 @@ async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
     told = (await agent.call("export_notebook")).structured_content or {}
     notebook = json.loads(Path(told["path"]).read_text())
     cells = [(cell["cell_type"], cell["source"]) for cell in notebook["cells"]]
-    assert ("markdown", "### Begin") in cells
+    assert ("markdown", "### Step 1: Begin") in cells
     assert ("code", "x = 1") in cells
     assert ("markdown", "Because.") in cells
     assert ("code", "1 / 0") not in cells

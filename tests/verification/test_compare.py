@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from kernel_exec.kernels.messages import JSON
+from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.notebooks.outputs import rest
 from kernel_exec.verification.compare import SAME, Comparison, Verdict, compare, worst
 from kernel_exec.verification.normalise import ANY_TIME, Now
 
@@ -44,6 +45,9 @@ WORDS = st.lists(
                      "UserWarning: no", "x.py:3: "]),
     max_size=12,
 ).map("".join)  # fmt: skip
+
+
+REST = rest({"": "x.txt"})
 
 
 def stream(text: str, name: str = "stdout") -> dict[str, Any]:
@@ -194,36 +198,52 @@ def test_lines_of_threads_that_came_in_another_order_are_close() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "verdict"),
     [
-        ("a\nb\nc\n[all of it is in x.txt]\n", "a\nb\ncde\n[all of it is in y.txt]\n", "close"),
-        ("a\nb\n[all of it is in x.txt]\n", "a\nb\nc\nd\n", "close"),
-        ("aaaa\n[all of it is in x.txt]\n", "aaaaaaa", "close"),
-        ("a\nb\n[all of it is in x.txt]\n", "a\nb\n", "close"),
-        (
-            "a\nbb\n[1,234 characters left out here; all of them are in x]\nz",
-            "a\nbbbb\nc\nz",
-            "close",
-        ),
-        ("a\n[9 characters left out here; all of them are in x]\nz", "aaaa\nz", "close"),
-        ("a\nb\nc\n[all of it is in x.txt]\n", "a\nB\nc\n[all of it is in y.txt]\n", "different"),
+        ([stream("a\nb\nc\n"), REST], [stream("a\nb\ncde\n"), REST], "close"),
+        ([stream("a\nb\n"), REST], [stream("a\nb\nc\nd\n")], "close"),
+        ([stream("aaaa"), REST], [stream("aaaaaaa")], "close"),
+        ([stream("a\nb\n"), REST], [stream("a\nb\n")], "close"),
+        ([stream("a\nbb"), REST, stream("z")], [stream("a\nbbbb\nc\nz")], "close"),
+        ([stream("a\n"), REST, stream("z")], [stream("aaaa\nz")], "close"),
+        ([stream("a\nb\nc\n"), REST], [stream("a\nB\nc\n"), REST], "different"),
+        ([stream("a\n"), REST, stream("b\n", "stderr")], [stream("a\n")], "different"),
     ],
 )
-def test_of_a_cut_stream_the_beginning_is_compared(before: str, after: str, verdict: str) -> None:
-    assert text_verdict(before, after) == verdict
+def test_of_a_cut_stream_the_beginning_is_compared(before: JSON, after: JSON, verdict: str) -> None:
+    assert compare(before, after).verdict.value == verdict
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[text/csv is in result_{}.csv]",
+        "[all of it is in {}.txt]",
+        "[{},000 characters left out here; all of it is in x]",
+        "[{},000 characters left out here; all of them are in x]\nA",
+    ],
+)
+def test_words_that_look_like_ours_are_compared_like_any_others(words: str) -> None:
+    one, other = words.format("1"), words.format("2")
+    for shown in (
+        stream,
+        lambda said: display({"text/plain": said}),
+        lambda said: error("E", said),
+    ):
+        assert compare([shown(one)], [shown(other)]).verdict is Verdict.DIFFERENT
+    assert compare([stream(f"a\n{one}")], [stream("a\n")]).verdict is Verdict.DIFFERENT
 
 
 def test_of_a_cut_display_the_beginning_is_compared() -> None:
-    before = display({"text/plain": "1\n2\n[all of it is in a.txt]"}, files={"text/plain": "a.txt"})
-    after = display({"text/plain": "1\n2\n3\n4"})
+    before = [display({"text/plain": "1\n2\n"}), rest({"text/plain": "a.txt"})]
 
-    assert compare([before], [after]).verdict is Verdict.CLOSE
-    assert compare([before], [display({"text/plain": "7\n8"})]).verdict is Verdict.DIFFERENT
+    assert compare(before, [display({"text/plain": "1\n2\n3\n4"})]).verdict is Verdict.CLOSE
+    assert compare(before, [display({"text/plain": "7\n8"})]).verdict is Verdict.DIFFERENT
 
 
-def test_a_picture_that_is_in_a_file_can_only_be_close() -> None:
-    linked = {"text/plain": "<Figure>", "text/markdown": "![](a.png)"}
-    before = display(linked, files={"image/png": "a.png"})
+@pytest.mark.parametrize("kept", [{"text/plain": "<Figure>"}, {}])
+def test_a_picture_that_is_in_a_file_can_only_be_close(kept: JSONObject) -> None:
+    before = [display(kept), rest({"image/png": "a.png"})]
 
-    found = compare([before], [display({"text/plain": "<Figure>", "image/png": png(plot())})])
+    found = compare(before, [display({"text/plain": "<Figure>", "image/png": png(plot())})])
 
     assert found == Comparison(
         verdict=Verdict.CLOSE, difference="output: only a part of it is kept"
@@ -231,10 +251,14 @@ def test_a_picture_that_is_in_a_file_can_only_be_close() -> None:
 
 
 def test_of_a_cut_message_the_beginning_is_compared() -> None:
-    cut, whole = error("ValueError", "x" * 2000 + "…"), error("ValueError", "x" * 9000)
+    cut = [error("ValueError", "x" * 2000), rest({"": "e.txt"}, message=9000)]
 
-    assert compare([cut], [whole]) == SAME
-    assert compare([cut], [error("ValueError", "y" * 9000)]).verdict is Verdict.DIFFERENT
+    assert compare(cut, [error("ValueError", "x" * 9000)]) == SAME
+    assert compare(cut, [error("ValueError", "y" * 9000)]).verdict is Verdict.DIFFERENT
+    for ends in ("…", ""):
+        whole = error("ValueError", "x" * 2000 + ends)
+        longer = error("ValueError", "x" * 2000 + "y")
+        assert compare([whole], [longer]).verdict is Verdict.DIFFERENT
 
 
 @pytest.mark.parametrize(

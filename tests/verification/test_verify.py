@@ -295,16 +295,19 @@ async def test_a_notebook_without_outputs_can_only_have_new_errors() -> None:
     assert verdicts(await verify(notebook, FakeKernels())) == ["same", "new error"]
 
 
-async def test_cells_that_were_made_for_the_notebook_run_but_get_no_verdict() -> None:
+@pytest.mark.parametrize(("about", "number"), [({}, 1), ({"number": 7}, 7)])
+async def test_cells_that_were_made_for_the_notebook_run_but_get_no_verdict(
+    about: dict[str, int], number: int
+) -> None:
     made = {**code("x = 1"), "metadata": {"kernel_exec": {"author": "kernel-exec"}}}
     told: list[CellDone] = []
 
-    verification = await verify(
-        notebook_of(made, code("x", result("1"))), FakeKernels(), on_cell=told.append
-    )
+    of_a_step = {**code("x", result("1")), "metadata": {"kernel_exec": about}}
 
-    assert [(cell.number, cell.verdict.value) for cell in verification.cells] == [(1, "same")]
-    assert told == [CellDone(number=1, total=1, verdict="same")]
+    verification = await verify(notebook_of(made, of_a_step), FakeKernels(), on_cell=told.append)
+
+    assert [(cell.number, cell.verdict.value) for cell in verification.cells] == [(number, "same")]
+    assert told == [CellDone(number=number, total=number, verdict="same")]
 
 
 async def test_a_comment_that_was_made_for_the_notebook_moves_no_number_on() -> None:
