@@ -6,13 +6,10 @@ from typing import Final
 
 from PIL import Image, ImageChops, ImageStat
 
-from kernel_exec.content.pictures import UNREADABLE, opened
+from kernel_exec.content.pictures import UNREADABLE, in_few_colours, opened
 
 _FAINT: Final = (12, 1.0)
 """How far any pixel and the mean of all may be off, of 255; a digit in a title is off by 200."""
-
-_QUANTISED: Final = (40, 3.0)
-"""The same where one has a palette of 256 colours; plots were off by 37 and 2.3 at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +28,8 @@ def picture_difference(before: str, after: str) -> PictureDifference | None:
     if one.size != other.size:
         sizes = " and ".join("{} by {}".format(*image.size) for image in (one, other))
         return PictureDifference(words=f"the sizes are {sizes}", close=False)
-    palette = "P" in {one.mode, other.mode}
+    if (one.mode == "P") != (other.mode == "P"):  # as our exports reduce what is too large
+        one, other = _reduced(one), _reduced(other)
     difference = ImageChops.difference(_plain(one), _plain(other))
     strongest = max(
         shade for band in difference.split() for shade, many in enumerate(band.histogram()) if many
@@ -39,13 +37,19 @@ def picture_difference(before: str, after: str) -> PictureDifference | None:
     if not strongest:
         return PictureDifference(words="", close=True)
     mean = max(ImageStat.Stat(difference).mean)
-    most, most_mean = _QUANTISED if palette else _FAINT
+    most, most_mean = _FAINT
     bands = [band.point(lambda value: 255 if value else 0) for band in difference.split()]
     for band in bands[1:]:
         bands[0] = ImageChops.lighter(bands[0], band)
     pixels = bands[0].histogram()[255]
     words = f"{pixels:,} of {one.width * one.height:,} pixels differ, by at most {strongest} of 255"
     return PictureDifference(words=words, close=strongest <= most and mean <= most_mean)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    if image.mode == "P":
+        return image
+    return in_few_colours(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
 def _plain(image: Image.Image) -> Image.Image:
