@@ -38,11 +38,8 @@ def write(
     """
     try:
         path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
-        if not overwrite and not _replaceable(path, session):
-            raise InvalidArgumentError(
-                f"{str(path)!r} already exists and was not exported from this session;"
-                " choose another path or pass --overwrite (tool: overwrite=true)"
-            )
+        if not overwrite:
+            require_replaceable(path, session)
         if files:
             _write_files(path.with_name(files_folder(path)), files, private)
         _write(path, document.encode("utf-8", "backslashreplace"), private)
@@ -52,6 +49,19 @@ def write(
         ) from error
     except ValueError as error:  # a NUL character, or one that the file system can't hold
         raise InvalidArgumentError(f"path {str(path)!r} is not allowed: {error}") from error
+
+
+def require_replaceable(path: Path, session: str) -> None:
+    """Refuse to write over anything but an earlier export of the session.
+
+    Raises:
+        InvalidArgumentError: Something else is there.
+    """
+    if not _replaceable(path, session):
+        raise InvalidArgumentError(
+            f"{str(path)!r} already exists and was not exported from this session;"
+            " choose another path or pass --overwrite (tool: overwrite=true)"
+        )
 
 
 def files_folder(path: Path) -> str:
