@@ -28,6 +28,7 @@ from .store import Store
 
 DEFAULT_NAME = "main"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_ID = re.compile(r"[0-9a-f]{32}")
 _LONGEST = 100
 """Characters of a wrong name that its refusal repeats."""
 
@@ -143,11 +144,11 @@ class Sessions:
         Its next kernel starts in `working_directory`, if one is given.
 
         Raises:
-            InvalidArgumentError: The name is not allowed.
+            InvalidArgumentError: The name is not allowed, or the session can't be continued.
         """
         if (session := self._with_id(name)) is not None:
             return session
-        name, environment = self._placed(name, environment)
+        name, environment = await self._recorded(*self._placed(name, environment))
         key = _key(name, environment, owner)
         if working_directory is not None:
             self._directories[key] = working_directory
@@ -178,6 +179,20 @@ class Sessions:
             names = ", ".join(dict.fromkeys([*known, *(each.environment.key for each in self.all)]))
             raise NotFoundError(f"no environment {place!r} is known for a session (known: {names})")
         return _checked(name), found
+
+    async def _recorded(self, wanted: str, environment: Environment) -> tuple[str, Environment]:
+        """The name and the environment of a session that may be given as a recorded one's id."""
+        record = await self._store.session(wanted) if _ID.fullmatch(wanted) else None
+        if record is None:
+            return wanted, environment
+        place = Environment.from_key(record.environment)
+        latest = await self._store.find_session(record.name, record.environment)
+        if record.name == DEFAULT_NAME or place is None or latest != record:
+            raise InvalidArgumentError(
+                f"session {wanted} ({record.name}) has ended and can only be exported;"
+                " use another session to run code"
+            )
+        return record.name, place
 
     async def _make(self, name: str, environment: Environment, key: _Key) -> Session:
         record = await self._store.find_session(name, environment.key) if name else None
