@@ -84,7 +84,7 @@ class _Run:
                 self.reused = True
                 return recalled(mapping(earlier.details, "verification"), self._plan)
         async with self._again.slot("verification"):
-            prepared = await self._again.prepare()
+            prepared = await self._prepared()
             self._tell(0, "")
             return await verify_in(
                 prepared,
@@ -94,6 +94,14 @@ class _Run:
                 time_limit=self._again.time_limit,
                 on_cell=lambda done: self._tell(done.number, f"{done.verdict}\n"),
             )
+
+    async def _prepared(self) -> PreparedEnvironment:
+        try:
+            return await self._again.prepare()
+        except UnusableEnvironmentError as error:
+            raise UnusableEnvironmentError(
+                f"{error}; the session can still be exported without verify"
+            ) from error
 
     async def basis(self) -> str:
         """What the verdict rests on, as it is now; "" when the environment does not answer."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 _QUOTE = r"(?:\\?[\"']|&(?:quot|#34|#39|#x27);)?"
 _DECLARED = re.compile(
-    rf"(?:(?<![A-Za-z])(?:doc|element|model_|root[_-]|div_)?ids?{_QUOTE}\s*[=:]\s*\[?\s*{_QUOTE}"
-    r"|\b(?:var|let|const)\s+"
+    rf"(?:(?<![A-Za-z])(?:doc|element|model_|root[_-]|div_)?ids?{_QUOTE}\s?[=:]\s?\[?\s?{_QUOTE}"
+    r"|\b(?:var|let|const)\s"
     r"|\#(?![0-9a-fA-F]{3,8}(?![\w-])))"  # what is no colour is a reference
     r"([\w:.-]{1,200})"
 )
@@ -28,7 +28,7 @@ _MADE_UP = (
     r"|i?[A-Z]{16,}"  # shap
 )
 _TOKEN, _TABLE_TOKEN = (
-    re.compile(rf"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])")
+    re.compile(rf"(?:(?<![0-9A-Za-z])(?:{pattern})|(?<=[g-z])[0-9a-f]{{32}})(?![0-9A-Za-z])")
     for pattern in (_MADE_UP, rf"{_MADE_UP}|[a-z]{{10}}")
 )
 _TABLE = "gt_table"

@@ -364,6 +364,7 @@ PAGES = {
     "folium": "<style>#map_ID {top: 0}</style><div id='map_ID'><script>var map_ID = L('map_ID')",
     "folium in a frame": '<iframe srcdoc="&lt;div id=&quot;map_ID&quot;&gt;&lt;script&gt;map_ID">',
     "pyecharts": "<div id='ID'></div><script>var chart_ID = echarts.init('ID')</script>",
+    "matplotlib's animations": "<img id='_anim_imgID'><script>var animID = f('_anim_imgID')",
     "altair": '<div id="altair-viz-ID"></div><script>find("#altair-viz-ID")</script>',
 }
 """What libraries put out, with a place for the 32 digits that they make up."""
@@ -400,6 +401,7 @@ def page_verdict(before: str, after: str, mime: str = "text/html") -> str:
         ("<script>" * 30_000 + "x", "<script>" * 30_000 + "y", "different"),
         ("<" * 50_000 + "x", "<" * 50_000 + "y", "different"),
         (' id="' * 30_000 + "x", ' id="' * 30_000 + "y", "different"),
+        ("id=" + " " * 100_000 + "x", "id=" + " " * 100_000 + "y", "different"),
     ],
 )  # fmt: skip
 def test_on_a_page_only_what_nobody_reads_may_have_another_name(
