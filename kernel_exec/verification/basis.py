@@ -41,7 +41,7 @@ async def basis(
     """
     interpreter = prepared.interpreter
     installed = await distributions(interpreter.executable, variables=prepared.variables)
-    files = await to_thread.run_sync(_files, working_directory, apart)
+    files = await to_thread.run_sync(files_below, working_directory, apart)
     if files is None:
         return ""
     code: list[JSON] = [
@@ -58,7 +58,7 @@ async def basis(
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _files(folder: Path, apart: Path) -> str | None:
+def files_below(folder: Path, apart: Path) -> str | None:
     """A digest of the names, sizes and times of files below `folder`; None for too many.
 
     What is hidden, such as a repository's own files, and compiled code do not count.

@@ -27,6 +27,8 @@ def descriptors(server: Server) -> int:
 def test_what_only_reads_makes_no_session(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.run("1", session="analysis")
+        server.run("2")
+        named, own = (exported_id(server, name) for name in ("analysis", "main"))
         before = descriptors(server)
         locks = sorted((tmp_path / "storage" / ".kernel_exec" / "sessions").iterdir())
         for number in range(100):
@@ -51,6 +53,14 @@ def test_what_only_reads_makes_no_session(tmp_path: Path) -> None:
         assert server.call("get_execution", session="analysis").text.startswith("1\n")
         nothing = server.call("interrupt_execution", session="analysis")
         assert nothing.text == "nothing is running in session 'analysis'\n"
+        assert server.call("kernel_status", session=own).structured["session"] == "main"
+        assert "can only be exported" in server.run("3", session=own).text
+        assert server.run("3", session=named).meta["session"] == "analysis"
+
+
+def exported_id(server: Server, session: str) -> str:
+    path = server.call("export_notebook", session=session).structured["path"]
+    return str(json.loads(Path(path).read_text())["metadata"]["kernel_exec"]["session"])
 
 
 def test_the_own_session_can_be_asked_about_before_it_begins(tmp_path: Path) -> None:
@@ -274,8 +284,7 @@ def test_an_export_names_the_other_sessions_and_each_of_them_by_id_and_environme
     other = next(each for each in told["other_sessions"] if each["session"] == beside.session)
     assert other["steps"] == 1
     assert other["export"] == f'export_notebook(session="{beside.session}")'
-    written = json.loads(Path(told["path"]).read_text())["metadata"]["kernel_exec"]
-    for name in (written["session"], f"{agent.session}@{other['environment']}"):
+    for name in (exported_id(server, agent.session), f"{agent.session}@{other['environment']}"):
         assert server.call("export_notebook", session=name).structured["path"] == told["path"]
         assert server.run("print(x)", session=name).text.startswith("1\n")
     refused = server.call("export_notebook", session=f"{beside.session}@{other['environment']}x")

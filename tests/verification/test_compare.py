@@ -258,6 +258,7 @@ def test_of_a_cut_message_the_beginning_is_compared() -> None:
         ("application/json", {"a": 1}, {"a": 2}, "different"),
         ("application/vnd.jupyter.widget-view+json", {"model_id": "a"}, {"model_id": "b"}, "same"),
         ("audio/wav", "QUJD\n", "QUJD", "same"),
+        ("application/pdf", "x", "y", "different"),
         ("text/plain", 3, 3, "same"),
         ("text/llm+plain", "a", "b", "same"),
     ],
