@@ -301,7 +301,8 @@ class Client:
 
     async def export(self, asked: Document, *, session: str = "") -> Exported:
         """Write the session; see `exports.export`."""
-        return await exports.export(self._app, asked, await self.existing(session))
+        subject = await exports.subject(self._app, asked, await self.existing(session))
+        return await exports.export(self._app, subject)
 
     async def verify(
         self, asked: Document, *, session: str = "", time_limit: float | None, anew: bool

@@ -31,28 +31,43 @@ class Subject:
     path: Path
 
 
-async def export(app: App, asked: Document, found: Session | SessionRecord) -> Exported:
-    """Write a session.
+async def subject(app: App, asked: Document, found: Session | SessionRecord) -> Subject:
+    """What is to be exported, once it is clear that the document may be written.
 
     Raises:
         InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
         NotFoundError: The session has run nothing.
+    """
+    key = found.environment if isinstance(found, SessionRecord) else found.environment.key
+    record = await app.store.session(found.id) or SessionRecord(
+        id=found.id, name=found.name, environment=key, created=0.0
+    )
+    path = chosen_path(app.settings.storage_root, record, asked.path, asked.format)
+    if not found.id:
+        raise NotFoundError(f"session {found.name!r} has run nothing yet")
+    if not asked.overwrite:
+        await to_thread.run_sync(require_replaceable, path, record.id)
+    return Subject(asked=asked, record=record, path=path)
+
+
+async def export(app: App, wanted: Subject, verify: Verify | None = None) -> Exported:
+    """Write a session, and stamp what `verify` says of its notebook.
+
+    Raises:
         StorageError: It can't be written.
     """
-    return await _write(app, await _subject(app, asked, found), None)
-
-
-async def subject(app: App, asked: Document, found: Session | SessionRecord) -> Subject:
-    """What is to be verified, once it is clear that the document can be written.
-
-    Raises:
-        InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
-        NotFoundError: The session has run nothing.
-    """
-    wanted = await _subject(app, asked, found)
-    if not asked.overwrite:
-        await to_thread.run_sync(require_replaceable, wanted.path, wanted.record.id)
-    return wanted
+    settings, asked = app.settings, wanted.asked
+    return await export_session(
+        app.store,
+        wanted.record,
+        wanted.path,
+        overwrite=asked.overwrite,
+        limit=settings.notebook_size,
+        variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
+        wanted=asked.wanted,
+        private=not asked.path,
+        verify=verify,
+    )
 
 
 async def verify(
@@ -81,7 +96,7 @@ async def verify(
         time_limit=time_limit,
         earlier=None if anew else await app.store.latest(owner.id, kinds),
     )
-    return verified_export(partial(_write, app, wanted), again)
+    return verified_export(partial(export, app, wanted), again)
 
 
 async def others(app: App, session_id: str, here: Environment) -> list[JSONObject]:
@@ -95,29 +110,3 @@ async def others(app: App, session_id: str, here: Environment) -> list[JSONObjec
             call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"
             told.append({"session": name, "environment": key, "steps": steps, "export": call})
     return told
-
-
-async def _subject(app: App, asked: Document, found: Session | SessionRecord) -> Subject:
-    key = found.environment if isinstance(found, SessionRecord) else found.environment.key
-    record = await app.store.session(found.id) or SessionRecord(
-        id=found.id, name=found.name, environment=key, created=0.0
-    )
-    path = chosen_path(app.settings.storage_root, record, asked.path, asked.format)
-    if not found.id:
-        raise NotFoundError(f"session {found.name!r} has run nothing yet")
-    return Subject(asked=asked, record=record, path=path)
-
-
-async def _write(app: App, wanted: Subject, verify: Verify | None) -> Exported:
-    settings, asked = app.settings, wanted.asked
-    return await export_session(
-        app.store,
-        wanted.record,
-        wanted.path,
-        overwrite=asked.overwrite,
-        limit=settings.notebook_size,
-        variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
-        wanted=asked.wanted,
-        private=not asked.path,
-        verify=verify,
-    )
