@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from kernel_exec import exports
 from kernel_exec.app import App
-from kernel_exec.documents.export import Document, Exported, chosen_path, export_session
-from kernel_exec.environments.activation import allowed_variables
+from kernel_exec.documents.export import Document, Exported
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import (
@@ -36,12 +36,11 @@ from kernel_exec.sessions.history import (
     is_isolated,
     script_arguments,
 )
+from kernel_exec.sessions.registry import DEFAULT_NAME
 from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import Session
-from kernel_exec.verification.results import CellDone, Verification
-from kernel_exec.verification.verify import verify_in
 
-_EXECUTED = frozenset({EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL})
+_EXECUTED = frozenset({EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL, EntryKind.VERIFICATION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,50 +299,41 @@ class Client:
         found = await self._app.catalog.find(await self.current_environment())
         return await check(found.interpreter, packages, variables=found.variables)
 
-    async def export(
-        self,
-        asked: Document,
-        *,
-        session: str = "",
-        verify: Callable[[CellDone], None] | None = None,
-    ) -> Exported:
-        """Write the session; with `verify`, told of each cell, it runs again in a new kernel first.
+    async def export(self, asked: Document, *, session: str = "") -> Exported:
+        """Write the session; see `exports.export`."""
+        subject = await exports.subject(self._app, asked, await self.existing(session))
+        return await exports.export(self._app, subject)
 
-        Raises:
-            InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
-            StorageError: It can't be written.
+    async def verify(
+        self, asked: Document, *, session: str = "", time_limit: float | None, anew: bool
+    ) -> Begun:
+        """Begin to run the session again and to write it with the verdict; see `exports.verify`.
+
+        The work belongs to the session, or to the client's own if that is not open here.
         """
         found = await self.existing(session)
-        store, settings = self._app.store, self._app.settings
-        environment = await self.current_environment()
-        record = await store.session(found.id) or SessionRecord(
-            id=found.id, name=found.name, environment=environment.key, created=0.0
+        subject = await exports.subject(self._app, asked, found)
+        opened = found if isinstance(found, Session) else await self.session()
+        source = f"verify session {found.name} and write it to {subject.path}"
+        if (resent := opened.resent(EntryKind.VERIFICATION, source)) is not None:
+            return Begun(session=opened, entry=resent, resent=True)
+        work = await exports.verify(
+            self._app,
+            subject,
+            owner=opened,
+            working_directory=self.working_directory,
+            time_limit=time_limit,
+            anew=anew,
         )
-        path = chosen_path(settings.storage_root, record, asked.path, asked.format)
-        if not found.id:
-            raise NotFoundError(f"session {found.name!r} has run nothing yet")
-
-        async def again(notebook: JSONObject) -> Verification:
-            async with self._app.sessions.slots.taken("verification", environment=environment.key):
-                return await verify_in(
-                    await self._app.catalog.prepare(environment),
-                    notebook,
-                    working_directory=self.working_directory,
-                    runtime_dir=settings.runtime_dir,
-                    on_cell=verify,
-                )
-
-        return await export_session(
-            store,
-            record,
-            path,
-            overwrite=asked.overwrite,
-            limit=settings.notebook_size,
-            variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
-            wanted=asked.wanted,
-            private=not asked.path,
-            verify=again if verify is not None else None,
+        submission = Submission(
+            source=source, kind=EntryKind.VERIFICATION, details={"client": self.name}
         )
+        return Begun(session=opened, entry=opened.undertake(submission, work))
+
+    async def others(self, session: str = "") -> list[JSONObject]:
+        """The other sessions that have run something here; see `exports.others`."""
+        found = await self.existing(session)
+        return await exports.others(self._app, found.id, await self.current_environment())
 
     async def note(self, *, markdown: str, session: str = "") -> Entry:
         """Put the agent's words between the cells."""
@@ -356,7 +346,7 @@ class Client:
     async def _working_session(self, name: str) -> Session:
         """The session `name`, which is what the client works in from now on."""
         session = await self.session(name)
-        self._latest = name
+        self._latest = "" if session.name == DEFAULT_NAME else session.name
         return session
 
     async def _stored(self, execution_id: str) -> Entry | None:

@@ -130,8 +130,9 @@ async def _verify(
         configured=settings.environment,
         named=settings.named_environments,
     )
+    kept = text(ours(subject.notebook), "environment")
     async with processes.warden(allowed_variables(settings.server_variables, passed=())):
-        environment = chosen or _recorded(subject.notebook) or catalog.active
+        environment = chosen or Environment.from_key(kept) or catalog.active
         if environment == catalog.active:
             environment = await catalog.default()  # which makes the managed one if need be
         try:
@@ -190,17 +191,6 @@ def _chosen(settings: Settings, name: str | None, python: str | None) -> Environ
             " `kernel-exec env add` adds one, --python names any Python"
         )
     return settings.named_environments[name]
-
-
-def _recorded(notebook: JSONObject) -> Environment | None:
-    """The environment that one of our notebooks was made in."""
-    kind, _, place = text(ours(notebook), "environment").partition(":")
-    if not place or kind not in set(EnvironmentKind):
-        return None
-    wanted = EnvironmentKind(kind)
-    if wanted is EnvironmentKind.CONDA and not Path(place).is_absolute():
-        return Environment(kind=wanted, name=place)
-    return Environment(kind=wanted, path=Path(place))
 
 
 def _working_directory(settings: Settings, subject: _Subject) -> Path:

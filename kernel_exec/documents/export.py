@@ -21,7 +21,7 @@ from kernel_exec.notebooks.budget import fit, written
 from kernel_exec.notebooks.build import Surroundings, Wanted, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.value import cells, session_of, writable
-from kernel_exec.sessions.history import KernelRecord, SessionRecord
+from kernel_exec.sessions.history import EntryKind, KernelRecord, SessionRecord
 from kernel_exec.sessions.store import Store
 from kernel_exec.verification.results import Verification, stamp
 
@@ -144,7 +144,11 @@ async def read_notebook(
 
     The interpreter is asked what it has installed; it gets `variables`.
     """
-    entries = await store.entries(session.id)
+    entries = [
+        entry
+        for entry in await store.entries(session.id)
+        if entry.kind is not EntryKind.VERIFICATION
+    ]
     events = await store.session_events(session.id)
     kernels = await store.kernels(session.id)
     known = await _ask_interpreter(kernels[-1] if kernels else None, variables or {})

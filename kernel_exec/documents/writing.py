@@ -5,8 +5,8 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
@@ -36,16 +36,35 @@ def write(
         InvalidArgumentError: The path is not allowed, or holds something else.
         StorageError: It can't be written.
     """
-    try:
+    if not overwrite:
+        require_replaceable(path, session)
+    with _explained(path):
         path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
-        if not overwrite and not _replaceable(path, session):
-            raise InvalidArgumentError(
-                f"{str(path)!r} already exists and was not exported from this session;"
-                " choose another path or pass --overwrite (tool: overwrite=true)"
-            )
         if files:
             _write_files(path.with_name(files_folder(path)), files, private)
         _write(path, document.encode("utf-8", "backslashreplace"), private)
+
+
+def require_replaceable(path: Path, session: str) -> None:
+    """Refuse to write over anything but an earlier export of the session.
+
+    Raises:
+        InvalidArgumentError: Something else is there, or the path is not allowed.
+        StorageError: Nobody may look there.
+    """
+    with _explained(path):
+        replaceable = _replaceable(path, session)
+    if not replaceable:
+        raise InvalidArgumentError(
+            f"{str(path)!r} already exists and was not exported from this session;"
+            " choose another path or pass --overwrite (tool: overwrite=true)"
+        )
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StorageError(
             f"{str(path)!r} can't be written: {error.strerror or error}; choose another path"

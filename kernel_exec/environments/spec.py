@@ -44,6 +44,17 @@ class Environment:
         if self.path is not None and "\0" in str(self.path):
             raise InvalidArgumentError(f"environment path {str(self.path)!r} contains NUL")
 
+    @classmethod
+    def from_key(cls, key: str) -> "Environment | None":
+        """The environment with this key; None when it is no key."""
+        kind, _, place = key.partition(":")
+        if not place or kind not in set(EnvironmentKind):
+            return None
+        wanted = EnvironmentKind(kind)
+        if wanted is EnvironmentKind.CONDA and not Path(place).is_absolute():
+            return cls(kind=wanted, name=place)
+        return cls(kind=wanted, path=Path(place))
+
     @property
     def key(self) -> str:
         """A text that is equal for equal environments, such as `venv:/data/.venv`."""

@@ -35,15 +35,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PARTS = (
-<<<<<<< HEAD
     *("budgets", "owners", "packing", "widgets", "shared", "outlet", "displays", "children"),
-    *("streams", "mending", "overlay", "plots", "reserve", "script", "shell", "sources"),
-    *("variables", "cells", "frames", "names"),
-=======
-    *("budgets", "owners", "packing", "widgets", "shared", "outlet", "displays", "streams"),
-    *("mending", "overlay", "script", "shell", "errors"),
+    *("streams", "mending", "overlay", "plots", "reserve", "script", "shell", "sources", "errors"),
     *("variables", "cells", "figures", "frames", "names"),
->>>>>>> w-page
 )
 """The files beside this one that `_inside.py` needs, each after those that it needs itself."""
 

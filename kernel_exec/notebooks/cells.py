@@ -58,6 +58,8 @@ def cells_of(
             words = f"*Switched to environment* {literal(entry.source)}"
             more = f" (Python {html(version)})" if version else ""
             return [_markdown(step, "environment", words + more)]
+        case EntryKind.VERIFICATION:
+            return []
         case EntryKind.CODE | EntryKind.SCRIPT:
             above = (
                 [_markdown(step, "title", heading(entry.title, 3, f"Step {entry.number}: "))]

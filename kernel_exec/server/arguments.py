@@ -19,6 +19,7 @@ MOST_CODE = 2_000_000
 _MOST_WAIT = 3600
 _MOST_RUN = 864_000
 _LONGEST_NAME = 100
+_LONGEST_SESSION = 4000
 _LONGEST_TITLE = 300
 
 
@@ -68,8 +69,8 @@ Session = Annotated[
     str,
     Field(
         default="",
-        max_length=_LONGEST_NAME,
-        description="Session name; empty for your own default session.",
+        max_length=_LONGEST_SESSION,
+        description="Session name, id or name@environment; empty for your own default session.",
     ),
 ]
 Wait = Annotated[
@@ -317,8 +318,22 @@ class ExportNotebook(Arguments):
     )
     verify: bool = Field(
         default=False,
-        description="First rerun it in a fresh kernel, compare the results and record the verdict.",
+        description="First rerun it in a fresh kernel, compare the results and record the verdict;"
+        " an earlier verdict is reused if nothing has changed.",
     )
+    verify_again: bool = Field(
+        default=False, description="Like verify, but always rerun, even if nothing has changed."
+    )
+    wait_seconds: Wait
+    timeout_seconds: Annotated[
+        float | None,
+        Field(
+            default=None,
+            ge=0,
+            le=_MOST_RUN,
+            description="Time limit of each cell that is rerun, in seconds; 0 for no limit.",
+        ),
+    ]
     overwrite: bool = Field(
         default=False, description="Replace an existing file that is not an export of this session."
     )

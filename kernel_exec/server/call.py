@@ -49,6 +49,12 @@ class Call:
         """How long to wait, in seconds."""
         return self.app.settings.wait_seconds if wait_seconds is None else wait_seconds
 
+    def limit(self, timeout_seconds: float | None) -> float | None:
+        """Seconds that code may run, None for no limit."""
+        if timeout_seconds is None:
+            return self.app.settings.time_limit
+        return timeout_seconds or None
+
     async def follow(self, session: Session, entry: Entry, seconds: float) -> Entry:
         """Wait for an entry within a window, telling of progress."""
         if session.entry(entry.id) is None:

@@ -1,45 +1,34 @@
 """The tools that make documents of what was done."""
 
-import time
-from collections.abc import Callable
-
-import anyio
 from mcp_types import CallToolResult
 
-from kernel_exec.documents.export import Document, Exported
+from kernel_exec.documents.export import Document
 from kernel_exec.kernels.messages import JSON
 from kernel_exec.notebooks.build import Wanted
-from kernel_exec.verification.compare import Verdict
-from kernel_exec.verification.results import CellDone, Verification
 
 from . import arguments as given
 from .call import Call
 from .results import structured
-
-_PROGRESS_EVERY = 2.0
-"""Seconds between two signs of life while a notebook runs again."""
-
-_DIFFERENCES = 10
-"""Differences that a result tells; the document has all of them."""
-
-_LONGEST = 300
-"""Characters of one difference in a result."""
+from .verifying import present_verification
 
 
 async def export_notebook(call: Call, asked: given.ExportNotebook) -> CallToolResult:
     """Write the session as a document, on request after running it again."""
-    if asked.verify:
-        exported = await _verified(call, asked)
-    else:
-        exported = await _export(call, asked, None)
+    document = Document(
+        path=asked.path,
+        format=asked.format or "",
+        wanted=Wanted(failed=asked.include_failed),
+        overwrite=asked.overwrite,
+    )
+    if asked.verify or asked.verify_again:
+        return await _verified(call, asked, document)
+    exported = await call.client.export(document, session=asked.session)
     told: dict[str, JSON] = {
         "status": "success",
         "path": str(exported.path),
         "cells": exported.cells,
     }
-    if exported.verification is not None:
-        told["verification"] = _told(exported.verification)
-    return structured(told)
+    return structured(told | await _others(call, asked.session))
 
 
 async def add_note(call: Call, asked: given.AddNote) -> CallToolResult:
@@ -48,55 +37,20 @@ async def add_note(call: Call, asked: given.AddNote) -> CallToolResult:
     return structured({"status": "success", "number": entry.number})
 
 
-async def _export(
-    call: Call, asked: given.ExportNotebook, verify: Callable[[CellDone], None] | None
-) -> Exported:
-    document = Document(
-        path=asked.path,
-        format=asked.format or "",
-        wanted=Wanted(failed=asked.include_failed),
-        overwrite=asked.overwrite,
+async def _verified(call: Call, asked: given.ExportNotebook, document: Document) -> CallToolResult:
+    begun = await call.client.verify(
+        document,
+        session=asked.session,
+        time_limit=call.limit(asked.timeout_seconds),
+        anew=asked.verify_again,
     )
-    return await call.client.export(document, session=asked.session, verify=verify)
+    call.begun(begun.session, begun.entry)
+    entry = await call.follow(begun.session, begun.entry, call.window(asked.wait_seconds))
+    more = await _others(call, asked.session)
+    return await present_verification(call, begun.session, entry, more)
 
 
-async def _verified(call: Call, asked: given.ExportNotebook) -> Exported:
-    """Export with verification, telling of progress: it takes as long as the session did."""
-    latest = "starting a kernel to run it again"
-    began = time.monotonic()
-
-    def on_cell(done: CellDone) -> None:
-        nonlocal latest
-        latest = f"cell {done.number} of {done.total}: {done.verdict}"
-
-    async def tell() -> None:
-        while True:
-            await anyio.sleep(_PROGRESS_EVERY)
-            await call.progress(time.monotonic() - began, latest)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tell)
-        exported = await _export(call, asked, on_cell)
-        tasks.cancel_scope.cancel()
-    return exported
-
-
-def _told(verification: Verification) -> JSON:
-    """What a model needs to know; the document has the rest."""
-    fine = {Verdict.SAME, Verdict.CLOSE, Verdict.NOT_RUN}
-    differing = [cell for cell in verification.cells if cell.verdict not in fine]
-    return {
-        "verdict": verification.verdict,
-        "counts": dict(verification.counts),
-        "seconds": verification.seconds,
-        "reason": verification.reason,
-        "differences": [
-            {
-                "cell": cell.number,
-                "title": cell.title,
-                "verdict": cell.verdict.value,
-                "difference": cell.difference[:_LONGEST],
-            }
-            for cell in differing[:_DIFFERENCES]
-        ],
-    }
+async def _others(call: Call, session: str) -> dict[str, JSON]:
+    """The other sessions of this conversation, if there are any."""
+    others = await call.client.others(session)
+    return {"other_sessions": others} if others else {}

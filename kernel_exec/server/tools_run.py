@@ -8,12 +8,14 @@ from kernel_exec.content.paging import Asked
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.sessions.generations import ended_status
+from kernel_exec.sessions.history import EntryKind, SessionRecord
 from kernel_exec.sessions.session import Session
 
 from . import arguments as given
 from .call import Call
 from .replaying import replay
 from .results import structured, texts
+from .verifying import present_verification
 
 
 async def execute_code(call: Call, asked: given.ExecuteCode) -> CallToolResult:
@@ -23,7 +25,7 @@ async def execute_code(call: Call, asked: given.ExecuteCode) -> CallToolResult:
         session=asked.session,
         filename=asked.filename,
         title=asked.title,
-        time_limit=limit(call, asked.timeout_seconds),
+        time_limit=call.limit(asked.timeout_seconds),
     )
     return await _follow(call, begun, asked.wait_seconds)
 
@@ -36,7 +38,7 @@ async def execute_code_file(call: Call, asked: given.ExecuteCodeFile) -> CallToo
         isolated=asked.mode == "isolated",
         session=asked.session,
         title=asked.title,
-        time_limit=limit(call, asked.timeout_seconds),
+        time_limit=call.limit(asked.timeout_seconds),
     )
     return await _follow(call, begun, asked.wait_seconds)
 
@@ -50,6 +52,8 @@ async def get_execution(call: Call, asked: given.GetExecution) -> CallToolResult
         return await call.picture(session, entry, asked.picture)
     lines = (asked.offset, asked.limit)
     if lines == (None, None) and asked.stream == "all" and not asked.tail and not asked.search:
+        if entry.kind is EntryKind.VERIFICATION:
+            return await present_verification(call, session, entry)
         return await call.present(session, entry)
     limit = _MOST_LINES if asked.limit is None else asked.limit
     wanted = Asked(offset=asked.offset or 0, limit=limit, tail=asked.tail)
@@ -84,7 +88,7 @@ async def restart_kernel(call: Call, asked: given.RestartKernel) -> CallToolResu
         return await replay(
             call,
             session,
-            time_limit=limit(call, asked.timeout_seconds),
+            time_limit=call.limit(asked.timeout_seconds),
             window=call.window(asked.wait_seconds),
         )
     report = await session.restart()
@@ -108,7 +112,9 @@ async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult
         now = ended_status(await call.app.store.kernels(found.id))
     told: dict[str, JSON] = {
         "session": found.name,
-        "environment": (await call.client.current_environment()).key,
+        "environment": (
+            found.environment if isinstance(found, SessionRecord) else found.environment.key
+        ),
         "state": now.state,
         "generation": now.generation,
         "queued": now.queued,
@@ -132,13 +138,6 @@ async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult
     if asked.variables or asked.pattern != "*":
         told |= await _variables(session, asked.pattern)
     return structured(told)
-
-
-def limit(call: Call, timeout_seconds: float | None) -> float | None:
-    """Seconds that code may run, None for no limit."""
-    if timeout_seconds is None:
-        return call.app.settings.time_limit
-    return timeout_seconds or None
 
 
 _MOST_LINES = 200

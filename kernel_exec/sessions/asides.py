@@ -28,7 +28,7 @@ def undertake(
 async def _carry_out(ledger: Ledger, live: Live, scope: anyio.CancelScope, work: Work) -> None:
     """Do the work; whatever happens, its entry ends with the truth."""
     outcome = Outcome.INTERRUPTED
-    details: JSONObject = {"reason": "it was cancelled"}
+    details: JSONObject = {"reason": "the server ended"}
 
     def emit(output: OutputEvent) -> None:
         ledger.produce(live.entry.id, output)
@@ -37,6 +37,8 @@ async def _carry_out(ledger: Ledger, live: Live, scope: anyio.CancelScope, work:
         with scope:
             done = await work(Aside(emit=emit, stop_by=partial(setattr, live, "cancel")))
             outcome, details = done.outcome, done.details
+        if scope.cancelled_caught:
+            details = {"reason": "it was cancelled"}
     except Exception as error:  # noqa: BLE001 - whatever it is, the session goes on
         outcome, details = Outcome.EXCEPTION, {"error": describe_error(error)}
     finally:

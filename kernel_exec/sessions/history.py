@@ -24,13 +24,14 @@ from kernel_exec.kernels.outputs import (
 
 
 class EntryKind(StrEnum):
-    """What an entry is about."""
+    """What an entry is about; a verification concerns the session and is no part of it."""
 
     CODE = "code"
     SCRIPT = "script"
     INSTALL = "install"
     NOTE = "note"
     ENVIRONMENT = "environment"
+    VERIFICATION = "verification"
 
 
 class Origin(StrEnum):

@@ -28,6 +28,9 @@ from .store import Store
 
 DEFAULT_NAME = "main"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_ID = re.compile(r"[0-9a-f]{32}")
+_LONGEST = 100
+"""Characters of a wrong name that its refusal repeats."""
 
 
 _Key: TypeAlias = tuple[str, str, str]
@@ -102,15 +105,18 @@ class Sessions:
     async def find(
         self, name: str, environment: Environment, *, owner: str
     ) -> Session | SessionRecord:
-        """The session with this name in this environment, opened here or only recorded.
+        """The session in this environment with this name, opened here or only recorded.
 
-        Nothing is made: a default session that has not begun is a record without an id.
+        Instead of a name it may be an id, or name@environment. Nothing is made: a default
+        session that has not begun is a record without an id.
 
         Raises:
             InvalidArgumentError: The name is not allowed.
             NotFoundError: There is none.
         """
-        name = _checked(name)
+        if (session := self._with_id(name)) is not None:
+            return session
+        name, environment = self._placed(name, environment)
         if (session := self._sessions.get(_key(name, environment, owner))) is not None:
             return session
         if not name:
@@ -118,6 +124,7 @@ class Sessions:
                 id="", name=DEFAULT_NAME, environment=environment.key, created=time.time()
             )
         record = await self._store.find_session(name, environment.key)
+        record = record or await self._store.session(name)
         if record is None:
             raise await self._unknown(name, environment)
         return record
@@ -130,16 +137,18 @@ class Sessions:
         owner: str,
         working_directory: Path | None = None,
     ) -> Session:
-        """The session with this name in this environment.
+        """The session in this environment with this name, or with the id or the name@environment.
 
         A named one belongs to all clients, and continues where an earlier server left it unless
         another server has it. The default one ("" or "main") is its owner's own and begins empty.
         Its next kernel starts in `working_directory`, if one is given.
 
         Raises:
-            InvalidArgumentError: The name is not allowed.
+            InvalidArgumentError: The name is not allowed, or the session can't be continued.
         """
-        name = _checked(name)
+        if (session := self._with_id(name)) is not None:
+            return session
+        name, environment = await self._recorded(*self._placed(name, environment))
         key = _key(name, environment, owner)
         if working_directory is not None:
             self._directories[key] = working_directory
@@ -150,6 +159,40 @@ class Sessions:
                 await self._tasks.start(session.run)
                 self._sessions[key] = session
         return self._sessions[key]
+
+    def _with_id(self, session_id: str) -> Session | None:
+        return next((each for each in self.all if each.id == session_id), None)
+
+    def _placed(self, wanted: str, environment: Environment) -> tuple[str, Environment]:
+        """The name and the environment of a session that may be given as name@environment.
+
+        Raises:
+            InvalidArgumentError: The name is not allowed.
+            NotFoundError: No such environment is known.
+        """
+        name, at, place = wanted.partition("@")
+        if not at:
+            return _checked(wanted), environment
+        known = self._catalog.known()
+        found = known.get(place) or Environment.from_key(place)
+        if found is None:
+            names = ", ".join(dict.fromkeys([*known, *(each.environment.key for each in self.all)]))
+            raise NotFoundError(f"no environment {place!r} is known for a session (known: {names})")
+        return _checked(name), found
+
+    async def _recorded(self, wanted: str, environment: Environment) -> tuple[str, Environment]:
+        """The name and the environment of a session that may be given as a recorded one's id."""
+        record = await self._store.session(wanted) if _ID.fullmatch(wanted) else None
+        if record is None:
+            return wanted, environment
+        place = Environment.from_key(record.environment)
+        latest = await self._store.find_session(record.name, record.environment)
+        if record.name == DEFAULT_NAME or place is None or latest != record:
+            raise InvalidArgumentError(
+                f"session {wanted} ({record.name}) has ended and can only be exported;"
+                " use another session to run code"
+            )
+        return record.name, place
 
     async def _make(self, name: str, environment: Environment, key: _Key) -> Session:
         record = await self._store.find_session(name, environment.key) if name else None
@@ -244,7 +287,7 @@ class Sessions:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         if elsewhere:
-            hint = f"; the one in {elsewhere} is reached after configure_environment"
+            hint = f"; the one elsewhere is session={f'{name}@{elsewhere}'!r}"
         listed = ", ".join([DEFAULT_NAME, *names[:_MOST_LISTED]])
         more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
         return NotFoundError(
@@ -273,7 +316,7 @@ def _checked(name: str) -> str:
     """
     if name and not _NAME.fullmatch(name):
         raise InvalidArgumentError(
-            f"session name {name!r} is not allowed:"
+            f"session name {name[:_LONGEST]!r} is not allowed:"
             " use letters, digits, '_', '.' and '-', at most 100 of them"
         )
     return "" if name == DEFAULT_NAME else name

@@ -6,13 +6,14 @@ raises. What a stream said is one text, however it was cut up; displays are comp
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.outputs import with_rests
 from kernel_exec.notebooks.value import joined, ours, writable
 
+from .identifiers import renamed, undated
 from .normalise import ANY_TIME, Now, alike, settled, settled_json
 from .pixels import picture_difference
 
@@ -43,7 +44,11 @@ _PRIVATE = ("application/vnd.kernel-exec.", "text/llm+plain")
 _JSON = re.compile(r"application/(?:.*\+)?json$")
 _BASE64 = re.compile(r"image/(?!svg\+xml)|(?:audio|video)/|application/pdf")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_MARKUP = ("text/html", "image/svg+xml", "application/javascript")
+_MARKUP = ("text/html", "image/svg+xml")
+_PROGRAM = re.compile(r"application/(?:javascript|vnd\.(?:bokehjs|holoviews)_.*)$")
+_WRITES = re.compile(r"\s*%%(?:write)?file\b")
+_WRITTEN = re.compile(r"\A(?:Writing|Overwriting|Appending to) ")
+"""What IPython says of a file depends on whether an earlier run has left it."""
 _PICTURES = ("image/png", "image/jpeg")
 _WIDTH = 120
 """Characters of a line that are shown."""
@@ -72,6 +77,7 @@ def compare(
     *,
     may_fail: bool = False,
     errors_only: bool = False,
+    source: str = "",
     now: Now = ANY_TIME,
 ) -> Comparison:
     """Compare the outputs recorded in a cell with those of now.
@@ -81,9 +87,12 @@ def compare(
         after: As they are now.
         may_fail: The cell is tagged `raises-exception`.
         errors_only: No outputs were recorded, so that only a new error can be told.
+        source: The cell's code.
         now: When it ran again, and in which process.
     """
-    ours, theirs = _read(writable(before)), _read(writable(after))
+    ours, theirs = (_read(writable(outputs)) for outputs in (before, after))
+    if _WRITES.match(source):
+        ours, theirs = _without_history(ours), _without_history(theirs)
     if errors_only and (may_fail or ours.errors):
         return SAME
     found = list(_errors(ours, theirs, may_fail=may_fail, now=now))
@@ -137,6 +146,12 @@ def _read(outputs: JSON) -> _Shown:
         errors=errors,
         cut_error=cut_error,
     )
+
+
+def _without_history(shown: _Shown) -> _Shown:
+    """The same, whether the file that the cell wrote had been there or not."""
+    said = {name: _WRITTEN.sub("", written) for name, written in shown.streams.items()}
+    return replace(shown, streams=said)
 
 
 def _bundle(data: JSONObject) -> JSONObject:
@@ -246,10 +261,14 @@ def _value(mime: str, value: JSON) -> str:
     if mime == _WIDGET:
         return "a widget"  # all that is told of it is an identifier
     if _JSON.match(mime) or not isinstance(value, Sequence):
-        return settled_json(value)
-    if _BASE64.match(mime):
-        return "".join(joined(value).split())
-    return settled(joined(value), markup=mime in _MARKUP)
+        said = settled_json(value)
+    elif _BASE64.match(mime):
+        packed = "".join(joined(value).split())
+        return undated(packed) if mime == "application/pdf" else packed
+    else:
+        said = settled(joined(value))
+    is_markup = mime in _MARKUP
+    return renamed(said, markup=is_markup) if is_markup or _PROGRAM.match(mime) else said
 
 
 def _described(display: JSONObject) -> str:

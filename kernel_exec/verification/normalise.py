@@ -1,8 +1,9 @@
 """When two texts say the same, and when they say almost the same. Pure.
 
-`settled` takes out what never means anything: addresses, names of temporary files, colours,
-where a warning came from. `alike` then allows what differs between two good runs: times, numbers
-by `TOLERANCE`, the order in sets. All patterns take time linear in the text.
+`settled` takes out what never means anything: addresses (numbered in order, so that one object
+stays one), names of temporary files, colours, where a warning came from. `alike` then allows what
+differs between two good runs: times, numbers by `TOLERANCE`, the order in sets. All patterns take
+time linear in the text.
 """
 
 import datetime as dt
@@ -64,7 +65,6 @@ def _mask(needle: str, pattern: str, replacement: str) -> _Mask:
 
 
 _MASKS = (
-    _mask("at 0x", r"(?<=\bat )0x[0-9a-fA-F]{4,16}\b", "0x…"),
     _mask("started ", r"(?<=, started )(daemon )?\d{5,}", r"\1…"),
     # a cell's code goes by the name of its stored script, by one that ipykernel made, or neither
     _mask(
@@ -82,12 +82,8 @@ _MASKS = (
     _mask("Warning: ", r"(?m)^(\w*Warning: [^\n]*)\n {2}[^\n]*", r"\1"),
 )
 
-_IDS = re.compile(
-    r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"  # plotly, altair
-    r"|\bT_[0-9a-f]{5}(?=_|\b)"  # pandas' styles
-    r"|\bsk-(?:container|estimator)-id-\d+"
-    r"|\b[mpi][0-9a-f]{10}\b"  # matplotlib's SVG
-)
+_ADDRESS = re.compile(r"(?<=\bat )0x[0-9a-fA-F]{4,16}\b")
+_PLACE = re.compile(r"0x…\d+")
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
@@ -128,21 +124,21 @@ _BESIDE = re.compile(r" ?([\[\](){}|]) ?")
 _SPACES = re.compile(r"\s+")
 
 
-def settled(text: str, *, markup: bool = False) -> str:
-    """`text` without what never means anything; `markup` has identifiers that are made up."""
+def settled(text: str) -> str:
+    """`text` without what never means anything."""
     shown = strip_ansi(carry_out(text)) if "\x1b" in text or "\r" in text or "\b" in text else text
     for mask in _MASKS:
         if mask.needle in shown:
             shown = mask.pattern.sub(mask.replacement, shown)
-    if markup:
-        shown = _IDS.sub("…", shown)
+    if "at 0x" in shown:
+        places: dict[str, str] = {}
+        shown = _ADDRESS.sub(lambda at: places.setdefault(at[0], f"0x…{len(places) + 1}"), shown)
     return "\n".join(line.rstrip() for line in shown.rstrip().split("\n"))
 
 
 def settled_json(value: JSON) -> str:
     """A value as text that is equal for equal values, whatever the order of its keys."""
-    written = json.dumps(writable(value), ensure_ascii=False, sort_keys=True)
-    return settled(written, markup=True)
+    return settled(json.dumps(writable(value), ensure_ascii=False, sort_keys=True))
 
 
 def alike(before: str, after: str, now: Now = ANY_TIME) -> bool:
@@ -158,7 +154,8 @@ def alike(before: str, after: str, now: Now = ANY_TIME) -> bool:
 
 
 def _loose(text: str) -> str:
-    narrow = _RULES.sub(r"\1", _SPACES.sub(" ", text).strip())
+    placeless = _PLACE.sub("0x…", text)  # a place in memory may be used again, or not
+    narrow = _RULES.sub(r"\1", _SPACES.sub(" ", placeless).strip())
     return _in_order(_BESIDE.sub(r"\1", narrow))
 
 

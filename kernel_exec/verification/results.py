@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping
-from kernel_exec.notebooks.value import ours
+from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.notebooks.value import objects, ours
 
 from .compare import Verdict
+from .plan import PlannedCell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,40 @@ class Verification:
     def as_json(self) -> dict[str, JSON]:
         """What `verify --json` says."""
         return {**self.stamped(), "cells": [cell.as_json() for cell in self.cells]}
+
+
+def recalled(told: JSONObject, plan: Sequence[PlannedCell]) -> Verification:
+    """The verification that `as_json` told of, for the cells as they stand in the notebook now."""
+    judged = (cell for cell in plan if not cell.generated)
+    reports = [
+        CellReport(
+            index=cell.index,
+            number=cell.number,
+            id=cell.id,
+            title=cell.title,
+            verdict=Verdict(text(report, "verdict")),
+            difference=text(report, "difference"),
+            seconds=_number(report, "seconds"),
+        )
+        for cell, report in zip(judged, objects(told.get("cells")), strict=True)
+    ]
+    return Verification(
+        cells=reports,
+        when=text(told, "when"),
+        seconds=_number(told, "seconds") or 0.0,
+        python=text(told, "python"),
+        executable=text(told, "executable"),
+        environment=text(told, "environment"),
+        working_directory=text(told, "working_directory"),
+        packages={name: str(each) for name, each in mapping(told, "packages").items()},
+        version=text(told, "kernel_exec"),
+        reason=text(told, "reason"),
+    )
+
+
+def _number(told: JSONObject, key: str) -> float | None:
+    value = told.get(key)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def stamp(notebook: JSONObject, verification: Verification) -> JSONObject:

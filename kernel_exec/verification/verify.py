@@ -223,6 +223,7 @@ class _Run:
             list(notebook_outputs(fold(events), _ENTRY, folder="")),
             may_fail=cell.may_fail,
             errors_only=self._unrecorded or cell.asks_for_help,
+            source=cell.source,
             now=ran.now,
         )
 

@@ -1,5 +1,6 @@
 """Which session a call means, what a restart brings back, and how many kernels there are."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -26,6 +27,8 @@ def descriptors(server: Server) -> int:
 def test_what_only_reads_makes_no_session(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.run("1", session="analysis")
+        server.run("2")
+        named, own = (exported_id(server, name) for name in ("analysis", "main"))
         before = descriptors(server)
         locks = sorted((tmp_path / "storage" / ".kernel_exec" / "sessions").iterdir())
         for number in range(100):
@@ -50,6 +53,14 @@ def test_what_only_reads_makes_no_session(tmp_path: Path) -> None:
         assert server.call("get_execution", session="analysis").text.startswith("1\n")
         nothing = server.call("interrupt_execution", session="analysis")
         assert nothing.text == "nothing is running in session 'analysis'\n"
+        assert server.call("kernel_status", session=own).structured["session"] == "main"
+        assert "can only be exported" in server.run("3", session=own).text
+        assert server.run("3", session=named).meta["session"] == "analysis"
+
+
+def exported_id(server: Server, session: str) -> str:
+    path = server.call("export_notebook", session=session).structured["path"]
+    return str(json.loads(Path(path).read_text())["metadata"]["kernel_exec"]["session"])
 
 
 def test_the_own_session_can_be_asked_about_before_it_begins(tmp_path: Path) -> None:
@@ -199,6 +210,88 @@ def test_a_cancelled_replay_is_stopped(server: Server, agent: Agent, tmp_path: P
     server.notify("notifications/cancelled", requestId=number, reason="stop")
     agent.still_works()
     assert agent.call("get_execution", execution_id=current).outcome == "interrupted"
+
+
+# Verification
+
+
+def verify(agent: Agent, **asked: object) -> Result:
+    return agent.call("export_notebook", verify=True, within=25, **asked)
+
+
+def test_a_verification_has_a_window_a_handle_and_progress_and_can_be_interrupted(
+    server: Server, agent: Agent, tmp_path: Path
+) -> None:
+    flag = prepared(agent, tmp_path)
+    number = server.begin(
+        "tools/call",
+        {
+            "name": "export_notebook",
+            "arguments": {"session": agent.session, "verify": True, "wait_seconds": 3},
+            "_meta": {"progressToken": "verification"},
+        },
+    )
+    told = server.result(number).structured
+    assert told["status"] == "running"
+    words = [each["params"].get("message", "") for each in server.notifications]
+    assert any("cell 1 of 3" in each or "cell 2 of 3" in each for each in words)
+    assert verify(agent, wait_seconds=0).structured["execution_id"] == told["execution_id"]
+    agent.still_works()  # it runs in a kernel of its own
+    stopped = agent.call("interrupt_execution", execution_id=told["execution_id"])
+    assert (stopped.id, stopped.outcome) == (told["execution_id"], "interrupted")
+    limited = verify(agent, timeout_seconds=2).structured["verification"]
+    (difference,) = limited["differences"]
+    assert (difference["cell"], difference["verdict"]) == (2, "new error")
+    assert difference["difference"] == "it was stopped at the time limit of 2 seconds"
+    flag.unlink()
+    begun = verify(agent, wait_seconds=0).structured["execution_id"]
+    done = agent.call("get_execution", execution_id=begun, wait_seconds=20, within=25).structured
+    assert done["verification"]["verdict"] == "same"
+    assert Path(done["path"]).exists()
+    lines = agent.call("get_execution", execution_id=begun, stream="stdout").text
+    assert lines.startswith("cell 1 of 4: same\ncell 2 of 4: same\n")
+
+
+def test_a_verdict_holds_until_something_changes_that_it_rests_on(
+    server: Server, agent: Agent, tmp_path: Path
+) -> None:
+    agent.run(f"import os; os.chdir({str(tmp_path)!r})")
+    agent.run("x = 6 * 7; print(x)", title="Multiply")
+
+    def reused(**asked: object) -> bool:
+        told = verify(agent, **asked).structured
+        assert told["verification"]["verdict"] == "same"
+        return "reused" in told["verification"]
+
+    assert not reused()
+    agent.call("add_note", markdown="A note moves cells, and changes none.")
+    assert reused(format="html")
+    assert not reused(verify_again=True)
+    folder = Path(agent.call("export_notebook").structured["path"]).parents[1]
+    (folder / "data.csv").write_text("1")  # where its kernels start
+    assert not reused()
+    agent.run("x")
+    assert not reused()
+
+
+def test_an_export_names_the_other_sessions_and_each_of_them_by_id_and_environment(
+    server: Server, agent: Agent
+) -> None:
+    agent.run("x = 1")
+    beside = Agent(server)
+    beside.run("y = 2")
+    told = agent.call("export_notebook").structured
+    other = next(each for each in told["other_sessions"] if each["session"] == beside.session)
+    assert other["steps"] == 1
+    assert other["export"] == f'export_notebook(session="{beside.session}")'
+    for name in (exported_id(server, agent.session), f"{agent.session}@{other['environment']}"):
+        assert server.call("export_notebook", session=name).structured["path"] == told["path"]
+        assert server.run("print(x)", session=name).text.startswith("1\n")
+    refused = server.call("export_notebook", session=f"{beside.session}@{other['environment']}x")
+    assert refused.is_error
+    assert f"session='{beside.session}@{other['environment']}'" in refused.text
+    assert server.call("kernel_status", session=f"{beside.session}@nowhere").is_error
+    beside.close()
 
 
 # Sent again

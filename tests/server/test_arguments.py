@@ -175,7 +175,7 @@ def test_null_is_an_argument_left_out_unless_it_is_needed() -> None:
         ),
         (ExecuteCodeFile, {"file_path": "a", "args": ["a\0"]}, "NUL can't be passed to a program"),
         (ExecuteCodeFile, {"file_path": "a", "args": '["\\ud83d"]'}, "surrogates not allowed"),
-        (KernelStatus, {"session": "x" * 101}, "at most 100 characters"),
+        (KernelStatus, {"session": "x" * 4001}, "at most 4000 characters"),
     ],
 )
 def test_a_wrong_argument_is_told_with_its_name_its_value_and_what_is_allowed(
