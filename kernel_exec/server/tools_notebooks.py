@@ -8,7 +8,6 @@ from mcp_types import CallToolResult
 
 from kernel_exec.documents.export import Document, Exported
 from kernel_exec.kernels.messages import JSON
-from kernel_exec.notebooks.build import Wanted
 from kernel_exec.verification.compare import Verdict
 from kernel_exec.verification.results import CellDone, Verification
 
@@ -54,7 +53,6 @@ async def _export(
     document = Document(
         path=asked.path,
         format=asked.format or "",
-        wanted=Wanted(failed=asked.include_failed),
         overwrite=asked.overwrite,
     )
     return await call.client.export(document, session=asked.session, verify=verify)
