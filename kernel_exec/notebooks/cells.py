@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernel_exec.kernels.execution import Outcome
@@ -95,7 +95,7 @@ def kernel_heading(entry: Entry, end_reason: str | None) -> JSONObject:
     return _markdown(Step(entry=entry), "kernel", source)
 
 
-def earlier_steps(steps: Sequence[Step], *, shown_later: int) -> Iterator[str]:
+def earlier_steps(steps: Sequence[Step], *, shown_later: int) -> list[str]:
     """What an earlier kernel ran, as a closed block, or several of what is too long for one.
 
     `shown_later` of its steps ran again in a later kernel; they are not in `steps`.
@@ -109,13 +109,16 @@ def earlier_steps(steps: Sequence[Step], *, shown_later: int) -> Iterator[str]:
             room = _BLOCK
         blocks[-1].append(folded)
         room -= len(folded)
-    if shown_later:
-        words = "step of it was" if shown_later == 1 else "steps of it were"
-        yield f"*{shown_later} {words} run again in a later kernel and shown there.*"
+    shown = []
     for block in blocks:
         summary = "1 step" if len(block) == 1 else f"{len(block)} steps"
         inside = "\n\n".join(block)
-        yield f"<details>\n<summary>{summary}</summary>\n\n{inside}\n\n</details>"
+        shown.append(f"<details>\n<summary>{summary}</summary>\n\n{inside}\n\n</details>")
+    if shown_later:
+        words = "step of it was" if shown_later == 1 else "steps of it were"
+        told = f"*{shown_later} {words} run again in a later kernel and shown there.*"
+        shown[:1] = ["\n\n".join([told, *shown[:1]])]
+    return shown
 
 
 def generated(source: str, *, cell_id: str, role: str, entry: Entry | None = None) -> JSONObject:
