@@ -64,7 +64,6 @@ async def export(app: App, wanted: Subject, verify: Verify | None = None) -> Exp
         overwrite=asked.overwrite,
         limit=settings.notebook_size,
         variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
-        wanted=asked.wanted,
         private=not asked.path,
         verify=verify,
     )

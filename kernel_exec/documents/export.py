@@ -92,7 +92,6 @@ class Document:
 
     path: str = ""
     format: str = ""
-    wanted: Wanted = field(default_factory=Wanted)
     overwrite: bool = False
 
 

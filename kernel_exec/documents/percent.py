@@ -1,5 +1,7 @@
 """A notebook as a Python file in the percent format, as jupytext, VS Code and Spyder read it. Pure.
 
+A cell that may raise does so within a `try`: run as a script, the file goes on after it.
+
 Source: jupytext, "The percent format"; magics are comments, as jupytext has them.
 """
 
@@ -20,6 +22,10 @@ _LANGUAGES = frozenset(
     {"bash", "html", "javascript", "js", "latex", "markdown", "perl", "ruby", "sh", "sql", "svg"}
 )
 """Cell magics that jupytext writes as the cell's language."""
+
+_FAILED = """\
+except (Exception, SystemExit):  # this step failed in the session
+    __import__("traceback").print_exc()"""
 
 
 def percent(notebook: JSONObject) -> str:
@@ -67,13 +73,32 @@ def _cell(cell: JSONObject) -> str:
     first, _, rest = source.partition("\n")
     if (found := re.match(r"%%(\w+)\s*$", first)) and found[1] in _LANGUAGES:
         return f'# %% language="{found[1]}"{marked}\n{_commented(rest)}'
-    return f"# %%{marked}\n{_code(source)}"
+    code = _code(source)
+    return f"# %%{marked}\n{_tried(code) if 'raises-exception' in tagged else code}"
+
+
+def _tried(code: str) -> str:
+    """`code` in a `try`; the lines that begin within a string stay as they are."""
+    tree = _parsed(code)
+    if tree is None or not tree.body:
+        return code
+    inside = {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant | ast.JoinedStr)
+        for line in range(node.lineno + 1, (node.end_lineno or 0) + 1)
+    }
+    lines = [
+        line if at in inside or not line else f"    {line}"
+        for at, line in enumerate(code.split("\n"), 1)
+    ]
+    return "\n".join(["try:", *lines, _FAILED])
 
 
 def _code(source: str) -> str:
-    if _is_python(source) and not _COMMENTED.search(source):
+    plain = _parsed(source) is not None
+    if plain and not _COMMENTED.search(source):
         return source
-    plain = _is_python(source)
 
     def shown(line: str) -> str:
         special = _COMMENTED.match(line) if plain else _MAGIC.match(line) or _ASSIGNED.match(line)
@@ -82,14 +107,13 @@ def _code(source: str) -> str:
     return "\n".join(map(shown, source.split("\n")))
 
 
-def _is_python(source: str) -> bool:
+def _parsed(source: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ast.parse(source)
+            return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        return None
 
 
 def _commented(lines: str) -> str:

@@ -1,16 +1,18 @@
 """A session's history as a notebook. Pure: plain JSON values in nbformat 4.5.
 
-The body that runs is what the last kernel ran. Earlier generations are folded above it, each
-under a heading that says how it ended. A failed cell stays runnable when a later one needs it
-(`failures`); otherwise it is folded, never hidden, as is always code that did not end by itself:
-its cell says which of its names later cells use.
+The body that runs is what the last kernel ran, failed cells included: what they did before they
+failed, later cells may need, and to run them again is the one way to know. They are folded by the
+metadata that Jupyter has for it. Prose is only what ran nothing, and what did not end by itself:
+run again, it might not end, or end the kernel. Earlier kernels are closed blocks above, each under
+a heading that says how it ended.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping
+from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.sessions.history import (
     Entry,
     EntryKind,
@@ -20,17 +22,29 @@ from kernel_exec.sessions.history import (
     is_unreached,
 )
 
-from .cells import Step, cells_of, generated, kernel_heading, plain_markdown
-from .evidence import cell_of
-from .failures import Verdict, needed
-from .names import counts_cells
+from .cells import (
+    Step,
+    cells_of,
+    earlier_steps,
+    error_name,
+    generated,
+    kernel_heading,
+    plain_markdown,
+    was_stopped,
+)
 from .pep723 import Install, Inventory, asked_for, block, needs
+from .plain import parsed
 from .portable import portable_entry, portable_kernel, portable_session
 from .provenance import CODE, about_session
 from .value import without_outputs, without_times, writable
 
 _NAMELESS = {"venv", ".venv", "env", ".env", "environment", ".kernel_exec"}
 """Folders that say nothing about an environment; the one above does."""
+
+_BROKEN = {"SyntaxError", "IndentationError", "TabError"}
+
+_COUNTED = re.compile(r"\b(?:In|Out)\[|\b_i?\d+\b")
+"""What asks for a cell by its number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +63,11 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a notebook shows: failures that nothing needs, outputs, times.
+    """What a notebook shows: outputs, times.
 
     Without outputs or times it is meant for version control, and names no path of a machine.
     """
 
-    failed: bool = True
     outputs: bool = True
     times: bool = True
 
@@ -80,10 +93,9 @@ def build(
         steps = [replace(step, entry=portable_entry(step.entry)) for step in steps]
     ran = [step.entry.generation for step in steps if _ran(step.entry)]
     last = max(ran, default=0)
-    judged = list(zip(steps, _verdicts(steps, last), strict=True))
-    shown = [
-        (step, verdict) for step, verdict in judged if wanted.failed or not _spare(step, verdict)
-    ]
+    body = [step for step in steps if _ran(step.entry) and step.entry.generation == last]
+    counted = any(_COUNTED.search(step.entry.source) for step in body)
+    again = {step.entry.id for step in body if _runs_again(step, counted=counted)}
     version = kernels[-1].python_version if kernels else ""
     provenance = about_session(
         session,
@@ -93,23 +105,23 @@ def build(
         platform=around.platform,
     )
 
-    def make(step: Step, verdict: Verdict) -> list[JSONObject]:
-        seen = step if wanted.outputs else replace(step, outputs=())
-        return cells_of(seen, verdict, folder=around.folder, inventory=around.inventory)
+    def make(step: Step) -> list[JSONObject]:
+        return cells_of(
+            step,
+            again=step.entry.id in again,
+            folder=around.folder,
+            inventory=around.inventory,
+        )
 
-    requirements = list(_requirements(judged, version, around.inventory))
-    counting = any(verdict.keep and counts_cells(step.entry.source) for step, verdict in judged)
+    if not wanted.outputs:
+        steps = [replace(step, outputs=()) for step in steps]
+    requirements = list(_requirements(steps, again, version, around.inventory))
     cells = [
-        *([] if counting else requirements),
-        *_cells(shown, kernels, last, min(ran, default=0) < last, make),
+        *([] if counted else requirements),
+        *_cells(steps, kernels, last, make),
         *_ending(kernels, last),
-        *(requirements if counting else []),  # where it shifts no count, such as `Out[3]`
+        *(requirements if counted else []),  # where it shifts no count, such as `Out[3]`
     ]
-    if left_out := len(judged) - len(shown):
-        provenance["left_out"] = left_out
-        told = "1 failed step" if left_out == 1 else f"{left_out} failed steps"
-        words = f"*Left out: {told} that no later step depends on.*"
-        cells.append(plain_markdown(words, cell_id="left-out", role="left-out"))
     whole: dict[str, JSON] = {
         "nbformat": 4,
         "nbformat_minor": 5,
@@ -151,23 +163,51 @@ def _short(environment: str) -> str:
 
 
 def _cells(
-    shown: Sequence[tuple[Step, Verdict]],
+    steps: Sequence[Step],
     kernels: Sequence[KernelRecord],
     last: int,
-    several: bool,
-    make: Callable[[Step, Verdict], list[JSONObject]],
+    make: Callable[[Step], list[JSONObject]],
 ) -> Iterator[JSONObject]:
-    """The cells of all steps, each kernel's under a heading when there are several."""
+    """The cells of all steps; each kernel begins with a heading when there are several."""
     ends = {kernel.generation: kernel.end_reason for kernel in kernels}
-    generation = 0
-    for step, verdict in shown:
-        entry = step.entry
-        if _ran(entry) and entry.generation != generation:
-            generation = entry.generation
-            if several:
-                reason = None if generation == last else ends.get(generation, "")
-                yield kernel_heading(entry, reason)
-        yield from make(step, verdict)
+    lives: dict[int, list[Step]] = {}
+    for step in steps:
+        if _ran(step.entry):
+            lives.setdefault(step.entry.generation, []).append(step)
+    begun = 0
+    for step in steps:
+        generation = step.entry.generation
+        if not _ran(step.entry):
+            yield from make(step)
+            continue
+        if generation != begun and len(lives) > 1:
+            yield kernel_heading(
+                step.entry, None if generation == last else ends.get(generation, "")
+            )
+        if generation == last:
+            yield from make(step)
+        elif generation != begun:
+            yield from _earlier(generation, lives)
+        begun = generation
+
+
+def _earlier(generation: int, lives: Mapping[int, Sequence[Step]]) -> Iterator[JSONObject]:
+    """An earlier kernel's steps, without those that ran again in a later one."""
+    later = {
+        _original(step.entry)
+        for other, life in lives.items()
+        if other > generation
+        for step in life
+    }
+    steps = lives[generation]
+    only = [step for step in steps if _original(step.entry) not in later]
+    for at, source in enumerate(earlier_steps(only, shown_later=len(steps) - len(only)), 1):
+        yield plain_markdown(source, cell_id=f"kernel-{generation}-{at}", role="earlier")
+
+
+def _original(entry: Entry) -> str:
+    """The id of the step that a replay ran again; of any other, its own."""
+    return text(entry.details, "replay_of") or entry.id
 
 
 def _ending(kernels: Sequence[KernelRecord], last: int) -> Iterator[JSONObject]:
@@ -180,19 +220,15 @@ def _ending(kernels: Sequence[KernelRecord], last: int) -> Iterator[JSONObject]:
 
 
 def _requirements(
-    judged: Sequence[tuple[Step, Verdict]], python_version: str, inventory: Inventory | None
+    steps: Sequence[Step], again: Container[str], python_version: str, inventory: Inventory | None
 ) -> Iterator[JSONObject]:
     """The first cell: what the code that runs again needs."""
-    kept = [
-        (step.entry.number, step.entry.source if verdict.keep else verdict.ended)
-        for step, verdict in judged
-        if verdict.keep or verdict.ended
-    ]
+    kept = [(step.entry.number, step.entry.source) for step in steps if step.entry.id in again]
     if not kept:
         return
     needed = needs(
         kept,
-        [_install(step.entry) for step, _ in judged if _installed(step.entry)],
+        [_install(step.entry) for step in steps if _installed(step.entry)],
         python_version=python_version,
         inventory=inventory,
     )
@@ -216,24 +252,17 @@ def _install(entry: Entry) -> Install:
     )
 
 
-def _spare(step: Step, verdict: Verdict) -> bool:
-    """Whether a step failed, and nothing that runs again misses it."""
-    entry = step.entry
-    failed = entry.outcome.ended and entry.outcome is not Outcome.OK
-    return entry.kind in CODE and failed and not verdict.keep and not verdict.names
-
-
 def _ran(entry: Entry) -> bool:
     return entry.kind in CODE and entry.started is not None and not is_isolated(entry)
 
 
-def _verdicts(steps: Sequence[Step], last: int) -> list[Verdict]:
-    """For each step, whether it is a code cell of the running body."""
-    body = [step for step in steps if _ran(step.entry) and step.entry.generation == last]
-    cells = [cell_of(step.entry, step.outputs) for step in body]
-    if any(cell.failed or cell.stopped for cell in cells):
-        verdicts = needed(cells)
-    else:
-        verdicts = [Verdict(keep=True)] * len(cells)
-    known = {step.entry.id: verdict for step, verdict in zip(body, verdicts, strict=True)}
-    return [known.get(step.entry.id, Verdict(keep=False)) for step in steps]
+def _runs_again(step: Step, *, counted: bool) -> bool:
+    """Whether a step of the last kernel ended by itself and ran something.
+
+    What ran nothing runs as well where the number of a cell is `counted` on.
+    """
+    entry = step.entry
+    ended = entry.outcome in {Outcome.OK, Outcome.EXCEPTION} and not was_stopped(step)
+    if not ended or "exit_requested" in entry.details:
+        return False
+    return counted or error_name(step) not in _BROKEN or parsed(entry.source) is not None

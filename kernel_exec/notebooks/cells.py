@@ -12,7 +12,6 @@ from kernel_exec.kernels.terminal import strip_ansi
 from kernel_exec.sessions.history import Entry, EntryKind, is_isolated, script_arguments
 
 from . import script_cells
-from .failures import Verdict
 from .markdown import fence, heading, html, literal, one_line
 from .outputs import count, notebook_outputs, printed
 from .pep723 import Inventory
@@ -20,8 +19,10 @@ from .provenance import OURS, about_entry
 
 _TAIL = 2000
 """Characters of a folded cell's text that are shown."""
-_MISSED = 10
-"""Names that a folded cell tells of."""
+_NAMES = 10
+"""Names that a stopped step is told to have set."""
+_BLOCK = 50_000
+"""Characters of one cell of an earlier kernel's steps; longer Markdown is laid out nowhere."""
 _WHAT_FAILED = {
     Outcome.EXCEPTION: "failed",
     Outcome.TIMEOUT: "was stopped at its time limit",
@@ -40,10 +41,22 @@ class Step:
     outputs: tuple[Output, ...] = ()
 
 
+def error_name(step: Step) -> str:
+    """The type of the error that a step ended with, or ""."""
+    errors = [each for each in step.outputs if isinstance(each, ErrorOutput) and not each.late]
+    return errors[-1].ename if errors else ""
+
+
+def was_stopped(step: Step) -> bool:
+    """Whether a step did not end by itself, by whomever it was stopped."""
+    stopped = step.entry.outcome in {Outcome.TIMEOUT, Outcome.INTERRUPTED}
+    return stopped or error_name(step) == "KeyboardInterrupt"
+
+
 def cells_of(
-    step: Step, verdict: Verdict, *, folder: str, inventory: Inventory | None
+    step: Step, *, again: bool, folder: str, inventory: Inventory | None
 ) -> list[JSONObject]:
-    """The cells of one step; `verdict` says whether its code runs again.
+    """The cells of one step; `again` says whether its code runs when the notebook does.
 
     Paths of outputs are as seen from `folder`, "" for in full.
     """
@@ -68,11 +81,9 @@ def cells_of(
             )
             if entry.kind is EntryKind.SCRIPT:
                 above.append(_markdown(step, "script", _script(entry)))
-            if not verdict.keep:
-                folded = _markdown(step, "folded", _folded(step, verdict.names))
-                return [*above, folded, *_ended(step, verdict.ended)]
-            if entry.outcome is not Outcome.OK:
-                above.append(_markdown(step, "kept", _kept(step, verdict.names)))
+            if not again:
+                told = f"{_unrepeated(step)}{_folded(step)}"
+                return [*above, _markdown(step, "folded", told)]
             return [*above, *_lent(step, _code(step, folder), inventory)]
 
 
@@ -86,6 +97,32 @@ def kernel_heading(entry: Entry, end_reason: str | None) -> JSONObject:
         words = f"*The kernel restarted after this ({reason}) {lost}.*"
     source = f"## Kernel {entry.generation}\n\n{words}"
     return _markdown(Step(entry=entry), "kernel", source)
+
+
+def earlier_steps(steps: Sequence[Step], *, shown_later: int) -> list[str]:
+    """What an earlier kernel ran, as a closed block, or several of what is too long for one.
+
+    `shown_later` of its steps ran again in a later kernel; they are not in `steps`.
+    """
+    blocks: list[list[str]] = []
+    room = 0
+    for step in steps:
+        folded = _folded(step, alone=False)
+        if len(folded) > room:
+            blocks.append([])
+            room = _BLOCK
+        blocks[-1].append(folded)
+        room -= len(folded)
+    shown = []
+    for block in blocks:
+        summary = "1 step" if len(block) == 1 else f"{len(block)} steps"
+        inside = "\n\n".join(block)
+        shown.append(f"<details>\n<summary>{summary}</summary>\n\n{inside}\n\n</details>")
+    if shown_later:
+        words = "step of it was" if shown_later == 1 else "steps of it were"
+        told = f"*{shown_later} {words} run again in a later kernel and shown there.*"
+        shown[:1] = ["\n\n".join([told, *shown[:1]])]
+    return shown
 
 
 def generated(source: str, *, cell_id: str, role: str, entry: Entry | None = None) -> JSONObject:
@@ -121,6 +158,7 @@ def _code(step: Step, folder: str) -> JSONObject:
     }
     if entry.outcome is not Outcome.OK:
         metadata["tags"] = ["raises-exception"]
+        metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
     return {
         "cell_type": "code",
         "id": _cell_id(entry, "code"),
@@ -145,15 +183,6 @@ def _lent(step: Step, code: JSONObject, inventory: Inventory | None) -> list[JSO
     ]
 
 
-def _ended(step: Step, source: str) -> list[JSONObject]:
-    """What had ended of a step before it was stopped, if later cells need it."""
-    if not source:
-        return []
-    told = f"# Made by kernel-exec: what had ended of step {step.entry.number} when it was stopped"
-    cell_id = _cell_id(step.entry, "ended")
-    return [generated(f"{told}\n{source}", cell_id=cell_id, role="ended", entry=step.entry)]
-
-
 def _markdown(step: Step, role: str, source: str) -> JSONObject:
     about = {**about_entry(step.entry, step.outputs), "role": role}
     return {
@@ -173,10 +202,10 @@ def _script(entry: Entry) -> str:
     return " ".join(told)
 
 
-def _folded(step: Step, missed: Sequence[str]) -> str:
+def _folded(step: Step, *, alone: bool = True) -> str:
     """Source and end of something that does not run again, behind a line that opens it.
 
-    `missed` are the names it may have bound or changed that later cells use.
+    Where it is not `alone`, no cells above it tell its title and script.
     """
     entry = step.entry
     errors = [output for output in step.outputs if isinstance(output, ErrorOutput)]
@@ -188,27 +217,31 @@ def _folded(step: Step, missed: Sequence[str]) -> str:
     if reason:
         summary += f": {html(one_line(reason))}"
     blocks = [fence(entry.source, "python"), *([fence(said, "text")] if said else [])]
+    if not alone:
+        summary += f" · {html(one_line(entry.title))}" if entry.title.strip() else ""
+        blocks = [*([_script(entry)] if entry.kind is EntryKind.SCRIPT else []), *blocks]
     inside = "\n\n".join(blocks)
-    folded = f"<details>\n<summary>{summary}</summary>\n\n{inside}\n\n</details>"
-    if not missed:
-        return folded
-    words = f"*Later cells use* {_listed(missed)}*, which this step may have bound or changed.*"
-    return f"{words}\n\n{folded}"
+    return f"<details>\n<summary>{summary}</summary>\n\n{inside}\n\n</details>"
+
+
+def _unrepeated(step: Step) -> str:
+    """Above what was stopped in a kernel that went on: what it had done by then."""
+    entry = step.entry
+    if not was_stopped(step) or entry.started is None or "death" in entry.details:
+        return ""
+    names = mapping(entry.details, "names")
+    told = [*mapping(names, "added"), *mapping(names, "changed")]
+    set_ = f", such as setting* {_listed(told)}*," if told else ""
+    return f"*What this step had done when it was stopped{set_} is not repeated by a rerun.*\n\n"
 
 
 def _error(error: ErrorOutput) -> str:
     return f"{error.ename}: {error.evalue}" if error.evalue else error.ename
 
 
-def _kept(step: Step, used: Sequence[str]) -> str:
-    """Above a failed cell that runs again, as later cells need it."""
-    names = _listed(used) if used else "*what it left, or count on its number*"
-    return f"*Step {step.entry.number} failed and stays here: later cells use* {names}"
-
-
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MISSED} more" if len(names) > _MISSED else ""
-    return ", ".join(map(literal, names[:_MISSED])) + more
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(map(literal, names[:_NAMES])) + more
 
 
 def _what(entry: Entry) -> str:
@@ -217,7 +250,7 @@ def _what(entry: Entry) -> str:
         return "never began"
     if entry.outcome is Outcome.OK and entry.details.get("exit_requested"):
         return "ended its kernel"
-    where = "ran in a process of its own" if is_isolated(entry) else "ran in an earlier kernel"
+    where = "ran in a process of its own" if is_isolated(entry) else "ran"
     return _WHAT_FAILED.get(entry.outcome, where)
 
 

@@ -7,10 +7,11 @@ before does the same and the cell after takes it back; a script that can't tell 
 
 import ast
 import posixpath
+import re
 from collections.abc import Sequence
 
 from .pep723 import Inventory, imports, is_standard
-from .plain import identifiers, parsed
+from .plain import parsed
 
 _TELL = frozenset(
     {"__file__", "argv", "argparse", "optparse", "getopt", "fileinput", "runpy", "unittest"}
@@ -61,7 +62,7 @@ def begin(path: str, arguments: Sequence[str]) -> str:
 
 def can_tell(source: str, arguments: Sequence[str], inventory: Inventory | None) -> bool:
     """Whether a script may do otherwise, or show more, when it is run as a cell."""
-    if arguments or not identifiers(source).isdisjoint(_TELL) or _shows(source):
+    if arguments or not _TELL.isdisjoint(re.findall(r"\w+", source)) or _shows(source):
         return True
     # what is installed nowhere may lie in the script's folder
     return any(name not in (inventory or {}) and not is_standard(name) for name in imports(source))

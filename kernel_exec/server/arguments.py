@@ -313,9 +313,6 @@ class ExportNotebook(Arguments):
         description="ipynb: notebook; html: page for review; py: percent script; md: report."
         " By default the extension of path decides, otherwise ipynb.",
     )
-    include_failed: bool = Field(
-        default=True, description="Keep failed steps that no later step depends on (collapsed)."
-    )
     verify: bool = Field(
         default=False,
         description="First rerun it in a fresh kernel, compare the results and record the verdict;"

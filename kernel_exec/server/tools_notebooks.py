@@ -4,7 +4,6 @@ from mcp_types import CallToolResult
 
 from kernel_exec.documents.export import Document
 from kernel_exec.kernels.messages import JSON
-from kernel_exec.notebooks.build import Wanted
 
 from . import arguments as given
 from .call import Call
@@ -17,7 +16,6 @@ async def export_notebook(call: Call, asked: given.ExportNotebook) -> CallToolRe
     document = Document(
         path=asked.path,
         format=asked.format or "",
-        wanted=Wanted(failed=asked.include_failed),
         overwrite=asked.overwrite,
     )
     if asked.verify or asked.verify_again:

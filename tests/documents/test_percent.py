@@ -21,7 +21,11 @@ def code(source: str | list[str], **metadata: Any) -> dict[str, Any]:
 CELLS: dict[str, tuple[dict[str, Any], str]] = {
     "code": (code("x = 1\nx"), "# %%\nx = 1\nx\n"),
     "lines": (code(["x = 1\n", "x"]), "# %%\nx = 1\nx\n"),
-    "tags": (code("1 / 0", tags=["raises-exception"]), '# %% tags=["raises-exception"]\n1 / 0\n'),
+    "tags": (code("x = 1", tags=["a"]), '# %% tags=["a"]\nx = 1\n'),
+    "nothing that could raise": (
+        code("%no_magic", tags=["raises-exception"]),
+        '# %% tags=["raises-exception"]\n# %no_magic\n',
+    ),
     "markdown": (
         {"cell_type": "markdown", "source": "# A\n\nb", "metadata": {}},
         "# %% [markdown]\n# # A\n#\n# b\n",
@@ -56,3 +60,22 @@ def test_it_is_plain_python_with_a_header_that_names_kernel_and_session() -> Non
     assert header[0] == header[-1] == "# ---"
     assert '#     display_name: "A \\"b\\""' in header
     assert "#   # kernel-exec session: abc" in header
+
+
+FAILURES = {
+    "an error": "made = 1\n1 / 0",
+    "an exit": "import sys\nmade = 1\nsys.exit()",
+    "a function": "def f():\n\n    return 1\nmade = f()\nf(1)",
+    "a text of several lines": "made = int('''\n  a''' == '\\n  a')\n1 / 0",
+    "a text with values": "x = 1\nmade = int(f'''{x}\n {\nx}\n''' == '1\\n 1\\n')\n1 / 0",
+    "a line that goes on": "made = 0 + \\\n1; 1 / 0  # why",
+    "a magic": "%time made = 1\nmade = 1\n1 / 0",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_script_goes_on_after_a_cell_that_failed(name: str) -> None:
+    written = body(code(FAILURES[name], tags=["raises-exception"]), code("after = made"))
+    variables: dict[str, Any] = {}
+    exec(written, variables)
+    assert variables["after"] == 1

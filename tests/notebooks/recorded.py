@@ -88,7 +88,9 @@ def folded_failures(agent: Agent) -> None:
     agent.run("x = = 1")
     agent.run("import no_such_module_at_all")
     agent.run("    indented = 1\n  badly = 2")
-    agent.run("raise SystemExit(3)")
+    agent.run("with open('made.csv', 'w') as file:\n    file.write('1,2')\nraise SystemExit(3)")
+    agent.run("input('why?')")
+    agent.run("print(open('made.csv').read())")
     agent.run("class Odd(Exception):\n    def __str__(self): raise ValueError\n\nraise Odd()")
     agent.run("assert sum(data['a']) == 6\nlen(data)")
 
@@ -183,7 +185,7 @@ def stopped(agent: Agent) -> None:
     agent.run("kept = 3\nprint('begun')\ntime.sleep(60)", wait_seconds=0)
     agent.wait_for("begun")
     agent.call("interrupt_execution")
-    agent.run("print(before, loaded, kept)")
+    agent.run("print(before)")
     agent.run("state = {'n': 0}")
     agent.run("while True:\n    state['n'] += 1\n    time.sleep(0.01)", timeout_seconds=0.5)
     agent.run("state['n'] > 0")
@@ -233,8 +235,9 @@ def magics(agent: Agent) -> None:
 def numbered(agent: Agent) -> None:
     agent.run("'first'")
     agent.run("1 / 0")
-    agent.run("'third'")
-    agent.run("print(Out[3], _3, _, In[1])")
+    agent.run("= 1")
+    agent.run("'fourth'")
+    agent.run("print(Out[4], _4, _, In[1])")
 
 
 def plots(agent: Agent) -> None:

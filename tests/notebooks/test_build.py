@@ -270,59 +270,85 @@ def test_private_displays_are_left_out() -> None:
     assert cell["outputs"] == []
 
 
-def test_a_failure_that_is_needed_stays_and_may_raise() -> None:
-    notebook = made(step("x = 1\n1 / 0", FAILURE, outcome=Outcome.EXCEPTION), step("x", number=2))
-    assert shape(notebook) == [
-        ("markdown", "*Step 1 failed and stays here: later cells use* `x`"),
-        ("code", "x = 1\n1 / 0"),
-        ("code", "x"),
-    ]
-    assert notebook["cells"][1]["metadata"]["tags"] == ["raises-exception"]
-
-
 BROKEN = ErrorOutput(ename="SyntaxError", evalue="invalid syntax", traceback=())
+LATE = replace(BROKEN, late=True)
+STOPPED = ErrorOutput(ename="KeyboardInterrupt", evalue="", traceback=())
+LOOP = "x = 1\nwhile True: pass"
+
+RUNS_AGAIN: dict[str, tuple[Step, bool]] = {
+    "a success": (step("x = 1"), True),
+    "a failure": (step("1 / 0", FAILURE, outcome=Outcome.EXCEPTION), True),
+    "a failure without an error": (step("x", outcome=Outcome.EXCEPTION), True),
+    "no Python": (step("x: = 1", BROKEN, outcome=Outcome.EXCEPTION), False),
+    "no Python of this version": (step("x: = 1", FAILURE, outcome=Outcome.EXCEPTION), True),
+    "code that it read": (step("x = 1\neval('(')", BROKEN, outcome=Outcome.EXCEPTION), True),
+    "no Python in a thread": (step("x: = 1", FAILURE, LATE, outcome=Outcome.EXCEPTION), True),
+    "a time limit": (step(LOOP, STOPPED, outcome=Outcome.TIMEOUT), False),
+    "an interrupt": (step(LOOP, STOPPED, outcome=Outcome.INTERRUPTED), False),
+    "an interrupt from elsewhere": (step(LOOP, STOPPED, outcome=Outcome.EXCEPTION), False),
+    "a death": (step(LOOP, outcome=Outcome.KERNEL_DIED), False),
+    "no end yet": (step(LOOP, outcome=Outcome.RUNNING, ended=None), False),
+    "no begin yet": (step("x", outcome=Outcome.QUEUED, started=None, ended=None), False),
+    "a refusal": (step("x", outcome=Outcome.INTERRUPTED, started=None), False),
+    "exit()": (step("exit()", details={"exit_requested": True}), False),
+}
 
 
-@pytest.mark.parametrize(
-    ("error", "kinds"),
-    [(BROKEN, ["markdown", "code"]), (FAILURE, ["markdown", "code", "code"])],
-    ids=["the kernel could not read it either", "the kernel's Python is newer"],
-)
-def test_a_failure_that_does_not_parse_here(error: ErrorOutput, kinds: list[str]) -> None:
-    source = "x: = 1\n1 / 0"
-    notebook = made(step(source, error, outcome=Outcome.EXCEPTION), step("x", number=2))
-    assert [kind for kind, _ in shape(notebook)] == kinds
+@pytest.mark.parametrize("name", RUNS_AGAIN)
+def test_what_ran_and_ended_by_itself_runs_again_and_all_else_is_prose(name: str) -> None:
+    ran, again = RUNS_AGAIN[name]
+    (cell,) = made(ran)["cells"]
+    assert (cell["cell_type"] == "code", "<details>" in cell["source"]) == (again, not again)
 
 
-def test_a_failure_that_is_not_needed_is_folded_and_can_not_break_out() -> None:
-    source = "'''\n```\n</details>\n<script>'''\n1 / 0"
-    ((kind, folded),) = shape(made(step(source, FAILURE, outcome=Outcome.EXCEPTION)))
+def test_a_failure_may_raise_and_is_folded_as_jupyter_does() -> None:
+    well, failed = made(step("x = 1"), replace_number(RUNS_AGAIN["a failure"][0], 2))["cells"]
+    assert failed["metadata"]["tags"] == ["raises-exception"]
+    assert failed["metadata"]["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
+    assert well["metadata"].keys().isdisjoint({"tags", "jupyter"})
+
+
+def replace_number(ran: Step, number: int) -> Step:
+    return replace(ran, entry=replace(ran.entry, number=number, id=f"{number:016x}"))
+
+
+def test_what_ran_nothing_runs_where_the_number_of_a_cell_is_counted_on() -> None:
+    broken = RUNS_AGAIN["no Python"][0]
+    cells = whole(broken, step("print(Out[3])", number=2))["cells"]
+    assert [cell["source"] for cell in cells][:2] == ["x: = 1", "print(Out[3])"]
+    assert cells[2]["id"] == "requirements"
+
+
+def test_what_ran_nothing_is_folded_and_can_not_break_out() -> None:
+    source = "```\n</details>\n<script>\n1 / "
+    error = replace(FAILURE, ename="SyntaxError")
+    ((kind, folded),) = shape(made(step(source, error, outcome=Outcome.EXCEPTION)))
     assert kind == "markdown"
-    assert folded.startswith("<details>\n<summary>Step 1 failed: ValueError: &lt;no&gt; &amp;")
+    assert folded.startswith("<details>\n<summary>Step 1 failed: SyntaxError: &lt;no&gt; &amp;")
     assert f"````python\n{source}\n````" in folded
 
 
 @pytest.mark.parametrize(
-    "outcome", [Outcome.TIMEOUT, Outcome.INTERRUPTED, Outcome.KERNEL_DIED, Outcome.RUNNING]
+    ("details", "told"),
+    [
+        ({}, "*What this step had done when it was stopped is not repeated by a rerun.*\n\n<det"),
+        (
+            {"names": {"added": {"x": "int 1"}, "changed": {"y": "int"}}},
+            "setting* `x`, `y`*, is not",
+        ),
+        ({"death": {"cause": "SIGKILL"}}, ""),
+    ],
 )
-def test_what_did_not_end_by_itself_never_runs_again(outcome: Outcome) -> None:
-    notebook = made(step("x = 1\nwhile True: pass", outcome=outcome), step("x", number=2))
-    assert [kind for kind, _ in shape(notebook)] == ["markdown", "code"]
+def test_what_was_stopped_says_what_a_rerun_does_not_repeat(details: Any, told: str) -> None:
+    ((_, source),) = shape(made(step(LOOP, outcome=Outcome.TIMEOUT, details=details)))
+    assert told in source
+    assert ("not repeated" in source) is bool(told)
 
 
-def test_what_was_stopped_says_which_of_its_names_later_cells_use() -> None:
-    notebook = made(
-        step("x = y = 1\nwhile True: pass", outcome=Outcome.TIMEOUT), step("x", number=2)
-    )
-    folded = shape(notebook)[0][1]
-    assert folded.startswith("*Later cells use* `x`*, which this step may have bound")
-
-
-def test_many_missed_names_are_counted() -> None:
-    names = [f"x{n:02}" for n in range(12)]
-    stopped = step("; ".join(f"{name} = 1" for name in names), outcome=Outcome.INTERRUPTED)
-    folded = shape(made(stopped, step(" + ".join(names), number=2)))[0][1]
-    assert "`x09` and 2 more*" in folded
+def test_many_names_are_counted() -> None:
+    names = {"added": {f"x{n:02}": "int" for n in range(12)}}
+    stopped = step(LOOP, outcome=Outcome.INTERRUPTED, details={"names": names})
+    assert "`x09` and 2 more*" in shape(made(stopped))[0][1]
 
 
 def test_a_folded_cell_shows_the_end_of_what_it_said_without_escapes() -> None:
@@ -330,14 +356,14 @@ def test_a_folded_cell_shows_the_end_of_what_it_said_without_escapes() -> None:
     result = ExecuteResult(data={"text/plain": "42"}, metadata={}, execution_count=1)
     picture = DisplayData(data={"image/png": "AAAA"}, metadata={})
     failure = ErrorOutput(ename="E", evalue="\x1b[1mbold\x1b[0m\nx", traceback=())
-    folded = shape(made(step("1/0", said, result, picture, failure, outcome=Outcome.EXCEPTION)))
+    folded = shape(made(step("1/0", said, result, picture, failure, outcome=Outcome.TIMEOUT)))
     text = folded[0][1]
-    assert "<summary>Step 1 failed: E: bold x</summary>" in text
+    assert "<summary>Step 1 was stopped at its time limit: E: bold x</summary>" in text
     assert "…aaa" in text
     assert "red42\nE: bold\nx\n```" in text
 
 
-def test_what_never_began_is_folded() -> None:
+def test_what_never_began_says_why() -> None:
     details = {"error": "no interpreter"}
     never = step("x", outcome=Outcome.KERNEL_DIED, started=None, details=details)
     ((kind, folded),) = shape(made(never))
@@ -345,45 +371,58 @@ def test_what_never_began_is_folded() -> None:
     assert "<summary>Step 1 never began: no interpreter</summary>" in folded
 
 
-def test_what_still_waits_is_folded() -> None:
-    ((_, folded),) = shape(made(step("x", outcome=Outcome.QUEUED, started=None, ended=None)))
-    assert "<summary>Step 1 had not begun</summary>" in folded
-
-
-def test_exit_is_folded() -> None:
-    ((kind, folded),) = shape(made(step("exit()", details={"exit_requested": True})))
-    assert kind == "markdown"
-    assert "exit() ends the kernel" in folded
-
-
-def test_earlier_kernels_are_folded_under_a_heading_that_says_how_they_ended() -> None:
+def test_an_earlier_kernel_is_one_closed_block_under_a_heading_that_says_how_it_ended() -> None:
     notebook = made(
-        step("x = 1"),
-        step("x = 2", number=2, generation=2),
+        step("x = 1", title="<Begin>"),
+        step("# Why", number=2, kind=EntryKind.NOTE),
+        step("1 / 0", FAILURE, number=3, outcome=Outcome.EXCEPTION),
+        step("x = 2", number=4, generation=2),
         kernels=[kernel(1, "signal SIGKILL"), kernel(2)],
     )
-    assert [kind for kind, _ in shape(notebook)] == ["markdown", "markdown", "markdown", "code"]
-    first, folded, last, _ = (source for _, source in shape(notebook))
+    first, block, note, last, code = (source for _, source in shape(notebook))
+    assert [kind for kind, _ in shape(notebook)][-2:] == ["markdown", "code"]
     assert first.startswith("## Kernel 1\n\n*The kernel restarted after this (signal SIGKILL)")
-    assert "<summary>Step 1 ran in an earlier kernel</summary>" in folded
+    assert block.startswith("<details>\n<summary>2 steps</summary>\n\n<details>")
+    assert "<summary>Step 1 ran · &lt;Begin&gt;</summary>" in block
+    assert "<summary>Step 3 failed: ValueError" in block
+    assert (note, code) == ("# Why", "x = 2")
     assert last.startswith("## Kernel 2\n")
+
+
+def test_a_step_that_was_replayed_is_told_once() -> None:
+    again = {"details": {"replay_of": f"{1:016x}"}}
+    notebook = made(
+        step("x = 1"),
+        step("y = 1", number=2),
+        step("x = 1", number=3, generation=2, **again),
+        step("x = 1", number=4, generation=3, **again),
+        kernels=[kernel(1, "replay"), kernel(2, "replay"), kernel(3)],
+    )
+    sources = [source for _, source in shape(notebook)]
+    assert sum("x = 1" in source for source in sources) == 1
+    assert sources[-1] == "x = 1"
+    assert sum("y = 1" in source for source in sources) == 1
+    told = "*1 step of it was run again in a later kernel and shown there.*"
+    assert [source.split("\n")[0] for source in sources].count(told) == 2
+
+
+def test_an_earlier_kernel_that_did_much_is_several_blocks() -> None:
+    steps = [step(f"# {'x' * 8_000}", number=n) for n in range(1, 9)]
+    notebook = made(*steps, step("x", number=9, generation=2))
+    blocks = [cell for cell in notebook["cells"] if "<details>" in cell["source"]]
+    summaries = [cell["source"].split("\n")[1] for cell in blocks]
+    assert summaries == ["<summary>6 steps</summary>", "<summary>2 steps</summary>"]
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+
+
+def test_a_script_of_an_earlier_kernel_tells_its_file() -> None:
+    script = step("x", kind=EntryKind.SCRIPT, file_path="/s/a.py")
+    assert "*Script* `/s/a.py`" in shape(made(script, step("x", number=2, generation=2)))[1][1]
 
 
 def test_a_restart_whose_reason_is_not_known_is_told_as_well() -> None:
     notebook = made(step("x = 1"), step("x = 2", number=2, generation=2), kernels=[])
     assert "(the reason is not known)" in shape(notebook)[0][1]
-
-
-def test_names_of_an_earlier_kernel_keep_nothing() -> None:
-    notebook = made(
-        step("x = 1\n1 / 0", FAILURE, outcome=Outcome.EXCEPTION),
-        step("x = 1", number=2, generation=2, details={"replay_of": "1"}),
-        step("x", number=3, generation=2),
-    )
-    assert [cell for cell in shape(notebook) if cell[0] == "code"] == [
-        ("code", "x = 1"),
-        ("code", "x"),
-    ]
 
 
 def test_titles_notes_installs_and_switches_stand_where_they_happened() -> None:
@@ -421,13 +460,45 @@ def test_inline_code_can_not_be_ended(requirement: str, shown: str) -> None:
 
 
 RUNS: dict[str, tuple[list[tuple[str, Outcome]], str]] = {
-    "a failure that is needed": (
+    "a failure that changed an object": (
         [("x = [1]\nx.append(2)\n1 / 0", Outcome.EXCEPTION), ("print(x)", Outcome.OK)],
         "[1, 2]\n",
     ),
-    "a failure that is not needed": (
-        [("import no_such_module", Outcome.EXCEPTION), ("print(1)", Outcome.OK)],
+    "a failure that gave a name another value": (
+        [
+            ("kept = 1", Outcome.OK),
+            ("kept = 2\nraise ValueError", Outcome.EXCEPTION),
+            ("other = 5", Outcome.OK),
+            ("print(kept, other)", Outcome.OK),
+        ],
+        "2 5\n",
+    ),
+    "a failure that wrote a file": (
+        [
+            ("with open('a.csv', 'w') as file:\n    file.write('1')\nmissing", Outcome.EXCEPTION),
+            ("print(open('a.csv').read())", Outcome.OK),
+        ],
         "1\n",
+    ),
+    "failures that would end a process, or wait": (
+        [
+            ("import sys\nx = 1\nsys.exit(3)", Outcome.EXCEPTION),
+            ("y = 2\nraise SystemExit", Outcome.EXCEPTION),
+            ("z = 3\nraise GeneratorExit", Outcome.EXCEPTION),
+            ("import asyncio\nw = 4\nraise asyncio.CancelledError", Outcome.EXCEPTION),
+            ("v = 5\nawait asyncio.wait_for(asyncio.Event().wait(), 0.01)", Outcome.EXCEPTION),
+            ("import getpass\nu = 6\ngetpass.getpass()", Outcome.EXCEPTION),
+            ("%%bash\nexit 3", Outcome.EXCEPTION),
+            ("print(x, y, z, w, v, u)", Outcome.OK),
+        ],
+        "1 2 3 4 5 6\n",
+    ),
+    "a look at all names": (
+        [
+            ("x = 1\n1 / 0", Outcome.EXCEPTION),
+            ("print('x' in globals(), 'x' in dir())", Outcome.OK),
+        ],
+        "True True\n",
     ),
     "top-level await": (
         [
@@ -576,21 +647,7 @@ def test_outputs_and_times_can_be_left_out() -> None:
     written = json.dumps(notebook)
     for word in ("secret", "ValueError", "2026", "seconds", "started"):
         assert word not in written
-    assert "<summary>Step 2 failed</summary>" in written
-
-
-def test_failures_that_nothing_needs_can_be_left_out_and_are_counted() -> None:
-    steps = [
-        step("1 / 0", FAILURE, outcome=Outcome.EXCEPTION),
-        step("y = 1\nwhile True: pass", number=2, outcome=Outcome.TIMEOUT),
-        step("x = 1\n1 / 0", FAILURE, number=3, outcome=Outcome.EXCEPTION),
-        step("x + y", number=4),
-    ]
-    notebook = whole(*steps, wanted=Wanted(failed=False))
-    kinds = [cell["metadata"]["kernel_exec"].get("role", "code") for cell in notebook["cells"]]
-    assert kinds == ["requirements", "folded", "kept", "code", "code", "left-out"]
-    assert notebook["cells"][-1]["source"].startswith("*Left out: 1 failed step")
-    assert notebook["metadata"]["kernel_exec"]["left_out"] == 1
+    assert notebook["cells"][-1]["source"] == "1 / 0"
 
 
 def test_a_restart_after_which_nothing_ran_is_told() -> None:

@@ -116,7 +116,8 @@ def errors(notebook: Any) -> list[str]:
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
-        if output.output_type == "error"
+        # a stock kernel shows a UsageError as text
+        if output.output_type == "error" and output.ename != "UsageError"
     ]
 
 

@@ -81,15 +81,6 @@ async def test_a_verified_notebook_tells_how_it_ran_again(agent: Agent) -> None:
     assert stamped["executable"] == sys.executable
 
 
-async def test_failures_can_be_left_out(agent: Agent) -> None:
-    await agent.run("1 / 0")
-    await agent.run("x = 1")
-    assert "1 / 0" in Path((await export(agent))["path"]).read_text()
-    bare = Path((await export(agent, include_failed=False))["path"]).read_text()
-    assert "1 / 0" not in bare
-    assert "Left out: 1 failed step" in bare
-
-
 async def test_two_exports_of_one_session_differ_in_what_came_between_only(agent: Agent) -> None:
     await agent.run("x = 1", title="Begin")
     await agent.call("add_note", markdown="**Because**")
