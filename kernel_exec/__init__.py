@@ -6,6 +6,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     host           how clients reach the server: stdin and stdout
     server         the MCP surface: tools, their arguments, one way through all of them
     client         what one connected client does with the services
+    exports        a session as a document, on request run again first
     app            the services as fields, opened in order and closed in reverse
     settings       options, environment variables, kernel_exec.toml, defaults
     trust          which configuration files are read, and which the user trusts
@@ -35,7 +36,9 @@ To change                            go to
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py
     what runs inside the kernel      kernels/_launch.py (stdlib only at import, Python 3.8)
-    how a value is described         kernels/_frames.py, _cells.py, _variables.py, _names.py
+    how a value is described         kernels/_frames.py, _figures.py, _cells.py, _variables.py
+    how cells are named and shown    kernels/messages.py (cell_name), kernels/_sources.py
+    what child processes get         kernels/_inside.py (keep_to_ourselves), _launch.py
     what a cell may put out          kernels/_outlet.py, _displays.py, _budgets.py
     what the model sees              content/render.py (pure)
     what a result may cost           the constants at the top of content/render.py

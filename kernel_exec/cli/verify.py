@@ -227,10 +227,8 @@ class _ProgressBar:
         self._progress.stop()
 
     def _tell(self, done: CellDone) -> None:
-        words = f"cell {done.number} is {done.verdict}"
-        self._progress.update(
-            self._task, completed=done.number, total=done.total, description=words
-        )
+        words = f"step {done.number} is {done.verdict}"
+        self._progress.update(self._task, completed=done.done, total=done.total, description=words)
 
 
 def _print(name: str, verification: Verification) -> None:

@@ -92,7 +92,7 @@ class _Run:
                 working_directory=self._directory,
                 runtime_dir=self._again.runtime_dir,
                 time_limit=self._again.time_limit,
-                on_cell=lambda done: self._tell(done.number, f"{done.verdict}\n"),
+                on_cell=lambda done: self._tell(done.done, f"{done.verdict}\n"),
             )
 
     async def _prepared(self) -> PreparedEnvironment:
@@ -122,5 +122,6 @@ class _Run:
         following = ""
         if done < len(cells):
             title = one_line(cells[done].title, _TITLE)
-            following = f"cell {done + 1} of {len(cells)}{f' ({title})' if title else ''}: "
+            place = f"step {cells[done].number} ({done + 1} of {len(cells)})"
+            following = f"{place}{f' {title}' if title else ''}: "
         self._aside.emit(Stream(name="stdout", text=f"{verdict}{following}"))

@@ -33,7 +33,7 @@ async def present_verification(
         words = session.last_words(entry.id).splitlines() if session is not None else []
         told = {
             "status": "running",
-            "progress": words[-1] if words else "starting a kernel",
+            "progress": words[-1].removesuffix(":") if words else "starting a kernel",
             "message": "the verification continues; wait for it with"
             f' get_execution(execution_id="{entry.id}", wait_seconds=45), stop it with'
             f' interrupt_execution(execution_id="{entry.id}")',
@@ -62,7 +62,7 @@ def _verdict(details: JSONObject) -> JSON:
     }
     told["differences"] = [
         {
-            "cell": cell.get("number"),
+            "step": cell.get("number"),
             "title": text(cell, "title"),
             "verdict": text(cell, "verdict"),
             "difference": text(cell, "difference")[:_LONGEST],

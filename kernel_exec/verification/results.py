@@ -13,9 +13,10 @@ from .plan import PlannedCell
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellDone:
-    """A cell that was run: the first is number 1 of `total`."""
+    """A cell that was run: the number of its step, and how many of `total` are done."""
 
     number: int
+    done: int
     total: int
     verdict: str
 

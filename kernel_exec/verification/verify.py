@@ -119,11 +119,13 @@ async def verify(
     began = time.time()
     run = _Run(notebook, plan, time_limit)
     async with start(run.listen) as kernel:
+        done, total = 0, sum(not cell.generated for cell in plan)
         for cell in plan:
             await run.cell(kernel, cell)
             if on_cell is not None and not cell.generated:
+                done += 1
                 verdict = (await run.compared(cell)).verdict.value
-                on_cell(CellDone(number=cell.number, total=plan[-1].number, verdict=verdict))
+                on_cell(CellDone(number=cell.number, done=done, total=total, verdict=verdict))
         await run.wait_late()
         packages = await _packages(kernel, plan)
         info = kernel.info
@@ -196,9 +198,9 @@ class _Run:
             return
         ran.seconds = round(time.monotonic() - began, 3)
         if ending.death is not None:
-            self.reason = self._over = f"{_DIED} in cell {cell.number} ({ending.death})"
+            self.reason = self._over = f"{_DIED} in step {cell.number} ({ending.death})"
         elif ending.exit_requested:
-            self._over = f"cell {cell.number} ended the kernel"
+            self._over = f"step {cell.number} ended the kernel"
         if ending.error is not None and not any(
             isinstance(event, ErrorOutput) for event in ran.events
         ):

@@ -14,6 +14,7 @@ from kernel_exec.kernels.messages import (
     Channel,
     Message,
     Outgoing,
+    cell_name,
     execute_request,
     text,
 )
@@ -55,7 +56,8 @@ def test_a_request_travels_as_it_is(argument: str) -> None:
     assert [delimiter, signature] == signed(*parts)[1:3]
     header, _, metadata, content = (json.loads(part) for part in parts)
     assert (header["msg_id"], header["msg_type"]) == ("m", "execute_request")
-    assert metadata == {"kernel_exec": {"file": "/\udc80", "arguments": [argument]}}
+    name = cell_name(argument)
+    assert metadata == {"kernel_exec": {"name": name, "file": "/\udc80", "arguments": [argument]}}
     assert content["code"] == argument
 
 

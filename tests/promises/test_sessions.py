@@ -234,14 +234,14 @@ def test_a_verification_has_a_window_a_handle_and_progress_and_can_be_interrupte
     told = server.result(number).structured
     assert told["status"] == "running"
     words = [each["params"].get("message", "") for each in server.notifications]
-    assert any("cell 1 of 3" in each or "cell 2 of 3" in each for each in words)
+    assert any("(1 of 3)" in each or "(2 of 3)" in each for each in words)
     assert verify(agent, wait_seconds=0).structured["execution_id"] == told["execution_id"]
     agent.still_works()  # it runs in a kernel of its own
     stopped = agent.call("interrupt_execution", execution_id=told["execution_id"])
     assert (stopped.id, stopped.outcome) == (told["execution_id"], "interrupted")
     limited = verify(agent, timeout_seconds=2).structured["verification"]
     (difference,) = limited["differences"]
-    assert (difference["cell"], difference["verdict"]) == (2, "new error")
+    assert (difference["step"], difference["verdict"]) == (2, "new error")
     assert difference["difference"] == "it was stopped at the time limit of 2 seconds"
     flag.unlink()
     begun = verify(agent, wait_seconds=0).structured["execution_id"]
@@ -249,7 +249,7 @@ def test_a_verification_has_a_window_a_handle_and_progress_and_can_be_interrupte
     assert done["verification"]["verdict"] == "same"
     assert Path(done["path"]).exists()
     lines = agent.call("get_execution", execution_id=begun, stream="stdout").text
-    assert lines.startswith("cell 1 of 4: same\ncell 2 of 4: same\n")
+    assert lines.startswith("step 1 (1 of 4): same\nstep 2 (2 of 4): same\n")
 
 
 def test_a_verdict_holds_until_something_changes_that_it_rests_on(

@@ -221,7 +221,7 @@ async def test_hostile_cells_are_survived_and_leave_nothing(
     assert verdicts(verification) == ["close", "new error", "new error", "not run"]
     assert "signal SIGKILL" in verification.cells[2].difference
     assert verification.verdict == "failed"
-    assert "cell 3" in verification.reason
+    assert "step 3" in verification.reason
     assert left == list(spilled.iterdir()) == []
     assert verification.working_directory == str(tmp_path)
     assert verification.environment == f"python:{sys.executable}"
@@ -241,7 +241,7 @@ async def test_cells_after_the_kernel_died_are_not_run() -> None:
 
     assert verdicts(verification) == ["new error", "not run"]
     assert verification.cells[0].difference == "the kernel died (exit code 3)"
-    assert verification.summary.startswith("failed (the kernel died in cell 1 (exit code 3)): ")
+    assert verification.summary.startswith("failed (the kernel died in step 1 (exit code 3)): ")
 
 
 async def test_a_kernel_that_dies_between_two_cells_is_told() -> None:
@@ -307,7 +307,7 @@ async def test_cells_that_were_made_for_the_notebook_run_but_get_no_verdict(
     verification = await verify(notebook_of(made, of_a_step), FakeKernels(), on_cell=told.append)
 
     assert [(cell.number, cell.verdict.value) for cell in verification.cells] == [(number, "same")]
-    assert told == [CellDone(number=number, total=number, verdict="same")]
+    assert told == [CellDone(number=number, done=1, total=1, verdict="same")]
 
 
 async def test_a_comment_that_was_made_for_the_notebook_moves_no_number_on() -> None:
