@@ -300,7 +300,7 @@ class Kernel(IPythonKernel):
         if not parent.get("content", {}).get("silent"):
             attempt = self._mending.attempt
             metadata["kernel_exec"] = {
-                **attempt(self._name_changes, otherwise={}),
+                **attempt(self._names.changes, self.shell, otherwise={}),
                 "working_directory": attempt(self._mending.moved_to, otherwise=""),
                 "interrupted": attempt(self._was_interrupted, otherwise=False),
                 "exits": attempt(bool, self.shell.exit_now, otherwise=False),
@@ -324,9 +324,6 @@ class Kernel(IPythonKernel):
     def getpass(self, prompt="", stream=None):
         """Refuse `getpass()` at once."""
         raise StdinNotImplementedError("getpass(%r): %s" % (str(prompt), _NO_INPUT))
-
-    def _name_changes(self):
-        return self._names.changes(self.shell)
 
     def _warn_of_overlay(self, code):
         """Say which of a cell's imports are there for the kernel only."""

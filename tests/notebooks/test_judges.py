@@ -116,8 +116,9 @@ def errors(notebook: Any) -> list[str]:
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
-        # a stock kernel shows a UsageError as text
+        # a stock kernel shows a UsageError as text, and an error by that of its `__str__`
         if output.output_type == "error" and output.ename != "UsageError"
+        if "__str__" not in cell.source
     ]
 
 

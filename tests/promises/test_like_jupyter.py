@@ -55,7 +55,11 @@ def same() -> Iterator[Agent]:
     prefix = (sys.executable, "-c", ODD_START)
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), prefix=prefix) as server:
         agent = Agent(server)
-        agent.run("import os, subprocess, sys, threading, traceback, warnings")
+        agent.run(
+            "import os, subprocess, asyncio, contextvars, decimal\n"
+            "import sys, threading, traceback, warnings"
+        )
+        agent.run("1 / 0")  # for those that look at the last error
         # what serves all later workers is not left behind by one test
         agent.run("from multiprocessing import forkserver; forkserver.ensure_running()")
         Agent(server, session="other").run("1")
@@ -107,6 +111,8 @@ def test_a_child_process_sees_what_it_sees_without_a_kernel(
     ran = same.run(WAYS[way].format(program, sys.executable))
     told = json.loads(next(line for line in ran.text.splitlines() if line[:1] == "{"))
     assert told["environment"].pop("PWD", told["folder"]) == told["folder"]  # a shell sets it
+    for name in ("COLUMNS", "LINES"):  # readline sets them, which a debugger imports
+        told["environment"].pop(name, None)
     assert told == bare
 
 
@@ -173,7 +179,7 @@ PRINTED: dict[str, tuple[list[str], str]] = {
     ),
     "a precision set in a cell that awaits": (
         [
-            "import asyncio, decimal\nawait asyncio.sleep(0)\ndecimal.getcontext().prec = 5",
+            "await asyncio.sleep(0)\ndecimal.getcontext().prec = 5",
             "print(1 / decimal.Decimal(3)); decimal.getcontext().prec = 6",
             "await asyncio.sleep(0)\nprint(1 / decimal.Decimal(3)); decimal.setcontext("
             "decimal.Context(prec=3))\nraise ValueError",
@@ -183,7 +189,7 @@ PRINTED: dict[str, tuple[list[str], str]] = {
     ),
     "context variables of cells and of tasks": (
         [
-            "import asyncio, contextvars; v = contextvars.ContextVar('v', default=0); v.set(1);",
+            "v = contextvars.ContextVar('v', default=0); v.set(1);",
             "async def task(): v.set(v.get() + 10)\n"
             "await asyncio.gather(task(), task()); v.set(v.get() + 1); await asyncio.sleep(0)",
             "token = v.set(v.get() + 1)",
@@ -218,7 +224,7 @@ SHOWN = {
     "one that code makes": "try: fail()\nexcept ZeroDivisionError: print(traceback.format_exc())",
     "one of a thread": "t = threading.Thread(target=fail); t.start(); t.join()",
     "one of a task": (
-        "import asyncio\nasync def task(): fail()\nt = asyncio.create_task(task())\n"
+        "async def task(): fail()\nt = asyncio.create_task(task())\n"
         "await asyncio.sleep(0)\ntry: t.result()\nexcept ZeroDivisionError: traceback.print_exc()"
     ),
     "one of the cause": "try: fail()\nexcept ZeroDivisionError as e: raise OSError from e",
