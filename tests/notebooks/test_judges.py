@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ _PRINTS_THE_SAME = {"needed_failures", "numbered", "stopped"}
 _PYTEST = [
     "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider",
     "-p", "no:randomly", "-p", "no:xdist", "-p", "no:anyio", "--color=no",
+    "-p", "tests.notebooks.over_ipc",
 ]  # fmt: skip
 
 
@@ -42,11 +44,13 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def variables(exports: dict[str, Path]) -> dict[str, str]:
+def variables(exports: dict[str, Path]) -> Iterator[dict[str, str]]:
     """Those of a process in which what the sessions installed can be imported."""
     folder = next(iter(exports.values())).parents[2]
     (packages,) = (folder / "installed").glob("lib/python*/site-packages")
-    return {**os.environ, "PYTHONPATH": str(packages)}
+    paths = f"{packages}{os.pathsep}{Path(__file__).parents[2]}"
+    with tempfile.TemporaryDirectory() as short:  # paths of sockets have a limit
+        yield {**os.environ, "PYTHONPATH": paths, "JUPYTER_RUNTIME_DIR": short}
 
 
 def test_every_session_has_a_valid_notebook_with_ids_of_their_own(
