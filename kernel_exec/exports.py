@@ -16,6 +16,7 @@ from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import NotFoundError
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.sessions.history import EntryKind, SessionRecord
+from kernel_exec.sessions.registry import address
 from kernel_exec.sessions.reports import Work
 from kernel_exec.sessions.session import Session
 
@@ -104,8 +105,9 @@ async def others(app: App, session_id: str, here: Environment) -> list[JSONObjec
     for each in app.sessions.all:
         entries = await app.store.entries(each.id) if each.id != session_id else []
         if steps := sum(entry.kind in _STEPS for entry in entries):
-            key = each.environment.key
-            name = each.name if each.environment == here else f"{each.name}@{key}"
+            name, environment = address(each, here.key), each.environment.key
             call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"
-            told.append({"session": name, "environment": key, "steps": steps, "export": call})
+            told.append(
+                {"session": name, "environment": environment, "steps": steps, "export": call}
+            )
     return told

@@ -186,17 +186,18 @@ _VALUE = re.compile(r"(?<==).+", re.DOTALL)
 
 def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
     """What is wrong with the arguments of a server, and the line of its configuration to change."""
-    told = error.format_message().rstrip(".")
+    told = error.format_message()
+    told += "" if told.endswith((".", "?")) else "."
     shown = [_VALUE.sub("…", each) for each in given]
     line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
-    ours = isinstance(error, click.BadOptionUsage) or "id you mean" in told
-    if ours or {word.option for word in WORDS} & {each.partition("=")[0] for each in given}:
+    ours = [*COMMANDS, *(word.option for word in WORDS)]
+    if any(difflib.get_close_matches(each.partition("=")[0], ours) for each in given):
         return (
-            f"{told}; if a client started this, correct {line} in its configuration, or remove that"
+            f"{told} If a client started this, correct {line} in its configuration, or remove that"
             " line if it is another program's"
         )
     return (
-        f"{told}; the arguments are those of another program: remove {line} from the client's"
+        f"{told} These are the arguments of another program: remove {line} from the client's"
         " configuration"
     )
 

@@ -101,6 +101,15 @@ TimeLimit = Annotated[
         description="How long the code may run, in seconds; 0 for no limit.",
     ),
 ]
+StepLimit = Annotated[
+    float | None,
+    Field(
+        default=None,
+        ge=0,
+        le=_MOST_RUN,
+        description="Time limit of each step that is rerun, in seconds; 0 for no limit.",
+    ),
+]
 ExecutionId = Annotated[
     str,
     Field(
@@ -278,15 +287,7 @@ class RestartKernel(Arguments):
         description="replay: run the successful steps again, in order, up to the first failure.",
     )
     wait_seconds: Wait
-    timeout_seconds: Annotated[
-        float | None,
-        Field(
-            default=None,
-            ge=0,
-            le=_MOST_RUN,
-            description="Time limit of each replayed step, in seconds; 0 for no limit.",
-        ),
-    ]
+    timeout_seconds: StepLimit
 
 
 class KernelStatus(Arguments):
@@ -322,15 +323,7 @@ class ExportNotebook(Arguments):
         default=False, description="Like verify, but always rerun, even if nothing has changed."
     )
     wait_seconds: Wait
-    timeout_seconds: Annotated[
-        float | None,
-        Field(
-            default=None,
-            ge=0,
-            le=_MOST_RUN,
-            description="Time limit of each cell that is rerun, in seconds; 0 for no limit.",
-        ),
-    ]
+    timeout_seconds: StepLimit
     overwrite: bool = Field(
         default=False, description="Replace an existing file that is not an export of this session."
     )

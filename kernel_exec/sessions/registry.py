@@ -1,6 +1,7 @@
 """The sessions of this server: opened by name and environment, run in one task group."""
 
 import difflib
+import json
 import re
 import time
 import uuid
@@ -146,10 +147,16 @@ class Sessions:
         Raises:
             InvalidArgumentError: The name is not allowed, or the session can't be continued.
         """
-        if (session := self._with_id(name)) is not None:
-            return session
-        name, environment = await self._recorded(*self._placed(name, environment))
+        if (found := self._with_id(name)) is not None:
+            name, environment = _checked(found.name), found.environment
+        else:
+            name, environment = await self._recorded(*self._placed(name, environment))
         key = _key(name, environment, owner)
+        if found is not None and self._sessions.get(key) is not found:
+            raise InvalidArgumentError(
+                f"session {found.id} is the default session of another client and can only be"
+                " exported; use another session to run code"
+            )
         if working_directory is not None:
             self._directories[key] = working_directory
         async with self._opening:
@@ -259,21 +266,11 @@ class Sessions:
         if not idle:
             return "No session is idle: wait for an execution, or stop one."
         idle.sort(key=lambda each: (each[1].environment.key == environment, each[0]), reverse=True)
-        listed = ", ".join(
-            f"{session.name} ({seconds:.0f} s"
-            + ("" if session.environment.key == environment else f", in {session.environment.key}")
-            + ")"
-            for seconds, session in idle[:_MOST_LISTED]
-        )
-        _, first = idle[0]
-        where = (
-            ""
-            if first.environment.key == environment
-            else " after switching to its environment with configure_environment"
-        )
+        named = [(address(session, environment), seconds) for seconds, session in idle]
+        listed = ", ".join(f"{name} ({seconds:.0f} s)" for name, seconds in named[:_MOST_LISTED])
         return (
             f"Idle sessions: {listed}. To end the kernel of one, call"
-            f' execute_code(code="exit()", session="{first.name}"){where}.'
+            f' execute_code(code="exit()", session={json.dumps(named[0][0], ensure_ascii=False)}).'
         )
 
     async def _unknown(self, name: str, environment: Environment) -> NotFoundError:
@@ -287,7 +284,7 @@ class Sessions:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         if elsewhere:
-            hint = f"; the one elsewhere is session={f'{name}@{elsewhere}'!r}"
+            hint = f"; the one in another environment is {f'{name}@{elsewhere}'!r}"
         listed = ", ".join([DEFAULT_NAME, *names[:_MOST_LISTED]])
         more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
         return NotFoundError(
@@ -306,6 +303,12 @@ class Sessions:
         if lease is not None:
             self._leases.append(lease)
         return lease is not None
+
+
+def address(session: Session, environment: str) -> str:
+    """What names a session in the environment with that key: its name, or name@environment."""
+    key = session.environment.key
+    return session.name if key == environment else f"{session.name}@{key}"
 
 
 def _checked(name: str) -> str:

@@ -375,6 +375,9 @@ WRONG: dict[str, tuple[list[str], dict[str, str], list[str]]] = {
     "a misspelt option": (
         ["--pyhton-path", "/x"], {}, ["--python-path", 'correct `"args": ["--pyhton-path", "/x"]`']
     ),
+    "an option that there is not": (
+        ["serve", "--bogus", "1"], {}, ['correct `"args": ["serve", "--bogus", "1"]` in']
+    ),
     "a wrong value": (
         [], {"ENV_TYPE": "docker"}, ["variable ENV_TYPE is 'docker'", "one of conda, venv"]
     ),

@@ -289,7 +289,7 @@ def test_an_export_names_the_other_sessions_and_each_of_them_by_id_and_environme
         assert server.run("print(x)", session=name).text.startswith("1\n")
     refused = server.call("export_notebook", session=f"{beside.session}@{other['environment']}x")
     assert refused.is_error
-    assert f"session='{beside.session}@{other['environment']}'" in refused.text
+    assert repr(f"{beside.session}@{other['environment']}") in refused.text
     assert server.call("kernel_status", session=f"{beside.session}@nowhere").is_error
     beside.close()
 
