@@ -67,7 +67,8 @@ class Slots:
         listed = ", ".join(
             f"{count} {holder}{'s' if count > 1 else ''}" for holder, count in holders.items()
         )
+        allowed = f"{self._most} kernel{'s' if self._most > 1 else ''}"
         return (
-            f"all {self._most} kernels that KERNEL_EXEC_MAX_KERNELS allows are running ({listed})."
+            f"KERNEL_EXEC_MAX_KERNELS allows {allowed}, and as many are running ({listed})."
             f" {self._room(environment)}"
         )
