@@ -13,11 +13,11 @@ from kernel_exec import processes
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.history.retention import Limits
+from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
 from kernel_exec.scripts import ScriptStore
 from kernel_exec.sessions.registry import Places, Sessions
-from kernel_exec.sessions.retention import Limits
-from kernel_exec.sessions.store import Store, open_store
 from kernel_exec.settings import Settings
 
 

@@ -23,19 +23,19 @@ from kernel_exec.errors import (
     StorageError,
     UnencodableError,
 )
-from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.kernels.outputs import Stream
-from kernel_exec.packages.install import install
-from kernel_exec.packages.inventory import PackageStatus, check
-from kernel_exec.packages.requirements import parse_requirements
-from kernel_exec.scripts import checked_source
-from kernel_exec.sessions.history import (
+from kernel_exec.history.entries import (
     Entry,
     EntryKind,
     SessionRecord,
     is_isolated,
     script_arguments,
 )
+from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outputs import Stream
+from kernel_exec.packages.install import install
+from kernel_exec.packages.inventory import PackageStatus, check
+from kernel_exec.packages.requirements import parse_requirements
+from kernel_exec.scripts import checked_source
 from kernel_exec.sessions.registry import DEFAULT_NAME
 from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import Session

@@ -9,9 +9,9 @@ import click
 from kernel_exec.documents.export import FORMATS, default_path, export_session, format_of
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.errors import NotFoundError, StorageError
+from kernel_exec.history.entries import SessionRecord
+from kernel_exec.history.store import Store, open_store
 from kernel_exec.notebooks.build import Wanted
-from kernel_exec.sessions.history import SessionRecord
-from kernel_exec.sessions.store import Store, open_store
 from kernel_exec.settings import Settings
 
 from .reading import settings_of

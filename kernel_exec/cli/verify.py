@@ -26,10 +26,10 @@ from kernel_exec.errors import (
     NotFoundError,
     UnusableEnvironmentError,
 )
+from kernel_exec.history.store import open_store
 from kernel_exec.kernels.messages import JSONObject, text
 from kernel_exec.notebooks.budget import written
 from kernel_exec.notebooks.value import ours, session_of
-from kernel_exec.sessions.store import open_store
 from kernel_exec.settings import Settings
 from kernel_exec.verification.plan import make_plan
 from kernel_exec.verification.reading import parse, read_bytes

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from kernel_exec.kernels.messages import JSONObject, text
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
-from kernel_exec.kernels.terminal import strip_ansi
+from kernel_exec.terminal import strip_ansi
 
 from .plain import one_line
 

@@ -2,9 +2,9 @@
 
 import re
 
+from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON, mapping, text
-from kernel_exec.sessions.history import Entry
 
 from .plain import clean, one_line
 

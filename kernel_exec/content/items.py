@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,
@@ -17,7 +18,6 @@ from kernel_exec.kernels.outputs import (
     Stream,
     files,
 )
-from kernel_exec.sessions.history import Entry
 
 from .displays import readable, work
 from .lines import Source, Texts

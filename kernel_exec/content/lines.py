@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from kernel_exec.kernels.terminal import carry_out
-from kernel_exec.sessions.blobs import open_spilled
+from kernel_exec.history.blobs import open_spilled
+from kernel_exec.terminal import carry_out
 
 from .plain import clean
 

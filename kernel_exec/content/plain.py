@@ -11,7 +11,7 @@ Source: Unicode TR 36 "Security Considerations", TR 51 (flags made of tags), ECM
 import json
 import re
 
-from kernel_exec.kernels.terminal import strip_ansi
+from kernel_exec.terminal import strip_ansi
 
 NAME = 80
 """Characters of a name that are shown."""

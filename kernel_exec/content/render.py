@@ -8,10 +8,10 @@ newline, small enough for all of them, and say how to get what is not shown.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output
-from kernel_exec.sessions.history import Entry, EntryKind
 
 from .displays import pictures
 from .hints import hint

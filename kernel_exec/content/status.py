@@ -7,9 +7,9 @@ bounded line, or a few, before it stands in one of ours.
 import re
 from collections.abc import Sequence
 
+from kernel_exec.history.entries import Entry, EntryKind, is_isolated
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject, mapping, text
-from kernel_exec.sessions.history import Entry, EntryKind, is_isolated
 
 from .plain import clean, counted, one_line
 

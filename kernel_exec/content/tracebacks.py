@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from textwrap import dedent, indent
 
 from kernel_exec.kernels.outputs import ErrorOutput
-from kernel_exec.kernels.terminal import strip_ansi
+from kernel_exec.terminal import strip_ansi
 
 from .plain import one_line
 

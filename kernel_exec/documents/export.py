@@ -15,14 +15,14 @@ from anyio import to_thread
 
 from kernel_exec.environments.interpreters import Distribution, Interpreter, ask, distributions
 from kernel_exec.errors import BusyError, InvalidArgumentError, UnusableEnvironmentError
+from kernel_exec.history.entries import EntryKind, KernelRecord, SessionRecord
+from kernel_exec.history.store import Store
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import fold
 from kernel_exec.notebooks.budget import fit, written
 from kernel_exec.notebooks.build import Surroundings, Wanted, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.value import cells, session_of, writable
-from kernel_exec.sessions.history import EntryKind, KernelRecord, SessionRecord
-from kernel_exec.sessions.store import Store
 from kernel_exec.verification.results import Verification, stamp
 
 from .percent import marker, percent

@@ -20,7 +20,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
 
 from kernel_exec.content.markup import is_too_deep, without_raw
-from kernel_exec.kernels.terminal import strip_ansi
+from kernel_exec.terminal import strip_ansi
 
 _HIDDEN = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"

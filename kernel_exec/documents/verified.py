@@ -8,10 +8,10 @@ from typing import TypeAlias
 from kernel_exec.content.plain import one_line
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.errors import BusyError, UnusableEnvironmentError
+from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.messages import JSONObject, mapping, text
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.value import ours
-from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.reports import Aside, Done, Work
 from kernel_exec.sessions.slots import TakeSlot
 from kernel_exec.verification.basis import basis

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeAlias
 
+from kernel_exec.terminal import carry_out
+
 from .messages import JSONObject, Message, count, mapping, text
-from .terminal import carry_out
 
 SPILL_MIME = "application/vnd.kernel-exec.spill+json"
 """Sent by our launcher when a stream's further text goes to a file instead of the wire."""

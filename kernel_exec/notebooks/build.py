@@ -11,9 +11,7 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
-from kernel_exec.sessions.history import (
+from kernel_exec.history.entries import (
     Entry,
     EntryKind,
     KernelRecord,
@@ -21,6 +19,8 @@ from kernel_exec.sessions.history import (
     is_isolated,
     is_unreached,
 )
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 
 from .cells import (
     Step,

@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kernel_exec.history.entries import Entry, EntryKind, is_isolated, script_arguments
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outputs import ErrorOutput, Output
-from kernel_exec.kernels.terminal import strip_ansi
-from kernel_exec.sessions.history import Entry, EntryKind, is_isolated, script_arguments
+from kernel_exec.terminal import strip_ansi
 
 from . import script_cells
 from .markdown import fence, heading, html, literal, one_line

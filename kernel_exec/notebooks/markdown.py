@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote
 
-from kernel_exec.kernels.terminal import strip_ansi
+from kernel_exec.terminal import strip_ansi
 
 _HEADING = 300
 """Characters of a heading."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from kernel_exec.content.charts import describe_chart
+from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outputs import (
     DisplayData,
@@ -14,7 +15,6 @@ from kernel_exec.kernels.outputs import (
     Stream,
     files,
 )
-from kernel_exec.sessions.history import Entry
 
 from .markdown import fence, one_line, picture
 from .value import objects, ours

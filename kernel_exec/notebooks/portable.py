@@ -8,8 +8,8 @@ and tell the user's name.
 import re
 from dataclasses import replace
 
+from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.kernels.messages import text
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 
 _ERROR_NAME = re.compile(r"[\w.]+(?=:)")
 

@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, text
-from kernel_exec.kernels.outputs import Output, files
-from kernel_exec.sessions.history import (
+from kernel_exec.history.entries import (
     Entry,
     EntryKind,
     KernelRecord,
@@ -14,6 +11,9 @@ from kernel_exec.sessions.history import (
     is_isolated,
     script_arguments,
 )
+from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.messages import JSON, text
+from kernel_exec.kernels.outputs import Output, files
 
 SCHEMA = 1
 """Version of what we keep under `metadata.kernel_exec`; keys are only added."""

@@ -13,8 +13,8 @@ from kernel_exec.client import Client
 from kernel_exec.content.paging import Asked
 from kernel_exec.content.plain import one_line
 from kernel_exec.content.render import Circumstances
+from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.outputs import OutputEvent
-from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.registry import DEFAULT_NAME
 from kernel_exec.sessions.session import Session
 

@@ -25,7 +25,7 @@ from kernel_exec.app import App
 from kernel_exec.client import Client
 from kernel_exec.content.plain import one_line
 from kernel_exec.errors import KernelExecError, bare
-from kernel_exec.sessions.history import Entry
+from kernel_exec.history.entries import Entry
 from kernel_exec.sessions.session import Session
 
 from .call import Call

@@ -21,10 +21,10 @@ from kernel_exec.content.render import (
 )
 from kernel_exec.content.searching import Searches
 from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import OutputEvent, fold
-from kernel_exec.sessions.history import Entry
 
 _AT_ONCE = 2
 """Results that are made at once; more would only wait for the interpreter."""

@@ -6,11 +6,12 @@ from typing import Any
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
-from . import arguments as given
-from . import tools_environment as environment
-from . import tools_files as files
-from . import tools_notebooks as notebooks
-from . import tools_run as run
+from kernel_exec.server import arguments as given
+from kernel_exec.server import tools_environment as environment
+from kernel_exec.server import tools_files as files
+from kernel_exec.server import tools_notebooks as notebooks
+from kernel_exec.server import tools_run as run
+
 from .call import Call
 from .validation import schema
 

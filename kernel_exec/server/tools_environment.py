@@ -13,8 +13,8 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.packages.inventory import PackageStatus
+from kernel_exec.server import arguments as given
 
-from . import arguments as given
 from .call import Call
 from .results import structured, with_fields
 

@@ -6,8 +6,8 @@ from anyio import to_thread
 from mcp_types import CallToolResult
 
 from kernel_exec.kernels.messages import JSON
+from kernel_exec.server import arguments as given
 
-from . import arguments as given
 from .call import Call
 from .results import structured
 

@@ -4,8 +4,8 @@ from mcp_types import CallToolResult
 
 from kernel_exec.documents.export import Document
 from kernel_exec.kernels.messages import JSON
+from kernel_exec.server import arguments as given
 
-from . import arguments as given
 from .call import Call
 from .results import structured
 from .verifying import present_verification

@@ -5,11 +5,11 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
 
-from .history import Entry
 from .ledger import Ledger, Live
 from .reports import Aside, Submission, Work, describe_error
 

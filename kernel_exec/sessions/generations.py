@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from kernel_exec.history.entries import KernelRecord, Origin
+from kernel_exec.history.store import Store
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.messages import JSONObject
 
-from .history import KernelRecord, Origin
 from .reports import KernelStatus
-from .store import Store
 
 
 class Generations:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from kernel_exec.errors import NotFoundError
+from kernel_exec.history.entries import Entry, EntryKind, is_replay, script_arguments
+from kernel_exec.history.store import Store
 from kernel_exec.kernels.execution import Began, Event, Outcome, Produced, Request
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
 
-from .history import Entry, EntryKind, is_replay, script_arguments
 from .reports import Submission
-from .store import Store
 
 KEPT = 100
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""

@@ -18,14 +18,14 @@ from anyio.abc import TaskGroup
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
+from kernel_exec.history.entries import SessionRecord
+from kernel_exec.history.store import Store
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.leases import Lease, take
 
-from .history import SessionRecord
 from .session import Session
 from .slots import Slots
-from .store import Store
 
 DEFAULT_NAME = "main"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")

@@ -7,10 +7,17 @@ deaths, idle limits and servers, and begins with the last restart that asked for
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from kernel_exec.history.entries import (
+    Entry,
+    EntryKind,
+    KernelRecord,
+    Origin,
+    is_isolated,
+    script_arguments,
+)
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 
-from .history import Entry, EntryKind, KernelRecord, Origin, is_isolated, script_arguments
 from .reports import Submission
 
 

@@ -16,13 +16,14 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError, KernelStartError
+from kernel_exec.history.entries import Entry, EntryKind, Origin, SessionRecord
+from kernel_exec.history.store import Store
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.messages import JSON, JSONObject
 
 from .asides import undertake
 from .generations import Generations
-from .history import Entry, EntryKind, Origin, SessionRecord
 from .isolated import isolated
 from .ledger import Ledger, Live, Signal
 from .reports import (
@@ -35,7 +36,6 @@ from .reports import (
     describe_error,
 )
 from .slots import Slot, TakeSlot
-from .store import Store
 
 QUEUE_LIMIT = 32
 """Executions that may wait in one session; more than that is a client out of control."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from kernel_exec.kernels.messages import JSON
-from kernel_exec.kernels.terminal import carry_out, strip_ansi
 from kernel_exec.notebooks.value import writable
+from kernel_exec.terminal import carry_out, strip_ansi
 
 TOLERANCE = 1e-6
 """Relative difference of numbers that are close; whole numbers count something and are exact."""

@@ -20,10 +20,10 @@ from mcp_types import EmptyResult, PingRequest
 from rich.console import Console
 from rich.table import Table
 
+from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
+from kernel_exec.history.store import open_store
 from kernel_exec.kernels.execution import Outcome, Request
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
-from kernel_exec.sessions.store import open_store
 from tests.real import local_kernels
 
 from .bare import BareClient, stock_kernel

@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 
 from kernel_exec.documents.export import export_session
+from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import ExecuteResult, Stream
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.sessions.store import Store, open_store
 
 from .timing import median_ms
 

@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from kernel_exec.cli.main import main
+from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.history.store import open_store
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.sessions.store import open_store
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -170,8 +170,8 @@ def test_history_of_a_server_that_still_runs_is_exported(run: Run, tmp_path: Pat
     root = tmp_path / "store"
     script = (
         "import asyncio, sys; from pathlib import Path;"
-        "from kernel_exec.sessions.history import SessionRecord;"
-        "from kernel_exec.sessions.store import open_store\n"
+        "from kernel_exec.history.entries import SessionRecord;"
+        "from kernel_exec.history.store import open_store\n"
         "async def main():\n"
         "    async with open_store(Path(sys.argv[1])) as store:\n"
         "        record = SessionRecord(id='x', name='live', environment='e', created=1)\n"

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from kernel_exec.cli.main import main
+from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.history.store import open_store
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.sessions.store import open_store
 from tests.shared import CACHE
 
 nbformat: Any = importlib.import_module("nbformat")  # it has no types

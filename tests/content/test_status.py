@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from kernel_exec.content.status import names_line, status_line
+from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
-from kernel_exec.sessions.history import Entry, EntryKind
 
 ENTRY = Entry(
     id="5f3a",

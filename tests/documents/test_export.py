@@ -19,11 +19,11 @@ from kernel_exec.documents.export import (
     read_notebook,
 )
 from kernel_exec.errors import InvalidArgumentError, StorageError
+from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.history.store import open_store
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.notebooks.build import build
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.sessions.store import open_store
 
 
 def session(session_id: str = "a" * 32, name: str = "main") -> SessionRecord:

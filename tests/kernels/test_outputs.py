@@ -25,7 +25,7 @@ from kernel_exec.kernels.outputs import (
     parse_payload,
     separate,
 )
-from kernel_exec.kernels.terminal import carry_out, strip_ansi
+from kernel_exec.terminal import carry_out, strip_ansi
 
 values: st.SearchStrategy[JSON] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

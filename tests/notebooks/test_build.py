@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import (
@@ -23,7 +24,6 @@ from kernel_exec.kernels.outputs import (
 from kernel_exec.notebooks.build import Surroundings, Wanted, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.outputs import rest_of
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
 
 SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
 FAILURE = ErrorOutput(ename="ValueError", evalue="<no> & `no`", traceback=("ValueError: no",))

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import ErrorOutput
 from kernel_exec.notebooks.build import build
 from kernel_exec.notebooks.cells import Step
-from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 
 STATEMENTS = [
     "a = 1", "b = 2", "a = b", "a += b", "del a", "rows = []", "rows.append(a)", "b = rows",
     "b = len(rows)", "def f():\n    rows.append(b)\n    return a", "a = f()", "%time b = 3",
-    "with open('x', 'a') as file:\n    print(a, file=file)", "with open('x') as file:\n    b = file.read()",
+    "with open('x', 'a') as file:\n    print(a, file=file)",
+    "with open('x') as file:\n    b = file.read()",
     "import os\nos.remove('x')", "globals()['a'] = b", "b = sorted(dir())[:1]", "b = f",
     "import asyncio\nawait asyncio.sleep(0)", "1 / 0", "missing", "import sys\nsys.exit(1)",
     "raise SystemExit", "eval('(')", "input()",

@@ -9,12 +9,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.build import Surroundings, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.script_cells import can_tell
-from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 
 SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
 

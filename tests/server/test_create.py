@@ -11,9 +11,9 @@ import anyio
 import pytest
 
 from kernel_exec.app import open_app
+from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.server.create import create_server
-from kernel_exec.sessions.history import Entry
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import read_settings
 from tests.server.peer import Peer, call, request, served

@@ -16,15 +16,15 @@ from kernel_exec.errors import (
     NotFoundError,
     PackageError,
 )
+from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
+from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.execution import Ending, Outcome, Request
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.outputs import Stream, fold
-from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
 from kernel_exec.sessions.replay import replayable, steps_of
 from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import QUEUE_LIMIT, Session
 from kernel_exec.sessions.slots import Slots
-from kernel_exec.sessions.store import Store, open_store
 from tests.fakes import STUBBORN, FakeKernel, FakeKernels
 from tests.real import HERE
 from tests.waits import patient

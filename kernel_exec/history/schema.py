@@ -16,7 +16,7 @@ from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import OutputEvent, Stream
 
-from .history import (
+from .entries import (
     Entry,
     EntryKind,
     KernelRecord,

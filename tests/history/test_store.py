@@ -15,11 +15,11 @@ import anyio
 import pytest
 
 from kernel_exec.errors import StorageError
+from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSON, JSONObject
 from kernel_exec.kernels.outputs import DisplayData, ExecuteResult, OutputEvent, Stream
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.sessions.store import Store, open_store
 from tests.waits import patient
 
 SESSION = SessionRecord(id="s1", name="main", environment="venv:/v", created=1.0)
@@ -47,8 +47,8 @@ from dataclasses import replace
 from pathlib import Path
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.sessions.history import Entry, EntryKind, SessionRecord
-from kernel_exec.sessions.store import open_store
+from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
+from kernel_exec.history.store import open_store
 
 SESSION = SessionRecord(id=sys.argv[2], name="main", environment="venv:/v", created=1.0)
 ENTRY = Entry(id=sys.argv[2] + "-0", session_id=sys.argv[2], number=0, kind=EntryKind.CODE,

@@ -11,7 +11,7 @@ from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
 
 from .database import FAILURES, Database
-from .history import Entry, EntryKind, KernelRecord, SessionRecord
+from .entries import Entry, EntryKind, KernelRecord, SessionRecord
 from .schema import (
     ENTRY,
     EVENT,

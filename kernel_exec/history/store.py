@@ -25,7 +25,7 @@ from kernel_exec.kernels.outputs import OutputEvent
 
 from .backlog import BATCH_LIMIT, Backlog, describe
 from .database import FAILURES, Database
-from .history import Entry, EntryKind, KernelRecord, SessionRecord
+from .entries import Entry, EntryKind, KernelRecord, SessionRecord
 from .retention import Limits, Upkeep
 from .schema import Write, write_entry, write_event, write_kernel, write_session
 

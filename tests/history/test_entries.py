@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec.history.entries import Entry, EntryKind, decode_event, encode_event
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.messages import JSONObject
 from kernel_exec.kernels.outputs import (
@@ -16,7 +17,6 @@ from kernel_exec.kernels.outputs import (
     Stream,
     Update,
 )
-from kernel_exec.sessions.history import Entry, EntryKind, decode_event, encode_event
 
 any_text = st.text(st.characters(exclude_categories=()))
 json_values = st.recursive(

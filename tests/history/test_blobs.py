@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.errors import StorageError
-from kernel_exec.sessions.blobs import Blobs, open_spilled
+from kernel_exec.history.blobs import Blobs, open_spilled
 
 
 def files(folder: Path) -> list[Path]:
@@ -116,7 +116,7 @@ def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path: 
 
 def test_two_processes_that_write_the_same_content_at_once_both_succeed(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from kernel_exec.sessions.blobs import Blobs\n"
+        "import sys; from pathlib import Path; from kernel_exec.history.blobs import Blobs\n"
         "blobs = Blobs(Path(sys.argv[1])); sys.stdin.read()\n"
         "for n in range(50): print(blobs.put(str(n).encode() * 10_000))"
     )

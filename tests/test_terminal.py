@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.kernels.terminal import carry_out, strip_ansi
+from kernel_exec.terminal import carry_out, strip_ansi
 
 MOVED = {
     "up and over": ("a\nb\x1b[A\rc", "c\nb"),

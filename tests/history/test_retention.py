@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.errors import StorageError
+from kernel_exec.history.database import Database
+from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.history.retention import Limits, Upkeep, leased, sweep
+from kernel_exec.history.schema import write_entry, write_event, write_kernel, write_session
 from kernel_exec.kernels.execution import Outcome
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.sessions.database import Database
-from kernel_exec.sessions.history import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.sessions.retention import Limits, Upkeep, leased, sweep
-from kernel_exec.sessions.schema import write_entry, write_event, write_kernel, write_session
 
 DAY = 24 * 3600.0
 NOW = 1000 * DAY
