@@ -27,12 +27,12 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     errors         what can go wrong
 
 A tool call travels `server/tools_run` -> `sessions/registry` -> `sessions/session` ->
-`kernels/kernel` -> `kernels/channels`, whose messages feed `kernels/execution`; its events
+`kernels/kernel` -> `kernels/channels`, whose messages feed `kernels/conversation`; its events
 come back through the session into `sessions/store`, and `server/presenting` has `content/render`
 render them in a thread.
 
 To change                            go to
-    when an execution ends           kernels/execution.py (pure)
+    when an execution ends           kernels/conversation.py (pure)
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py
     what runs inside the kernel      kernels/_launch.py (stdlib only at import, Python 3.8)

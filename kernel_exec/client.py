@@ -30,7 +30,7 @@ from kernel_exec.history.entries import (
     is_isolated,
     script_arguments,
 )
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.packages.install import install
 from kernel_exec.packages.inventory import PackageStatus, check

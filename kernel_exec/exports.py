@@ -15,7 +15,7 @@ from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import NotFoundError
 from kernel_exec.history.entries import EntryKind, SessionRecord
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
 from kernel_exec.sessions.registry import address
 from kernel_exec.sessions.reports import Work
 from kernel_exec.sessions.session import Session

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.driver import Driver
-from kernel_exec.kernels.execution import Action, Death, Ending, Request
 from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener
-from kernel_exec.kernels.messages import JSON, Channel, JSONObject, Message, Outgoing
+from kernel_exec.kernels.messages import Channel, Message, Outgoing
+from kernel_exec.kernels.outcomes import Death, Ending, Request
+from kernel_exec.kernels.stopping import Action
 
 STUBBORN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
 

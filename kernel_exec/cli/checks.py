@@ -9,8 +9,8 @@ from pathlib import Path
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import KernelExecError, KernelStartError
-from kernel_exec.kernels.execution import Event, Outcome, Request
 from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.kernels.outcomes import Event, Outcome, Request
 from kernel_exec.settings import Settings
 
 _SOURCE = "1 + 1"

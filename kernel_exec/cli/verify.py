@@ -27,7 +27,7 @@ from kernel_exec.errors import (
     UnusableEnvironmentError,
 )
 from kernel_exec.history.store import open_store
-from kernel_exec.kernels.messages import JSONObject, text
+from kernel_exec.jsons import JSONObject, text
 from kernel_exec.notebooks.budget import written
 from kernel_exec.notebooks.value import ours, session_of
 from kernel_exec.settings import Settings

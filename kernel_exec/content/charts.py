@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
 
 from .plain import counted
 

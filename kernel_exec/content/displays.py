@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from kernel_exec.kernels.messages import JSON, JSONObject, text
+from kernel_exec.jsons import JSON, JSONObject, text
 
 from .charts import describe_chart
 from .markup import html_text

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from kernel_exec.kernels.messages import JSONObject, text
+from kernel_exec.jsons import JSONObject, text
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
 from kernel_exec.terminal import strip_ansi
 

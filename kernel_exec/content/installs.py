@@ -3,8 +3,8 @@
 import re
 
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, mapping, text
+from kernel_exec.jsons import JSON, mapping, text
+from kernel_exec.kernels.outcomes import Outcome
 
 from .plain import clean, one_line
 

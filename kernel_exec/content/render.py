@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kernel_exec.history.entries import Entry, EntryKind
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output
 
 from .displays import pictures

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 
 from kernel_exec.history.entries import Entry, EntryKind, is_isolated
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject, mapping, text
+from kernel_exec.jsons import JSONObject, mapping, text
+from kernel_exec.kernels.outcomes import Outcome
 
 from .plain import clean, counted, one_line
 

@@ -17,7 +17,7 @@ from kernel_exec.environments.interpreters import Distribution, Interpreter, ask
 from kernel_exec.errors import BusyError, InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.history.entries import EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import Store
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outputs import fold
 from kernel_exec.notebooks.budget import fit, written
 from kernel_exec.notebooks.build import Surroundings, Wanted, build

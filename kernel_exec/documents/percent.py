@@ -10,7 +10,7 @@ import json
 import re
 import warnings
 
-from kernel_exec.kernels.messages import JSONObject, mapping, text
+from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.notebooks.value import cells, joined, session_of, tags
 
 _MAGIC = re.compile(r"\s*(?:#\s*)*(?:%{1,2}[^\W\d]|!|\?|[%\w.*]+\?{1,2}\s*$)")

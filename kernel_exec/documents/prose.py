@@ -13,7 +13,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from kernel_exec.kernels.messages import JSONObject, mapping
+from kernel_exec.jsons import JSONObject, mapping
 from kernel_exec.notebooks.value import joined
 
 from .hypertext import anchor, escape, highlighted, picture, sanitised

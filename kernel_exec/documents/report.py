@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kernel_exec.content.plain import counted
-from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.budget import content_of
 from kernel_exec.notebooks.markdown import fence, heading, html, literal, picture
 from kernel_exec.notebooks.value import cells, joined, objects, ours, session_of

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 
-from kernel_exec.kernels.messages import JSONObject, mapping, text
+from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.notebooks.markdown import inline, one_line
 from kernel_exec.notebooks.value import cells, objects, ours, tags
 

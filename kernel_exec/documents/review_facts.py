@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from kernel_exec.content.plain import counted
-from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.value import cells, joined, objects, ours, tags
 
 from .hypertext import escape

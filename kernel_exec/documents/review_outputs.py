@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kernel_exec.content.charts import describe_chart
 from kernel_exec.content.plain import counted
-from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.outputs import is_picture, rest_of
 from kernel_exec.notebooks.value import joined, objects
 from kernel_exec.terminal import carry_out

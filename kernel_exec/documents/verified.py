@@ -9,7 +9,7 @@ from kernel_exec.content.plain import one_line
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.errors import BusyError, UnusableEnvironmentError
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.messages import JSONObject, mapping, text
+from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.value import ours
 from kernel_exec.sessions.reports import Aside, Done, Work

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import (
     Clear,
     DisplayData,

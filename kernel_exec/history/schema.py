@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from kernel_exec.errors import StorageError
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import OutputEvent, Stream
 
 from .entries import (

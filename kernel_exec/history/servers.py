@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from kernel_exec.errors import StorageError
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON
+from kernel_exec.jsons import JSON
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.leases import Lease, is_held, take
 
 from .schema import Cell, decode, encode

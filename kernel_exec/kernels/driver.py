@@ -13,10 +13,12 @@ import anyio
 
 from kernel_exec.errors import BusyError, KernelDeadError
 
-from .execution import Action, Conversation, Death, Ended, Ending, Event, Request
+from .conversation import Conversation
 from .kernel import Listener
 from .messages import Channel, Message, Outgoing
+from .outcomes import Death, Ended, Ending, Event, Request
 from .outputs import OutputEvent, separate
+from .stopping import Action
 
 logger = logging.getLogger(__name__)
 

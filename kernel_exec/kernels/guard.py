@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from kernel_exec import processes
 
-from .execution import Death
+from .outcomes import Death
 
 _SWEEP_LIMIT = 3.0
 """Seconds that SIGKILL and reaping may take before we end the guardian itself."""

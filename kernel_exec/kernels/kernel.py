@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from .execution import Death, Ending, Event, Request
+from .outcomes import Death, Ending, Event, Request
 
 Listener: TypeAlias = Callable[[Event], None]
 """Told of every event, in order, on the event loop; it must not block and not raise."""

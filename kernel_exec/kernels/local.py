@@ -15,27 +15,19 @@ from kernel_exec import processes
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError
+from kernel_exec.jsons import JSONObject, mapping, text
 
 from .channels import Channels
 from .driver import Driver
-from .execution import Action, Death, Ending, Event, Produced, Request
 from .flow import Flow
 from .guard import Guard
 from .kernel import Kernel, KernelInfo, Listener
-from .messages import (
-    Channel,
-    JSONObject,
-    Message,
-    Outgoing,
-    cell_name,
-    evaluate_request,
-    mapping,
-    request,
-    text,
-)
+from .messages import Channel, Message, Outgoing, cell_name, evaluate_request, request
+from .outcomes import Death, Ending, Event, Produced, Request
 from .outputs import Spill, Stream, files, without_files
 from .pulse import Pulse
 from .run_dirs import make_run_dir, remove_run_dir
+from .stopping import Action
 from .traces import Traces
 
 _START_LIMIT = 60.0

@@ -5,13 +5,11 @@ Source: the Jupyter messaging protocol 5.3 (jupyter_client, "Messaging in Jupyte
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
 
-JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
-JSONObject: TypeAlias = Mapping[str, JSON]
+from kernel_exec.jsons import JSON, JSONObject
 
 CELL_NAME = re.compile(r"/ipykernel_0/\d+\.py")
 """What `cell_name` returns."""
@@ -118,23 +116,3 @@ def evaluate_request(*, msg_id: str, expression: str, subshell_id: str | None) -
 def request(channel: Channel, msg_type: str, *, msg_id: str) -> Outgoing:
     """A request without content, such as `kernel_info_request`."""
     return Outgoing(channel=channel, msg_type=msg_type, msg_id=msg_id, content={}, metadata={})
-
-
-def text(content: JSONObject, key: str) -> str:
-    """The string at `key`, or "" where the sender left it out or sent something else."""
-    value = content.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def mapping(content: JSONObject, key: str) -> JSONObject:
-    """The object at `key`, or an empty one."""
-    value = content.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def count(content: JSONObject, key: str) -> int | None:
-    """The whole number at `key`, or None where there is none that counts from 0."""
-    value = content.get(key)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    return None

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeAlias
 
+from kernel_exec.jsons import JSONObject, count, mapping, text
 from kernel_exec.terminal import carry_out
 
-from .messages import JSONObject, Message, count, mapping, text
+from .messages import Message
 
 SPILL_MIME = "application/vnd.kernel-exec.spill+json"
 """Sent by our launcher when a stream's further text goes to a file instead of the wire."""

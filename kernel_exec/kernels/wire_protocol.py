@@ -13,7 +13,9 @@ from typing import Any
 
 from jupyter_client.session import DELIM, Session
 
-from .messages import JSON, UNREADABLE, Channel, JSONObject, Message, Outgoing, text
+from kernel_exec.jsons import JSON, JSONObject, text
+
+from .messages import UNREADABLE, Channel, Message, Outgoing
 
 _DEEPEST = 250
 """Levels of lists and objects that are taken in: whoever handles them recurses."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kernel_exec.content.pictures import UNREADABLE, in_few_colours, opened, png
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
 
 from .outputs import rest, rest_of
 from .value import cells, joined, objects, ours

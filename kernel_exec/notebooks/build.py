@@ -19,8 +19,8 @@ from kernel_exec.history.entries import (
     is_isolated,
     is_unreached,
 )
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.outcomes import Outcome
 
 from .cells import (
     Step,

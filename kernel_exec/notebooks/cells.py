@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernel_exec.history.entries import Entry, EntryKind, is_isolated, script_arguments
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ErrorOutput, Output
 from kernel_exec.terminal import strip_ansi
 

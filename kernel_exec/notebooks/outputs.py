@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kernel_exec.content.charts import describe_chart
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,

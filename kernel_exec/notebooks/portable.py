@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.kernels.messages import text
+from kernel_exec.jsons import text
 
 _ERROR_NAME = re.compile(r"[\w.]+(?=:)")
 

@@ -11,8 +11,8 @@ from kernel_exec.history.entries import (
     is_isolated,
     script_arguments,
 )
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, text
+from kernel_exec.jsons import JSON, text
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Output, files
 
 SCHEMA = 1

@@ -6,7 +6,7 @@ Works for any notebook in nbformat 4, whoever wrote it.
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
 
 _LEVELS = 100
 """How deep values may be: all who read a notebook recurse, most of them in Python."""

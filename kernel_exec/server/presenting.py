@@ -22,8 +22,8 @@ from kernel_exec.content.render import (
 from kernel_exec.content.searching import Searches
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import OutputEvent, fold
 
 _AT_ONCE = 2

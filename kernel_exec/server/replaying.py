@@ -10,8 +10,8 @@ from mcp_types import CallToolResult
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelStartError
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, text
+from kernel_exec.jsons import JSON, JSONObject, text
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.sessions.replay import replayable, steps_of
 from kernel_exec.sessions.session import Session
 

@@ -6,7 +6,7 @@ from mcp_types import CallToolResult, TextContent
 
 from kernel_exec.content.items import ITEM_BUDGET, cut
 from kernel_exec.content.plain import clean, escaped, escaped_json
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject
 
 
 def texts(*blocks: str) -> CallToolResult:

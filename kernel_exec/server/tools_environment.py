@@ -11,7 +11,7 @@ from kernel_exec.content.installs import told_of_install
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.packages.inventory import PackageStatus
 from kernel_exec.server import arguments as given
 

@@ -5,7 +5,7 @@ from functools import partial
 from anyio import to_thread
 from mcp_types import CallToolResult
 
-from kernel_exec.kernels.messages import JSON
+from kernel_exec.jsons import JSON
 from kernel_exec.server import arguments as given
 
 from .call import Call

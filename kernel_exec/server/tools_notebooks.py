@@ -3,7 +3,7 @@
 from mcp_types import CallToolResult
 
 from kernel_exec.documents.export import Document
-from kernel_exec.kernels.messages import JSON
+from kernel_exec.jsons import JSON
 from kernel_exec.server import arguments as given
 
 from .call import Call

@@ -7,7 +7,7 @@ from kernel_exec.client import Begun
 from kernel_exec.content.paging import Asked
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import EntryKind, SessionRecord
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.server import arguments as given
 from kernel_exec.sessions.generations import ended_status
 from kernel_exec.sessions.session import Session

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from mcp_types import CallToolResult
 
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.notebooks.value import objects
 from kernel_exec.sessions.session import Session
 from kernel_exec.verification.compare import Verdict

@@ -6,8 +6,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import OutputEvent
 
 from .ledger import Ledger, Live

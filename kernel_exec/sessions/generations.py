@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from kernel_exec.history.entries import KernelRecord, Origin
 from kernel_exec.history.store import Store
+from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel
-from kernel_exec.kernels.messages import JSONObject
 
 from .reports import KernelStatus
 

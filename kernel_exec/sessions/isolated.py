@@ -2,7 +2,7 @@
 
 import uuid
 
-from kernel_exec.kernels.execution import Event, Produced, Request
+from kernel_exec.kernels.outcomes import Event, Produced, Request
 
 from .reports import Aside, Done, Prepare, Submission, Work, describe_ending
 from .slots import TakeSlot

@@ -11,8 +11,8 @@ import anyio
 from kernel_exec.errors import NotFoundError
 from kernel_exec.history.entries import Entry, EntryKind, is_replay, script_arguments
 from kernel_exec.history.store import Store
-from kernel_exec.kernels.execution import Began, Event, Outcome, Produced, Request
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Began, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
 
 from .reports import Submission

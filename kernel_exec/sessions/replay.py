@@ -15,8 +15,8 @@ from kernel_exec.history.entries import (
     is_isolated,
     script_arguments,
 )
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 
 from .reports import Submission
 

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.history.entries import EntryKind
-from kernel_exec.kernels.execution import Ending, Outcome
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.kernel import KernelStarter
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.kernels.outcomes import Ending, Outcome
 from kernel_exec.kernels.outputs import OutputEvent
 
 _log = logging.getLogger(__name__)

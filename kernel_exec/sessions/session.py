@@ -18,9 +18,9 @@ from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError, KernelStartError
 from kernel_exec.history.entries import Entry, EntryKind, Origin, SessionRecord
 from kernel_exec.history.store import Store
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.kernel import Kernel
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 
 from .asides import undertake
 from .generations import Generations

@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.interpreters import distributions
-from kernel_exec.kernels.messages import JSON
+from kernel_exec.jsons import JSON
 
 from .plan import PlannedCell
 

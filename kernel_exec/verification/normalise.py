@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from kernel_exec.kernels.messages import JSON
+from kernel_exec.jsons import JSON
 from kernel_exec.notebooks.value import writable
 from kernel_exec.terminal import carry_out, strip_ansi
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernel_exec.errors import InvalidArgumentError
-from kernel_exec.kernels.messages import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.provenance import OURS
 from kernel_exec.notebooks.value import joined, objects, ours, tags, writable
 

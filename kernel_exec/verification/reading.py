@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
 
 _LARGEST = 500_000_000
 """Bytes of a notebook; one that is larger is no document any more."""

@@ -22,10 +22,10 @@ from anyio import to_thread
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.errors import BusyError, InvalidArgumentError, KernelDeadError
 from kernel_exec.history.entries import Entry, EntryKind
-from kernel_exec.kernels.execution import Ending, Event, Outcome, Produced, Request
+from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel, KernelStarter
 from kernel_exec.kernels.local import LocalKernels
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outcomes import Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, fold
 from kernel_exec.notebooks.outputs import notebook_outputs
 from kernel_exec.notebooks.pep723 import imports

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.history.store import open_store
-from kernel_exec.kernels.execution import Outcome, Request
+from kernel_exec.kernels.outcomes import Outcome, Request
 from kernel_exec.kernels.outputs import Stream
 from tests.real import local_kernels
 

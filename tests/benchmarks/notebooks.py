@@ -6,7 +6,7 @@ from pathlib import Path
 from kernel_exec.documents.export import export_session
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import Store, open_store
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ExecuteResult, Stream
 
 from .timing import median_ms

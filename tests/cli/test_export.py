@@ -13,7 +13,7 @@ import pytest
 from kernel_exec.cli.main import main
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import open_store
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Stream
 
 Run = Callable[..., tuple[int, str, str]]

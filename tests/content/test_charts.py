@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_exec.content.charts import describe_chart
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
 
 PLOTLY = "application/vnd.plotly.v1+json"
 VEGA = "application/vnd.vegalite.v5+json"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from kernel_exec.content.plain import clean, one_line
 from kernel_exec.content.status import status_line
 from kernel_exec.history.entries import Entry, EntryKind
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 
 SCOTLAND = "\U0001f3f4" + "".join(chr(0xE0000 + ord(each)) for each in "gbsct") + "\U000e007f"
 HIDDEN = "".join(chr(0xE0000 + ord(each)) for each in "obey")

@@ -15,8 +15,8 @@ from kernel_exec.content.paging import Asked, page, sources_of
 from kernel_exec.content.plain import clean
 from kernel_exec.content.render import RESULT_BUDGET, Circumstances, Rendered, render
 from kernel_exec.history.entries import Entry, EntryKind
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
 
 ENTRY = Entry(

@@ -6,8 +6,8 @@ import pytest
 
 from kernel_exec.content.status import names_line, status_line
 from kernel_exec.history.entries import Entry, EntryKind
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 
 ENTRY = Entry(
     id="5f3a",

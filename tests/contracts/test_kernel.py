@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from kernel_exec.errors import KernelDeadError
-from kernel_exec.kernels.execution import Ended, Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.kernel import Kernel, Listener
+from kernel_exec.kernels.outcomes import Ended, Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import ErrorOutput, ExecuteResult, Output, Stream, fold
 from tests.fakes import STUBBORN, FakeKernels
 from tests.real import local_kernels

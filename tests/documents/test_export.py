@@ -21,8 +21,8 @@ from kernel_exec.documents.export import (
 from kernel_exec.errors import InvalidArgumentError, StorageError
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import open_store
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.notebooks.build import build
 
 

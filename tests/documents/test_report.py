@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kernel_exec.documents.report import report
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
 
 
 def report_of(notebook: JSONObject) -> str:

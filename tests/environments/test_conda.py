@@ -15,8 +15,8 @@ from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.interpreters import Interpreter, ask, find_executable
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
 from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.kernels.outcomes import Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import Stream
 from tests.environments.conda import (
     NATIVE_LIB_VARIABLES,

@@ -22,8 +22,8 @@ from kernel_exec.environments.support import (
 )
 from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
 from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.kernels.outcomes import Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import Stream
 from tests.environments.pythons import contents, make_venv, require_python, uv
 from tests.shared import CACHE

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_exec.history.entries import Entry, EntryKind, decode_event, encode_event
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import (
     Clear,
     DisplayData,

@@ -12,7 +12,7 @@ from kernel_exec.history.database import Database
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.retention import Limits, Upkeep, leased, sweep
 from kernel_exec.history.schema import write_entry, write_event, write_kernel, write_session
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Stream
 
 DAY = 24 * 3600.0

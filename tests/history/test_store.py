@@ -17,8 +17,8 @@ import pytest
 from kernel_exec.errors import StorageError
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import Store, open_store
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ExecuteResult, OutputEvent, Stream
 from tests.waits import patient
 
@@ -45,7 +45,7 @@ PRELUDE = """
 import asyncio, sys
 from dataclasses import replace
 from pathlib import Path
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.history.store import open_store

@@ -6,18 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.messages import (
-    JSON,
     Channel,
-    JSONObject,
     Message,
     cell_name,
-    count,
     evaluate_request,
     execute_request,
-    mapping,
     request,
-    text,
 )
 
 values: st.SearchStrategy[JSON] = st.recursive(

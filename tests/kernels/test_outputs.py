@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.kernels.messages import JSON, Channel, JSONObject, Message
+from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.kernels.messages import Channel, Message
 from kernel_exec.kernels.outputs import (
     SPILL_MIME,
     Clear,

@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from kernel_exec.kernels.execution import Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.kernel import Kernel
+from kernel_exec.kernels.outcomes import Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,

@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from kernel_exec.kernels.execution import Event, Outcome, Produced, Request
 from kernel_exec.kernels.kernel import Kernel
+from kernel_exec.kernels.outcomes import Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, Stream, fold
 from tests.real import local_kernels
 from tests.waits import patient

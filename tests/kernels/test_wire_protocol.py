@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec.jsons import text
 from kernel_exec.kernels.messages import (
     UNREADABLE,
     Channel,
@@ -16,7 +17,6 @@ from kernel_exec.kernels.messages import (
     Outgoing,
     cell_name,
     execute_request,
-    text,
 )
 from kernel_exec.kernels.wire_protocol import ForgedError, Frames
 

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from PIL import Image
 
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
 from kernel_exec.notebooks.budget import Fitted, fit, quantise, written
 from kernel_exec.notebooks.outputs import rest, rest_of
 

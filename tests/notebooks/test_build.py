@@ -12,8 +12,8 @@ import pytest
 from nbclient import NotebookClient
 
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,

@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ErrorOutput
 from kernel_exec.notebooks.build import build
 from kernel_exec.notebooks.cells import Step

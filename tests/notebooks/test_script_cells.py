@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.build import Surroundings, build
 from kernel_exec.notebooks.cells import Step

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.notebooks import value
 
 NOTEBOOK: dict[str, Any] = {

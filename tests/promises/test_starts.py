@@ -19,7 +19,7 @@ import pytest
 
 from kernel_exec.errors import KernelStartError
 from kernel_exec.kernels import local
-from kernel_exec.kernels.execution import Outcome, Request
+from kernel_exec.kernels.outcomes import Outcome, Request
 from tests.environments.pythons import make_venv
 from tests.promises.conftest import Agent
 from tests.real import local_kernels

@@ -12,7 +12,7 @@ import pytest
 
 from kernel_exec.app import open_app
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.execution import Outcome
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.server.create import create_server
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import read_settings

@@ -3,8 +3,8 @@
 import pytest
 
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, Origin
-from kernel_exec.kernels.execution import Outcome
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.sessions.replay import replayable, steps_of
 
 ORIGINS = {">": Origin.NEEDED, "!": Origin.RESTART, "~": Origin.REPLAY}

@@ -18,8 +18,8 @@ from kernel_exec.errors import (
 )
 from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.history.store import Store, open_store
-from kernel_exec.kernels.execution import Ending, Outcome, Request
 from kernel_exec.kernels.kernel import KernelStarter
+from kernel_exec.kernels.outcomes import Ending, Outcome, Request
 from kernel_exec.kernels.outputs import Stream, fold
 from kernel_exec.sessions.replay import replayable, steps_of
 from kernel_exec.sessions.reports import Aside, Done, Submission

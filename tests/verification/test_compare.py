@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from kernel_exec.kernels.messages import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.notebooks.budget import quantise
 from kernel_exec.notebooks.outputs import rest
 from kernel_exec.verification.compare import SAME, Comparison, Verdict, compare, worst

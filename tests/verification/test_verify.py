@@ -14,9 +14,9 @@ from kernel_exec.app import open_app
 from kernel_exec.client import Client
 from kernel_exec.documents.export import read_notebook
 from kernel_exec.errors import InvalidArgumentError
-from kernel_exec.kernels.execution import Death
+from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel, Listener
-from kernel_exec.kernels.messages import JSONObject
+from kernel_exec.kernels.outcomes import Death
 from kernel_exec.notebooks.value import cells, ours
 from kernel_exec.settings import read_settings
 from kernel_exec.verification.compare import Verdict

@@ -26,21 +26,23 @@ to every execution that shows that display, whoever sent it.
 Rule for editors: no other file decides that an execution has ended, or how.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from .messages import (
-    UNREADABLE,
-    Channel,
-    JSONObject,
-    Message,
-    Outgoing,
-    count,
-    execute_request,
-    mapping,
-    text,
+from kernel_exec.jsons import JSONObject, count, mapping, text
+
+from .messages import UNREADABLE, Channel, Message, Outgoing, execute_request
+from .outcomes import (
+    Began,
+    Death,
+    Ended,
+    Ending,
+    Event,
+    NameChanges,
+    Outcome,
+    Produced,
+    Request,
 )
 from .outputs import (
     DisplayData,
@@ -52,6 +54,7 @@ from .outputs import (
     parse_error,
     parse_payload,
 )
+from .stopping import FORCED, IN_VAIN, POLITE, TIME_LIMIT, UNANSWERING, Action, Stop
 
 REPLY_GRACE = 2.0
 """Seconds of silence after a reply without `idle`: far more than a local socket ever needs."""
@@ -79,170 +82,6 @@ _INTERRUPTS = {"KeyboardInterrupt", "CancelledError"}
 """What an interrupt raises, in a cell and in one that awaits."""
 
 
-class Outcome(StrEnum):
-    """How an execution ended, or that it has not."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    OK = "ok"
-    EXCEPTION = "exception"
-    TIMEOUT = "timeout"
-    INTERRUPTED = "interrupted"
-    KERNEL_DIED = "kernel_died"
-
-    @property
-    def ended(self) -> bool:
-        """True when nothing more will change, late outputs aside."""
-        return self not in {Outcome.QUEUED, Outcome.RUNNING}
-
-
-class Action(StrEnum):
-    """What the holder of the process must do."""
-
-    DUMP_STACK = "dump_stack"
-    INTERRUPT = "interrupt"
-    NUDGE = "nudge"
-    KILL = "kill"
-    ABANDON = "abandon"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to run. `time_limit` is in seconds, None for none; tracebacks name `file_path`.
-
-    `arguments` make it a script, which finds them in `sys.argv`; None for a cell.
-    """
-
-    id: str
-    source: str
-    file_path: str | None = None
-    arguments: tuple[str, ...] | None = None
-    time_limit: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
-    """How a kernel process ended: exit code or signal name, and its last words."""
-
-    exit_code: int | None = None
-    signal: str | None = None
-    reason: str = ""
-    stderr: str = ""
-    dump: str = ""
-
-    def __str__(self) -> str:
-        """One phrase, such as `signal SIGKILL`."""
-        if self.reason:
-            return self.reason
-        if self.signal is not None:
-            return f"signal {self.signal}"
-        return f"exit code {self.exit_code}" if self.exit_code is not None else "unknown cause"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NameChanges:
-    """What an execution did to the user's names: name to description for new and changed ones.
-
-    A name that is missing here stands for the object that it stood for before, unless `unknown`;
-    the object itself may have changed.
-    """
-
-    added: Mapping[str, str] = field(default_factory=dict)
-    changed: Mapping[str, str] = field(default_factory=dict)
-    gone: tuple[str, ...] = ()
-    unknown: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How an execution ended.
-
-    `complete` is False when outputs may be missing; `death` is set when the kernel went with it;
-    `stack` is the main thread's at the time limit; `moved_to` is the new working directory, if it
-    changed; `timing` holds nbformat's `execution` keys.
-    """
-
-    outcome: Outcome
-    execution_count: int | None = None
-    error: ErrorOutput | None = None
-    complete: bool = True
-    death: Death | None = None
-    stack: str = ""
-    exit_requested: bool = False
-    names: NameChanges = field(default_factory=NameChanges)
-    moved_to: str = ""
-    timing: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Began:
-    """The kernel has started to run an execution."""
-
-    execution_id: str
-    execution_count: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Produced:
-    """An execution produced an output event, perhaps after its end."""
-
-    execution_id: str
-    output: OutputEvent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """An execution has ended; only late outputs follow."""
-
-    execution_id: str
-    ending: Ending
-
-
-Event: TypeAlias = Began | Produced | Ended
-
-_Steps: TypeAlias = Sequence[tuple[float, Action]]
-
-_POLITE: _Steps = (
-    (0.0, Action.INTERRUPT),
-    (0.05, Action.NUDGE),  # wakes an event loop that SIGINT alone does not (ipykernel#881)
-    (2.0, Action.INTERRUPT),
-    (2.05, Action.NUDGE),
-)
-_IN_VAIN = "it could not be interrupted"
-_FORCED: _Steps = (*_POLITE, (5.0, Action.KILL), (8.0, Action.ABANDON))
-_TIME_LIMIT: _Steps = (
-    (0.0, Action.DUMP_STACK),
-    *((after + 0.05, action) for after, action in _FORCED),
-)
-_UNANSWERING: _Steps = ((0.0, Action.KILL), (3.0, Action.ABANDON))
-
-
-@dataclass(slots=True, kw_only=True)
-class _Stop:
-    """An attempt to stop the current execution, step by step."""
-
-    outcome: Outcome
-    since: float
-    steps: _Steps
-    done: int = 0
-    reason: str = ""
-
-    @property
-    def next_at(self) -> float | None:
-        return self.since + self.steps[self.done][0] if self.done < len(self.steps) else None
-
-    def due(self, now: float) -> list[Action]:
-        first = self.done
-        while (at := self.next_at) is not None and at <= now:
-            self.done += 1
-        return [action for _, action in self.steps[first : self.done]]
-
-    @property
-    def has_killed(self) -> bool:
-        """True once nothing else is left to try."""
-        return any(action is Action.KILL for _, action in self.steps[: self.done])
-
-
 @dataclass(slots=True, kw_only=True)
 class _Current:
     """The execution under way."""
@@ -256,7 +95,7 @@ class _Current:
     error: ErrorOutput | None = None
     begun: bool = False
     execution_count: int | None = None
-    stop: _Stop | None = None
+    stop: Stop | None = None
     signalled: Outcome | None = None  # of the stop that sent a SIGINT; another may have followed
     stack: str = ""
     exit_requested: bool = False
@@ -333,12 +172,12 @@ class Conversation:
         if current is None:
             return
         stop = current.stop
-        if stop is None or (stop.steps is _POLITE and (force or stop.next_at is None)):
+        if stop is None or (stop.steps is POLITE and (force or stop.next_at is None)):
             # a SIGINT that comes before its execution is lost, or worse, meets another one
             since = now if current.begun else now + BEGIN_GRACE
-            steps = _FORCED if force else _POLITE
-            current.stop = _Stop(
-                outcome=Outcome.INTERRUPTED, since=since, steps=steps, reason=_IN_VAIN
+            steps = FORCED if force else POLITE
+            current.stop = Stop(
+                outcome=Outcome.INTERRUPTED, since=since, steps=steps, reason=IN_VAIN
             )
 
     def note_stack(self, stack: str) -> None:
@@ -355,7 +194,7 @@ class Conversation:
         times = [current.given_up_at]
         if current.reply is None and current.stop is not None:
             times.append(current.stop.next_at)
-        if current.reply is None and (current.stop is None or current.stop.steps is _POLITE):
+        if current.reply is None and (current.stop is None or current.stop.steps is POLITE):
             times.append(current.limit_at)
         return min((at for at in times if at is not None), default=None)
 
@@ -371,9 +210,9 @@ class Conversation:
         limited = current.limit_at is not None and now >= current.limit_at
         if given_up:
             self.give_up(now)
-        elif limited and (current.stop is None or current.stop.steps is _POLITE):
-            current.stop = _Stop(
-                outcome=Outcome.TIMEOUT, since=now, steps=_TIME_LIMIT, reason=_IN_VAIN
+        elif limited and (current.stop is None or current.stop.steps is POLITE):
+            current.stop = Stop(
+                outcome=Outcome.TIMEOUT, since=now, steps=TIME_LIMIT, reason=IN_VAIN
             )
         if current.stop is None:
             return [], []
@@ -389,8 +228,8 @@ class Conversation:
         """
         current = self._current
         if current is not None and not (current.stop is not None and current.stop.has_killed):
-            current.stop = _Stop(
-                outcome=Outcome.KERNEL_DIED, since=now, steps=_UNANSWERING, reason=reason
+            current.stop = Stop(
+                outcome=Outcome.KERNEL_DIED, since=now, steps=UNANSWERING, reason=reason
             )
 
     def explain(self, death: Death) -> Death:

@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.kernels.execution import (
+from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.kernels.conversation import (
     BEGIN_GRACE,
     IDLE_GRACE,
     REPLY_GRACE,
     REPLY_PATIENCE,
-    Action,
-    Began,
     Conversation,
+)
+from kernel_exec.kernels.messages import UNREADABLE, Channel, Message
+from kernel_exec.kernels.outcomes import (
+    Began,
     Death,
     Ended,
     Ending,
@@ -24,7 +27,6 @@ from kernel_exec.kernels.execution import (
     Produced,
     Request,
 )
-from kernel_exec.kernels.messages import JSON, UNREADABLE, Channel, JSONObject, Message
 from kernel_exec.kernels.outputs import (
     Clear,
     DisplayData,
@@ -34,6 +36,7 @@ from kernel_exec.kernels.outputs import (
     Stream,
     Update,
 )
+from kernel_exec.kernels.stopping import Action
 
 
 def iopub(msg_type: str, content: JSONObject, parent: str = "e") -> Message:
