@@ -18,28 +18,32 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     scripts        stored .py files
     confined       paths below one folder, opened so that no link leads out of it
     lines          files of text by pages of lines, and the encoding they declare
-    sessions       queue, history, registry
+    sessions       queue, ledger, registry
+    history        what happened: entries and outputs, database, files beside it, retention
     kernels        messages, outputs, the execution state machine, the local kernel
     packages       which requirements get through, installers, what is installed
     environments   interpreters, conda's prefixes, kernel support, activation
     processes      starts and stops child processes; the only module that does
     leases         files that are locked while their holder lives
+    terminal       what a terminal would show of text
+    places, jsons  where our own files lie; JSON as others send it
+    inside         what runs in foreign interpreters: run from here, imported by nobody
     errors         what can go wrong
 
 A tool call travels `server/tools_run` -> `sessions/registry` -> `sessions/session` ->
 `kernels/kernel` -> `kernels/channels`, whose messages feed `kernels/conversation`; its events
-come back through the session into `sessions/store`, and `server/presenting` has `content/render`
+come back through the session into `history/store`, and `server/presenting` has `content/render`
 render them in a thread.
 
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py
-    what runs inside the kernel      kernels/_launch.py (stdlib only at import, Python 3.8)
-    how a value is described         kernels/_frames.py, _figures.py, _cells.py, _variables.py
-    how cells are named and shown    kernels/messages.py (cell_name), kernels/_sources.py
-    what child processes get         kernels/_inside.py (keep_to_ourselves), _launch.py
-    what a cell may put out          kernels/_outlet.py, _displays.py, _budgets.py
+    what runs inside the kernel      inside/ (stdlib only at import, Python 3.8), from launch.py on
+    how a value is described         inside/frames.py, figures.py, cells.py, variables.py
+    how cells are named and shown    kernels/messages.py (cell_name), inside/sources.py
+    what child processes get         inside/kernel.py (keep_to_ourselves), children.py
+    what a cell may put out          inside/outlet.py, displays.py, budgets.py
     what the model sees              content/render.py (pure)
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)

@@ -23,6 +23,7 @@ from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process
 
 from kernel_exec.errors import BusyError, KernelExecError
+from kernel_exec.places import INSIDE
 
 if sys.platform != "win32":
     import resource
@@ -47,8 +48,6 @@ _KEPT = 500_000
 
 _MARK = ("KERNEL_EXEC_SERVER", f"{os.getpid()}-{secrets.token_hex(8)}")
 """A variable and its value, which all that this process starts has, and nothing else."""
-
-_WARDEN = Path(__file__).with_name("_warden.py")
 
 _PLENTY = 65_536
 """Descriptors for 3,000 kernels; with far more, programs that close all they may have are slow."""
@@ -192,13 +191,13 @@ async def warden(env: Mapping[str, str]) -> AsyncIterator[None]:
 
 
 def _start_warden(env: Mapping[str, str]) -> Child:
-    argv = [sys.executable, "-I", "-S", "-B", str(_WARDEN), *_MARK]
+    argv = [sys.executable, "-I", "-S", "-B", str(INSIDE), "warden", *_MARK]
     argv.append(str(Path(psutil.__file__).parents[1]))
     try:
         return subprocess.Popen(
             argv,
             env=dict(env),
-            cwd=_WARDEN.anchor,
+            cwd=INSIDE.anchor,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.house
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "kernel_exec").rglob("*.py"))
 FOLDERS = [name for name in ("kernel_exec", "tests", "examples") if (ROOT / name).is_dir()]
-FOREIGN = [path for path in MODULES if path.name.startswith("_") and not path.name.startswith("__")]
+FOREIGN = [path for path in MODULES if path.parent.name == "inside"]
 
 _LONG_MODULE = 400
 _LONG_FUNCTION = 60
@@ -117,7 +117,7 @@ def test_what_runs_in_foreign_interpreters_parses_on_the_oldest(path: Path) -> N
 
 def test_errors_have_one_root_and_say_when_they_are_raised() -> None:
     for module in pkgutil.walk_packages(kernel_exec.__path__, "kernel_exec."):
-        if "._" not in module.name:
+        if ".inside." not in module.name:
             importlib.import_module(module.name)
     tree = [KernelExecError, *_below(KernelExecError)]
 

@@ -14,7 +14,7 @@ from kernel_exec.kernels.outcomes import Outcome
 from .plain import clean, counted, one_line
 
 _FOREIGN = re.compile(
-    r"site-packages|/lib/python\d|/overlays/\w+-[0-9a-f]{16}/|kernel_exec/kernels/_"
+    r"site-packages|/lib/python\d|/overlays/\w+-[0-9a-f]{16}/|kernel_exec/inside/"
     r"|^Thread |^Extension mod"
 )
 """Frames of libraries and of our own in a dump, and threads of theirs."""

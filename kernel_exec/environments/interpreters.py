@@ -11,6 +11,7 @@ from typing import Any
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.places import INSIDE
 
 from . import conda
 from .spec import Environment, EnvironmentKind
@@ -18,7 +19,6 @@ from .spec import Environment, EnvironmentKind
 OLDEST = (3, 8)
 """The oldest Python that kernel support can be had for."""
 
-_PROBE = Path(__file__).with_name("_probe.py")
 _PROBE_LIMIT = 20.0
 """Seconds for a question: a cold disk on a loaded machine takes three."""
 
@@ -184,10 +184,10 @@ async def _question(executable: Path, *what: str, variables: Mapping[str, str]) 
     except OSError as error:
         raise _unseen(executable, error) from error
     fence = uuid.uuid4().hex
-    argv = [str(executable), "-B", str(_PROBE), fence, *what]  # -B: it must leave no trace
+    argv = [str(executable), "-B", str(INSIDE), "probe", fence, *what]  # -B: it must leave no trace
     try:
         finished = await processes.run(
-            argv, env=variables, cwd=Path(_PROBE.anchor), limit=_PROBE_LIMIT
+            argv, env=variables, cwd=Path(INSIDE.anchor), limit=_PROBE_LIMIT
         )
     except processes.ProgramMissingError as error:
         raise UnusableEnvironmentError(

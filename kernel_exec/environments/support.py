@@ -21,6 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.places import INSIDE
 
 from .activation import activation_files
 from .interpreters import Distribution, Interpreter, distributions
@@ -43,9 +44,6 @@ _ENTWINED = {
 
 _SHOWN = Version("3.7")
 """The first matplotlib whose figures the newer versions of matplotlib-inline can show."""
-
-_LAUNCHER = Path(__file__).parents[1] / "kernels" / "_launch.py"
-"""Run, not imported: a start that is tried is that of a kernel."""
 
 _SMOKE_LIMIT = 60.0
 
@@ -198,7 +196,7 @@ class _Ways:
             work = Path(name)
             (work / "launch.json").write_text(json.dumps(_smoke(work, kind, folder)))
             finished = await processes.run(
-                [str(self._interpreter.executable), "-B", str(_LAUNCHER), "launch.json"],
+                [str(self._interpreter.executable), "-B", str(INSIDE), "launch", "launch.json"],
                 env=self._variables,
                 cwd=work,
                 limit=_SMOKE_LIMIT,

@@ -1,4 +1,4 @@
-"""Our side of a kernel's guardian (`_launch.py`).
+"""Our side of a kernel's guardian (`inside/guardian.py`).
 
 The guardian reports the kernel's end within milliseconds and with its true exit status, and
 outlives it only to end what it left behind.

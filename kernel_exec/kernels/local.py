@@ -16,6 +16,7 @@ from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import BusyError, KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
+from kernel_exec.places import INSIDE
 
 from .channels import Channels
 from .driver import Driver
@@ -257,10 +258,9 @@ class LocalKernel:
 
     def _launch(self, connection_file: str) -> None:
         support = self._plan.prepared.support
-        launcher = str(Path(__file__).with_name("_launch.py"))
         self._guard.launch(
             # -B: a .pth file may import before our launcher does, and must leave no trace either
-            [str(self._plan.prepared.interpreter.executable), "-B", launcher],
+            [str(self._plan.prepared.interpreter.executable), "-B", str(INSIDE), "launch"],
             configuration=self._run_dir / "launch.json",
             settings={
                 "connection_file": connection_file,

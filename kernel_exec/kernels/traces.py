@@ -22,7 +22,7 @@ class Traces:
     """Reads the files of one run directory; what is not there is ""."""
 
     def __init__(self, run_dir: Path) -> None:
-        """`_launch.py` and `_inside.py` write there."""
+        """What runs inside writes there."""
         self._run_dir = run_dir
         self._files: dict[str, str] = {}
 

@@ -43,7 +43,7 @@ QUEUE_LIMIT = 32
 EXIT_GRACE = 5.0
 """Seconds that a kernel has to end after `exit()`."""
 
-_INSIDE = "__import__('sys').modules['_kernel_exec_inside']"
+_INSIDE = "__import__('sys').modules['_kernel_exec.questions']"
 
 
 class Session:
@@ -203,7 +203,7 @@ class Session:
         ).entry
 
     async def evaluate(self, expression: str) -> JSON:
-        """The value of an expression of `kernels._inside`, from JSON.
+        """The value of an expression of `inside/questions.py`, from JSON.
 
         Raises:
             KernelDeadError: No kernel is running.

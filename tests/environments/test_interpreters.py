@@ -36,7 +36,7 @@ def binary(path: Path) -> Path:
     return path
 
 
-LIAR = r'printf "\n%s\n{\"version\": 3}\n%s\n" "$3" "$3"'
+LIAR = r'printf "\n%s\n{\"version\": 3}\n%s\n" "$4" "$4"'
 
 
 async def test_it_tells_what_it_is() -> None:

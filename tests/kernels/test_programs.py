@@ -356,7 +356,7 @@ async def test_a_number_at_the_address_of_the_last_one_is_a_change(shell: Shell)
 
 async def test_variables_are_described_while_code_runs(own: Shell) -> None:
     await own.run("data = list(range(1000)); word = 'hi'")
-    module = "__import__('sys').modules['_kernel_exec_inside']"
+    module = "__import__('sys').modules['_kernel_exec.questions']"
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(own.run, "import time; time.sleep(60)")
         with anyio.fail_after(patient(10)):
@@ -371,7 +371,7 @@ async def test_variables_are_described_while_code_runs(own: Shell) -> None:
 
 
 async def test_describing_variables_imports_nothing(own: Shell) -> None:
-    module = "__import__('sys').modules['_kernel_exec_inside']"
+    module = "__import__('sys').modules['_kernel_exec.questions']"
     await own.run("import sys; before = set(sys.modules)")
     await own.kernel.evaluate(f"{module}.variables()")
     _, outputs = await own.run("sorted(set(sys.modules) - before)")

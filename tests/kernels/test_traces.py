@@ -1,12 +1,12 @@
 """What a kernel leaves behind is read as it wrote it, and whatever stands there."""
 
+import importlib
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kernel_exec.kernels import _shared
 from kernel_exec.kernels.outputs import Clear, Stream
 from kernel_exec.kernels.traces import Traces
 
@@ -20,7 +20,9 @@ READ = [
 
 
 def write(folder: Path) -> Any:
-    inside: Any = _shared  # which is written for every Python, without types
+    inside: Any = importlib.import_module(
+        "kernel_exec.inside.shared"
+    )  # which is written for every Python, without types
     journal = inside.Journal(str(folder / "output.journal"))
     journal.begin("e" * 32)
     for entry in WRITTEN:

@@ -60,7 +60,7 @@ def test_an_error_with_a_message_of_10_mb_is_told_in_short(agent: Agent) -> None
 def test_what_a_cell_writes_to_files_has_a_limit_and_what_is_dropped_is_counted(
     agent: Agent,
 ) -> None:
-    limit = "import sys; sys.modules['_kernel_exec_budgets'].FILE_LIMIT = 1_000_000"
+    limit = "import sys; sys.modules['_kernel_exec.budgets'].FILE_LIMIT = 1_000_000"
     agent.run(limit)
     result = agent.run("for i in range(300_000): print(f'{i:9}')")
     assert "[2,000,000 characters dropped: an execution may write 1,000,000 bytes" in result.text
@@ -93,7 +93,7 @@ def test_20000_displays_arrive_though_the_client_reads_nothing_meanwhile(
 def test_many_small_displays_have_a_limit_and_what_is_dropped_is_told(agent: Agent) -> None:
     agent.run(
         """
-        displays = __import__("sys").modules["_kernel_exec_displays"]
+        displays = __import__("sys").modules["_kernel_exec.displays"]
         displays.DISPLAY_BUDGET, displays._HOLD_BUDGET, displays._REDUCED = 50_000, 30_000, 10
         """
     )

@@ -204,7 +204,9 @@ def test_an_interpreter_that_does_not_work_is_named_each_time(tmp_path: Path, ki
 
 def fake_python(path: Path, at_start: str) -> Path:
     """A Python that answers questions, and does something else when it should be a kernel."""
-    return script(path, f'case "$3" in /*) {at_start};; esac\nexec {sys.executable} "$@"')
+    return script(
+        path, f'case "$3 $4" in "launch /"*) {at_start};; esac\nexec {sys.executable} "$@"'
+    )
 
 
 def test_a_kernel_that_ends_at_every_start_is_told_each_time(tmp_path: Path) -> None:
@@ -304,11 +306,11 @@ async def test_a_kernel_is_guarded_whatever_the_number_of_its_descriptor(tmp_pat
 
 def test_what_a_guardian_did_not_foresee_is_written_down(tmp_path: Path) -> None:
     code = (
-        f"import os, sys, time; sys.path.insert(0, {str(Path(local.__file__).parent)!r})\n"
-        "import _launch\n"
+        "import os, time\n"
+        "from kernel_exec.inside import guardian\n"
         "def fail(*_): raise ZeroDivisionError('unforeseen')\n"
-        "_launch._watch = fail\n"
-        "_launch._guard(os.open(os.devnull, os.O_RDWR))\n"
+        "guardian._watch = fail\n"
+        "guardian.fork(os.open(os.devnull, os.O_RDWR))\n"
         "time.sleep(60)"
     )
     done = subprocess.run(

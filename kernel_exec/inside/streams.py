@@ -1,4 +1,4 @@
-"""The standard streams of a kernel; loaded by `_launch.py` in the kernel's process.
+"""The standard streams of a kernel; runs in the kernel's process.
 
 Python 3.8 syntax. A stream passes on what user code writes, up to a budget for each execution;
 what exceeds it is written to a file. `_outlet.py` keeps the order of both streams, and of them and
@@ -21,11 +21,10 @@ import os
 import sys
 from os import getpid
 
-import _kernel_exec_budgets as budgets
-import _kernel_exec_children as children
-import _kernel_exec_owners as owners
-from _kernel_exec_outlet import outlet
 from ipykernel.iostream import OutStream
+
+from . import budgets, children, owners
+from .outlet import outlet
 
 _OPEN_ACCOUNTS = 8
 _PARENTS = 1000

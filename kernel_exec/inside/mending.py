@@ -6,7 +6,7 @@ standard streams, the builtins, the functions of the standard library that a ker
 says what was put back, in the output of the cell that took it, as what was written in between may
 be missing.
 
-What is used here is held from before any user code ran: the builtins too (see `_launch._load`).
+What is used here is held from before any user code ran: the builtins too (see `launch.py`).
 """
 
 import functools
@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 
-import _kernel_exec_streams as streams
+from . import streams
 
 _LIBRARY = (
     *("os", "posixpath", "ntpath", "sys", "time", "datetime", "json", "json.encoder"),

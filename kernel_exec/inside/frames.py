@@ -10,8 +10,8 @@ and whatever is too long for a result is in a file.
 import os
 import sys
 
-import _kernel_exec_cells as cells
-from _kernel_exec_figures import describe_figure
+from . import cells
+from .figures import describe_figure
 
 _ROWS, _FEW_ROWS = 60, 10
 """Rows that are shown whole, and those that are shown of more; as in pandas."""

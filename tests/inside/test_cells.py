@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.inside import part
-
 pd: Any = importlib.import_module("pandas")  # it has no types of its own
 
-Cells = part("cells").Cells
+Cells = importlib.import_module("kernel_exec.inside.cells").Cells
 
 
 def written(value: object, kind: str = "") -> str:

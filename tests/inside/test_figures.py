@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.inside import part
-
-figures = part("figures")
+figures = importlib.import_module("kernel_exec.inside.figures")
 matplotlib: Any = importlib.import_module("matplotlib.figure")  # it has no types of its own
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-Inline: Any = importlib.import_module("kernel_exec.kernels._plots").Inline
+Inline: Any = importlib.import_module("kernel_exec.inside.plots").Inline
 
 PACKAGE = "import os\nrcParams = {'backend': os.environ.get('MPLBACKEND') or 'auto'}"
 

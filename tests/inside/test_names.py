@@ -1,5 +1,6 @@
 """Which names a cell has changed, by a look at their objects."""
 
+import importlib
 import types
 import weakref
 from dataclasses import dataclass, field
@@ -7,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.inside import part
-
-names = part("names")
+names = importlib.import_module("kernel_exec.inside.names")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Whom a thread works for; loaded by `_launch.py` in the kernel's process.
+"""Whom a thread works for; runs in the kernel's process.
 
 Python 3.8 syntax, standard library only. ipykernel counts what threads write for the request that
 came last. Here it counts for the request that started the thread, or gave the work to its pool.

@@ -1,4 +1,4 @@
-"""Makes the bytes of a kernel's messages; loaded by `_launch.py` in the kernel's process.
+"""Makes the bytes of a kernel's messages; runs in the kernel's process.
 
 Python 3.8 syntax, standard library only. Everything leaves the kernel as valid UTF-8 and JSON.
 jupyter_client's own packers don't see to that: half a surrogate pair, which is how Python spells

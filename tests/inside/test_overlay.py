@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 # runs in kernels of any Python, so it has no types
-overlay: Any = importlib.import_module("kernel_exec.kernels._overlay")
+overlay: Any = importlib.import_module("kernel_exec.inside.overlay")
 OverlayImports = overlay.OverlayImports
 
 TOLD = {

@@ -1,6 +1,6 @@
 """Ends what a server leaves behind when it is gone; started by `processes.warden`.
 
-    python -I -S _warden.py VARIABLE MARK FOLDER
+    python -I -S main.py warden VARIABLE MARK FOLDER
 
 All that the server starts has MARK in an environment variable, and so has what that starts in
 turn, whatever its session and whoever its parent. The server's end of stdin closes with the
@@ -32,7 +32,7 @@ def main() -> None:
 
 def end(variable: str, mark: str) -> None:
     """End every process that has `mark` in `variable`: a request, a grace, then without asking."""
-    import psutil  # noqa: PLC0415 - twice the memory, for as long as the server lives
+    import psutil
 
     def marked() -> list[Any]:
         found = []
@@ -57,7 +57,3 @@ def end(variable: str, mark: str) -> None:
         each(left, "suspend")  # or a fork bomb outruns us
         each(left, "kill")
         psutil.wait_procs(left, timeout=_GRACE)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.environments import interpreters
 from kernel_exec.environments.interpreters import Distribution, ask, distributions
+from kernel_exec.places import INSIDE
 from tests.environments.pythons import require_python
 
-PROBE = Path(interpreters.__file__).with_name("_probe.py")
+PROBE = INSIDE.with_name("probe.py")
 
 
 def test_it_is_old_python_in_ascii() -> None:
-    ast.parse(PROBE.read_text("ascii"), feature_version=(3, 6))
+    for each in PROBE, INSIDE:
+        ast.parse(each.read_text("ascii"), feature_version=(3, 6))
 
 
 NOISE = {

@@ -1,4 +1,4 @@
-"""The one way out for all that code puts out, in order; loaded by `_launch.py` in the kernel.
+"""The one way out for all that code puts out, in order; runs in the kernel.
 
 Python 3.8 syntax. Both streams, what C code and child processes write, and `clear_output` pass
 through here. Text waits for a moment, so that many short writes become one message; whatever else
@@ -18,7 +18,7 @@ import threading
 from os import getpid
 from time import monotonic
 
-import _kernel_exec_shared as shared
+from . import shared
 
 _AFTER = 0.2
 """Seconds that text may wait for more."""

@@ -12,7 +12,7 @@ import itertools
 import types
 from time import perf_counter
 
-import _kernel_exec_variables as variables
+from . import variables
 
 _PLAIN = frozenset(map(id, (bool, int, float, complex, str, bytes, type(None), range)))
 """By their addresses: the hash of a class can be code of the user's."""

@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.inside import part
-
 pd: Any = importlib.import_module("pandas")  # it has no types of its own
 
-frames = part("frames")
+frames = importlib.import_module("kernel_exec.inside.frames")
 NOTE = "[floats are rounded to 10 significant digits]"
 
 FRAMES: dict[str, tuple[Any, list[str]]] = {

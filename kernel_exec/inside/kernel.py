@@ -1,11 +1,11 @@
-"""What kernel-exec changes inside a kernel; imported by `_launch.py` in the kernel's process.
+"""What kernel-exec changes inside a kernel; runs in the kernel's process.
 
 Python 3.8 syntax; beside the standard library only what every kernel support brings (ipykernel
 6 to 7, IPython 7 to 9). Each change cures something that was measured:
 
 - streams that skip empty flushes, drain the captured file descriptors before a cell ends,
   decode UTF-8 across chunk edges, and send what exceeds a budget to a file;
-- what user code took from its kernel is put back (`_mending.py`);
+- what user code took from its kernel is put back (`mending.py`);
 - what has no UTF-8 or no JSON is sent as close as it can be;
 - whatever goes wrong, a request is answered, and the event loop goes on;
 - `!command` gets no terminal, so nothing waits for input for ever;
@@ -21,39 +21,36 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 
 import asyncio
 import faulthandler
-import fnmatch
-import importlib
-import json
 import os
 import signal
-import site
 import sys
-import sysconfig
 import threading
 import warnings
 
-import _kernel_exec_displays as displays
-import _kernel_exec_errors as errors
-import _kernel_exec_frames as frames
-import _kernel_exec_mending as mending
-import _kernel_exec_names as names
-import _kernel_exec_overlay as overlay
-import _kernel_exec_owners as owners
-import _kernel_exec_packing as packing
-import _kernel_exec_plots as plots
-import _kernel_exec_reserve as reserve
-import _kernel_exec_script as script
-import _kernel_exec_shell as shells
-import _kernel_exec_sources as sources
-import _kernel_exec_streams as streams
-import _kernel_exec_widgets as widgets
 import jupyter_client.localinterfaces
-from _kernel_exec_variables import describe_variable
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
 from tornado import ioloop
 from traitlets.config import Config
+
+from . import (
+    displays,
+    errors,
+    frames,
+    mending,
+    names,
+    overlay,
+    owners,
+    packing,
+    plots,
+    reserve,
+    script,
+    sources,
+    streams,
+    widgets,
+)
+from . import shell as shells
 
 _NO_INPUT = "nobody can answer a prompt here: pass the value in the code instead of asking for it"
 _CAUSES = 100
@@ -78,7 +75,7 @@ def make_app(config):
     os.makedirs(ipython_dir, exist_ok=True)
     options = Config()
     options.IPKernelApp.connection_file = config["connection_file"]
-    options.IPKernelApp.outstream_class = "_kernel_exec_streams.KernelStream"
+    options.IPKernelApp.outstream_class = __package__ + ".streams.KernelStream"
     options.IPKernelApp.exec_PYTHONSTARTUP = False
     options.IPKernelApp.ipython_dir = ipython_dir
     options.HistoryManager.enabled = False
@@ -365,35 +362,3 @@ def _wake_on_signal():
     waker = getattr(loop, "_csock", None)
     if waker is not None and threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-
-
-class _Text:
-    """A value whose representation is a given text, so that it travels as it is."""
-
-    def __init__(self, text):
-        self._text = text
-
-    def __repr__(self):
-        return self._text
-
-
-def variables(pattern="*", most=500):
-    """The user's variables whose name matches, as JSON; imports nothing, changes nothing."""
-    shell = KernelApp.instance().shell
-    found = []
-    total = 0
-    for name, value in sorted(names.visible(shell).items(), key=lambda item: item[0]):
-        if not fnmatch.fnmatch(name, pattern):
-            continue
-        total += 1
-        if len(found) < most:
-            found.append(describe_variable(name, value))
-    return _Text(json.dumps({"variables": found, "total": total}))
-
-
-def refresh(modules):
-    """Make what was just installed importable; which of `modules` were imported before, as JSON."""
-    importlib.invalidate_caches()
-    for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        site.addsitedir(folder)  # reads new .pth files
-    return _Text(json.dumps(sorted(name for name in modules if name in sys.modules)))

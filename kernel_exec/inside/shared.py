@@ -1,4 +1,4 @@
-"""What the server reads of a kernel beside its messages; loaded by `_launch.py` in the kernel.
+"""What the server reads of a kernel beside its messages; runs in the kernel.
 
 Python 3.8 syntax, standard library only. Files of fixed size in the run directory, mapped into
 memory: the journal of what was put out last, which outlives the process, and the number of bytes

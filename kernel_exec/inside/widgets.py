@@ -1,4 +1,4 @@
-"""Keeps the text of widgets true; loaded by `_launch.py` in the kernel's process.
+"""Keeps the text of widgets true; runs in the kernel's process.
 
 Python 3.8 syntax, standard library only. A widget is drawn by a browser, which is told of each
 change; its text is made once, so that a bar of tqdm.notebook would stay at 0 % for ever. Here the

@@ -9,13 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.inside import part
-
 pd: Any = importlib.import_module("pandas")  # it has no types of its own
 
-variables = part("variables")
-names = part("names")
-cells = part("cells")
+variables = importlib.import_module("kernel_exec.inside.variables")
+names = importlib.import_module("kernel_exec.inside.names")
+cells = importlib.import_module("kernel_exec.inside.cells")
 
 HOSTILE = """
 def asked():

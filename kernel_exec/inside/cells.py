@@ -10,7 +10,7 @@ import itertools
 import json
 import struct
 
-import _kernel_exec_variables as variables
+from . import variables
 
 DIGITS = 10
 """Significant digits of a float that is not whole."""

@@ -1,4 +1,4 @@
-"""What a kernel displays, within a budget; loaded by `_launch.py` in the kernel's process.
+"""What a kernel displays, within a budget; runs in the kernel's process.
 
 Python 3.8 syntax, standard library only. Displays travel until those of one execution come to
 `DISPLAY_BUDGET`. What comes then is **held**: an update takes the place of the one before it, a
@@ -9,8 +9,8 @@ there is dropped and counted.
 
 import collections
 
-import _kernel_exec_budgets as budgets
-from _kernel_exec_outlet import outlet
+from . import budgets
+from .outlet import outlet
 
 DISPLAY_BUDGET = 32000000
 """Characters of displays, each with what a message costs, that travel as they come."""

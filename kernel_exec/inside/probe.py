@@ -1,6 +1,6 @@
 """Tells about the interpreter that runs it; a script for any Python from 3.6.
 
-    python _probe.py FENCE [distributions | torn SINCE]
+    python main.py probe FENCE [distributions | torn SINCE]
 
 Prints one JSON object between two lines FENCE, so that what a noisy `sitecustomize` prints does
 no harm. Imports the standard library only, and nothing that is installed. It runs without `-I`:
@@ -151,7 +151,3 @@ def _modules(distribution):
         if code and name.isidentifier() and not parts[0].endswith((".dist-info", ".data")):
             names.add(name)
     return names
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What one execution may send and keep; loaded by `_launch.py` in the kernel's process.
+"""What one execution may send and keep; runs in the kernel's process.
 
 Python 3.8 syntax, standard library only. The beginning of everything travels as messages, all of
 it goes to files, so that neither the server nor a model is flooded; above `FILE_LIMIT` an

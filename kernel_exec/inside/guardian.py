@@ -1,13 +1,9 @@
-"""Starts an IPython kernel under a guardian; run by the environment's own interpreter.
+"""The guardian of a kernel: its parent, which reports its end and leaves nothing behind.
 
-    python _launch.py CONFIGURATION.json
-
-Standard library only at import, Python 3.8 syntax. The process forks at once. The parent stays
-as the **guardian**: it reports the kernel's process id and end on a socket, signals it on
-request, and ends every descendant (also those that changed their session or lost their parent)
-when the kernel or the server is gone. The child becomes the kernel.
-
-Commands of the server are single bytes, the guardian's reports are lines:
+Standard library only, Python 3.8 syntax. It reports the kernel's process id and end on a socket,
+signals it on request, and ends every descendant (also those that changed their session or lost
+their parent) when the kernel or the server is gone. Commands of the server are single bytes,
+reports are lines:
 
     i interrupt    u dump the stack    t terminate    k kill everything
     kernel PID     exit CODE           signal NUMBER    continued PID
@@ -16,11 +12,7 @@ A kernel that a signal has stopped, as SIGSTOP does, goes on after a short while
 terminal who would continue it.
 """
 
-import builtins
 import ctypes
-import gc
-import importlib.util
-import json
 import os
 import select
 import signal
@@ -28,52 +20,15 @@ import sys
 import time
 import traceback
 
-if os.name == "posix":
-    import resource
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
-_PARTS = (
-    *("budgets", "owners", "packing", "widgets", "shared", "outlet", "displays", "children"),
-    *("streams", "mending", "overlay", "plots", "reserve", "script", "shell", "sources", "errors"),
-    *("variables", "cells", "figures", "frames", "names"),
-)
-"""The files beside this one that `_inside.py` needs, each after those that it needs itself."""
-
 _STOPPED_LIMIT = 2.0
 """Seconds that a kernel may be stopped."""
 
 
-def main():
-    """Become guardian and kernel."""
-    with open(sys.argv[1], encoding="utf-8") as file:
-        config = json.load(file)
-    if config.get("smoke"):
-        _try_start(config)
-    _restore_limits(config["descriptors"])
-    if hasattr(os, "fork"):
-        _guard(config["guard_fd"])
-    _make_app(config).start()
-
-
-def _restore_limits(descriptors):
-    """Take back what our server, or whoever started it, set for itself.
-
-    Signals that `nohup` or a shell's `&` ignores would stay ignored in all that the kernel starts.
-    """
-    if os.name != "posix":
-        return
-    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # Python's own
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, most))
-
-
-def _guard(fd):
-    """Fork; return in the child only."""
+def fork(fd):
+    """Stay as the guardian, which speaks on `fd`; return in the child only, the kernel to be."""
     libc = _libc()
     if libc is not None:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -290,54 +245,3 @@ def _report(fd, line):
         os.write(fd, line.encode("ascii") + b"\n")
     except OSError:
         pass
-
-
-def _try_start(config):
-    """Do all of a start but serve; tell the version on what stdout was before it was captured."""
-    out = os.dup(1)
-    _make_app(config)
-    version = sys.modules["ipykernel"].__version__
-    os.write(out, ("\n<ipykernel %s>\n" % version).encode("ascii"))
-    os._exit(0)
-
-
-def _make_app(config):
-    """Import ipykernel by the way of its support, tuned for a fast start."""
-    overlay = config["overlay"]
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
-    sys.argv = [""]
-    sys.dont_write_bytecode = True  # the environment stays as it is, to the last file
-    gc.disable()  # what is imported now lives as long as the kernel
-    path, variables = list(sys.path), dict(os.environ)
-    if overlay:
-        sys.path.insert(0 if config["support"] == "shadow" else len(sys.path), overlay)
-    sys.modules["debugpy"] = None  # its import costs more than all else, and nobody debugs here
-    for name in _PARTS:
-        _load("_kernel_exec_" + name, os.path.join(here, "_%s.py" % name))
-    inside = _load("_kernel_exec_inside", os.path.join(here, "_inside.py"))
-    app = inside.make_app(config)
-    del sys.modules["debugpy"]
-    inside.keep_to_ourselves(path, variables)
-    gc.freeze()
-    gc.enable()
-    return app
-
-
-def _load(name, path):
-    """Import a file beside this one under a name that can't meet the user's.
-
-    It has builtins of its own: user code that takes `len` away must not take ours.
-    """
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode = False
-    code = spec.loader.get_code(name)
-    sys.dont_write_bytecode = True
-    module.__dict__["__builtins__"] = dict(vars(builtins))
-    exec(code, module.__dict__)
-    return module
-
-
-if __name__ == "__main__":
-    main()

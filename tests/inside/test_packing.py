@@ -1,6 +1,7 @@
 """Whatever a kernel is given to send leaves it as valid UTF-8 and JSON, and can be read again."""
 
 import datetime as dt
+import importlib
 import json
 import math
 import sys
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.kernels import _packing
+packing = importlib.import_module("kernel_exec.inside.packing")
 
 texts = st.text(st.characters(codec=None, categories=None))
 values: st.SearchStrategy[Any] = st.recursive(
@@ -21,7 +22,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 
 
 def pack(content: object) -> bytes:
-    return bytes(_packing.pack(content))  # type: ignore[no-untyped-call] # Python 3.8 syntax
+    return bytes(packing.pack(content))
 
 
 @given(st.dictionaries(texts, values, max_size=3))

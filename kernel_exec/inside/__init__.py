@@ -1,0 +1,1 @@
+"""What runs in foreign interpreters; sent there as it is, and imported by nobody here."""

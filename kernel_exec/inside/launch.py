@@ -1,0 +1,96 @@
+"""Starts an IPython kernel under a guardian; run by the environment's own interpreter.
+
+    python main.py launch CONFIGURATION.json
+
+Standard library only at import, Python 3.8 syntax. The process forks at once: the parent stays as
+the guardian, the child becomes the kernel.
+"""
+
+import builtins
+import gc
+import json
+import os
+import signal
+import sys
+from importlib.machinery import FileFinder, SourceFileLoader
+
+from . import guardian
+
+if os.name == "posix":
+    import resource
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def main():
+    """Become guardian and kernel."""
+    with open(sys.argv[1], encoding="utf-8") as file:
+        config = json.load(file)
+    if config.get("smoke"):
+        _try_start(config)
+    _restore_limits(config["descriptors"])
+    if hasattr(os, "fork"):
+        guardian.fork(config["guard_fd"])
+    _make_app(config).start()
+
+
+def _restore_limits(descriptors):
+    """Take back what our server, or whoever started it, set for itself.
+
+    Signals that `nohup` or a shell's `&` ignores would stay ignored in all that the kernel starts.
+    """
+    if os.name != "posix":
+        return
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # Python's own
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, most))
+
+
+def _try_start(config):
+    """Do all of a start but serve; tell the version on what stdout was before it was captured."""
+    out = os.dup(1)
+    _make_app(config)
+    version = sys.modules["ipykernel"].__version__
+    os.write(out, ("\n<ipykernel %s>\n" % version).encode("ascii"))
+    os._exit(0)
+
+
+def _make_app(config):
+    """Import ipykernel by the way of its support, tuned for a fast start."""
+    overlay = config["overlay"]
+    sys.argv = [""]
+    sys.dont_write_bytecode = True  # the environment stays as it is, to the last file
+    gc.disable()  # what is imported now lives as long as the kernel
+    path, variables = list(sys.path), dict(os.environ)
+    if overlay:
+        sys.path.insert(0 if config["support"] == "shadow" else len(sys.path), overlay)
+    sys.modules["debugpy"] = None  # its import costs more than all else, and nobody debugs here
+    sys.path_importer_cache[_HERE] = FileFinder(_HERE, (_Loader, [".py"]))
+    from . import kernel, questions  # noqa: F401 - the server asks for it by name
+
+    app = kernel.make_app(config)
+    del sys.modules["debugpy"]
+    kernel.keep_to_ourselves(path, variables)
+    gc.freeze()
+    gc.enable()
+    return app
+
+
+class _Loader(SourceFileLoader):
+    """Loads the files beside this one."""
+
+    def get_code(self, fullname):
+        """The module's code, which is kept compiled: that folder is ours."""
+        sys.dont_write_bytecode = False
+        try:
+            return super().get_code(fullname)
+        finally:
+            sys.dont_write_bytecode = True
+
+    def exec_module(self, module):
+        """Run it with builtins of its own: user code that takes `len` away must not take ours."""
+        module.__dict__["__builtins__"] = dict(vars(builtins))
+        super().exec_module(module)
