@@ -10,8 +10,8 @@ import pytest
 from kernel_exec.errors import StorageError
 from kernel_exec.history.database import Database
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
-from kernel_exec.history.retention import Limits, Upkeep, leased, sweep
-from kernel_exec.history.schema import write_entry, write_event, write_kernel, write_session
+from kernel_exec.history.retention import Limits, keep_within, leased, sweep
+from kernel_exec.history.schema import ENTRY, EVENT, KERNEL, SESSION, Write, kept
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Stream
 
@@ -39,23 +39,32 @@ def put(
 ) -> None:
     """A session as a server left it that has ended."""
     database = Database(folder)
+    server = database.file.server
     at = NOW - used * DAY
-    database.write([write_session(SessionRecord(id=session, name=session, environment="e",
-                                                created=at))])  # fmt: skip
+    record = SessionRecord(id=session, name=session, environment="e", created=at)
+    database.take(Write(table=SESSION, row=SESSION.row(record, server)))
     kernel = KernelRecord(session_id=session, generation=1, started=at, executable="python",
                           python_version="3.12", support="own", ended=at,
                           end_reason="done")  # fmt: skip
-    database.write([write_kernel(kernel, database.server)])
+    database.take(Write(table=KERNEL, row=KERNEL.row(kernel, server)))
     for number in range(entries):
         entry = Entry(id=f"{session}-{number}", session_id=session, number=number,
                       kind=EntryKind.CODE, source="1", outcome=Outcome.OK,
                       queued=at)  # fmt: skip
-        events = [write_event(entry.id, Stream(name="stdout", text=text)) for text in outputs]
-        database.write([write_entry(entry, database.server), *events])
+        database.take(Write(table=ENTRY, row=ENTRY.row(entry, server)))
+        for n, text in enumerate(outputs):
+            database.take(output(entry.id, n, text))
+    database.flush()
+    assert database.degraded == ""
     database.close()
     spill = folder / "spill" / session
     spill.mkdir(parents=True)
     (spill / f"{session}-0.stdout.txt").write_text("spilled")
+
+
+def output(entry: str, number: int, text: str) -> Write:
+    event = kept(entry, number, Stream(name="stdout", text=text))
+    return Write(table=EVENT, row=EVENT.row(event, ""), live=False)
 
 
 def query(folder: Path, statement: str) -> list[tuple[object, ...]]:
@@ -78,7 +87,7 @@ def run(database: Database, limits: Limits, now: float = NOW) -> int:
 
 def announce(database: Database, limits: Limits, now: float = NOW) -> int:
     """Sweep by a server that starts now; the steps."""
-    database.write()
+    database.flush()
     return sum(1 for _ in sweep(database, limits, now=now, born=now))
 
 
@@ -217,7 +226,7 @@ def test_of_two_servers_one_sweeps_at_a_time(folder: Path, database: Database) -
 
 def test_where_another_writes_a_sweep_gives_way(folder: Path, database: Database) -> None:
     put(folder, "old", used=31)
-    database.write()
+    database.flush()
     with closing(sqlite3.connect(folder / "history.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -279,7 +288,7 @@ def test_an_output_whose_file_a_sweep_took_is_written_again(
     folder: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(folder, "young", used=1)
-    database.write()
+    database.flush()
     store = database.blobs.put
 
     def put_and_lose(content: bytes) -> str:
@@ -289,7 +298,8 @@ def test_an_output_whose_file_a_sweep_took_is_written_again(
         return name
 
     monkeypatch.setattr(database.blobs, "put", put_and_lose)
-    database.write([write_event("young-0", Stream(name="stdout", text="x" * LARGE))])
+    database.take(output("young-0", 9, "x" * LARGE))
+    database.flush()
 
     assert len(blobs(folder)) == 1
 
@@ -311,12 +321,7 @@ def test_a_sweep_waits_for_the_database(folder: Path, database: Database) -> Non
         next(later(database, MONTH))
     assert not folder.exists()
 
-    upkeep = Upkeep(database, MONTH)
-    assert upkeep.wait == 0
-    upkeep.step()
-    assert upkeep.wait is not None
-    assert upkeep.wait > 1
-    assert Upkeep(database, None).wait is None
+    assert next(keep_within(database, MONTH)) > 1
 
 
 def test_entries_of_the_future_are_not_old(folder: Path, database: Database) -> None:
@@ -332,15 +337,15 @@ def test_a_session_that_is_too_old_is_announced_and_goes_a_day_and_a_start_later
 ) -> None:
     put(folder, "old", used=31)
     announce(database, MONTH)
-    assert "1 session not used for 30 days will be deleted" in database.notice
-    assert "1972-09-28 00:00 UTC" in database.notice
+    assert "1 session not used for 30 days will be deleted" in database.file.notice
+    assert "1972-09-28 00:00 UTC" in database.file.notice
 
-    told = database.notice
+    told = database.file.notice
     for born, now in ((0.5, 0.5), (0, 30)):  # half a day later; the same server a month later
         for _ in sweep(database, MONTH, now=NOW + now * DAY, born=NOW + born * DAY):
             pass
         assert names(folder) == ["old"]
-    assert database.notice == told
+    assert database.file.notice == told
 
     for _ in later(database, MONTH):
         pass
@@ -352,7 +357,7 @@ def test_a_clock_that_is_wrong_at_one_start_removes_nothing(
 ) -> None:
     for number in range(3):
         put(folder, f"s{number}", used=number)
-    database.write()
+    database.flush()
     for hours in (0, 6, 48):  # a server that starts 400 days ahead, and runs for two days
         for _ in sweep(database, MONTH, now=NOW + 400 * DAY + hours * 3600, born=NOW + 400 * DAY):
             pass
@@ -370,7 +375,7 @@ def test_the_limit_on_size_spares_the_last_day_of_use_whatever_the_clock_says(
 ) -> None:
     put(folder, "last", used=0)
     put(folder, "older", used=2)
-    database.write()
+    database.flush()
     for _ in sweep(database, Limits(size=1), now=NOW + 400 * DAY, born=NOW + 400 * DAY):
         pass
     assert names(folder) == ["last"]

@@ -157,6 +157,10 @@ def query(root: Path, statement: str) -> list[tuple[JSON, ...]]:
         return connection.execute(statement).fetchall()
 
 
+async def events(store: Store, entry_id: str) -> list[OutputEvent]:
+    return [numbered.event for numbered in await store.events(entry_id)]
+
+
 async def fill(store: Store, *, entries: int = 1) -> list[Entry]:
     """A session with entries that each have one output, on the disk."""
     store.put_session(SESSION)
@@ -195,7 +199,7 @@ async def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:
         assert await store.kernels("s1") == [kernel]
         assert await store.entries("s1") == [entry]
         assert await store.entry("e1") == entry
-        assert await store.events("e1") == [text("one")]
+        assert await events(store, "e1") == [text("one")]
         assert await store.session_events("s1") == {"e1": [text("one")]}
 
 
@@ -207,7 +211,7 @@ async def test_what_is_not_known_is_none_or_empty(tmp_path: Path) -> None:
         assert await store.sessions() == []
         assert await store.kernels("x") == []
         assert await store.entries("x") == []
-        assert await store.events("x") == []
+        assert await events(store, "x") == []
         assert await store.session_events("x") == {}
 
 
@@ -220,7 +224,7 @@ async def test_reads_see_writes_nobody_waited_for(tmp_path: Path) -> None:
             store.add_event("e1", text(str(number)))
 
         assert await store.entry("e1") == ENTRY
-        assert await store.events("e1") == [text("0"), text("1"), text("2")]
+        assert await events(store, "e1") == [text("0"), text("1"), text("2")]
 
 
 async def test_outputs_reach_other_processes_though_nobody_waits(tmp_path: Path) -> None:
@@ -325,7 +329,7 @@ async def test_any_output_survives(tmp_path: Path, event: OutputEvent) -> None:
         store.add_event("e1", event)
 
     async with open_store(tmp_path) as store:
-        assert await store.events("e1") == [text("e1"), event]
+        assert await events(store, "e1") == [text("e1"), event]
         assert store.notice == ""
 
 
@@ -392,7 +396,7 @@ async def test_an_output_nested_beyond_reason_becomes_a_line_that_says_so(tmp_pa
         await fill(store)
         store.add_event("e1", DisplayData(data={"application/json": nested()}, metadata={}))
 
-        _, event = await store.events("e1")
+        _, event = await events(store, "e1")
 
         assert isinstance(event, Stream)
         assert "could not be kept" in event.text
@@ -405,7 +409,7 @@ async def test_equal_large_outputs_share_one_file(tmp_path: Path) -> None:
         for entry_id in ("e1", "e2", "e2"):
             store.add_event(entry_id, large)
 
-        assert await store.events("e2") == [text("e2"), large, large]
+        assert await events(store, "e2") == [text("e2"), large, large]
 
     kept = [path for path in (folder(tmp_path) / "blobs").rglob("*") if path.is_file()]
     assert len(kept) == 1
@@ -421,7 +425,7 @@ async def test_an_output_whose_file_is_lost_becomes_a_line_that_says_so(tmp_path
         for path in (folder(tmp_path) / "blobs").glob("??/*"):
             path.unlink()
 
-        kept, missing = await store.events("e1")
+        kept, missing = await events(store, "e1")
 
         assert kept == text("e1")
         assert isinstance(missing, Stream)
@@ -713,7 +717,7 @@ async def test_a_database_spoiled_while_open_is_replaced_and_work_goes_on(tmp_pa
         assert store.degraded == ""
         assert "set aside" in store.notice
         assert await store.sessions() == [SESSION]
-        assert await store.events("after") == [text("after")]
+        assert await events(store, "after") == [text("after")]
 
 
 def under_a_file(tmp_path: Path) -> tuple[Path, Callable[[], None]]:
@@ -763,7 +767,7 @@ async def test_without_a_folder_history_is_in_memory_until_there_is_one(
 
     async with open_store(root) as store:
         assert await store.entries("s1") == made
-        assert await store.events("e1") == [text("e1")]
+        assert await events(store, "e1") == [text("e1")]
 
 
 async def test_a_folder_removed_while_open_is_made_anew_with_its_sessions(tmp_path: Path) -> None:
@@ -784,8 +788,8 @@ async def test_a_folder_removed_while_open_is_made_anew_with_its_sessions(tmp_pa
         assert store.notice == ""
         assert await store.kernels("s1") == [replace(KERNEL, end_reason="server_died")]
         assert [entry.id for entry in await store.entries("s1")] == ["e1", "e2"]
-        assert await store.events("e1") == [text("e1")]
-        assert await store.events("e2") == [text("more")]
+        assert await events(store, "e1") == [text("e1")]
+        assert await events(store, "e2") == [text("more")]
 
 
 @contextmanager
@@ -816,11 +820,11 @@ async def test_while_files_cannot_grow_reads_add_what_is_pending(tmp_path: Path)
             assert [e.title for e in await store.entries("s1")] == ["", "changed", ""]
             assert [e.id for e in await store.entries("s1", last=2)] == ["e2", "e3"]
             assert await store.latest("s1", {ENTRY.kind}) == replace(ENTRY, id="e3", number=3)
-            assert await store.events("e2") == [text("e2"), text("small"), large]
+            assert await events(store, "e2") == [text("e2"), text("small"), large]
         await store.settle()
 
         assert store.degraded == ""
-        assert await store.events("e2") == [text("e2"), text("small"), large]
+        assert await events(store, "e2") == [text("e2"), text("small"), large]
     assert query(tmp_path, "SELECT count(*) FROM event WHERE entry = 'e2'") == [(3,)]
 
 
@@ -853,13 +857,13 @@ async def test_a_full_disk_degrades_history_until_it_is_freed(tiny_disk: Path, s
         await store.settle()
 
         assert "full" in store.degraded or "space" in store.degraded
-        assert await store.events("e1") == expected
+        assert await events(store, "e1") == expected
 
         ballast.unlink()
         await store.settle()
 
         assert (store.degraded, store.notice) == ("", "")
-        assert await store.events("e1") == expected
+        assert await events(store, "e1") == expected
     assert query(tiny_disk, "SELECT count(*) FROM event") == [(len(expected),)]
     assert query(tiny_disk, "PRAGMA integrity_check") == [("ok",)]
 
@@ -875,7 +879,7 @@ async def test_outputs_beyond_what_memory_holds_are_dropped_oldest_first_and_cou
             store.add_event("e1", text(str(number) * 10_000_000))
         await store.settle()
 
-        kept = await store.events("e1")
+        kept = await events(store, "e1")
         dropped = 10 - len(kept)
         assert 0 < dropped < 10
         assert kept == [text(str(number) * 10_000_000) for number in range(dropped, 10)]
@@ -898,11 +902,11 @@ async def test_another_process_that_holds_the_lock_delays_nothing_for_long(tmp_p
             await store.settle()
 
             assert "locked" in store.degraded
-            assert await store.events("e1") == [text("e1"), text("meanwhile")]
+            assert await events(store, "e1") == [text("e1"), text("meanwhile")]
         await store.settle()
 
         assert store.degraded == ""
-        assert await store.events("e1") == [text("e1"), text("meanwhile")]
+        assert await events(store, "e1") == [text("e1"), text("meanwhile")]
 
 
 @pytest.mark.parametrize(
@@ -933,7 +937,7 @@ async def test_an_event_that_someone_changed_becomes_a_line_that_says_so(tmp_pat
         for body in ("no json", "[]", json.dumps({"type": "?"}), "[" * 100_000):
             query(tmp_path, f"UPDATE event SET body = '{body}'")
 
-            (event,) = await store.events("e1")
+            (event,) = await events(store, "e1")
 
             assert isinstance(event, Stream)
             assert "can't be read" in event.text
