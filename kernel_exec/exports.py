@@ -17,8 +17,8 @@ from kernel_exec.errors import NotFoundError
 from kernel_exec.history.entries import EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
 from kernel_exec.sessions.registry import address
-from kernel_exec.sessions.reports import Work
 from kernel_exec.sessions.session import Session
+from kernel_exec.sessions.work import Work
 
 _STEPS = (EntryKind.CODE, EntryKind.SCRIPT)
 

@@ -212,8 +212,6 @@ class Database:
             self._connection = held = None
         fresh = self.file.open(wait=self._wait, fault=str(self._fault) if corrupt else "")
         self._connection, self._fault = fresh, None
-        with suppress(OSError):
-            self.blobs.sweep()
         with closing(held) if held is not None else nullcontext():
             with self._watched(), transaction(fresh, wait=self._wait):
                 self._insert(fresh, self._live.values())

@@ -194,11 +194,8 @@ class HistoryFile:
 
     def _bury_dead(self, connection: sqlite3.Connection) -> None:
         """End what servers without a lease had left open; nobody may enlist meanwhile."""
-        leases = list((self.folder / "servers").glob("*.lock"))
-        held = {path for path in leases if is_held(path)}
-        for path in set(leases) - held:
-            path.unlink(missing_ok=True)
-        living = json.dumps([path.stem for path in held])
+        leases = (self.folder / "servers").glob("*.lock")
+        living = json.dumps([path.stem for path in list(leases) if is_held(path)])
         of_dead = "server NOT IN (SELECT value FROM json_each(?))"
         entries = connection.execute(
             f"SELECT id, details FROM entry WHERE outcome IN ('queued', 'running') AND {of_dead}",

@@ -26,6 +26,7 @@ from typing import Final
 
 from kernel_exec.leases import is_held, take
 
+from .blobs import UNFINISHED
 from .database import FAILURES, Database, last_uses
 from .opening import DOOMED, LAST_USES
 from .schema import as_text
@@ -217,7 +218,10 @@ class _Sweep:
             for path in _files(folder):
                 status = path.lstat()
                 self._files += status.st_size
-                if status.st_mtime < self._now - _ORPHANED:
+                if path.name.startswith(UNFINISHED):
+                    if status.st_mtime < self._now - _UNFINISHED_FOR:
+                        path.unlink(missing_ok=True)
+                elif status.st_mtime < self._now - _ORPHANED:
                     orphans.append(path.name)
             self._drop_blobs(orphans)
             yield

@@ -2,7 +2,7 @@
 
 Writes are rows in a list. The thread takes them over when somebody waits (`settle`, a read) and
 `_FLUSH_AFTER` seconds after the first otherwise, and commits them in as few transactions as it
-can. While that fails, each later write or `settle` tries again, and so does the thread itself.
+can. While that fails, each read or `settle` tries again, and so does the thread by itself.
 """
 
 import asyncio
@@ -13,11 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
 
@@ -25,7 +26,6 @@ from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
 
 from .database import (
-    BATCH_LIMIT,
     FAILURES,
     Database,
     all_events,
@@ -50,10 +50,7 @@ _UNREADABLE: Final = (*FAILURES, TypeError, ValueError, RecursionError, MemoryEr
 _FLUSH_AFTER: Final = 0.05
 """Seconds a write may lie when nobody waits: other processes see outputs as they come."""
 
-_RETRY_AFTER: Final = 1.0
-"""The same while writing fails, so that a burst of outputs does not become one of attempts."""
-
-_RETRY_EVERY: Final = 2.0
+_RETRY_AFTER: Final = 2.0
 """Seconds between attempts while writing fails and nothing is asked of us."""
 
 _QUIET: Final = 0.25
@@ -67,25 +64,18 @@ _CLOSE_LIMIT: Final = 5.0
 
 
 class _Thread:
-    """The thread that alone uses the database, seen from the event loop that it serves.
-
-    It ends with `aclose`; whoever waits then is told that history is closed.
-    """
+    """The thread that alone uses the database, seen from the event loop that it serves."""
 
     def __init__(self, database: Database, limits: Limits | None) -> None:
         self.database: Final = database
         self.is_closed = False
         self.put_size = 0
         """Bytes of all rows that were put."""
-        self._loop = asyncio.get_running_loop()
         self._inbox: deque[Write] = deque()
-        self._inbox_size = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._commands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._waiting: set[asyncio.Future[Any]] = set()
-        self._ended = anyio.Event()
-        self._upkeep = keep_within(database, limits) if limits is not None else None
+        self._commands: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._upkeep = None if limits is None else keep_within(database, limits)
         self._stepped = self._due = time.monotonic()
+        self._has_ended = False
         # A daemon, so that a disk that hangs can't keep the process from leaving.
         threading.Thread(target=self._run, name="kernel-exec history", daemon=True).start()
 
@@ -93,93 +83,70 @@ class _Thread:
         """Have `write` committed soon."""
         if self.is_closed:
             return
-        self._inbox.append(write)
-        self._inbox_size += write.size
         self.put_size += write.size
-        if self._inbox_size > BATCH_LIMIT:
-            self._flush_soon()
-        elif self._timer is None:
-            after = _RETRY_AFTER if self.database.degraded else _FLUSH_AFTER
-            self._timer = self._loop.call_later(after, self._flush_soon)
+        self._inbox.append(write)
+        if len(self._inbox) == 1:
+            self._commands.put(_nothing)  # the thread may have gone to sleep
 
     async def ask(self, question: Callable[[], _T]) -> _T:
         """What `question` returns in the thread, after all earlier writes."""
         if self.is_closed:
             raise StorageError("history is closed")
-        self._stop_timer()
-        future: asyncio.Future[_T] = self._loop.create_future()
-        self._waiting.add(future)
-        try:
-            self._commands.put(partial(self._answer, future, question))
-            return await future
-        finally:
-            self._waiting.discard(future)
+        return await self._answered(question)
 
     async def aclose(self) -> None:
         """Commit what was put, as far as that can be done in a few seconds, and end."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSE_LIMIT):
-            self._stop_timer()
-            self._commands.put(None)
-            await self._ended.wait()
-        self._release()
+        if not self.is_closed:
+            self.is_closed = True
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSE_LIMIT):
+                await self._answered(self._end)
 
-    def _flush_soon(self) -> None:
-        self._stop_timer()
-        self._commands.put(self._flush)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._inbox_size = 0
-
-    def _release(self) -> None:
-        """The thread has ended, or is given up; nobody may wait for it."""
-        self.is_closed = True
-        self._ended.set()
-        for future in self._waiting:
-            _resolve(future, None, StorageError("history is closed"))
+    def _answered(self, question: Callable[[], _T]) -> asyncio.Future[_T]:
+        future: Future[_T] = Future()
+        self._commands.put(partial(self._answer, future, question))
+        return asyncio.wrap_future(future)
 
     # In the thread
 
     def _run(self) -> None:
-        try:
-            _carry_out(self._flush)  # which opens the database
-            while (command := self._next_command()) is not None:
-                _carry_out(command)
+        command: Callable[[], object] = self._flush  # which opens the database
+        while not self._has_ended:
+            try:
+                command()
+            except Exception:  # noqa: BLE001 - it serves everybody, and so outlives a defect
+                _log.exception("history met a defect and goes on")
+            try:
+                command = self._commands.get(timeout=self._pause())
+            except Empty:
+                command = self._flush if self._inbox or self.database.degraded else self._step
+            else:
                 if (now := time.monotonic()) < self._stepped + _PATIENCE:
                     self._due = max(self._due, now + _QUIET)  # more may be asked
-            _carry_out(self._flush)
-            self.database.close()
-        finally:
-            self._call(self._release)
 
-    def _next_command(self) -> Callable[[], None] | None:
-        """What is asked of us next; while nothing is, the thread tries again or tidies up."""
-        while True:
-            degraded = self.database.degraded
-            pause = None if self._upkeep is None else max(0.0, self._due - time.monotonic())
-            try:
-                return self._commands.get(timeout=_RETRY_EVERY if degraded else pause)
-            except Empty:
-                _carry_out(self._flush if degraded else self._step)
+    def _pause(self) -> float | None:
+        """Seconds after which there is something to do unasked; None for never."""
+        if self.database.degraded:
+            return _RETRY_AFTER
+        if self._inbox:
+            return _FLUSH_AFTER
+        return None if self._upkeep is None else max(0.0, self._due - time.monotonic())
 
     def _step(self) -> None:
-        """Do a little of what keeps history within its limits."""
-        self._stepped = time.monotonic()
-        if self._upkeep is not None:
-            pause = next(self._upkeep, None)
-            if pause is None:  # a defect has ended it
-                self._upkeep = None
-            else:
-                self._due = self._stepped + pause
+        """Do a little of what keeps history within its limits; a defect ends that."""
+        upkeep, self._upkeep = self._upkeep, None
+        if upkeep is not None:
+            self._stepped = time.monotonic()
+            self._due = self._stepped + next(upkeep)
+            self._upkeep = upkeep
 
     def _flush(self) -> None:
         for _ in range(len(self._inbox)):
             self.database.take(self._inbox.popleft())
         self.database.flush()
 
-    def _answer(self, future: asyncio.Future[_T], question: Callable[[], _T]) -> None:
+    def _answer(self, future: Future[_T], question: Callable[[], _T]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             self._flush()
             try:
@@ -190,14 +157,13 @@ class _Thread:
         except Exception as error:  # noqa: BLE001 - whoever asked must hear of it
             if not isinstance(error, _UNREADABLE):
                 _log.exception("history could not answer")
-            unreadable = StorageError(f"history can't be read: {describe(error)}")
-            self._call(partial(_resolve, future, None, unreadable))
+            future.set_exception(StorageError(f"history can't be read: {describe(error)}"))
         else:
-            self._call(partial(_resolve, future, value, None))
+            future.set_result(value)
 
-    def _call(self, callback: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop did not wait for us
-            self._loop.call_soon_threadsafe(callback)
+    def _end(self) -> None:
+        self.database.close()
+        self._has_ended = True
 
 
 class Reading:
@@ -361,26 +327,9 @@ async def open_store(storage_root: Path, *, limits: Limits | None = None) -> Asy
         await store.aclose()
 
 
-def _carry_out(step: Callable[[], object]) -> None:
-    """Do one thing in the thread of history, which serves everybody and so outlives a defect."""
-    try:
-        step()
-    except Exception:  # noqa: BLE001 - see above
-        _log.exception("history met a defect and goes on")
-
-
-def _resolve(future: asyncio.Future[Any], value: object, error: StorageError | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(value)
-
-
 def _only(found: Sequence[_T]) -> _T | None:
     return found[-1] if found else None
 
 
 def _nothing() -> None:
-    """What `settle` asks for: everything before it."""
+    """What `settle` asks for: everything before it is done."""

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -11,11 +11,11 @@ import anyio
 from kernel_exec.errors import NotFoundError
 from kernel_exec.history.entries import Entry, EntryKind, is_replay, script_arguments
 from kernel_exec.history.store import Store
-from kernel_exec.jsons import JSONObject
-from kernel_exec.kernels.outcomes import Began, Event, Outcome, Produced, Request
-from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
+from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.kernels.outcomes import Began, Ending, Event, Outcome, Produced, Request
+from kernel_exec.kernels.outputs import OutputEvent, Stream
 
-from .reports import Submission
+from .background import Background
 
 KEPT = 100
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""
@@ -23,11 +23,20 @@ KEPT = 100
 _KEPT_SOURCE = 4_000_000
 """Characters of source that ended entries may keep in memory; one may have two millions."""
 
-_MOST_BACKGROUND = 3
-"""Executions whose late output is told of at once."""
-
 _LAST_WORDS = 200
 """Characters of the latest text that progress shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller wants run; `time_limit` in seconds, None for none."""
+
+    source: str
+    title: str = ""
+    kind: EntryKind = EntryKind.CODE
+    file_path: str | None = None
+    time_limit: float | None = None
+    details: JSONObject | None = None
 
 
 class Signal:
@@ -85,42 +94,6 @@ class Live:
         """Something of it has changed."""
         self.changes += 1
         self.changed.fire()
-
-
-class Background:
-    """What executions have put out after their end, until somebody is told of it."""
-
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self._lines: dict[str, int] = {}
-        self._ends: dict[str, str] = {}
-
-    def note(self, entry_id: str, output: OutputEvent) -> None:
-        """Take in something that came late."""
-        if isinstance(output, Stream):
-            end = self._ends.get(entry_id, "") + output.text
-            self._lines[entry_id] = self._lines.get(entry_id, 0) + output.text.count("\n")
-            self._ends[entry_id] = end[-_LAST_WORDS:]
-        elif isinstance(output, (DisplayData, ErrorOutput)):
-            self._lines.setdefault(entry_id, 0)
-            self._ends.setdefault(entry_id, "")
-
-    def take(self, shown: str) -> list[str]:
-        """A line or two on each execution but `shown`, which tells of itself."""
-        told: list[str] = []
-        for entry_id, lines in self._lines.items():
-            if entry_id != shown and len(told) < _MOST_BACKGROUND:
-                end = self._ends[entry_id].rstrip("\n").rpartition("\n")[2].rpartition("\r")[2]
-                last = f", the last: {end}" if end.strip() else ""
-                told.append(
-                    f"[background output of {entry_id}: {max(lines, bool(end)):,} lines{last};"
-                    f' get_execution(execution_id="{entry_id}")]'
-                )
-        if (more := len(self._lines) - (shown in self._lines) - len(told)) > 0:
-            told.append(f"[background output of {more} more executions]")
-        self._lines.clear()
-        self._ends.clear()
-        return told
 
 
 class Ledger:
@@ -281,3 +254,37 @@ class Ledger:
         while len(self._ended) > KEPT or self._ended_source > _KEPT_SOURCE:
             oldest = self._live.pop(self._ended.popleft())
             self._ended_source -= len(oldest.entry.source)
+
+
+def describe_ending(ending: Ending, *, names_before: Mapping[str, str]) -> JSONObject:
+    """The details of an entry: what is unusual about its ending, beyond outcome and times.
+
+    `names_before` are the kernel's names with their descriptions, lost if it died.
+    """
+    names, death = ending.names, ending.death
+    details: dict[str, JSON] = {}
+    if names.added or names.changed or names.gone or names.unknown:
+        details["names"] = {
+            "added": names.added,
+            "changed": names.changed,
+            "gone": list(names.gone),
+            **({"unknown": True} if names.unknown else {}),
+        }
+    if not ending.complete:
+        details["complete"] = False
+    if ending.moved_to:
+        details["working_directory"] = ending.moved_to
+    if ending.stack:
+        details["stack"] = ending.stack
+    if ending.exit_requested:
+        details["exit_requested"] = True
+    if death is not None:
+        details["lost"] = dict(names_before)
+        details["death"] = {
+            "cause": str(death),
+            "exit_code": death.exit_code,
+            "signal": death.signal,
+            "stderr": death.stderr,
+            "dump": death.dump,
+        }
+    return details

@@ -246,10 +246,17 @@ def test_files_that_no_row_refers_to_go_after_a_week(folder: Path, database: Dat
         (folder / "spill" / name / "x.stdout.txt").write_text("x")
     os.utime(folder / "spill" / "gone", (0, 0))
     week_from_files = (folder / "spill" / "lately").stat().st_mtime + DAY
+    killed, being_written = (folder / "blobs" / "ab" / f"unfinished-{n}" for n in (1, 2))
+    killed.parent.mkdir(exist_ok=True)
+    killed.touch()
+    being_written.touch()
+    os.utime(being_written, (week_from_files, week_from_files))
 
-    run(database, Limits(), now=week_from_files)
+    announce(database, Limits(), now=week_from_files)
 
-    assert len(blobs(folder)) == 2
+    assert not killed.exists()
+    assert being_written.exists()
+    assert len(blobs(folder)) == 3
     assert sorted(path.name for path in (folder / "spill").iterdir()) == ["lately", "young"]
 
 
