@@ -63,10 +63,6 @@ class Blobs:
             raise StorageError(f"{path} was changed")
         return content
 
-    def has(self, name: str) -> bool:
-        """True when there is a content of this name."""
-        return self._path(name).exists()
-
     def remove(self, name: str) -> int:
         """Remove a content; the bytes that it took. Raises `OSError`."""
         path = self._path(name)

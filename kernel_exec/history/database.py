@@ -152,15 +152,8 @@ class Database:
         connection = self._connection
         if connection is None or not self._is_current():
             raise StorageError("the history database is not open")
-        try:
-            with self._watched():
-                # What a power cut undoes of it is done again; others need not wait for the disk.
-                connection.execute("PRAGMA synchronous = NORMAL")
-                with transaction(connection, wait=0):
-                    yield connection
-        finally:
-            with suppress(sqlite3.Error):
-                connection.execute("PRAGMA synchronous = FULL")
+        with self._watched(), transaction(connection, wait=0):
+            yield connection
 
     def bury(self) -> None:
         """End what servers that have died since had left open; raises one of `FAILURES`."""
@@ -187,12 +180,10 @@ class Database:
     def _commit(self) -> None:
         connection = self._usable()
         while batch := _batch(self._pending):
-            rows = [self._stored(write) for write in batch]
             with self._watched(), transaction(connection, wait=self._wait):
-                for write, kept in zip(batch, rows, strict=True):
-                    if kept is not write and not self.blobs.has(as_text(kept.row[-1])):
-                        self._stored(write)  # a sweep took its file for one of the past
-                self._insert(connection, rows)
+                # No sweep of another server takes a file for one of the past meanwhile: it
+                # removes those that no row refers to under the same lock.
+                self._insert(connection, [self._stored(write) for write in batch])
             for write in batch:
                 self._finish(self._pending.popleft())
                 if write.live:

@@ -14,7 +14,6 @@ the rest. One server sweeps at a time.
 import logging
 import os
 import re
-import sqlite3
 import stat
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -29,7 +28,6 @@ from kernel_exec.leases import is_held, take
 from .blobs import UNFINISHED
 from .database import FAILURES, Database, last_uses
 from .opening import DOOMED, LAST_USES
-from .schema import as_text
 
 _log = logging.getLogger(__name__)
 
@@ -59,11 +57,8 @@ _UNFINISHED = re.compile(r"\.unfinished-(?:[a-z0-9_]{8}|[0-9a-f]{16})")
 _FOLDERS_LIMIT: Final = 2000
 """Folders below the storage root that are looked at for unfinished files."""
 
-_STEP_EVENTS: Final = 500
-"""Outputs that one transaction removes, unless a single entry has more."""
-
-_STEP_ENTRIES: Final = 100
-"""Entries that are removed at a time, at most."""
+_FIRST: Final = "(SELECT id FROM entry WHERE session = ? ORDER BY number LIMIT 10)"
+"""The entries of a session that one transaction removes."""
 
 _SHRINK_PAGES: Final = 500
 """Pages that are given back to the file system at a time."""
@@ -139,7 +134,7 @@ def leased(folder: Path, session_id: str) -> Iterator[bool]:
 class _Sweep:
     """One sweep; `_files` is how many bytes the files take that rows refer to.
 
-    All changes are small transactions. What a power cut undoes of them is done again.
+    All changes are small transactions.
     """
 
     def __init__(self, database: Database, limits: Limits, now: float, born: float) -> None:
@@ -269,18 +264,12 @@ class _Sweep:
         Files go once the rows that refer to them are gone for sure.
         """
         with self._database.tidying() as connection:
-            entries = _first_entries(connection, session)
-            blobs = [
-                as_text(blob)
-                for entry in entries
-                for (blob,) in connection.execute(
-                    "SELECT DISTINCT blob FROM event WHERE entry = ? AND blob IS NOT NULL", entry
-                )
-            ]
-            connection.executemany("DELETE FROM event WHERE entry = ?", entries)
-            connection.executemany("DELETE FROM entry WHERE id = ?", entries)
+            find = f"SELECT DISTINCT blob FROM event WHERE entry IN {_FIRST} AND blob IS NOT NULL"
+            blobs = [blob for (blob,) in connection.execute(find, (session,))]
+            connection.execute(f"DELETE FROM event WHERE entry IN {_FIRST}", (session,))
+            removed = connection.execute(f"DELETE FROM entry WHERE id IN {_FIRST}", (session,))
         self._drop_blobs(blobs)
-        return bool(entries)
+        return removed.rowcount > 0
 
     def _drop_blobs(self, names: Iterable[str]) -> None:
         """Remove those large outputs that no row refers to."""
@@ -314,22 +303,6 @@ class _Sweep:
             for _ in range(_SHRINK_PAGES):  # the module takes one step of the pragma, for one page
                 connection.execute("PRAGMA incremental_vacuum(1)")
         return True
-
-
-def _first_entries(connection: sqlite3.Connection, session: str) -> list[tuple[str]]:
-    """The ids of the first entries with not too many events together, or of the first alone."""
-    events = 0
-    chosen: list[tuple[str]] = []
-    for entry, count in connection.execute(
-        "SELECT id, (SELECT count(*) FROM event WHERE event.entry = entry.id) FROM entry"
-        " WHERE session = ? ORDER BY number LIMIT ?",
-        (session, _STEP_ENTRIES),
-    ):
-        events += count
-        if chosen and events > _STEP_EVENTS:
-            break
-        chosen.append((entry,))
-    return chosen
 
 
 def _unfinished(root: Path, now: float) -> Iterator[None]:

@@ -291,26 +291,6 @@ def test_a_name_that_leads_elsewhere_is_left_alone(
     assert (tmp_path / "mine.txt").exists()
 
 
-def test_an_output_whose_file_a_sweep_took_is_written_again(
-    folder: Path, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(folder, "young", used=1)
-    database.flush()
-    store = database.blobs.put
-
-    def put_and_lose(content: bytes) -> str:
-        name = store(content)
-        monkeypatch.setattr(database.blobs, "put", store)
-        database.blobs.remove(name)
-        return name
-
-    monkeypatch.setattr(database.blobs, "put", put_and_lose)
-    database.take(output("young-0", 9, "x" * LARGE))
-    database.flush()
-
-    assert len(blobs(folder)) == 1
-
-
 def test_room_that_is_free_is_given_back(folder: Path, database: Database) -> None:
     put(folder, "old", used=31, entries=300, outputs=("x" * 30_000,))
     put(folder, "young", used=1)
