@@ -123,8 +123,6 @@ class HistoryFile:
         self.folder.chmod(0o700)
         with self._alone(wait):
             self._hold_lease()
-            if not fault and self.path.exists():
-                fault = _examine(self.path, wait)
             if fault:
                 self._set_aside(fault)
             try:
@@ -181,9 +179,11 @@ class HistoryFile:
             raise StorageError(f"another process examines {str(servers)!r}: try again")
 
     def _join(self, wait: float) -> sqlite3.Connection:
-        """Make the database ours to use: tables, an end to what dead servers left."""
+        """Make the database ours to use: examined, with all tables, rid of what the dead left."""
         connection = _connect(self.path, wait)
         try:
+            if self.path.stat().st_size <= _EXAMINED:
+                _examine(connection)
             with transaction(connection, wait=wait):
                 migrate(connection)
                 self._bury_dead(connection)
@@ -309,17 +309,13 @@ def _connect(path: Path, wait: float) -> sqlite3.Connection:
     return connection
 
 
-def _examine(path: Path, wait: float) -> str:
-    """What is wrong with the database at `path`, or ""; raises what does not condemn it."""
-    check = "quick_check(1)" if path.stat().st_size <= _EXAMINED else "schema_version"
-    with closing(sqlite3.connect(path, timeout=wait)) as connection:
-        try:
-            ((verdict,),) = connection.execute(f"PRAGMA {check}")
-        except sqlite3.DatabaseError as error:
-            if not is_corruption(error):
-                raise
-            return str(error)
-    return "" if verdict == "ok" or isinstance(verdict, int) else " ".join(verdict.split())[:200]
+def _examine(connection: sqlite3.Connection) -> None:
+    """Raise `sqlite3.DatabaseError` where pages of the database are damaged."""
+    ((verdict,),) = connection.execute("PRAGMA quick_check(1)")
+    if verdict != "ok":
+        error = sqlite3.DatabaseError(" ".join(str(verdict).split())[:200])
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
 
 
 def _with_reason(details: Cell) -> str:
