@@ -105,7 +105,7 @@ class Database:
                 if not is_corruption(error):
                     raise
                 self._commit()  # into a database begun anew
-        except Exception as error:  # noqa: BLE001 - what stays must be told, whatever held it up
+        except Exception as error:  # noqa: BLE001 - whatever held it up, what waits is reported
             if not isinstance(error, FAILURES):
                 _log.exception("history could not be written")
             self._drop_outputs()
@@ -114,7 +114,7 @@ class Database:
                 self.degraded += f" ({self._dropped} outputs dropped)"
             return
         if self._dropped:
-            self.file.tell(f"history lost {self._dropped} outputs: {self.degraded}")
+            self.file.notify(f"history lost {self._dropped} outputs: {self.degraded}")
         self.degraded, self._dropped = "", 0
 
     def rows(self, query: Query[T]) -> list[Row]:
@@ -221,9 +221,11 @@ class Database:
                         marks = ", ".join("?" * len(rows.description))
                         fresh.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
         except sqlite3.Error as error:
-            self.file.tell(f"history.db was removed while in use, and all in it is lost ({error})")
+            self.file.notify(
+                f"history.db was removed while in use, and all in it is lost ({error})"
+            )
         else:
-            self.file.tell(
+            self.file.notify(
                 "history.db was removed while in use: the records of this server's sessions were"
                 " written to a new one, all others are lost"
             )
@@ -243,7 +245,7 @@ class Database:
                 connection.execute(write.table.upsert, write.row)
             except _UNKEEPABLE as error:
                 if not self._refused:
-                    self.file.tell(
+                    self.file.notify(
                         f"history could not keep a record of {write.table.name}: {error}"
                     )
                 self._refused = True

@@ -29,7 +29,7 @@ SERVER_DIED: Final = "server_died"
 """Why an entry was interrupted, or a kernel ended, that a server which is gone had left open."""
 
 APPLICATION_ID: Final = 0x6B78_6878
-"""Stands in the file's header, and tells our databases from those of others."""
+"""Stands in the header of each of our databases, and of no other program's."""
 
 _EXAMINED: Final = 200_000_000
 """Bytes of a file up to which it is checked whole, which takes 1.7 s a gigabyte. What is wrong
@@ -90,8 +90,8 @@ DOOMED: Final = 0.0
 class HistoryFile:
     """`history.db` below `folder`; the thread that first uses it is the only one that may.
 
-    `server` names this process among those that share the file. `notice` is what the user should
-    be told of, such as a corrupt file that was set aside; "" when there is nothing.
+    `server` names this process among those that share the file. `notice` is for the user, such
+    as that a corrupt file was set aside; "" when there is nothing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,8 +107,8 @@ class HistoryFile:
         """True once the file that was opened is gone, or another has its name."""
         return self._opened is not None and self._opened != _identity(self.path)
 
-    def tell(self, notice: str) -> None:
-        """Add to what the user should be told."""
+    def notify(self, notice: str) -> None:
+        """Add a sentence to `notice`."""
         _log.warning("%s", notice)
         self.notice = f"{self.notice}; {notice}" if self.notice else notice
 
@@ -218,7 +218,7 @@ class HistoryFile:
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        self.tell(f"the history database was corrupt ({fault}); it was set aside as {aside}")
+        self.notify(f"the history database was corrupt ({fault}); it was set aside as {aside}")
 
 
 @contextmanager
@@ -268,7 +268,7 @@ def _code(error: BaseException | None) -> int:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another that took its name, None where there is none."""
+    """The file's device and number, which another file of that name has not; None without one."""
     try:
         status = path.stat()
     except OSError:

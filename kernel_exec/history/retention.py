@@ -189,7 +189,7 @@ class _Sweep:
             ).fetchall()
         if age is not None and announced > 0:
             after = time.strftime("%Y-%m-%d %H:%M", time.gmtime(self._now + _NOTICE))
-            self._database.file.tell(
+            self._database.file.notify(
                 f"{announced} session{'s' if announced > 1 else ''} not used for"
                 f" {age / 86400:.0f} days will be deleted by a server that starts after {after}"
                 " UTC; to keep them, raise KERNEL_EXEC_HISTORY_DAYS"

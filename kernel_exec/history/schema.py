@@ -185,7 +185,7 @@ class Write:
 
     @property
     def key(self) -> tuple[str, Row]:
-        """What tells this row from every other."""
+        """Table and key of the row, which no other row has."""
         return self.table.name, self.row[: self.table.key]
 
     @property

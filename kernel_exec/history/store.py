@@ -272,7 +272,7 @@ class Store(Reading):
 
     @property
     def notice(self) -> str:
-        """What became of earlier history, for the user to be told of once; "" when nothing."""
+        """A notice on earlier history, to be shown to the user once; "" when there is none."""
         return self._thread.database.file.notice
 
     def unwritten(self) -> int:

@@ -1,16 +1,16 @@
-"""Output that came after its execution had ended, until somebody is told of it."""
+"""Output that came after its execution had ended, until a result reports it."""
 
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
 
 _MOST_BACKGROUND = 3
-"""Executions whose late output is told of at once."""
+"""Executions whose late output one result reports."""
 
 _END = 200
 """Characters kept of the end of it."""
 
 
 class Background:
-    """What executions have put out after their end, until somebody is told of it."""
+    """What executions have put out after their end and no result has reported."""
 
     def __init__(self) -> None:
         """Nothing yet."""
@@ -28,7 +28,7 @@ class Background:
             self._ends.setdefault(entry_id, "")
 
     def take(self, shown: str) -> list[str]:
-        """A line or two on each execution but `shown`, which tells of itself."""
+        """A line on each execution but `shown`, whose own result has its output."""
         news: list[str] = []
         for entry_id, lines in self._lines.items():
             if entry_id != shown and len(news) < _MOST_BACKGROUND:

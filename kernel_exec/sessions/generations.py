@@ -39,7 +39,7 @@ class RestartReport:
 
 
 class Generations:
-    """Counts a session's kernels; what one took with it is told once, by the next.
+    """Counts a session's kernels; what one took with it is reported once, by the next.
 
     `number` is that of the latest kernel, 0 before the first; `record` is set while one lives.
     `origin` is why the next one starts.
@@ -58,7 +58,7 @@ class Generations:
 
     @property
     def death(self) -> str:
-        """What the latest kernel died of, while nobody has been told; or ""."""
+        """What the latest kernel died of, while no result has said so; or ""."""
         return str(self._lost.get("reason", ""))
 
     def begin(self, kernel: Kernel) -> None:

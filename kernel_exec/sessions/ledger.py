@@ -105,7 +105,6 @@ class Ledger:
         self._store = store
         self._number = number
         self._live: dict[str, Live] = {}
-        self._unfinished: dict[str, Live] = {}
         self._ended: deque[str] = deque()
         self._ended_source = 0
         self.background = Background()
@@ -133,8 +132,6 @@ class Ledger:
         self._store.put_entry(entry)
         if outcome.ended:
             self._note_end(live)
-        else:
-            self._unfinished[entry.id] = live
         return live
 
     def start(self, live: Live, *, generation: int, details: JSONObject) -> None:
@@ -166,7 +163,7 @@ class Ledger:
 
     def end_all(self, reason: str) -> None:
         """Nothing goes on any more."""
-        for live in list(self._unfinished.values()):
+        for live in self._unfinished:
             self.end(live, Outcome.INTERRUPTED, {"reason": reason})
 
     def produce(self, entry_id: str, output: OutputEvent) -> None:
@@ -180,7 +177,7 @@ class Ledger:
             live.note_change()
 
     def listen(self, event: Event) -> None:
-        """Take in what a kernel tells: a `Listener`."""
+        """Take in an event of a kernel: a `Listener`."""
         if isinstance(event, Produced):
             self.produce(event.execution_id, event.output)
         elif isinstance(event, Began) and (live := self._live.get(event.execution_id)) is not None:
@@ -232,7 +229,7 @@ class Ledger:
 
         A client that gave up waiting and sends the same again must not run it twice.
         """
-        for live in self._unfinished.values():
+        for live in self._unfinished:
             entry = live.entry
             if (
                 live.given_up
@@ -244,11 +241,15 @@ class Ledger:
 
     def newest_unfinished(self) -> Live | None:
         """What was begun last of all that goes on."""
-        return next(reversed(self._unfinished.values()), None)
+        return self._unfinished[-1] if self._unfinished else None
+
+    @property
+    def _unfinished(self) -> list[Live]:
+        """What goes on, in the order in which it was begun."""
+        return [live for live in self._live.values() if not live.entry.outcome.ended]
 
     def _note_end(self, live: Live) -> None:
         live.done.set()
-        self._unfinished.pop(live.entry.id, None)
         self._ended.append(live.entry.id)
         self._ended_source += len(live.entry.source)
         while len(self._ended) > KEPT or self._ended_source > _KEPT_SOURCE:

@@ -113,18 +113,6 @@ def test_a_session_goes_whole(folder: Path, database: Database) -> None:
     assert not (folder / "sessions" / "old.lock").exists()
 
 
-def test_a_session_that_a_server_holds_stays(folder: Path, database: Database) -> None:
-    put(folder, "old", used=31)
-
-    with leased(folder / "sessions", "old") as ours:
-        assert ours
-        run(database, MONTH)
-        assert names(folder) == ["old"]
-
-    run(database, MONTH)
-    assert names(folder) == []
-
-
 def test_a_session_used_after_it_was_found_old_stays(folder: Path, database: Database) -> None:
     put(folder, "old", used=31)
     put(folder, "older", used=32, entries=400)
@@ -138,21 +126,6 @@ def test_a_session_used_after_it_was_found_old_stays(folder: Path, database: Dat
         pass
 
     assert names(folder) == ["old"]
-
-
-def test_beyond_the_size_the_oldest_goes_but_never_what_was_just_used(
-    folder: Path, database: Database
-) -> None:
-    for number, used in enumerate((9, 3, 5, 0.5)):
-        put(folder, f"s{number}", used=used, outputs=(str(number) * 1_000_000,))
-    # Each output is a file of more than a megabyte, and no two are the same.
-
-    run(database, Limits(size=2_800_000))
-    assert names(folder) == ["s1", "s3"]
-
-    run(database, Limits(size=1))
-    assert names(folder) == ["s3"]
-    assert len(blobs(folder)) == 1
 
 
 def test_streams_that_went_on_in_files_count(folder: Path, database: Database) -> None:

@@ -547,19 +547,6 @@ async def test_no_acknowledged_entry_is_lost_when_the_server_is_killed(tmp_path:
         assert all(entry.outcome.ended for entry in entries)
 
 
-async def test_what_a_dead_server_left_running_was_interrupted(tmp_path: Path) -> None:
-    with server(RUNS_UNTIL_TOLD, tmp_path) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "running\n"
-
-    async with open_store(tmp_path) as store:
-        (entry,) = await store.entries("s1")
-
-    assert entry.outcome is Outcome.INTERRUPTED
-    assert entry.details == {"reason": "server_died"}
-    assert entry.ended is None
-
-
 async def test_details_that_someone_spoiled_do_not_keep_history_shut(tmp_path: Path) -> None:
     with server(RUNS_UNTIL_TOLD, tmp_path) as writer:
         assert writer.stdout is not None
@@ -570,17 +557,6 @@ async def test_details_that_someone_spoiled_do_not_keep_history_shut(tmp_path: P
         (entry,) = await store.entries("s1")
 
     assert entry.details == {"reason": "server_died"}
-
-
-async def test_what_a_living_server_runs_is_left_alone(tmp_path: Path) -> None:
-    with server(RUNS_UNTIL_TOLD, tmp_path) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "running\n"
-
-        async with open_store(tmp_path) as store:
-            (entry,) = await store.entries("s1")
-
-    assert entry.outcome is Outcome.RUNNING
 
 
 async def test_what_a_server_that_died_meanwhile_left_running_is_ended_when_asked(
