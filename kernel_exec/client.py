@@ -36,9 +36,10 @@ from kernel_exec.packages.install import install
 from kernel_exec.packages.inventory import PackageStatus, check
 from kernel_exec.packages.requirements import parse_requirements
 from kernel_exec.scripts import checked_source
+from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.registry import DEFAULT_NAME
-from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import Session
+from kernel_exec.sessions.work import Done, Job
 
 _EXECUTED = frozenset({EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL, EntryKind.VERIFICATION})
 
@@ -262,7 +263,7 @@ class Client:
         opened = await self.session(session or self._latest)
         found = await self._app.catalog.find(opened.environment)
 
-        async def work(aside: Aside) -> Done:
+        async def work(job: Job) -> Done:
             installed = await install(
                 found.interpreter,
                 requirements,
@@ -271,7 +272,7 @@ class Client:
                 variables=found.variables,
                 tools=self._app.catalog.tools,
                 locks=self._app.settings.cache / "installs",
-                on_line=lambda line: aside.emit(Stream(name="stdout", text=f"{line}\n")),
+                on_line=lambda line: job.emit(Stream(name="stdout", text=f"{line}\n")),
             )
             self._app.catalog.forget(opened.environment)
             details: JSONObject = {

@@ -17,8 +17,8 @@ from kernel_exec.errors import NotFoundError
 from kernel_exec.history.entries import EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
 from kernel_exec.sessions.registry import address
-from kernel_exec.sessions.reports import Work
 from kernel_exec.sessions.session import Session
+from kernel_exec.sessions.work import Work
 
 _STEPS = (EntryKind.CODE, EntryKind.SCRIPT)
 
@@ -103,8 +103,7 @@ async def others(app: App, session_id: str, here: Environment) -> list[JSONObjec
     """The sessions but one that have run something in this server, and what exports each."""
     told: list[JSONObject] = []
     for each in app.sessions.all:
-        entries = await app.store.entries(each.id) if each.id != session_id else []
-        if steps := sum(entry.kind in _STEPS for entry in entries):
+        if each.id != session_id and (steps := await app.store.count(each.id, _STEPS)):
             name, environment = address(each, here.key), each.environment.key
             call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"
             told.append(

@@ -70,20 +70,16 @@ def take(path: Path) -> Lease | None:
 
 
 def is_held(path: Path) -> bool:
-    """True while somebody, perhaps this process, holds the lease at `path`.
+    """True while somebody, perhaps this process, holds the lease at `path`; else its file goes.
 
-    Raises:
-        OSError: The file can't be opened.
-        StorageError: The file system has no locks.
+    Raises as `take` does.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-    except FileNotFoundError:
+    if not path.exists():
         return False
-    try:
-        return not _lock(path, descriptor)
-    finally:
-        os.close(descriptor)
+    lease = take(path)
+    if lease is not None:
+        lease.drop()
+    return lease is None
 
 
 def _lock(path: Path, descriptor: int) -> bool:

@@ -12,8 +12,8 @@ from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.value import ours
-from kernel_exec.sessions.reports import Aside, Done, Work
 from kernel_exec.sessions.slots import TakeSlot
+from kernel_exec.sessions.work import Done, Job, Work
 from kernel_exec.verification.basis import basis
 from kernel_exec.verification.plan import PlannedCell, make_plan
 from kernel_exec.verification.results import Verification, recalled
@@ -46,8 +46,8 @@ class Again:
 def verified_export(export: Callable[[Verify], Awaitable[Exported]], again: Again) -> Work:
     """Work that runs the notebook again, which `export` hands over, and lets it be written."""
 
-    async def work(aside: Aside) -> Done:
-        run = _Run(again, aside)
+    async def work(job: Job) -> Done:
+        run = _Run(again, job)
         exported = await export(run.verify)
         assert exported.verification is not None
         details: JSONObject = {
@@ -65,10 +65,10 @@ def verified_export(export: Callable[[Verify], Awaitable[Exported]], again: Agai
 class _Run:
     """One verification."""
 
-    def __init__(self, again: Again, aside: Aside) -> None:
+    def __init__(self, again: Again, job: Job) -> None:
         self.reused = False
         self._again = again
-        self._aside = aside
+        self._job = job
         self._plan: list[PlannedCell] = []
         self._directory = again.working_directory
 
@@ -124,4 +124,4 @@ class _Run:
             title = one_line(cells[done].title, _TITLE)
             place = f"step {cells[done].number} ({done + 1} of {len(cells)})"
             following = f"{place}{f' {title}' if title else ''}: "
-        self._aside.emit(Stream(name="stdout", text=f"{verdict}{following}"))
+        self._job.emit(Stream(name="stdout", text=f"{verdict}{following}"))

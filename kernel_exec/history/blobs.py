@@ -6,16 +6,15 @@ import os
 import re
 import stat
 import tempfile
-import time
 from pathlib import Path
 from typing import BinaryIO
 
 from kernel_exec.errors import StorageError
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+UNFINISHED = "unfinished-"
+"""How the name of a file begins that is not whole yet, or never will be."""
 
-_LEFTOVER_AGE = 3600.0
-"""Seconds after which an unfinished file can only be that of a process that was killed."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Blobs:
@@ -35,16 +34,15 @@ class Blobs:
             return name
         _make_folder(self._folder.parent, self._folder)
         _make_folder(self._folder, path.parent)
-        file, unfinished = tempfile.mkstemp(prefix="unfinished-", dir=path.parent)
+        file, unfinished = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
         try:
             with os.fdopen(file, "wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             Path(unfinished).replace(path)
-        except BaseException:
+        finally:
             Path(unfinished).unlink(missing_ok=True)
-            raise
         _sync_folder(path.parent)
         return name
 
@@ -65,10 +63,6 @@ class Blobs:
             raise StorageError(f"{path} was changed")
         return content
 
-    def has(self, name: str) -> bool:
-        """True when there is a content of this name."""
-        return self._path(name).exists()
-
     def remove(self, name: str) -> int:
         """Remove a content; the bytes that it took. Raises `OSError`."""
         path = self._path(name)
@@ -81,13 +75,6 @@ class Blobs:
     def folders(self) -> list[Path]:
         """The folders that contents lie in."""
         return sorted(self._folder.glob("??"))
-
-    def sweep(self) -> None:
-        """Remove unfinished files that a killed process left; raises `OSError`."""
-        oldest = time.time() - _LEFTOVER_AGE
-        for unfinished in self._folder.glob("??/unfinished-*"):
-            if unfinished.stat().st_mtime < oldest:
-                unfinished.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name

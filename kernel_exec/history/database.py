@@ -1,46 +1,39 @@
-"""The history database as a file: opened, repaired, written and read, all in one thread.
+"""What happened, in one place for one thread: the database, and what is not in it yet.
 
-It may be used by several processes at once, be removed under our feet, or turn out to be
-broken. A connection that failed for any reason but a full disk or a lock is replaced as soon as
-a new one can be had; until then it still answers reads.
+Rows wait in memory until they are committed. While that fails they stay there in their order, and
+every read adds them to what the database holds. The file may be used by several processes at
+once, be removed under our feet, or turn out to be broken: a connection that failed for any reason
+but a full disk or a lock is replaced as soon as a new one can be had, and answers until then.
 """
 
 import logging
-import secrets
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock
-
 from kernel_exec.errors import StorageError
-from kernel_exec.leases import Lease
+from kernel_exec.kernels.outputs import OutputEvent
 
 from .blobs import Blobs
-from .connections import (
-    connect,
-    connect_for_reading,
-    examine,
-    identity,
-    is_at_rest,
-    is_corruption,
-    result_code,
-    transaction,
-)
+from .entries import Numbered
+from .opening import LAST_USES, HistoryFile, is_corruption, is_passing, transaction
 from .schema import (
-    ADD_EVENT,
+    ENTRY,
     EVENT,
-    LAST_USES,
     SESSION,
     Cell,
+    KeptEvent,
+    Query,
     Row,
+    T,
     Write,
     as_text,
-    migrate,
+    lost,
+    read_event,
 )
-from .servers import bury_dead_servers, enlist, living_servers
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +51,11 @@ _UNKEEPABLE: Final = (
 )
 """What a row raises that will never be accepted, and must not hold up the others."""
 
-_PASSING: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+BATCH_LIMIT: Final = 4 * 1024 * 1024
+"""Bytes in one transaction, which is what an attempt on a full disk costs."""
+
+_PENDING_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes kept in memory while writing fails, before outputs are dropped."""
 
 _INLINE_LIMIT: Final = 64 * 1024
 """Bytes of an encoded event above which it is kept as a file."""
@@ -69,298 +66,299 @@ _PATIENCE: Final = 2.0
 _IMPATIENCE: Final = 0.1
 """The same once a wait was in vain: no result should stand still for a lock held for ever."""
 
+_TOGETHER: Final = 10_000
+"""Entries whose events one query reads; SQLite takes 32,766 parameters."""
+
 
 class Database:
-    """`history.db` below `folder`; the thread that first uses it is the only one that may.
+    """`history.db` below `folder` and the rows that wait for it; one thread uses it.
 
-    `server` names this process among those that share the file. `notice` is what the user should
-    be told of, such as a corrupt file that was set aside; "" when there is nothing.
+    `degraded` says why rows wait, or "". `finished` counts the bytes of all rows that were
+    written, or given up.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.server: Final = secrets.token_hex(8)
-        self.notice = ""
-        self.folder: Final = folder
+        self.file: Final = HistoryFile(folder)
         self.blobs: Final = Blobs(folder / "blobs")
-        self._path = folder / "history.db"
-        self._connection: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
-        self._lease: Lease | None = None
-        self._identity: tuple[int, int] | None = None
-        self._corruption = ""
-        self._suspect = False
-        self._wait = _PATIENCE
-        self._refused = 0
+        self.degraded = ""
+        self.finished = 0
+        self._pending: deque[Write] = deque()
+        self._size = 0
+        self._dropped = 0
         self._live: dict[tuple[str, Row], Write] = {}
+        self._refused = False
+        self._connection: sqlite3.Connection | None = None
+        self._fault: sqlite3.Error | None = None
+        """What speaks against the connection, or against its file."""
 
-    def write(self, batch: Sequence[Write] = ()) -> None:
-        """Commit `batch` as a whole, opening the database first where needed.
+    def take(self, write: Write) -> None:
+        """Add `write` to what waits."""
+        self._pending.append(write)
+        self._size += write.size
 
-        A row that can never be accepted is left out and told of. When one of `FAILURES` is
-        raised, nothing of it was kept; try again later.
-        """
+    def flush(self) -> None:
+        """Commit what waits as far as that is possible now, opening the file first if needed."""
         try:
             try:
-                self._commit(batch)
-            except sqlite3.DatabaseError:
-                if not self._corruption:
+                self._commit()
+            except sqlite3.DatabaseError as error:
+                if not is_corruption(error):
                     raise
-                self._commit(batch)  # into a database begun anew
-        except FAILURES:
-            self._wait_for_others(_IMPATIENCE)
-            raise
-        if batch:
-            self._wait_for_others(_PATIENCE)
-        for write in batch:
-            if write.live:
-                self._live[write.key] = write
-            elif write.table is not EVENT:
-                self._live.pop(write.key, None)
+                self._commit()  # into a database begun anew
+        except Exception as error:  # noqa: BLE001 - whatever held it up, what waits is reported
+            if not isinstance(error, FAILURES):
+                _log.exception("history could not be written")
+            self._drop_outputs()
+            self.degraded = describe(error)
+            if self._dropped:
+                self.degraded += f" ({self._dropped} outputs dropped)"
+            return
+        if self._dropped:
+            self.file.notify(f"history lost {self._dropped} outputs: {self.degraded}")
+        self.degraded, self._dropped = "", 0
+
+    def rows(self, query: Query[T]) -> list[Row]:
+        """What `query` finds, in the order of its table; raises `sqlite3.Error`."""
+        rows = self.select(*query.select(query.table.columns))
+        if query.last is not None:
+            rows.reverse()
+        waiting = self.waiting(query)
+        return query.merged(rows, waiting) if waiting else rows
+
+    def waiting(self, query: Query[T]) -> list[Row]:
+        """Those that are not committed yet, in the order of their writes."""
+        return [
+            write.row
+            for write in self._pending
+            if write.table is query.table and query.means(write.row)
+        ]
 
     def select(self, query: str, parameters: Sequence[Cell] = ()) -> list[Row]:
-        """The rows that `query` finds, none where no database could be opened.
+        """The rows in the file that `query` finds, none where it could not be opened.
 
         Raises `sqlite3.Error`.
         """
         if self._connection is None:
-            return self._read(query, parameters)
+            return self.file.read(query, parameters)
         with self._watched():
             return self._connection.execute(query, parameters).fetchall()
 
     @contextmanager
-    def aside(self) -> Iterator[sqlite3.Connection]:
+    def tidying(self) -> Iterator[sqlite3.Connection]:
         """A transaction for upkeep, which fails at once where others write.
 
-        Raises one of `FAILURES`, also where the database has yet to be opened.
+        Raises one of `FAILURES`, also where the file has yet to be opened.
         """
-        connection, wait = self._connection, self._wait
-        if connection is None or self._suspect or self._identity != identity(self._path):
+        connection = self._connection
+        if connection is None or not self._is_current():
             raise StorageError("the history database is not open")
-        self._wait_for_others(0.0)
-        try:
-            with self._watched():
-                # What a power cut undoes of it is done again; others need not wait for the disk.
-                connection.execute("PRAGMA synchronous = NORMAL")
-                with transaction(connection):
-                    yield connection
-        finally:
-            with suppress(sqlite3.Error):
-                connection.execute("PRAGMA synchronous = FULL")
-            self._wait_for_others(wait)
-
-    def body(self, inline: Cell, blob: Cell) -> Cell:
-        """An event's body, wherever it is kept; raises `StorageError` when it is lost."""
-        return inline if blob is None else self.blobs.get(as_text(blob))
-
-    def last_uses(self, page: int = -1) -> Iterator[list[tuple[str, float]]]:
-        """When each session was used last, at most `page` sessions at a time."""
-        row: Cell = 0
-        while found := self.select(
-            f"{LAST_USES} WHERE session.rowid > ? ORDER BY session.rowid LIMIT ?", (row, page)
-        ):
-            row = found[-1][0]
-            yield [(as_text(session), _seconds(used)) for _, session, used in found]
-
-    def tell(self, notice: str) -> None:
-        """Add to what the user should be told."""
-        _log.warning("%s", notice)
-        self.notice = f"{self.notice}; {notice}" if self.notice else notice
-
-    def close(self) -> None:
-        """Release the lease, and close; raises `sqlite3.Error`."""
-        connection, self._connection = self._connection, None
-        self._stop_reading()
-        if self._lease is not None:
-            self._lease.drop()
-            self._lease = None
-        if connection is not None:
-            connection.close()
+        with self._watched(), transaction(connection, wait=0):
+            yield connection
 
     def bury(self) -> None:
         """End what servers that have died since had left open; raises one of `FAILURES`."""
-        with self._alone(), self._watched():
-            living = living_servers(self.folder / "servers")
-            if self._connection is not None:
-                with transaction(self._connection):
-                    bury_dead_servers(self._connection, living)
+        if self._connection is not None:
+            with self._watched():
+                self.file.bury(self._connection, wait=self._wait)
 
-    def _commit(self, batch: Sequence[Write]) -> None:
+    def close(self) -> None:
+        """Close the file; what still waits is lost."""
+        if self._pending:
+            _log.warning("history lost %d records: %s", len(self._pending), self.degraded)
+        self.file.release()
+        if self._connection is not None:
+            with suppress(*FAILURES):
+                self._connection.close()
+
+    @property
+    def _wait(self) -> float:
+        return _IMPATIENCE if self.degraded else _PATIENCE
+
+    def _is_current(self) -> bool:
+        return self._fault is None and not self.file.is_replaced
+
+    def _commit(self) -> None:
         connection = self._usable()
-        if batch:
-            stored = [self._stored(write) for write in batch]
-            with self._watched(), transaction(connection):
-                for write, kept in zip(batch, stored, strict=True):
-                    if kept is not write and not self.blobs.has(as_text(kept.row[2])):
-                        self._stored(write)  # a sweep took its file for one of the past
-                self._apply(connection, stored)
+        while batch := _batch(self._pending):
+            with self._watched(), transaction(connection, wait=self._wait):
+                # No sweep of another server takes a file for one of the past meanwhile: it
+                # removes those that no row refers to under the same lock.
+                self._insert(connection, [self._stored(write) for write in batch])
+            for write in batch:
+                self._finish(self._pending.popleft())
+                if write.live:
+                    self._live[write.key] = write
+                else:
+                    self._live.pop(write.key, None)
 
     def _usable(self) -> sqlite3.Connection:
+        """The connection, or a new one where that failed or lost its file."""
         held = self._connection
-        if held is not None and not self._suspect and self._identity == identity(self._path):
+        if held is not None and self._is_current():
             return held
-        if held is not None and self._corruption:
+        replaced = self.file.is_replaced
+        corrupt = is_corruption(self._fault) and not replaced
+        if held is not None and corrupt:
             held.close()
             self._connection = held = None
-        replaced = self._identity != identity(self._path)
-        self._connection = fresh = self._open()
-        self._suspect = False
-        self._stop_reading()
-        if held is not None:
-            with closing(held):
-                if replaced:
-                    self._carry_over(held, fresh)
+        fresh = self.file.open(wait=self._wait, fault=str(self._fault) if corrupt else "")
+        self._connection, self._fault = fresh, None
+        with closing(held) if held is not None else nullcontext():
+            with self._watched(), transaction(fresh, wait=self._wait):
+                self._insert(fresh, self._live.values())
+            if held is not None and replaced:
+                self._carry_over(held, fresh)
         return fresh
 
     def _carry_over(self, held: sqlite3.Connection, fresh: sqlite3.Connection) -> None:
         """Write what this server's sessions did again: the file it is in has been removed."""
-        sessions = [key[0] for table, key in self._live if table == SESSION.name]
+        sessions = [row for name, row in self._live if name == SESSION.name]
         try:
-            with transaction(fresh):
-                for session in sessions:
-                    for query, insert in _CARRIED:
-                        fresh.executemany(insert, held.execute(query, (session,)))
+            with transaction(fresh, wait=self._wait):
+                for table, of_session in _OF_SESSION.items():
+                    for session in sessions:
+                        rows = held.execute(f"SELECT * FROM {table} WHERE {of_session}", session)
+                        marks = ", ".join("?" * len(rows.description))
+                        fresh.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
         except sqlite3.Error as error:
-            self.tell(f"history.db was removed while in use, and all in it is lost ({error})")
+            self.file.notify(
+                f"history.db was removed while in use, and all in it is lost ({error})"
+            )
         else:
-            self.tell(
+            self.file.notify(
                 "history.db was removed while in use: the records of this server's sessions were"
                 " written to a new one, all others are lost"
             )
-
-    def _open(self) -> sqlite3.Connection:
-        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.folder.chmod(0o700)
-        with self._alone():
-            self._hold_lease()
-            if fault := self._fault():
-                self._set_aside(fault)
-            try:
-                connection = self._join()
-            except sqlite3.DatabaseError as error:
-                if not is_corruption(error):
-                    raise
-                self._set_aside(str(error))
-                connection = self._join()
-            self._corruption = ""
-            self._identity = identity(self._path)
-        with suppress(OSError):
-            self.blobs.sweep()
-        return connection
-
-    def _hold_lease(self) -> None:
-        """Show others that we live, also in a folder that was made again."""
-        if self._lease is not None and not self._lease.is_valid:
-            self._lease.drop()
-            self._lease = None
-        if self._lease is None:
-            self._lease = enlist(self.folder / "servers", self.server)
-
-    def _alone(self) -> FileLock:
-        """What keeps other servers from opening the database, and from judging who lives."""
-        return FileLock(self.folder / "history.lock", timeout=self._wait, mode=0o600)
-
-    def _fault(self) -> str:
-        """What is wrong with the file there; one that replaced ours is judged anew."""
-        if self._corruption and self._identity == identity(self._path):
-            return self._corruption
-        return examine(self._path) if self._path.exists() else ""
-
-    def _set_aside(self, fault: str) -> None:
-        number = 1
-        while (aside := self._path.with_name(f"{self._path.name}.corrupt-{number}")).exists():
-            number += 1
-        for suffix in ("-wal", "-shm", ""):
-            with suppress(FileNotFoundError):
-                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
-        self.tell(f"the history database was corrupt ({fault}); it was set aside as {aside}")
-
-    def _join(self) -> sqlite3.Connection:
-        """Make the database ours to use: tables, an end to what dead servers left."""
-        living = living_servers(self.folder / "servers")
-        connection = connect(self._path, self._wait)
-        try:
-            with transaction(connection):
-                migrate(connection)
-                bury_dead_servers(connection, living)
-                self._apply(connection, self._live.values())
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _read(self, query: str, parameters: Sequence[Cell]) -> list[Row]:
-        """What `query` finds in a database that can't be written, nothing where that fails."""
-        try:
-            if not is_at_rest(self._path):
-                self._stop_reading()
-            elif self._reader is None:
-                self._reader = connect_for_reading(self._path)
-            if self._reader is not None:
-                return self._reader.execute(query, parameters).fetchall()
-        except (sqlite3.Error, OSError):
-            self._stop_reading()
-        return []
-
-    def _stop_reading(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def _stored(self, write: Write) -> Write:
         """`write`, with a large body put into its file; raises `OSError`."""
         if write.table is not EVENT:
             return write
-        entry, body, _ = write.row
+        entry, n, body, _ = write.row
         if not isinstance(body, str) or len(body) <= _INLINE_LIMIT:
             return write
-        return Write(table=EVENT, row=(entry, None, self.blobs.put(body.encode())), live=False)
+        return Write(table=EVENT, row=(entry, n, None, self.blobs.put(body.encode())), live=False)
 
-    def _apply(self, connection: sqlite3.Connection, batch: Iterable[Write]) -> None:
-        for write in batch:
+    def _insert(self, connection: sqlite3.Connection, writes: Iterable[Write]) -> None:
+        for write in writes:
             try:
-                if write.table is EVENT:
-                    connection.execute(ADD_EVENT, (write.row[0], *write.row))
-                else:
-                    connection.execute(write.table.upsert, write.row)
+                connection.execute(write.table.upsert, write.row)
             except _UNKEEPABLE as error:
-                self._refused += 1
-                if self._refused == 1:
-                    self.tell(f"history could not keep a record of {write.table.name}: {error}")
+                if not self._refused:
+                    self.file.notify(
+                        f"history could not keep a record of {write.table.name}: {error}"
+                    )
+                self._refused = True
+
+    def _drop_outputs(self) -> None:
+        """Give up the oldest outputs where there is more than memory should hold."""
+        if self._size <= _PENDING_LIMIT:
+            return
+        kept: deque[Write] = deque()
+        for write in self._pending:
+            if write.table is EVENT and self._size > _PENDING_LIMIT // 2:
+                self._finish(write)
+                self._dropped += 1
+            else:
+                kept.append(write)
+        self._pending = kept
+
+    def _finish(self, write: Write) -> None:
+        self._size -= write.size
+        self.finished += write.size
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Remember what an error says about the connection and its file."""
+        """Remember what an error says against the connection and its file."""
         try:
             yield
         except sqlite3.Error as error:
-            self._suspect = result_code(error) not in _PASSING
-            if is_corruption(error):
-                self._corruption = str(error)
+            if not is_passing(error):
+                self._fault = error
             raise
 
-    def _wait_for_others(self, seconds: float) -> None:
-        if self._wait == seconds:
-            return
-        self._wait = seconds
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
+_OF_SESSION: Final = {
+    "kernel": "session = ?",
+    "entry": "session = ?",
+    "event": "entry IN (SELECT id FROM entry WHERE session = ?)",
+}
+"""How the rows of a session are found, each table after those that it refers to."""
 
 
-_CARRIED: Final = tuple(
-    (
-        f"SELECT {table}.* FROM {table} WHERE {condition}",
-        f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * columns)})",
-    )
-    for table, columns, condition in (
-        ("kernel", 10, "session = ?"),
-        ("entry", 17, "session = ?"),
-        ("event", 4, "entry IN (SELECT id FROM entry WHERE session = ?)"),
-    )
-)
-"""How a session's rows are read from one database and written to another."""
+def find(database: Database, query: Query[T]) -> list[T]:
+    """The values that `query` means."""
+    return [query.table.read(row) for row in database.rows(query)]
 
 
-def _seconds(cell: Cell) -> float:
-    return float(cell) if isinstance(cell, (int, float)) else 0.0
+def count(database: Database, query: Query[T]) -> int:
+    """How many values `query` means; reads none of them."""
+    key = query.table.key
+    keys = set(database.select(*query.select(query.table.columns[:key])))
+    return len(keys.union(row[:key] for row in database.waiting(query)))
+
+
+def events(database: Database, entry_id: str, after: int | None) -> list[Numbered]:
+    """What an entry has produced behind event number `after`."""
+    found = find(database, Query(table=EVENT, where={"entry": (entry_id,)}, after=after))
+    return [_numbered(database, kept.n, kept) for kept in found]
+
+
+def all_events(database: Database, after: int, first: int) -> list[Numbered]:
+    """What all entries have produced, from behind number `after` of the database on.
+
+    SQLite numbers rows as they are committed.
+    """
+    names = ", ".join(EVENT.columns)
+    query = f"SELECT rowid, {names} FROM event WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    rows = database.select(query, (after, first))
+    return [_numbered(database, int(row[0] or 0), EVENT.read(row[1:])) for row in rows]
+
+
+def session_events(database: Database, session_id: str) -> dict[str, list[OutputEvent]]:
+    """What each entry of a session has produced, by the entry's id."""
+    owners = [
+        entry.id for entry in find(database, Query(table=ENTRY, where={"session": (session_id,)}))
+    ]
+    found: dict[str, list[OutputEvent]] = {owner: [] for owner in owners}
+    for start in range(0, len(owners), _TOGETHER):
+        some = Query(table=EVENT, where={"entry": owners[start : start + _TOGETHER]})
+        for kept in find(database, some):
+            found[kept.entry].append(_event(database, kept))
+    return found
+
+
+def last_uses(database: Database) -> dict[str, float]:
+    """When each session in the file was used last."""
+    return {as_text(session): float(used or 0) for session, used in database.select(LAST_USES)}
+
+
+def describe(error: BaseException) -> str:
+    """What `error` says, in one phrase."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"history.db: {error}" if isinstance(error, sqlite3.Error) else str(error)
+
+
+def _numbered(database: Database, number: int, kept: KeptEvent) -> Numbered:
+    return Numbered(entry_id=kept.entry, number=number, event=_event(database, kept))
+
+
+def _event(database: Database, kept: KeptEvent) -> OutputEvent:
+    try:
+        body = kept.body if kept.blob is None else database.blobs.get(kept.blob).decode()
+        return read_event(body or "")
+    except (StorageError, ValueError) as error:
+        return lost(f"can't be read: {error}")
+
+
+def _batch(pending: Iterable[Write]) -> list[Write]:
+    """The first writes that are pending, up to one beyond the limit of a transaction."""
+    batch: list[Write] = []
+    size = 0
+    for write in pending:
+        batch.append(write)
+        size += write.size
+        if size > BATCH_LIMIT:
+            break
+    return batch

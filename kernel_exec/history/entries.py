@@ -9,18 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.kernels.outputs import (
-    Clear,
-    DisplayData,
-    ErrorOutput,
-    ExecuteResult,
-    OutputEvent,
-    Spill,
-    Stream,
-    Update,
-)
+from kernel_exec.kernels.outputs import OutputEvent
 
 
 class EntryKind(StrEnum):
@@ -111,8 +102,8 @@ def script_arguments(entry: Entry) -> tuple[str, ...] | None:
     """What a script finds in `sys.argv` behind its path; None for what is no script."""
     if entry.kind is not EntryKind.SCRIPT:
         return None
-    told = entry.details.get("arguments")
-    return tuple(map(str, told)) if isinstance(told, (list, tuple)) else ()
+    arguments = entry.details.get("arguments")
+    return tuple(map(str, arguments)) if isinstance(arguments, (list, tuple)) else ()
 
 
 def is_isolated(entry: Entry) -> bool:
@@ -130,106 +121,10 @@ def is_unreached(entry: Entry) -> bool:
     return is_replay(entry) and entry.started is None
 
 
-def encode_event(event: OutputEvent) -> JSONObject:
-    """`event` as a JSON object, for keeping."""
-    body: dict[str, JSON]
-    match event:
-        case Stream():
-            body = {"name": event.name, "text": event.text, "path": event.path}
-        case DisplayData():
-            body = {
-                "data": event.data,
-                "metadata": event.metadata,
-                "display_id": event.display_id,
-            }
-        case ExecuteResult():
-            body = {
-                "data": event.data,
-                "metadata": event.metadata,
-                "display_id": event.display_id,
-                "execution_count": event.execution_count,
-            }
-        case ErrorOutput():
-            body = {
-                "ename": event.ename,
-                "evalue": event.evalue,
-                "traceback": list(event.traceback),
-            }
-            if event.path is not None:
-                body |= {"path": event.path, "characters": event.characters}
-        case Spill():
-            body = {"name": event.name, "path": event.path}
-        case Clear():
-            body = {"wait": event.wait}
-        case Update():
-            body = {
-                "display_id": event.display_id,
-                "data": event.data,
-                "metadata": event.metadata,
-            }
-    return {"type": _TYPES[type(event)], "late": event.late, **body}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    """An output event of an entry, and its number, which rises within what was asked for."""
 
-
-def decode_event(body: JSONObject) -> OutputEvent:
-    """The event that `encode_event` wrote; raises `ValueError` for anything else."""
-    late = body.get("late") is True
-    path, display_id = body.get("path"), text(body, "display_id") or None
-    match body.get("type"):
-        case "stream":
-            return Stream(
-                name=text(body, "name"),
-                text=text(body, "text"),
-                path=path if isinstance(path, str) else None,
-                late=late,
-            )
-        case "display_data":
-            return DisplayData(
-                data=mapping(body, "data"),
-                metadata=mapping(body, "metadata"),
-                display_id=display_id,
-                late=late,
-            )
-        case "execute_result":
-            return ExecuteResult(
-                data=mapping(body, "data"),
-                metadata=mapping(body, "metadata"),
-                execution_count=count(body, "execution_count"),
-                display_id=display_id,
-                late=late,
-            )
-        case "error":
-            blocks = body.get("traceback")
-            return ErrorOutput(
-                ename=text(body, "ename"),
-                evalue=text(body, "evalue"),
-                traceback=tuple(
-                    str(block) for block in (blocks if isinstance(blocks, list) else ())
-                ),
-                path=path if isinstance(path, str) else None,
-                characters=count(body, "characters") or 0,
-                late=late,
-            )
-        case "spill":
-            return Spill(name=text(body, "name"), path=text(body, "path"), late=late)
-        case "clear_output":
-            return Clear(wait=body.get("wait") is True, late=late)
-        case "update_display_data":
-            return Update(
-                display_id=text(body, "display_id"),
-                data=mapping(body, "data"),
-                metadata=mapping(body, "metadata"),
-                late=late,
-            )
-        case unknown:
-            raise ValueError(f"no output event has type {unknown!r}")
-
-
-_TYPES: Mapping[type[OutputEvent], str] = {
-    Stream: "stream",
-    DisplayData: "display_data",
-    ExecuteResult: "execute_result",
-    ErrorOutput: "error",
-    Spill: "spill",
-    Clear: "clear_output",
-    Update: "update_display_data",
-}
+    entry_id: str
+    number: int
+    event: OutputEvent

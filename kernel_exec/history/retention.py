@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -25,9 +25,9 @@ from typing import Final
 
 from kernel_exec.leases import is_held, take
 
-from .database import FAILURES, Database
-from .removal import Removal
-from .schema import DOOMED
+from .blobs import UNFINISHED
+from .database import FAILURES, Database, last_uses
+from .opening import DOOMED, LAST_USES
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +39,6 @@ _AGAIN: Final = 60.0
 
 _PAUSE: Final = 0.01
 """Seconds between two steps: others are to have the interpreter and the disk as well."""
-
-_QUIET: Final = 0.25
-"""Seconds that nothing was asked of history before a step, so that no result waits for one."""
-
-_PATIENCE: Final = 1.0
-"""Seconds after which a step is due all the same: history that is never quiet is swept, too."""
 
 _JUST_USED: Final = 24 * 3600.0
 """Seconds before the latest use of any session in which a session's use protects it from the
@@ -63,10 +57,18 @@ _UNFINISHED = re.compile(r"\.unfinished-(?:[a-z0-9_]{8}|[0-9a-f]{16})")
 _FOLDERS_LIMIT: Final = 2000
 """Folders below the storage root that are looked at for unfinished files."""
 
-_STEP_EVENTS: Final = 500
-"""Outputs that one transaction removes, unless a single entry has more."""
+_FIRST: Final = "(SELECT id FROM entry WHERE session = ? ORDER BY number LIMIT 10)"
+"""The entries of a session that one transaction removes."""
 
-_STEP_SESSIONS: Final = 500
+_SHRINK_PAGES: Final = 500
+"""Pages that are given back to the file system at a time."""
+
+_SPARE_PAGES: Final = 1000
+"""Free pages that stay in the file, for what comes next."""
+
+_INCREMENTAL: Final = 2
+"""What `auto_vacuum` says of a file that can give pages back."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -81,45 +83,20 @@ class Limits:
     size: float | None = None
 
 
-class Upkeep:
-    """A sweep at once, and then one now and then; for the store's thread, while it is idle."""
-
-    def __init__(self, database: Database, limits: Limits | None) -> None:
-        """Without `limits` nothing is ever done."""
-        self._database = database
-        self._limits = limits
-        self._steps: Iterator[None] | None = None
-        self._due = self._stepped = self._began = time.monotonic()
-        self._born = time.time()
-
-    @property
-    def wait(self) -> float | None:
-        """Seconds until the next step; None for never."""
-        return None if self._limits is None else max(0.0, self._due - time.monotonic())
-
-    def give_way(self) -> None:
-        """Something was asked of history; more of it may follow."""
-        now = time.monotonic()
-        if now < self._stepped + _PATIENCE:
-            self._due = max(self._due, now + _QUIET)
-
-    def step(self) -> None:
-        """Do a little."""
-        if self._limits is None:
-            return
-        now = self._stepped = time.monotonic()
-        if self._steps is None:
-            # A clock that is set while we run must not age what was used meanwhile.
-            at = self._born + now - self._began
-            self._steps = sweep(self._database, self._limits, now=at, born=self._born)
-        self._due = now + _PAUSE
+def keep_within(database: Database, limits: Limits) -> Iterator[float]:
+    """A sweep at once, and then one now and then; yields the seconds until it wants to go on."""
+    born, began = time.time(), time.monotonic()
+    while True:
+        # A clock that is set while we run must not age what was used meanwhile.
+        now = born + time.monotonic() - began
         try:
-            next(self._steps)
-        except StopIteration:
-            self._steps, self._due = None, now + _EVERY
+            for _ in sweep(database, limits, now=now, born=born):
+                yield _PAUSE
         except FAILURES as error:
             _log.info("history is swept later: %s", error)
-            self._steps, self._due = None, now + _AGAIN
+            yield _AGAIN
+        else:
+            yield _EVERY
 
 
 def sweep(database: Database, limits: Limits, *, now: float, born: float) -> Generator[None]:
@@ -129,13 +106,14 @@ def sweep(database: Database, limits: Limits, *, now: float, born: float) -> Gen
 
     Raises one of `FAILURES` where the database can't be used.
     """
-    with database.aside():
+    with database.tidying():
         pass  # the folder is there, and ours
-    lease = take(database.folder / "retention.lock")
+    folder = database.file.folder
+    lease = take(folder / "retention.lock")
     if lease is None:
         return
     try:
-        yield from _unfinished(database.folder.parent, now)
+        yield from _unfinished(folder.parent, now)
         yield from _Sweep(database, limits, now, born).steps()
     finally:
         lease.drop()
@@ -154,79 +132,96 @@ def leased(folder: Path, session_id: str) -> Iterator[bool]:
 
 
 class _Sweep:
-    """One sweep; `_files` is how many bytes the files take that rows refer to."""
+    """One sweep; `_files` is how many bytes the files take that rows refer to.
+
+    All changes are small transactions.
+    """
 
     def __init__(self, database: Database, limits: Limits, now: float, born: float) -> None:
         self._database = database
-        self._removal = Removal(database)
         self._limits = limits
         self._now = now
         self._born = born
-        self._newest = 0.0
-        self._leases = database.folder / "sessions"
-        self._spill = database.folder / "spill"
+        self._leases = database.file.folder / "sessions"
+        self._spill = database.file.folder / "spill"
         self._spilled: dict[str, int] = {}
         self._files = 0
 
     def steps(self) -> Iterator[None]:
+        # A name that is no plain one leads to files elsewhere: nobody but a user made it.
+        uses = last_uses(self._database)
+        used = {session: at for session, at in uses.items() if _PLAIN.fullmatch(session)}
+        yield
         yield from self._measure_blobs()
-        yield from self._measure_spilled()
-        used: list[tuple[float, str]] = []
-        for page in self._database.last_uses(_STEP_SESSIONS):
-            used += [(at, session) for session, at in page]
-            yield
-        self._newest = max(used, default=(0.0, ""))[0]
-        announced = self._announce(used)
-        for at, session in sorted(used):
-            if at == DOOMED or self._is_announced(announced.get(session)) or self._is_too_much(at):
+        yield from self._measure_spilled(used)
+        newest = max(used.values(), default=0.0)
+        due = self._announce(used)
+        for session, at in sorted(used.items(), key=lambda each: each[1]):
+            spare = at > newest - _JUST_USED
+            if at == DOOMED or session in due or (not spare and self._is_too_much()):
                 yield from self._remove(session, at)
-        while self._removal.shrink():
+        while self._shrink():
             yield
 
-    def _announce(self, used: Iterable[tuple[float, str]]) -> Mapping[str, float]:
-        """Tell which sessions are too old; when that was told of each first."""
-        if (age := self._limits.age) is None:
-            return self._removal.announce((), self._now)
+    def _announce(self, used: dict[str, float]) -> set[str]:
+        """Tell which sessions are too old; those of them that were announced long enough ago.
+
+        An announcement of the future came from a clock that was wrong, and counts for nothing.
+        """
+        age = self._limits.age
         old = [
             session
-            for at, session in used
-            if DOOMED < at < self._now - age
-            and _PLAIN.fullmatch(session)
+            for session, at in used.items()
+            if age is not None
+            and DOOMED < at < self._now - age
             and not is_held(self._leases / f"{session}.lock")
         ]
-        announced = self._removal.announce(old, self._now)
-        if new := sum(at == self._now for at in announced.values()):
-            after = time.strftime("%Y-%m-%d %H:%M", time.gmtime(self._now + _NOTICE))
-            self._database.tell(
-                f"{new} session{'s' if new > 1 else ''} not used for {age / 86400:.0f} days will"
-                f" be deleted by a server that starts after {after} UTC; to keep them, raise"
-                " KERNEL_EXEC_HISTORY_DAYS"
+        with self._database.tidying() as connection:
+            connection.execute(
+                "UPDATE session SET announced = NULL WHERE announced > ?", (self._now,)
             )
-        return announced
+            announced = connection.executemany(
+                "UPDATE session SET announced = ? WHERE id = ? AND announced IS NULL",
+                [(self._now, session) for session in old],
+            ).rowcount
+            due = connection.execute(
+                "SELECT id FROM session WHERE announced <= ?", (self._born - _NOTICE,)
+            ).fetchall()
+        if age is not None and announced > 0:
+            after = time.strftime("%Y-%m-%d %H:%M", time.gmtime(self._now + _NOTICE))
+            self._database.file.notify(
+                f"{announced} session{'s' if announced > 1 else ''} not used for"
+                f" {age / 86400:.0f} days will be deleted by a server that starts after {after}"
+                " UTC; to keep them, raise KERNEL_EXEC_HISTORY_DAYS"
+            )
+        return set(old).intersection(session for (session,) in due)
 
-    def _is_announced(self, at: float | None) -> bool:
-        return at is not None and at + _NOTICE <= self._born
-
-    def _is_too_much(self, used: float) -> bool:
-        """Whether history is too large, and a session used then may be removed for that."""
-        size = self._limits.size
-        if size is None or used > self._newest - _JUST_USED:
+    def _is_too_much(self) -> bool:
+        """Whether rows and files take more than they may."""
+        if self._limits.size is None:
             return False
-        return self._files + self._removal.size() > size
+        ((rows,),) = self._database.select(
+            "SELECT (page_count - freelist_count) * page_size"
+            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+        )
+        return self._files + float(rows or 0) > self._limits.size
 
     def _measure_blobs(self) -> Iterator[None]:
         """Count the files of large outputs; those that no row refers to go, in time."""
         for folder in self._database.blobs.folders():
-            sizes, orphans = {}, []
+            orphans = []
             for path in _files(folder):
                 status = path.lstat()
-                sizes[path.name] = status.st_size
-                if status.st_mtime < self._now - _ORPHANED:
+                self._files += status.st_size
+                if path.name.startswith(UNFINISHED):
+                    if status.st_mtime < self._now - _UNFINISHED_FOR:
+                        path.unlink(missing_ok=True)
+                elif status.st_mtime < self._now - _ORPHANED:
                     orphans.append(path.name)
-            self._files += sum(sizes.values()) - self._drop(orphans)
+            self._drop_blobs(orphans)
             yield
 
-    def _measure_spilled(self) -> Iterator[None]:
+    def _measure_spilled(self, used: dict[str, float]) -> Iterator[None]:
         """The same for the files that streams went on in, by session."""
         with suppress(OSError):
             for folder in list(self._spill.iterdir()):
@@ -236,30 +231,56 @@ class _Sweep:
                 self._spilled[folder.name] = size
                 self._files += size
                 old = folder.lstat().st_mtime < self._now - _ORPHANED
-                if old and not self._removal.knows(folder.name):
-                    yield from self._remove_orphaned(folder.name)
+                if old and folder.name not in used:
+                    with leased(self._leases, folder.name) as ours:
+                        if ours:
+                            yield from self._remove_spilled(folder.name)
                 yield
-
-    def _remove_orphaned(self, session: str) -> Iterator[None]:
-        with leased(self._leases, session) as ours:
-            if ours:
-                yield from self._remove_files(session)
 
     def _remove(self, session: str, used: float) -> Iterator[None]:
         """Remove a session, unless a server has it or had it meanwhile."""
-        if not _PLAIN.fullmatch(session):
-            return
         with leased(self._leases, session) as ours:
-            if not ours or self._removal.last_use(session) != used:
+            if not ours or not self._doom(session, used):
                 return
-            self._removal.doom(session)
-            while entries := self._removal.first_entries(session, _STEP_EVENTS):
-                self._drop(self._removal.remove_entries(entries), counted=True)
+            while self._remove_entries(session):
                 yield
-            yield from self._remove_files(session)
-            self._removal.remove_session(session)
+            yield from self._remove_spilled(session)
+            with self._database.tidying() as connection:
+                connection.execute("DELETE FROM kernel WHERE session = ?", (session,))
+                connection.execute("DELETE FROM session WHERE id = ?", (session,))
 
-    def _remove_files(self, session: str) -> Iterator[None]:
+    def _doom(self, session: str, used: float) -> bool:
+        """Mark a session as one that goes, which no name finds; False if it was used since."""
+        with self._database.tidying() as connection:
+            found = connection.execute(f"{LAST_USES} WHERE session.id = ?", (session,)).fetchone()
+            if found is None or found[1] != used:
+                return False
+            connection.execute("UPDATE session SET environment = '' WHERE id = ?", (session,))
+        return True
+
+    def _remove_entries(self, session: str) -> bool:
+        """Remove a session's first entries with all that they have put out; False if none is left.
+
+        Files go once the rows that refer to them are gone for sure.
+        """
+        with self._database.tidying() as connection:
+            find = f"SELECT DISTINCT blob FROM event WHERE entry IN {_FIRST} AND blob IS NOT NULL"
+            blobs = [blob for (blob,) in connection.execute(find, (session,))]
+            connection.execute(f"DELETE FROM event WHERE entry IN {_FIRST}", (session,))
+            removed = connection.execute(f"DELETE FROM entry WHERE id IN {_FIRST}", (session,))
+        self._drop_blobs(blobs)
+        return removed.rowcount > 0
+
+    def _drop_blobs(self, names: Iterable[str]) -> None:
+        """Remove those large outputs that no row refers to."""
+        # Nobody can come to refer to one meanwhile: rows are written under the same lock.
+        with self._database.tidying() as connection:
+            for name in names:
+                query = "SELECT 1 FROM event WHERE blob = ? LIMIT 1"
+                if connection.execute(query, (name,)).fetchone() is None:
+                    self._files -= self._database.blobs.remove(name)
+
+    def _remove_spilled(self, session: str) -> Iterator[None]:
         """Remove the files that a session's streams went on in."""
         folder = self._spill / session
         if _is_folder(folder):
@@ -271,11 +292,17 @@ class _Sweep:
                 folder.rmdir()
         self._files -= self._spilled.pop(session, 0)
 
-    def _drop(self, names: Iterable[str], *, counted: bool = False) -> int:
-        freed = self._removal.drop_files(names)
-        if counted:
-            self._files -= freed
-        return freed
+    def _shrink(self) -> bool:
+        """Give some of the file's free pages back; False when there are few."""
+        with self._database.tidying() as connection:
+            ((spare, mode),) = connection.execute(
+                "SELECT freelist_count, auto_vacuum FROM pragma_freelist_count, pragma_auto_vacuum"
+            )
+            if spare <= _SPARE_PAGES or mode != _INCREMENTAL:
+                return False
+            for _ in range(_SHRINK_PAGES):  # the module takes one step of the pragma, for one page
+                connection.execute("PRAGMA incremental_vacuum(1)")
+        return True
 
 
 def _unfinished(root: Path, now: float) -> Iterator[None]:

@@ -1,35 +1,31 @@
-"""The tables of the history database, the migrations that led to them, and values as their rows.
+"""Values as rows of the history database, one table for each class of values.
 
-Text is kept as TEXT; where it holds lone surrogates, which SQLite has no text for, as a BLOB.
-Objects are kept as JSON in ASCII, so that whatever a kernel sent comes back as it was.
-Functions that read raise `ValueError` or `TypeError` for what none of these wrote.
+Columns have the names and order of the values' fields. Text is kept as TEXT; where it holds lone
+surrogates, which SQLite has no text for, as a BLOB. Objects are kept as JSON in ASCII, so that
+whatever a kernel sent comes back as it was. Reading raises `ValueError` or `TypeError` for what
+nothing here wrote.
 """
 
 import json
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from kernel_exec.errors import StorageError
-from kernel_exec.jsons import JSONObject
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.kernels.outputs import OutputEvent, Stream
-
-from .entries import (
-    Entry,
-    EntryKind,
-    KernelRecord,
-    Origin,
-    SessionRecord,
-    decode_event,
-    encode_event,
+from kernel_exec.kernels.outputs import (
+    Clear,
+    DisplayData,
+    ErrorOutput,
+    ExecuteResult,
+    OutputEvent,
+    Spill,
+    Stream,
+    Update,
 )
 
-_T = TypeVar("_T")
-
-APPLICATION_ID: Final = 0x6B78_6878
-"""Stands in the file's header, and tells our databases from those of others."""
+from .entries import Entry, EntryKind, KernelRecord, Origin, SessionRecord
 
 Cell: TypeAlias = str | bytes | int | float | None
 Row: TypeAlias = tuple[Cell, ...]
@@ -39,54 +35,62 @@ _INTEGER_LIMIT: Final = 2**63  # SQLite holds no larger one; a kernel may send a
 _OVERHEAD: Final = 200
 """Bytes that a row costs in memory beside its text, roughly."""
 
-_MIGRATIONS: Sequence[Sequence[str]] = (
-    (
-        """CREATE TABLE server (
-            id TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot_id TEXT NOT NULL,
-            booted REAL NOT NULL, started REAL NOT NULL)""",
-        """CREATE TABLE session (
-            id TEXT PRIMARY KEY, name TEXT NOT NULL, environment TEXT NOT NULL,
-            created REAL NOT NULL)""",
-        "CREATE INDEX session_by_name ON session (name, environment, created)",
-        """CREATE TABLE kernel (
-            session TEXT NOT NULL REFERENCES session (id), generation INTEGER NOT NULL,
-            started REAL NOT NULL, executable TEXT NOT NULL, python_version TEXT NOT NULL,
-            support TEXT NOT NULL, ended REAL, end_reason TEXT NOT NULL, server TEXT NOT NULL,
-            PRIMARY KEY (session, generation))""",
-        """CREATE INDEX kernel_alive ON kernel (server)
-            WHERE ended IS NULL AND end_reason = ''""",
-        """CREATE TABLE entry (
-            id TEXT PRIMARY KEY, session TEXT NOT NULL REFERENCES session (id),
-            number INTEGER NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL,
-            outcome TEXT NOT NULL, title TEXT NOT NULL, author TEXT NOT NULL,
-            generation INTEGER NOT NULL, execution_count INTEGER, queued REAL NOT NULL,
-            started REAL, ended REAL, timing TEXT NOT NULL, file_path TEXT,
-            details TEXT NOT NULL, server TEXT NOT NULL)""",
-        "CREATE INDEX entry_by_number ON entry (session, number)",
-        "CREATE INDEX entry_open ON entry (server) WHERE outcome IN ('queued', 'running')",
-        """CREATE TABLE event (
-            entry TEXT NOT NULL REFERENCES entry (id), n INTEGER NOT NULL, body TEXT, blob TEXT,
-            PRIMARY KEY (entry, n), CHECK ((body IS NULL) <> (blob IS NULL)))""",
-    ),
-    ("CREATE INDEX event_by_blob ON event (blob) WHERE blob IS NOT NULL",),
-    (
-        "DROP TABLE server",  # a server that lives holds a lease
-        "ALTER TABLE kernel ADD COLUMN origin TEXT NOT NULL DEFAULT 'needed'",
-        "ALTER TABLE session ADD COLUMN announced REAL",
-    ),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table as it is written and read: the first `key` columns name a row, `order` sorts."""
+class KeptEvent:
+    """An output event of an entry as JSON, inline or in the file named `blob`."""
 
-    name: str
-    columns: tuple[str, ...]
-    key: int
-    order: str
+    entry: str
+    n: int
+    body: str | None
+    blob: str | None = None
+
+
+Record: TypeAlias = SessionRecord | KernelRecord | Entry | KeptEvent
+T = TypeVar("T", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a field of one type becomes a cell, and is read from one."""
+
+    write: Callable[[Any], Cell]
+    read: Callable[[Cell], object]
 
     @property
+    def optional(self) -> "_Form":
+        """The same for a field that may be None."""
+        return _Form(
+            lambda value: None if value is None else self.write(value),
+            lambda cell: None if cell is None else self.read(cell),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Generic[T]):
+    """A table whose rows are values of one class: the first `key` columns name a row.
+
+    `order` sorts those that belong together. Rows of an `owned` table name the server that wrote
+    them in one column more.
+    """
+
+    name: str
+    record: type[T]
+    key: int
+    order: str
+    owned: bool = False
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns; a session's id is `session` in other tables."""
+        names = (each.name.removesuffix("_id") for each in fields(self.record))
+        return (*names, "server") if self.owned else tuple(names)
+
+    @cached_property
+    def _forms(self) -> list[tuple[str, _Form]]:
+        return [(each.name, _FORMS[each.type]) for each in fields(self.record)]
+
+    @cached_property
     def upsert(self) -> str:
         """The statement that inserts a row, or replaces what stands under its key."""
         marks = ", ".join("?" * len(self.columns))
@@ -96,90 +100,75 @@ class Table:
             f" ON CONFLICT ({', '.join(self.columns[: self.key])}) DO UPDATE SET {changes}"
         )
 
-    def select(self, *where: str) -> str:
-        """The query for rows by these columns, the last in order first, with a limit."""
-        condition = " AND ".join(f"{name} = ?" for name in where)
-        return (
-            f"SELECT {', '.join(self.columns)} FROM {self.name}"
-            f"{' WHERE ' + condition if condition else ''}"
-            f" ORDER BY {self.order} DESC, rowid DESC LIMIT ?"
-        )
-
     def position(self, row: Row) -> float:
         """Where `row` stands in the table's order."""
         cell = row[self.columns.index(self.order)]
         return cell if isinstance(cell, (int, float)) else 0.0
 
+    def row(self, value: T, server: str) -> Row:
+        """`value` as a row that `server` writes."""
+        cells = [form.write(getattr(value, name)) for name, form in self._forms]
+        return (*cells, server) if self.owned else tuple(cells)
 
-SESSION: Final = Table(
-    name="session", columns=("id", "name", "environment", "created"), key=1, order="created"
-)
-KERNEL: Final = Table(
-    name="kernel",
-    columns=(
-        *("session", "generation", "started", "executable", "python_version", "support"),
-        *("ended", "end_reason", "server", "origin"),
-    ),
-    key=2,
-    order="generation",
-)
-ENTRY: Final = Table(
-    name="entry",
-    columns=(
-        *("id", "session", "number", "kind", "source", "outcome", "title", "author"),
-        *("generation", "execution_count", "queued", "started", "ended", "timing"),
-        *("file_path", "details", "server"),
-    ),
-    key=1,
-    order="number",
-)
-EVENT: Final = Table(name="event", columns=("entry", "body", "blob"), key=0, order="n")
-"""Rows of this one are only added (`ADD_EVENT`), never replaced."""
-
-ADD_EVENT: Final = """INSERT INTO event (entry, n, body, blob)
-    VALUES (?, (SELECT COALESCE(MAX(n), -1) + 1 FROM event WHERE entry = ?), ?, ?)"""
+    def read(self, row: Row) -> T:
+        """The value in a row."""
+        make: Callable[..., T] = self.record
+        cells = zip(self._forms, row, strict=not self.owned)
+        return make(**{name: form.read(cell) for (name, form), cell in cells})
 
 
-DOOMED: Final = 0.0
-"""When a session was used last that is being removed: it has no environment."""
+@dataclass(frozen=True, kw_only=True)
+class Query(Generic[T]):
+    """The rows of a table whose columns have one of the values in `where`, in its order.
 
-LAST_USES: Final = """SELECT session.rowid, session.id,
-        CASE environment WHEN '' THEN 0.0 ELSE max(session.created, coalesce((
-            SELECT max(queued, coalesce(started, 0), coalesce(ended, 0)) FROM entry
-            WHERE entry.session = session.id ORDER BY number DESC LIMIT 1), 0)) END
-    FROM session"""
-"""When each session was used last: made, or its latest entry begun or ended."""
-
-
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to date, inside the caller's transaction.
-
-    Raises:
-        StorageError: The database is another program's, or a newer kernel-exec's.
+    Those behind `after` only; of these at most the `first` or the `last`.
     """
-    ((owner,),) = connection.execute("PRAGMA application_id")
-    ((version,),) = connection.execute("PRAGMA user_version")
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
-    if owner != APPLICATION_ID and (owner or tables):
-        raise StorageError("history.db belongs to another program; move it away")
-    if version > len(_MIGRATIONS):
-        raise StorageError(
-            f"history.db was written by a newer kernel-exec (schema {version});"
-            " update this one or use another storage root"
+
+    table: Table[T]
+    where: Mapping[str, Collection[str]] = field(default_factory=dict)
+    after: int | None = None
+    first: int | None = None
+    last: int | None = None
+
+    def select(self, columns: Sequence[str]) -> tuple[str, list[Cell]]:
+        """The statement that finds `columns` of these rows, the last one first, and its values."""
+        order = self.table.order
+        conditions = [f"{name} IN ({', '.join('?' * len(cells))})" for name, cells in self._where]
+        values = [cell for _, cells in self._where for cell in cells]
+        if self.after is not None:
+            conditions.append(f"{order} > ?")
+            values.append(self.after)
+        limit, way = (-1, "ASC") if self.first is None else (self.first, "ASC")
+        if self.last is not None:
+            limit, way = self.last, "DESC"
+        statement = (
+            f"SELECT {', '.join(columns)} FROM {self.table.name}"
+            f"{' WHERE ' + ' AND '.join(conditions) if conditions else ''}"
+            f" ORDER BY {order} {way}, rowid {way} LIMIT {limit}"
         )
-    for statements in _MIGRATIONS[version:]:
-        for statement in statements:
-            connection.execute(statement)
-    if version < len(_MIGRATIONS):
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+        return statement, values
 
+    def means(self, row: Row) -> bool:
+        """Whether it finds `row`, limits aside."""
+        columns = self.table.columns
+        return all(row[columns.index(name)] in cells for name, cells in self._where) and (
+            self.after is None or self.table.position(row) > self.after
+        )
 
-def is_ours(connection: sqlite3.Connection) -> bool:
-    """True when the tables are ours, and such as this program can read."""
-    ((owner,),) = connection.execute("PRAGMA application_id")
-    ((version,),) = connection.execute("PRAGMA user_version")
-    return bool(owner == APPLICATION_ID and 0 < version <= len(_MIGRATIONS))
+    def merged(self, rows: Sequence[Row], waiting: Sequence[Row]) -> list[Row]:
+        """`rows` as they are once those that are `waiting` have been written, in their order."""
+        # Of two states of one row the later one counts, which stands behind the other.
+        latest = {row[: self.table.key]: row for row in (*rows, *waiting)}
+        ordered = sorted(latest.values(), key=self.table.position)
+        return (
+            ordered[: self.first]
+            if self.last is None
+            else ordered[max(0, len(ordered) - self.last) :]
+        )
+
+    @cached_property
+    def _where(self) -> list[tuple[str, set[Cell]]]:
+        return [(name, {as_cell(each) for each in values}) for name, values in self.where.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,13 +179,13 @@ class Write:
     server runs needs them first.
     """
 
-    table: Table
+    table: Table[Any]
     row: Row
     live: bool = True
 
     @property
     def key(self) -> tuple[str, Row]:
-        """What tells this row from every other, events aside."""
+        """Table and key of the row, which no other row has."""
         return self.table.name, self.row[: self.table.key]
 
     @property
@@ -205,113 +194,37 @@ class Write:
         return _OVERHEAD + sum(len(cell) for cell in self.row if isinstance(cell, (str, bytes)))
 
 
-def write_session(record: SessionRecord) -> Write:
-    """`record` as a row."""
-    texts = (as_cell(text) for text in (record.id, record.name, record.environment))
-    return Write(table=SESSION, row=(*texts, record.created))
+def encode_event(event: OutputEvent) -> JSONObject:
+    """`event` as a JSON object, for keeping: its type, and its fields by their names."""
+    body: dict[str, JSON] = {each.name: getattr(event, each.name) for each in fields(event)}
+    if isinstance(event, ErrorOutput):
+        body["traceback"] = list(event.traceback)
+        if event.path is None:  # it is whole, as nearly all are
+            del body["path"], body["characters"]
+    return {"type": _TYPES[type(event)], **body}
 
 
-def write_kernel(record: KernelRecord, server: str) -> Write:
-    """`record` as a row that belongs to `server`."""
-    row = (
-        as_cell(record.session_id),
-        record.generation,
-        record.started,
-        as_cell(record.executable),
-        as_cell(record.python_version),
-        as_cell(record.support),
-        record.ended,
-        as_cell(record.end_reason),
-        server,
-        record.origin.value,
-    )
-    return Write(table=KERNEL, row=row)
+def decode_event(body: JSONObject) -> OutputEvent:
+    """The event that `encode_event` wrote; raises `ValueError` for anything else."""
+    for event, name in _TYPES.items():
+        if body.get("type") == name:
+            make: Callable[..., OutputEvent] = event
+            return make(
+                **{each.name: _READERS[each.type](body, each.name) for each in fields(event)}
+            )
+    raise ValueError(f"no output event has type {body.get('type')!r}")
 
 
-def write_entry(entry: Entry, server: str) -> Write:
-    """`entry` as a row that belongs to `server`."""
-    row = (
-        as_cell(entry.id),
-        as_cell(entry.session_id),
-        entry.number,
-        entry.kind.value,
-        as_cell(entry.source),
-        entry.outcome.value,
-        as_cell(entry.title),
-        as_cell(entry.author),
-        entry.generation,
-        _storable(entry.execution_count),
-        entry.queued,
-        entry.started,
-        entry.ended,
-        encode(entry.timing),
-        None if entry.file_path is None else as_cell(entry.file_path),
-        encode(entry.details),
-        server,
-    )
-    return Write(table=ENTRY, row=row, live=not entry.outcome.ended)
-
-
-def write_event(entry_id: str, event: OutputEvent) -> Write:
-    """`event` as a row; one that JSON can't hold becomes a line that says so."""
+def kept(entry_id: str, number: int, event: OutputEvent) -> KeptEvent:
+    """`event` as it is kept; one that JSON can't hold becomes a line that says so."""
     try:
         body = _dumps(encode_event(event))
     except (TypeError, ValueError, RecursionError) as error:
         body = _dumps(encode_event(lost(f"could not be kept: {error}")))
-    return Write(table=EVENT, row=(as_cell(entry_id), body, None), live=False)
+    return KeptEvent(entry=entry_id, n=number, body=body)
 
 
-def read_session(row: Row) -> SessionRecord:
-    """The session in a row of `SESSION`."""
-    id_, name, environment, created = row
-    return SessionRecord(
-        id=as_text(id_),
-        name=as_text(name),
-        environment=as_text(environment),
-        created=_real(created),
-    )
-
-
-def read_kernel(row: Row) -> KernelRecord:
-    """The kernel in a row of `KERNEL`."""
-    session, generation, started, executable, version, support, ended, reason, _, origin = row
-    return KernelRecord(
-        session_id=as_text(session),
-        generation=_integer(generation),
-        started=_real(started),
-        executable=as_text(executable),
-        python_version=as_text(version),
-        support=as_text(support),
-        ended=_maybe(_real, ended),
-        end_reason=as_text(reason),
-        origin=Origin(as_text(origin)),
-    )
-
-
-def read_entry(row: Row) -> Entry:
-    """The entry in a row of `ENTRY`."""
-    cell = dict(zip(ENTRY.columns, row, strict=True))
-    return Entry(
-        id=as_text(cell["id"]),
-        session_id=as_text(cell["session"]),
-        number=_integer(cell["number"]),
-        kind=EntryKind(as_text(cell["kind"])),
-        source=as_text(cell["source"]),
-        outcome=Outcome(as_text(cell["outcome"])),
-        title=as_text(cell["title"]),
-        author=as_text(cell["author"]),
-        generation=_integer(cell["generation"]),
-        execution_count=_maybe(_integer, cell["execution_count"]),
-        queued=_real(cell["queued"]),
-        started=_maybe(_real, cell["started"]),
-        ended=_maybe(_real, cell["ended"]),
-        timing={name: str(time) for name, time in decode(cell["timing"]).items()},
-        file_path=_maybe(as_text, cell["file_path"]),
-        details=decode(cell["details"]),
-    )
-
-
-def read_event(body: Cell) -> OutputEvent:
+def read_event(body: str) -> OutputEvent:
     """The event in a body; one that can't be read becomes a line that says so."""
     try:
         return decode_event(decode(body))
@@ -358,10 +271,6 @@ def as_text(cell: Cell) -> str:
     raise TypeError(f"expected text, found {cell!r}")
 
 
-def _storable(count: int | None) -> int | None:
-    return None if count is None or abs(count) >= _INTEGER_LIMIT else count
-
-
 def _dumps(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), default=_plain)
 
@@ -374,8 +283,8 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _maybe(read: Callable[[Cell], _T], cell: Cell) -> _T | None:
-    return None if cell is None else read(cell)
+def _same(value: Cell) -> Cell:
+    return value
 
 
 def _real(cell: Cell) -> float:
@@ -384,7 +293,73 @@ def _real(cell: Cell) -> float:
     raise TypeError(f"expected a number, found {cell!r}")
 
 
+def _storable(number: int) -> int | None:
+    return number if abs(number) < _INTEGER_LIMIT else None
+
+
 def _integer(cell: Cell) -> int:
     if isinstance(cell, int):
         return cell
     raise TypeError(f"expected a whole number, found {cell!r}")
+
+
+def _names(cell: Cell) -> Mapping[str, str]:
+    return {name: str(value) for name, value in decode(cell).items()}
+
+
+def _word(kind: type[EntryKind | Outcome | Origin]) -> _Form:
+    return _Form(_same, lambda cell: kind(as_text(cell)))
+
+
+_TEXT: Final = _Form(as_cell, as_text)
+_REAL: Final = _Form(_same, _real)
+_INTEGER: Final = _Form(_storable, _integer)
+
+_FORMS: Final[Mapping[object, _Form]] = {
+    str: _TEXT,
+    str | None: _TEXT.optional,
+    float: _REAL,
+    float | None: _REAL.optional,
+    int: _INTEGER,
+    int | None: _INTEGER.optional,
+    JSONObject: _Form(encode, decode),
+    Mapping[str, str]: _Form(encode, _names),
+    **{word: _word(word) for word in (EntryKind, Outcome, Origin)},
+}
+"""How a field of each type is kept."""
+
+SESSION: Final = Table(name="session", record=SessionRecord, key=1, order="created")
+KERNEL: Final = Table(name="kernel", record=KernelRecord, key=2, order="generation", owned=True)
+ENTRY: Final = Table(name="entry", record=Entry, key=1, order="number", owned=True)
+EVENT: Final = Table(name="event", record=KeptEvent, key=2, order="n")
+
+
+def _traceback(body: JSONObject, key: str) -> tuple[str, ...]:
+    blocks = body.get(key)
+    return tuple(map(str, blocks)) if isinstance(blocks, list) else ()
+
+
+def _text_or_none(body: JSONObject, key: str) -> str | None:
+    return text(body, key) if isinstance(body.get(key), str) else None
+
+
+_TYPES: Mapping[type[OutputEvent], str] = {
+    Stream: "stream",
+    DisplayData: "display_data",
+    ExecuteResult: "execute_result",
+    ErrorOutput: "error",
+    Spill: "spill",
+    Clear: "clear_output",
+    Update: "update_display_data",
+}
+
+_READERS: Mapping[object, Callable[[JSONObject, str], object]] = {
+    str: text,
+    str | None: _text_or_none,
+    bool: lambda body, key: body.get(key) is True,
+    int: lambda body, key: count(body, key) or 0,
+    int | None: count,
+    JSONObject: mapping,
+    tuple[str, ...]: _traceback,
+}
+"""How a field of each type is read, for which absent is what has another type."""

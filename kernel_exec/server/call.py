@@ -91,7 +91,7 @@ class Call:
     ) -> tuple[Sequence[OutputEvent], Circumstances]:
         """What an entry has put out, and then, as reading writes first, how history is."""
         events = await self.app.store.events(entry.id)
-        return events, await self._now(session, entry)
+        return [each.event for each in events], await self._now(session, entry)
 
     async def _now(self, session: Session | None, entry: Entry) -> Circumstances:
         settings = self.app.settings

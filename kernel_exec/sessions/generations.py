@@ -1,19 +1,45 @@
 """The kernels of a session one after the other: number, record, and what went with each."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from kernel_exec.history.entries import KernelRecord, Origin
 from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel
 
-from .reports import KernelStatus
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelStatus:
+    """A session's kernel now: not started, starting, idle, busy, dead, running in another server.
+
+    `idle` is for how many seconds it has had nothing to do.
+    """
+
+    state: str
+    generation: int
+    pid: int | None = None
+    python_version: str = ""
+    ipykernel_version: str = ""
+    support: str = ""
+    started: float | None = None
+    current: str | None = None
+    queued: int = 0
+    death: str = ""
+    idle: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartReport:
+    """What a restart did: the number of the new kernel, and the variables that are lost."""
+
+    generation: int
+    lost: Mapping[str, str]
 
 
 class Generations:
-    """Counts a session's kernels; what one took with it is told once, by the next.
+    """Counts a session's kernels; what one took with it is reported once, by the next.
 
     `number` is that of the latest kernel, 0 before the first; `record` is set while one lives.
     `origin` is why the next one starts.
@@ -32,7 +58,7 @@ class Generations:
 
     @property
     def death(self) -> str:
-        """What the latest kernel died of, while nobody has been told; or ""."""
+        """What the latest kernel died of, while no result has said so; or ""."""
         return str(self._lost.get("reason", ""))
 
     def begin(self, kernel: Kernel) -> None:

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -11,11 +11,11 @@ import anyio
 from kernel_exec.errors import NotFoundError
 from kernel_exec.history.entries import Entry, EntryKind, is_replay, script_arguments
 from kernel_exec.history.store import Store
-from kernel_exec.jsons import JSONObject
-from kernel_exec.kernels.outcomes import Began, Event, Outcome, Produced, Request
-from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
+from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.kernels.outcomes import Began, Ending, Event, Outcome, Produced, Request
+from kernel_exec.kernels.outputs import OutputEvent, Stream
 
-from .reports import Submission
+from .background import Background
 
 KEPT = 100
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""
@@ -23,11 +23,20 @@ KEPT = 100
 _KEPT_SOURCE = 4_000_000
 """Characters of source that ended entries may keep in memory; one may have two millions."""
 
-_MOST_BACKGROUND = 3
-"""Executions whose late output is told of at once."""
-
 _LAST_WORDS = 200
 """Characters of the latest text that progress shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller wants run; `time_limit` in seconds, None for none."""
+
+    source: str
+    title: str = ""
+    kind: EntryKind = EntryKind.CODE
+    file_path: str | None = None
+    time_limit: float | None = None
+    details: JSONObject | None = None
 
 
 class Signal:
@@ -87,42 +96,6 @@ class Live:
         self.changed.fire()
 
 
-class Background:
-    """What executions have put out after their end, until somebody is told of it."""
-
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self._lines: dict[str, int] = {}
-        self._ends: dict[str, str] = {}
-
-    def note(self, entry_id: str, output: OutputEvent) -> None:
-        """Take in something that came late."""
-        if isinstance(output, Stream):
-            end = self._ends.get(entry_id, "") + output.text
-            self._lines[entry_id] = self._lines.get(entry_id, 0) + output.text.count("\n")
-            self._ends[entry_id] = end[-_LAST_WORDS:]
-        elif isinstance(output, (DisplayData, ErrorOutput)):
-            self._lines.setdefault(entry_id, 0)
-            self._ends.setdefault(entry_id, "")
-
-    def take(self, shown: str) -> list[str]:
-        """A line or two on each execution but `shown`, which tells of itself."""
-        told: list[str] = []
-        for entry_id, lines in self._lines.items():
-            if entry_id != shown and len(told) < _MOST_BACKGROUND:
-                end = self._ends[entry_id].rstrip("\n").rpartition("\n")[2].rpartition("\r")[2]
-                last = f", the last: {end}" if end.strip() else ""
-                told.append(
-                    f"[background output of {entry_id}: {max(lines, bool(end)):,} lines{last};"
-                    f' get_execution(execution_id="{entry_id}")]'
-                )
-        if (more := len(self._lines) - (shown in self._lines) - len(told)) > 0:
-            told.append(f"[background output of {more} more executions]")
-        self._lines.clear()
-        self._ends.clear()
-        return told
-
-
 class Ledger:
     """Begins, changes and ends the entries of one session; all of it reaches the store in order."""
 
@@ -132,7 +105,6 @@ class Ledger:
         self._store = store
         self._number = number
         self._live: dict[str, Live] = {}
-        self._unfinished: dict[str, Live] = {}
         self._ended: deque[str] = deque()
         self._ended_source = 0
         self.background = Background()
@@ -160,8 +132,6 @@ class Ledger:
         self._store.put_entry(entry)
         if outcome.ended:
             self._note_end(live)
-        else:
-            self._unfinished[entry.id] = live
         return live
 
     def start(self, live: Live, *, generation: int, details: JSONObject) -> None:
@@ -193,7 +163,7 @@ class Ledger:
 
     def end_all(self, reason: str) -> None:
         """Nothing goes on any more."""
-        for live in list(self._unfinished.values()):
+        for live in self._unfinished:
             self.end(live, Outcome.INTERRUPTED, {"reason": reason})
 
     def produce(self, entry_id: str, output: OutputEvent) -> None:
@@ -207,7 +177,7 @@ class Ledger:
             live.note_change()
 
     def listen(self, event: Event) -> None:
-        """Take in what a kernel tells: a `Listener`."""
+        """Take in an event of a kernel: a `Listener`."""
         if isinstance(event, Produced):
             self.produce(event.execution_id, event.output)
         elif isinstance(event, Began) and (live := self._live.get(event.execution_id)) is not None:
@@ -259,7 +229,7 @@ class Ledger:
 
         A client that gave up waiting and sends the same again must not run it twice.
         """
-        for live in self._unfinished.values():
+        for live in self._unfinished:
             entry = live.entry
             if (
                 live.given_up
@@ -271,13 +241,51 @@ class Ledger:
 
     def newest_unfinished(self) -> Live | None:
         """What was begun last of all that goes on."""
-        return next(reversed(self._unfinished.values()), None)
+        return self._unfinished[-1] if self._unfinished else None
+
+    @property
+    def _unfinished(self) -> list[Live]:
+        """What goes on, in the order in which it was begun."""
+        return [live for live in self._live.values() if not live.entry.outcome.ended]
 
     def _note_end(self, live: Live) -> None:
         live.done.set()
-        self._unfinished.pop(live.entry.id, None)
         self._ended.append(live.entry.id)
         self._ended_source += len(live.entry.source)
         while len(self._ended) > KEPT or self._ended_source > _KEPT_SOURCE:
             oldest = self._live.pop(self._ended.popleft())
             self._ended_source -= len(oldest.entry.source)
+
+
+def describe_ending(ending: Ending, *, names_before: Mapping[str, str]) -> JSONObject:
+    """The details of an entry: what is unusual about its ending, beyond outcome and times.
+
+    `names_before` are the kernel's names with their descriptions, lost if it died.
+    """
+    names, death = ending.names, ending.death
+    details: dict[str, JSON] = {}
+    if names.added or names.changed or names.gone or names.unknown:
+        details["names"] = {
+            "added": names.added,
+            "changed": names.changed,
+            "gone": list(names.gone),
+            **({"unknown": True} if names.unknown else {}),
+        }
+    if not ending.complete:
+        details["complete"] = False
+    if ending.moved_to:
+        details["working_directory"] = ending.moved_to
+    if ending.stack:
+        details["stack"] = ending.stack
+    if ending.exit_requested:
+        details["exit_requested"] = True
+    if death is not None:
+        details["lost"] = dict(names_before)
+        details["death"] = {
+            "cause": str(death),
+            "exit_code": death.exit_code,
+            "signal": death.signal,
+            "stderr": death.stderr,
+            "dump": death.dump,
+        }
+    return details

@@ -18,7 +18,7 @@ from kernel_exec.history.entries import (
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 
-from .reports import Submission
+from .ledger import Submission
 
 
 def replayable(entries: Iterable[Entry], kernels: Iterable[KernelRecord]) -> list[Entry]:

@@ -22,20 +22,10 @@ from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outcomes import Outcome
 
-from .asides import undertake
-from .generations import Generations
-from .isolated import isolated
-from .ledger import Ledger, Live, Signal
-from .reports import (
-    KernelStatus,
-    Prepare,
-    RestartReport,
-    Submission,
-    Work,
-    describe_ending,
-    describe_error,
-)
+from .generations import Generations, KernelStatus, RestartReport
+from .ledger import Ledger, Live, Signal, Submission, describe_ending
 from .slots import Slot, TakeSlot
+from .work import Prepare, Work, describe_error, isolated, undertake
 
 QUEUE_LIMIT = 32
 """Executions that may wait in one session; more than that is a client out of control."""
@@ -333,7 +323,7 @@ class Session:
         self._end(
             live,
             Outcome.INTERRUPTED if restarted else ending.outcome,
-            describe_ending(ending, known=kernel.names),
+            describe_ending(ending, names_before=kernel.names),
         )
         if ending.exit_requested:  # nothing may begin in a kernel that is about to end
             with anyio.move_on_after(EXIT_GRACE):

@@ -100,20 +100,6 @@ def test_a_folder_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
         Blobs(tmp_path / "file" / "blobs").put(b"content")
 
 
-def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path: Path) -> None:
-    blobs = Blobs(tmp_path / "blobs")
-    name = blobs.put(b"content")
-    folder = tmp_path / "blobs" / name[:2]
-    (folder / "unfinished-old").write_bytes(b"con")
-    os.utime(folder / "unfinished-old", (0, 0))
-    os.utime(folder / name, (0, 0))
-    (folder / "unfinished-new").write_bytes(b"con")
-
-    blobs.sweep()
-
-    assert {path.name for path in files(tmp_path)} == {name, "unfinished-new"}
-
-
 def test_two_processes_that_write_the_same_content_at_once_both_succeed(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from kernel_exec.history.blobs import Blobs\n"

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.history.entries import Entry, EntryKind, decode_event, encode_event
+from kernel_exec.history.entries import Entry, EntryKind
+from kernel_exec.history.schema import decode_event, encode_event
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import (

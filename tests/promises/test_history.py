@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.history.schema import migrate
+from kernel_exec.history.opening import migrate
 from tests.waits import as_fast_as, wait_gone, wait_until
 from tests.wire import Result, Server, serving, unshared
 

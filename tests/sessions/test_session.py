@@ -21,10 +21,11 @@ from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.outcomes import Ending, Outcome, Request
 from kernel_exec.kernels.outputs import Stream, fold
+from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.replay import replayable, steps_of
-from kernel_exec.sessions.reports import Aside, Done, Submission
 from kernel_exec.sessions.session import QUEUE_LIMIT, Session
 from kernel_exec.sessions.slots import Slots
+from kernel_exec.sessions.work import Done, Job
 from tests.fakes import STUBBORN, FakeKernel, FakeKernels
 from tests.real import HERE
 from tests.waits import patient
@@ -99,7 +100,7 @@ async def test_an_ended_entry_is_in_the_store_when_wait_returns(tmp_path: Path) 
     async with running(tmp_path) as now:
         entry = await run(now.session, "print('before'); 1 / 0")
         assert await now.store.entry(entry.id) == entry
-        outputs = fold(await now.store.events(entry.id))
+        outputs = fold(each.event for each in await now.store.events(entry.id))
         assert outputs[0] == Stream(name="stdout", text="before\n")
 
 
@@ -387,8 +388,8 @@ INSTALL = Submission(source="six", kind=EntryKind.INSTALL)
 async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
     tmp_path: Path,
 ) -> None:
-    async def work(aside: Aside) -> Done:
-        aside.emit(Stream(name="stdout", text="resolving\n"))
+    async def work(job: Job) -> Done:
+        job.emit(Stream(name="stdout", text="resolving\n"))
         await anyio.lowlevel.checkpoint()
         return Done(details={"changed": 1})
 
@@ -398,7 +399,8 @@ async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
         done = await now.session.wait(entry.id, patient(15))
         assert done.outcome is Outcome.OK
         assert done.details == {"changed": 1}
-        assert await now.store.events(entry.id) == [Stream(name="stdout", text="resolving\n")]
+        (output,) = await now.store.events(entry.id)
+        assert output.event == Stream(name="stdout", text="resolving\n")
         assert now.session.entry(sleeping.id) is not None
 
 
@@ -411,7 +413,7 @@ async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
     ids=["foreseen", "unforeseen"],
 )
 async def test_work_beside_the_kernel_can_fail(tmp_path: Path, error: Exception, told: str) -> None:
-    async def fail(aside: Aside) -> Done:
+    async def fail(job: Job) -> Done:
         raise error
 
     async with running(tmp_path) as now:
@@ -422,7 +424,7 @@ async def test_work_beside_the_kernel_can_fail(tmp_path: Path, error: Exception,
 
 
 async def test_work_beside_the_kernel_can_be_stopped(tmp_path: Path) -> None:
-    async def wait_for_ever(aside: Aside) -> Done:
+    async def wait_for_ever(job: Job) -> Done:
         await anyio.sleep_forever()
         return Done(details={})
 
@@ -436,7 +438,7 @@ async def test_work_beside_the_kernel_can_be_stopped(tmp_path: Path) -> None:
 async def test_work_that_has_not_begun_is_stopped_without_a_signal_to_the_kernel(
     tmp_path: Path,
 ) -> None:
-    async def never(aside: Aside) -> Done:
+    async def never(job: Job) -> Done:
         await anyio.lowlevel.checkpoint()
         raise AssertionError("it was stopped before")
 
