@@ -28,6 +28,7 @@ Rule for editors: no other file decides that an execution has ended, or how.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TypeVar
 
 from kernel_exec.jsons import JSONObject, count, mapping, text
@@ -97,7 +98,6 @@ class _Current:
     execution_count: int | None = None
     stop: Stop | None = None
     signalled: Outcome | None = None  # of the stop that sent a SIGINT; another may have followed
-    stack: str = ""
     exit_requested: bool = False
     interrupted: bool = False
     names: NameChanges = field(default_factory=NameChanges)
@@ -118,8 +118,9 @@ class _Current:
 class Conversation:
     """All that is said and heard on one kernel process; see the module's docstring."""
 
-    def __init__(self) -> None:
-        """Begin with nothing said."""
+    def __init__(self, spill_dir: PurePath) -> None:
+        """Begin with nothing said. The kernel writes what is too long to files in `spill_dir`."""
+        self._spill_dir = spill_dir
         self._current: _Current | None = None
         self._ended: dict[str, None] = {}
         self._latest: str | None = None
@@ -179,11 +180,6 @@ class Conversation:
             current.stop = Stop(
                 outcome=Outcome.INTERRUPTED, since=since, steps=steps, reason=IN_VAIN
             )
-
-    def note_stack(self, stack: str) -> None:
-        """Keep the main thread's stack, as dumped on request, for the ending."""
-        if self._current is not None:
-            self._current.stack = stack
 
     @property
     def deadline(self) -> float | None:
@@ -264,7 +260,6 @@ class Conversation:
             error=current.error,
             complete=False,
             death=death,
-            stack=current.stack,
             timing=current.timing,
         )
         return self._end(current, ending)
@@ -286,7 +281,7 @@ class Conversation:
             if current.stop is not None:
                 current.stop.since = min(current.stop.since, now)
             return [Began(execution_id=current.request.id, execution_count=current.execution_count)]
-        output = parse(message)
+        output = parse(message, self._spill_dir)
         if isinstance(output, ErrorOutput):
             current.error = output
         current.heard_upto = max(current.heard_upto, count(message.content, "upto") or 0)
@@ -309,7 +304,7 @@ class Conversation:
                 continue
             exits = payload.get("source") == "ask_exit" and payload.get("keepkernel") is not True
             current.exit_requested |= exits
-            events += self._produce(current.request.id, parse_payload(payload))
+            events += self._produce(current.request.id, parse_payload(payload, self._spill_dir))
         return events
 
     def _note_names(self, told: JSONObject) -> NameChanges:
@@ -327,7 +322,7 @@ class Conversation:
 
     def _overhear(self, message: Message) -> list[Event]:
         """A message that answers no current request: late output, or nothing of ours."""
-        output = parse(message) if message.channel is Channel.IOPUB else None
+        output = parse(message, self._spill_dir) if message.channel is Channel.IOPUB else None
         owner = message.parent_id if message.parent_id in self._ended else None
         if owner is None and not message.parent_id:
             owner = self._latest  # a thread that started before any request
@@ -367,7 +362,7 @@ class Conversation:
         """End as the reply says; an error that never came on iopub is taken from it, too."""
         events: list[Event] = []
         if text(reply, "status") == "error" and current.error is None:
-            current.error = parse_error(reply)
+            current.error = parse_error(reply, self._spill_dir)
             events += self._produce(current.request.id, current.error)
         ending = replace(_replied(current, reply), complete=complete, death=death)
         return events + self._end(current, ending)
@@ -408,7 +403,6 @@ def _replied(current: _Current, reply: JSONObject) -> Ending:
         outcome=outcome,
         execution_count=told if told is not None else current.execution_count,
         error=current.error,
-        stack=current.stack,
         exit_requested=current.exit_requested,
         names=current.names,
         moved_to=current.moved_to,
