@@ -38,7 +38,7 @@ class FakeKernel:
 
     @property
     def names(self) -> Mapping[str, str]:
-        return self._driver.names
+        return self._driver.conversation.names
 
     async def execute(self, request: Request) -> Ending:
         return await self._driver.execute(request)

@@ -228,41 +228,31 @@ class Conversation:
                 outcome=Outcome.KERNEL_DIED, since=now, steps=UNANSWERING, reason=reason
             )
 
-    def explain(self, death: Death) -> Death:
-        """`death` with the reason, if it was decided here that the kernel has to go."""
-        stop = self._current.stop if self._current is not None else None
-        if stop is None or not stop.has_killed or death.reason:
-            return death
-        return replace(death, reason=stop.reason)
+    def died(self, death: Death, written: Iterable[tuple[int, OutputEvent]] = ()) -> list[Event]:
+        """The process is gone, and all that it had sent was received.
 
-    def recover(self, written: Iterable[tuple[int, OutputEvent]]) -> list[Event]:
-        """What the current execution put out last, numbered, read where it outlives the kernel.
-
-        What was written but never sent becomes output.
+        `written` is what the current execution put out last, numbered, read where it outlives the
+        kernel; what was never sent of it becomes output.
         """
         current = self._current
         if current is None:
             return []
         lost = [output for number, output in written if number > current.heard_upto]
-        return [event for output in lost for event in self._produce(current.request.id, output)]
-
-    def died(self, death: Death) -> list[Event]:
-        """The process is gone, and all that it had sent was received."""
-        current = self._current
-        if current is None:
-            return []
+        events = [event for each in lost for event in self._produce(current.request.id, each)]
+        stop = current.stop if current.stop is not None and current.stop.has_killed else None
+        if stop is not None and not death.reason:
+            death = replace(death, reason=stop.reason)
         if current.reply is not None:
-            return self._end_replied(current, current.reply, complete=False, death=death)
-        stop = current.stop
+            return events + self._end_replied(current, current.reply, complete=False, death=death)
         ending = Ending(
-            outcome=stop.outcome if stop is not None and stop.has_killed else Outcome.KERNEL_DIED,
+            outcome=Outcome.KERNEL_DIED if stop is None else stop.outcome,
             execution_count=current.execution_count,
             error=current.error,
             complete=False,
             death=death,
             timing=current.timing,
         )
-        return self._end(current, ending)
+        return events + self._end(current, ending)
 
     def _hear(self, current: _Current, message: Message, now: float) -> list[Event]:
         if message.msg_type == "status":

@@ -1,7 +1,7 @@
 """Kernels on this machine."""
 
 import errno
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
 
 from .flow import Flow
-from .kernel import Kernel, KernelInfo, KernelStarter, Listener, Usage, Variables
+from .kernel import Kernel, KernelInfo, KernelStarter, Listener, Usage
 from .launch import Launch, plan_launch
 from .messages import cell_name
 from .outcomes import Death, Ending, Request
@@ -87,7 +87,7 @@ async def _start(process: LocalProcess, launch: Launch, run_dir: RunDir) -> JSON
     try:
         with anyio.fail_after(_START_LIMIT):
             process.start(launch)
-            return await process.driver.greet(limit=_START_LIMIT)
+            return await process.driver.answers.greet(limit=_START_LIMIT)
     except TimeoutError as error:
         raise KernelStartError(
             f"{what} did not answer within {_START_LIMIT:.0f} seconds; its stderr:\n"
@@ -114,7 +114,7 @@ def _info(told: JSONObject, process: LocalProcess, prepared: PreparedEnvironment
     )
 
 
-class LocalKernel:
+class LocalKernel(Questions):
     """See `Kernel`; started by `LocalKernels`."""
 
     def __init__(
@@ -123,56 +123,43 @@ class LocalKernel:
         """The process answers, and has `told` what it can do."""
         features = told.get("supported_features")
         subshells = isinstance(features, list) and "kernel subshells" in features
+        super().__init__(process.driver, subshells=subshells)
         self.info = info
         self._process = process
-        self._driver = process.driver
         self._run_dir = run_dir
-        self._questions = Questions(process.driver, subshells=subshells)
 
     @property
     def death(self) -> Death | None:
         """How it ended, once it has and all that it sent was received."""
-        return self._driver.death
+        return self.driver.death
 
     @property
     def names(self) -> Mapping[str, str]:
         """The user's names and their descriptions."""
-        return self._driver.names
+        return self.driver.conversation.names
 
     async def execute(self, request: Request) -> Ending:
         """Run `request` to its end."""
         if request.file_path is not None:
             self._run_dir.name_cell(cell_name(request.source), request.file_path)
-        self._driver.require_alive()
+        self.driver.require_alive()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch, self._process)
-            ending = await self._driver.execute(request)
+            ending = await self.driver.execute(request)
             tasks.cancel_scope.cancel()
         return ending
 
     def interrupt(self, *, force: bool) -> None:
         """Stop the execution under way."""
-        self._driver.interrupt(force=force)
+        self.driver.interrupt(force=force)
 
     def kill(self, reason: str) -> None:
         """End the process now."""
-        self._driver.kill(reason)
+        self.driver.kill(reason)
 
     async def wait_death(self) -> Death:
         """Wait until the process is gone."""
-        return await self._driver.wait_death()
-
-    async def variables(self, pattern: str) -> Variables:
-        """The user's variables whose names match `pattern`."""
-        return await self._questions.variables(pattern)
-
-    async def refresh_imports(self, modules: Collection[str]) -> Sequence[str]:
-        """Make what was just installed importable."""
-        return await self._questions.refresh_imports(modules)
-
-    async def versions(self, modules: Collection[str]) -> Mapping[str, str]:
-        """What provides `modules`, in which versions."""
-        return await self._questions.versions(modules)
+        return await self.driver.wait_death()
 
     async def usage(self) -> Usage:
         """What the process takes."""

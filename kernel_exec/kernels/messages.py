@@ -60,7 +60,6 @@ def execute_request(
     source: str,
     file_path: str | None,
     arguments: Sequence[str] | None = None,
-    silent: bool = False,
 ) -> Outgoing:
     """Ask the kernel to run `source`, as a cell; tracebacks name `file_path` when it is given.
 
@@ -75,14 +74,7 @@ def execute_request(
         channel=Channel.SHELL,
         msg_type="execute_request",
         msg_id=msg_id,
-        content={
-            "code": source,
-            "silent": silent,
-            "store_history": not silent,
-            "user_expressions": {},
-            "allow_stdin": False,
-            "stop_on_error": False,
-        },
+        content=_content(source),
         metadata={"kernel_exec": ours},
     )
 
@@ -107,14 +99,7 @@ def question_request(question: str, *arguments: object, subshell_id: str | None)
         channel=Channel.SHELL,
         msg_type="execute_request",
         msg_id=_new_id(),
-        content={
-            "code": "",
-            "silent": True,
-            "store_history": False,
-            "user_expressions": {"answer": f"{_QUESTIONS}.{called}"},
-            "allow_stdin": False,
-            "stop_on_error": False,
-        },
+        content=_content("", answer=f"{_QUESTIONS}.{called}"),
         metadata={},
         subshell_id=subshell_id,
     )
@@ -123,6 +108,18 @@ def question_request(question: str, *arguments: object, subshell_id: str | None)
 def new_request(channel: Channel, msg_type: str) -> Outgoing:
     """A request without content, such as `kernel_info_request`."""
     return Outgoing(channel=channel, msg_type=msg_type, msg_id=_new_id(), content={}, metadata={})
+
+
+def _content(source: str, **expressions: str) -> JSONObject:
+    """What is executed; only for the values of expressions, it leaves no trace."""
+    return {
+        "code": source,
+        "silent": bool(expressions),
+        "store_history": not expressions,
+        "user_expressions": expressions,
+        "allow_stdin": False,
+        "stop_on_error": False,
+    }
 
 
 def _new_id() -> str:

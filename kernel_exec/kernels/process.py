@@ -98,7 +98,7 @@ class LocalProcess:
 
     async def close(self) -> None:
         """End the process, and close all that belongs to it; bounded."""
-        if self.driver.current is None:
+        if self.driver.conversation.current is None:
             await self._disconnect()  # nothing more can come that anybody waits for
         await self._guard.close()
         await self._disconnect()

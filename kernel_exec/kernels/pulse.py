@@ -60,7 +60,7 @@ def is_broken(*, used: float, stack: str) -> bool:
 async def _answers(process: LocalProcess) -> bool:
     hello = new_request(Channel.CONTROL, "kernel_info_request")
     try:
-        await process.driver.ask(hello, limit=_ANSWER_LIMIT)
+        await process.driver.answers.ask(hello, limit=_ANSWER_LIMIT)
     except BusyError:
         return False
     return True

@@ -15,11 +15,11 @@ _LIMIT = 5.0
 
 
 class Questions:
-    """Asks one kernel; see `kernel.Inspection`."""
+    """The part of a kernel that is asked; see `kernel.Inspection`."""
 
     def __init__(self, driver: Driver, *, subshells: bool) -> None:
         """A kernel with `subshells` answers while code runs (JEP 91)."""
-        self._driver = driver
+        self.driver = driver
         self._subshells = subshells
         self._subshell: str | None = None
 
@@ -45,12 +45,12 @@ class Questions:
     async def _ask(self, question: str, *arguments: object) -> JSON:
         if self._subshells and self._subshell is None:
             create = new_request(Channel.CONTROL, "create_subshell_request")
-            reply = await self._driver.ask(create, limit=_LIMIT)
+            reply = await self.driver.answers.ask(create, limit=_LIMIT)
             self._subshell = text(reply.content, "subshell_id") or None
-        if self._subshell is None and self._driver.current is not None:
+        if self._subshell is None and self.driver.conversation.current is not None:
             raise BusyError("this kernel's ipykernel answers no questions while code runs")
         asked = question_request(question, *arguments, subshell_id=self._subshell)
-        reply = await self._driver.ask(asked, limit=_LIMIT)
+        reply = await self.driver.answers.ask(asked, limit=_LIMIT)
         answer = mapping(mapping(reply.content, "user_expressions"), "answer")
         if text(answer, "status") != "ok":
             why = f"{text(answer, 'ename')}: {text(answer, 'evalue')}"

@@ -178,5 +178,5 @@ class Session:
             submission, outcome=Outcome.QUEUED, generation=self._generations.number
         )
         self._queue.add(live)
-        self._worker.wake()
+        self._worker.wake.fire()
         return live.entry

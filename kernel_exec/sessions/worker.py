@@ -15,7 +15,7 @@ from kernel_exec.errors import BusyError, KernelExecError, KernelStartError
 from kernel_exec.history.entries import Origin
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel
-from kernel_exec.kernels.outcomes import Ending, Outcome
+from kernel_exec.kernels.outcomes import Outcome
 
 from .generations import Generations
 from .ledger import Ledger, Live, Signal
@@ -28,7 +28,10 @@ EXIT_GRACE = 5.0
 
 
 class Worker:
-    """See the module's docstring. `kernel` is the one that lives now, if any does."""
+    """See the module's docstring.
+
+    `kernel` is the one that lives now, if any does; whoever adds to the queue fires `wake`.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Worker:
     ) -> None:
         """Each kernel takes a `slot`; with nothing to do for `idle_limit` seconds it is ended."""
         self.kernel: Kernel | None = None
+        self.wake = Signal()
         self._prepare = prepare
         self._take_slot = slot
         self._slot: Slot | None = None
@@ -52,14 +56,9 @@ class Worker:
         self._starting = False
         self._start_error: KernelExecError | None = None
         self._restart_wanted = False
-        self._wake = Signal()
         self._started = Signal()
         self._death_told = False
         self._idle_since = time.monotonic()
-
-    def wake(self) -> None:
-        """Something was added to the queue."""
-        self._wake.fire()
 
     def begin_anew(self, origin: Origin) -> Mapping[str, str]:
         """End the kernel and all that waits for it; the variables that go with it."""
@@ -71,7 +70,7 @@ class Worker:
             self._restart_wanted = True
             if self.kernel is not None:
                 self.kernel.kill("it was restarted on request")
-            self.wake()
+            self.wake.fire()
         return lost
 
     async def wait_started(self, after: int) -> int:
@@ -114,7 +113,7 @@ class Worker:
         """Start kernels as long as it is not cancelled; the last one ends with it."""
         while True:
             while not self._queue and not self._restart_wanted:
-                await self._wake.wait()
+                await self.wake.wait()
             await self._run_kernels()
 
     async def _run_kernels(self) -> None:
@@ -170,7 +169,7 @@ class Worker:
                 await self._execute(kernel, live)
                 continue
             with anyio.move_on_after(self._idle_limit) as idle:
-                await self._wake.wait()
+                await self.wake.wait()
             if idle.cancelled_caught and not self._queue:
                 kernel.kill(f"it had nothing to do for {self._idle_limit:.0f} seconds")
                 await kernel.wait_death()
@@ -180,15 +179,6 @@ class Worker:
         state: JSONObject = {"state_lost": lost} if lost else {}
         self._ledger.start(live, generation=self._generations.number, details=state)
         ending = await kernel.execute(live.request)
-        self._note_ending(kernel, live, ending)
-        if ending.exit_requested:  # nothing may begin in a kernel that is about to end
-            with anyio.move_on_after(EXIT_GRACE):
-                await kernel.wait_death()
-            if kernel.death is None:
-                kernel.kill(f"it had not ended {EXIT_GRACE:.0f} seconds after exit()")
-                await kernel.wait_death()
-
-    def _note_ending(self, kernel: Kernel, live: Live, ending: Ending) -> None:
         self._queue.current = None
         self._idle_since = time.monotonic()
         live.entry = replace(
@@ -203,11 +193,17 @@ class Worker:
             Outcome.INTERRUPTED if restarted else ending.outcome,
             describe_ending(ending, known=kernel.names),
         )
+        if ending.exit_requested:  # nothing may begin in a kernel that is about to end
+            with anyio.move_on_after(EXIT_GRACE):
+                await kernel.wait_death()
+            if kernel.death is None:
+                kernel.kill(f"it had not ended {EXIT_GRACE:.0f} seconds after exit()")
+                await kernel.wait_death()
 
     async def _watch_death(self, kernel: Kernel) -> None:
         await kernel.wait_death()
         self._note_leaving()
-        self.wake()
+        self.wake.fire()
 
     def _note_leaving(self) -> None:
         """The kernel is about to end, and its slot becomes free unless something waits here."""

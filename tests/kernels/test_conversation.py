@@ -391,15 +391,19 @@ def test_messages_that_can_not_be_read_cost_the_kernel() -> None:
 
 
 def test_a_death_that_was_decided_here_has_its_reason_and_no_other_has() -> None:
-    conversation = begun()
-    killed = Death(signal="SIGKILL")
-    assert conversation.explain(killed) == killed
-    conversation.give_up(1.0, "its key was changed")
-    assert conversation.explain(killed) == killed  # nobody has been told to kill it yet
-    conversation.due(1.0)
-    assert str(conversation.explain(killed)) == "its key was changed"
-    asked = Death(reason="it was restarted on request")
-    assert conversation.explain(asked) == asked
+    killed, asked = Death(signal="SIGKILL"), Death(reason="it was restarted on request")
+    for given_up, due, death, reason in (
+        (False, False, killed, ""),
+        (True, False, killed, ""),  # nobody has been told to kill it yet
+        (True, True, killed, "its key was changed"),
+        (True, True, asked, asked.reason),
+    ):
+        conversation = begun()
+        if given_up:
+            conversation.give_up(1.0, "its key was changed")
+        if due:
+            conversation.due(1.0)
+        assert ending(conversation.died(death)).death == replace(death, reason=reason)
 
 
 def test_an_idle_without_reply_does_not_kill_what_is_being_killed() -> None:
@@ -483,7 +487,7 @@ def test_force_ends_in_a_kill() -> None:
     assert steps(conversation) == [*POLITE, (6.0, Action.KILL), (9.0, Action.ABANDON)]
     ended = ending(conversation.died(Death(signal="SIGKILL")))
     assert ended.outcome is Outcome.INTERRUPTED
-    assert ended.death == Death(signal="SIGKILL")
+    assert ended.death == Death(signal="SIGKILL", reason="it could not be interrupted")
 
 
 def test_force_after_politeness_begins_again() -> None:
@@ -725,7 +729,7 @@ def test_the_outcome_tells_what_killed_it(name: str) -> None:
                 conversation.give_up(at)
             case _:
                 conversation.interrupt(at, force=what == "force")
-    death = Death(signal="SIGKILL")
+    death = Death(signal="SIGKILL", reason="it was told so")
     ended = ending(conversation.died(death))
     assert (ended.outcome, ended.complete, ended.death) == (outcome, False, death)
     assert ended.execution_count == 1
@@ -739,7 +743,7 @@ def test_interrupting_nothing_does_nothing() -> None:
     assert conversation.deadline is None
     assert conversation.due(5.0) == ([], [])
     assert conversation.died(Death()) == []
-    assert conversation.recover([(1, Stream(name="stdout", text="text"))]) == []
+    assert conversation.died(Death(), [(1, Stream(name="stdout", text="text"))]) == []
 
 
 def test_death_keeps_what_had_come() -> None:
@@ -834,7 +838,7 @@ def test_what_was_written_but_not_sent_is_recovered_in_its_order(name: str) -> N
     expected = [
         Produced(execution_id="e", output=output) for _, output in written if output.text in lost
     ]
-    assert conversation.recover(written) == expected
+    assert conversation.died(Death(), written)[:-1] == expected
 
 
 DEATHS = {
@@ -988,7 +992,7 @@ happenings = st.lists(
     st.one_of(
         st.sampled_from(WELL_FORMED),
         malformed,
-        st.sampled_from(["interrupt", "force", "unreadable", "time", "time", "recover"]),
+        st.sampled_from(["interrupt", "force", "unreadable", "time", "time"]),
     ),
     max_size=30,
 )
@@ -1004,8 +1008,6 @@ def tell(conversation: Conversation, happening: Message | str, now: float) -> li
             conversation.interrupt(now, force=happening == "force")
         case "unreadable":
             conversation.give_up(now)
-        case "recover":
-            return conversation.recover([(1, Stream(name="stdout", text="x\\ud800y"))])
         case _:
             return pass_time(conversation, now)[1]
     return []
