@@ -132,7 +132,9 @@ class Channels:
             poller.register(connection, zmq.POLLIN)
         while not self._closing.is_set():
             poller.poll()
-            self._take_wakes()
+            with suppress(BlockingIOError):
+                while self._wake_receiver.recv(4096):
+                    pass
             self._send_all()
             self._receive_all()
         if self._drain:
@@ -150,11 +152,6 @@ class Channels:
         self._flow.close()
         self._closed.set()
         self._on_closed()
-
-    def _take_wakes(self) -> None:
-        with suppress(BlockingIOError):
-            while self._wake_receiver.recv(4096):
-                pass
 
     def _send_all(self) -> None:
         while self._outgoing:

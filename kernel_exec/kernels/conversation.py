@@ -119,18 +119,16 @@ class Conversation:
     """All that is said and heard on one kernel process; see the module's docstring."""
 
     def __init__(self, spill_dir: PurePath) -> None:
-        """Begin with nothing said. The kernel writes what is too long to files in `spill_dir`."""
+        """Begin with nothing said. The kernel writes what is too long to files in `spill_dir`.
+
+        `names` are the user's names and their descriptions, as the last replies told.
+        """
+        self.names: dict[str, str] = {}
         self._spill_dir = spill_dir
         self._current: _Current | None = None
         self._ended: dict[str, None] = {}
         self._latest: str | None = None
         self._displays: dict[str, dict[str, None]] = {}
-        self._names: dict[str, str] = {}
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """The user's names and their descriptions, as the last replies told."""
-        return self._names
 
     @property
     def current(self) -> str | None:
@@ -280,7 +278,7 @@ class Conversation:
     def _take_reply(self, current: _Current, message: Message) -> list[Event]:
         current.reply = message.content
         told = mapping(message.metadata, "kernel_exec")
-        current.names = self._note_names(told)
+        current.names = _note_names(self.names, told)
         current.moved_to = text(told, "working_directory")
         current.interrupted = told.get("interrupted") is True
         current.exit_requested = told.get("exits") is True
@@ -297,19 +295,6 @@ class Conversation:
             events += self._produce(current.request.id, parse_payload(payload, self._spill_dir))
         return events
 
-    def _note_names(self, told: JSONObject) -> NameChanges:
-        """Take in what our kernel tells about names in its replies; other kernels tell nothing."""
-        described = {name: str(what) for name, what in mapping(told, "names").items()}
-        changed = {name: what for name, what in described.items() if name in self._names}
-        lost = told.get("gone")
-        gone = tuple(str(name) for name in lost) if isinstance(lost, (list, tuple)) else ()
-        self._names.update(described)
-        for name in gone:
-            self._names.pop(name, None)
-        added = {name: what for name, what in described.items() if name not in changed}
-        unknown = told.get("unknown") is True
-        return NameChanges(added=added, changed=changed, gone=gone, unknown=unknown)
-
     def _overhear(self, message: Message) -> list[Event]:
         """A message that answers no current request: late output, or nothing of ours."""
         output = parse(message, self._spill_dir) if message.channel is Channel.IOPUB else None
@@ -317,23 +302,19 @@ class Conversation:
         if owner is None and not message.parent_id:
             owner = self._latest  # a thread that started before any request
         if isinstance(output, Update):
-            return self._update(output)
+            return self._produce("", output)
         if output is None or owner is None:
             return []
         return self._produce(owner, replace(output, late=owner != self.current))
 
-    def _update(self, update: Update) -> list[Event]:
-        """`update` for every execution that shows its display, whoever sent it."""
-        return [
-            Produced(execution_id=owner, output=replace(update, late=owner != self.current))
-            for owner in self._displays.get(update.display_id, ())
-        ]
-
     def _produce(self, execution_id: str, output: OutputEvent | None) -> list[Event]:
         if output is None:
             return []
-        if isinstance(output, Update):
-            return self._update(output)
+        if isinstance(output, Update):  # it is for all that show its display, whoever sent it
+            return [
+                Produced(execution_id=owner, output=replace(output, late=owner != self.current))
+                for owner in self._displays.get(output.display_id, ())
+            ]
         if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
             owners = self._displays.pop(output.display_id, {})
             owners.pop(execution_id, None)
@@ -367,6 +348,19 @@ def _is_interrupt(current: _Current, reply: JSONObject) -> bool:
     """True when the error came of an interrupt; code may survive one, and fail by itself later."""
     names = {text(reply, "ename"), current.error.ename if current.error is not None else ""}
     return current.interrupted or bool(names & _INTERRUPTS)
+
+
+def _note_names(known: dict[str, str], told: JSONObject) -> NameChanges:
+    """Take into `known` what our kernel tells in its replies; other kernels tell nothing."""
+    described = {name: str(what) for name, what in mapping(told, "names").items()}
+    changed = {name: what for name, what in described.items() if name in known}
+    lost = told.get("gone")
+    gone = tuple(str(name) for name in lost) if isinstance(lost, (list, tuple)) else ()
+    known.update(described)
+    for name in gone:
+        known.pop(name, None)
+    added = {name: what for name, what in described.items() if name not in changed}
+    return NameChanges(added=added, changed=changed, gone=gone, unknown=told.get("unknown") is True)
 
 
 _Value = TypeVar("_Value")
