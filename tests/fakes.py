@@ -1,81 +1,45 @@
 """A kernel without a process. `tests/contracts/test_kernel.py` holds it against a real one."""
 
+import ast
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
 import anyio
 
-from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.driven import DrivenKernel
 from kernel_exec.kernels.driver import Driver
-from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener, Usage, Variable, Variables
+from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener, Usage
 from kernel_exec.kernels.messages import Channel, Message, Outgoing
-from kernel_exec.kernels.outcomes import Death, Ending, Request
+from kernel_exec.kernels.outcomes import Death
 
 STUBBORN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
 
 
-class FakeKernel:
+class FakeKernel(DrivenKernel):
     """A kernel over a `FakeProcess`."""
 
     def __init__(self, listener: Listener) -> None:
         self.process = FakeProcess(listener)
-        self._driver = self.process.driver
-        self.info = KernelInfo(
+        info = KernelInfo(
             pid=None,
             executable="fake",
             python_version="3.12.0",
             ipykernel_version="0",
             support="own",
         )
-
-    @property
-    def death(self) -> Death | None:
-        return self._driver.death
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        return self._driver.conversation.names
-
-    async def execute(self, request: Request) -> Ending:
-        return await self._driver.execute(request)
-
-    def interrupt(self, *, force: bool) -> None:
-        self._driver.interrupt(force=force)
-
-    def kill(self, reason: str) -> None:
-        self._driver.kill(reason)
-
-    async def wait_death(self) -> Death:
-        return await self._driver.wait_death()
-
-    async def variables(self, pattern: str) -> Variables:
-        await self._answer_if_alive()
-        found = [
-            Variable(name=name, type=what)
-            for name, what in sorted(self.process.names.items())
-            if fnmatch(name, pattern)
-        ]
-        return Variables(found=found, total=len(found))
-
-    async def refresh_imports(self, modules: Collection[str]) -> Sequence[str]:
-        await self._answer_if_alive()
-        return sorted({"sys"} & set(modules))
-
-    async def versions(self, modules: Collection[str]) -> Mapping[str, str]:
-        await self._answer_if_alive()
-        return {"ipython": "9"} if "IPython" in modules else {}
+        super().__init__(self.process.driver, info, subshells=False)
 
     async def usage(self) -> Usage:
-        await self._answer_if_alive()
-        return Usage(memory=1, processor=0.1, working_directory="/")
-
-    async def _answer_if_alive(self) -> None:
         await anyio.lowlevel.checkpoint()
-        self._driver.require_alive()
+        self.process.driver.require_alive()
+        return Usage(memory=1, processor=0.1, working_directory="/")
 
 
 class FakeProcess:
@@ -90,7 +54,9 @@ class FakeProcess:
         self._stubborn = False
 
     def send(self, outgoing: Outgoing) -> None:
-        if outgoing.msg_type == "execute_request":
+        if outgoing.content.get("user_expressions"):
+            self._loop.call_soon(self._answer_question, outgoing)
+        elif outgoing.msg_type == "execute_request":
             self._loop.call_soon(self._run, outgoing)
 
     def interrupt(self) -> None:
@@ -107,6 +73,28 @@ class FakeProcess:
 
     def stack(self, start: int) -> str:
         return "Stack (most recent call first):"
+
+    def _answer_question(self, outgoing: Outgoing) -> None:
+        asked = text(mapping(outgoing.content, "user_expressions"), "answer")
+        called = re.fullmatch(r".*\.(\w+)\((.*)\)", asked)
+        assert called is not None
+        given = ast.literal_eval(called[2])
+        match called[1]:
+            case "variables":
+                found = [
+                    {"name": name, "type": kind}
+                    for name, kind in sorted(self.names.items())
+                    if fnmatch(name, given)
+                ]
+                answer: JSON = {"variables": found, "total": len(found)}
+            case "refresh":
+                answer = sorted({"sys"} & set(given))
+            case _:
+                answer = {"ipython": "9"} if "IPython" in given else {}
+        value: JSON = {"status": "ok", "data": {"text/plain": json.dumps(answer)}}
+        content: JSONObject = {"status": "ok", "user_expressions": {"answer": value}}
+        reply = _message(outgoing.msg_id, "execute_reply", content, channel=Channel.SHELL)
+        self.driver.receive([reply])
 
     def _run(self, outgoing: Outgoing) -> None:
         source = str(outgoing.content["code"])

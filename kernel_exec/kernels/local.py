@@ -1,7 +1,7 @@
 """Kernels on this machine."""
 
 import errno
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,14 +15,14 @@ from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
 
+from .driven import DrivenKernel
 from .flow import Flow
 from .kernel import Kernel, KernelInfo, KernelStarter, Listener, Usage
 from .launch import Launch, plan_launch
 from .messages import cell_name
-from .outcomes import Death, Ending, Request
+from .outcomes import Ending, Request
 from .process import LocalProcess
 from .pulse import watch
-from .questions import Questions
 from .run_dirs import RunDir, made_run_dir
 
 _START_LIMIT = 60.0
@@ -114,7 +114,7 @@ def _info(told: JSONObject, process: LocalProcess, prepared: PreparedEnvironment
     )
 
 
-class LocalKernel(Questions):
+class LocalKernel(DrivenKernel):
     """See `Kernel`; started by `LocalKernels`."""
 
     def __init__(
@@ -123,44 +123,22 @@ class LocalKernel(Questions):
         """The process answers, and has `told` what it can do."""
         features = told.get("supported_features")
         subshells = isinstance(features, list) and "kernel subshells" in features
-        super().__init__(process.driver, subshells=subshells)
-        self.info = info
+        super().__init__(process.driver, info, subshells=subshells)
         self._process = process
         self._run_dir = run_dir
 
-    @property
-    def death(self) -> Death | None:
-        """How it ended, once it has and all that it sent was received."""
-        return self.driver.death
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """The user's names and their descriptions."""
-        return self.driver.conversation.names
-
     async def execute(self, request: Request) -> Ending:
-        """Run `request` to its end."""
+        """Run `request` to its end, unless the kernel turns out to be broken."""
         if request.file_path is not None:
             self._run_dir.name_cell(cell_name(request.source), request.file_path)
-        self.driver.require_alive()
+        self._process.driver.require_alive()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch, self._process)
-            ending = await self.driver.execute(request)
+            ending = await super().execute(request)
             tasks.cancel_scope.cancel()
         return ending
 
-    def interrupt(self, *, force: bool) -> None:
-        """Stop the execution under way."""
-        self.driver.interrupt(force=force)
-
-    def kill(self, reason: str) -> None:
-        """End the process now."""
-        self.driver.kill(reason)
-
-    async def wait_death(self) -> Death:
-        """Wait until the process is gone."""
-        return await self.driver.wait_death()
-
     async def usage(self) -> Usage:
         """What the process takes."""
-        return await self._process.usage()
+        await anyio.lowlevel.checkpoint()
+        return self._process.usage()

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
-from anyio import to_thread
 from jupyter_client.connect import write_connection_file
 
 from kernel_exec.errors import KernelDeadError
@@ -88,13 +87,13 @@ class LocalProcess:
         """The stack that was asked for at `start`."""
         return self._run_dir.stack(start)
 
-    async def usage(self) -> Usage:
+    def usage(self) -> Usage:
         """What the kernel's process takes.
 
         Raises:
             KernelDeadError: There is none.
         """
-        return await to_thread.run_sync(_usage, self.pid)
+        return _usage(self.pid)
 
     async def close(self) -> None:
         """End the process, and close all that belongs to it; bounded."""

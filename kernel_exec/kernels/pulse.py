@@ -36,10 +36,10 @@ async def watch(process: LocalProcess) -> None:
     try:
         while True:
             await anyio.sleep(_INTERVAL)
-            before = await process.usage()
+            before = process.usage()
             if await _answers(process):
                 continue
-            used = (await process.usage()).processor - before.processor
+            used = process.usage().processor - before.processor
             start = process.dump_stack()
             await anyio.sleep(_STACK_LIMIT)
             if is_broken(used=used, stack=process.stack(start)):

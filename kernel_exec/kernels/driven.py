@@ -1,4 +1,4 @@
-"""What a kernel with our launcher is asked beside running code; `inside/questions.py` answers."""
+"""What all kernels have in common that are driven through Jupyter's messages."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -7,21 +7,52 @@ from kernel_exec.errors import BusyError
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 
 from .driver import Driver
-from .kernel import Variable, Variables
+from .kernel import KernelInfo, Variable, Variables
 from .messages import Channel, new_request, question_request
+from .outcomes import Death, Ending, Request
 
 _LIMIT = 5.0
 """Seconds to wait for an answer: C code may hold the interpreter."""
 
 
-class Questions:
-    """The part of a kernel that is asked; see `kernel.Inspection`."""
+class DrivenKernel:
+    """All of a `Kernel` but its usage, whatever the process is that its driver has.
 
-    def __init__(self, driver: Driver, *, subshells: bool) -> None:
+    What it is asked is answered by `inside/questions.py`.
+    """
+
+    def __init__(self, driver: Driver, info: KernelInfo, *, subshells: bool) -> None:
         """A kernel with `subshells` answers while code runs (JEP 91)."""
-        self.driver = driver
+        self.info = info
+        self._driver = driver
         self._subshells = subshells
         self._subshell: str | None = None
+
+    @property
+    def death(self) -> Death | None:
+        """How it ended, once it has and all that it sent was received."""
+        return self._driver.death
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The user's names and their descriptions."""
+        return self._driver.conversation.names
+
+    async def execute(self, request: Request) -> Ending:
+        """Run `request` to its end."""
+        return await self._driver.execute(request)
+
+    def interrupt(self, *, force: bool) -> None:
+        """Stop the execution under way."""
+        self._driver.interrupt(force=force)
+
+    def kill(self, reason: str) -> None:
+        """End the process now."""
+        self._driver.kill(reason)
+
+    async def wait_death(self) -> Death:
+        """Wait until the process is gone."""
+        return await self._driver.wait_death()
 
     async def variables(self, pattern: str) -> Variables:
         """See `Inspection.variables`."""
@@ -45,12 +76,12 @@ class Questions:
     async def _ask(self, question: str, *arguments: object) -> JSON:
         if self._subshells and self._subshell is None:
             create = new_request(Channel.CONTROL, "create_subshell_request")
-            reply = await self.driver.answers.ask(create, limit=_LIMIT)
+            reply = await self._driver.answers.ask(create, limit=_LIMIT)
             self._subshell = text(reply.content, "subshell_id") or None
-        if self._subshell is None and self.driver.conversation.current is not None:
+        if self._subshell is None and self._driver.conversation.current is not None:
             raise BusyError("this kernel's ipykernel answers no questions while code runs")
         asked = question_request(question, *arguments, subshell_id=self._subshell)
-        reply = await self.driver.answers.ask(asked, limit=_LIMIT)
+        reply = await self._driver.answers.ask(asked, limit=_LIMIT)
         answer = mapping(mapping(reply.content, "user_expressions"), "answer")
         if text(answer, "status") != "ok":
             why = f"{text(answer, 'ename')}: {text(answer, 'evalue')}"
