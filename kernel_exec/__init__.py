@@ -30,13 +30,15 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     inside         what runs in foreign interpreters: run from here, imported by nobody
     errors         what can go wrong
 
-A tool call travels `server/tools_run` -> `sessions/registry` -> `sessions/session` ->
-`kernels/kernel` -> `kernels/channels`, whose messages feed `kernels/conversation`; its events
-come back through the session into `history/store`, and `server/presenting` has `content/render`
-render them in a thread.
+A tool call travels `server/tools_run` -> `sessions/registry` -> `sessions/session`, its queue and
+worker -> `kernels/kernel` -> `kernels/driver` -> `kernels/channels`. Messages come back through the
+driver and its `kernels/conversation`; the events go through the session into `history/store`, and
+`server/presenting` has `content/render` render them in a thread.
 
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)
+    what a kernel can be asked       kernels/kernel.py, tests/contracts/test_kernel.py
+    how a kernel is started          kernels/launch.py, carried out by kernels/guard.py
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py
     what runs inside the kernel      inside/ (stdlib only at import, Python 3.8), from launch.py on

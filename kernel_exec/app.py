@@ -3,7 +3,7 @@
 `App` does not know how many clients there are, nor by what transport they come.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,8 @@ from kernel_exec.environments.catalog import Catalog
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
+from kernel_exec.kernels.kernel import Kernels
+from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
 from kernel_exec.scripts import ScriptStore
 from kernel_exec.sessions.registry import Places, Sessions
@@ -28,6 +30,7 @@ class App:
     settings: Settings
     store: Store
     catalog: Catalog
+    kernels: Kernels
     sessions: Sessions
     scripts: ScriptStore
 
@@ -61,11 +64,8 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         Sessions(
             store=store,
             catalog=catalog,
-            places=Places(
-                folder=folder,
-                working_directory=settings.working_directory,
-                runtime_dir=settings.runtime_dir,
-            ),
+            kernels=(kernels := make_kernels(settings, unwritten=store.unwritten)),
+            places=Places(folder=folder, working_directory=settings.working_directory),
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,
         ) as sessions,
@@ -74,9 +74,15 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
             settings=settings,
             store=store,
             catalog=catalog,
+            kernels=kernels,
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
         )
+
+
+def make_kernels(settings: Settings, *, unwritten: Callable[[], int] = lambda: 0) -> Kernels:
+    """Where all kernels come from; `unwritten` are the bytes of output that are not kept yet."""
+    return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten)
 
 
 def _make_root(settings: Settings) -> None:

@@ -1,6 +1,5 @@
 """What one connected client does with the services."""
 
-import json
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -157,7 +156,7 @@ class Client:
         """
         given, source = source, checked_source(source)
         opened = await self._working_session(session)
-        resent = opened.resent(EntryKind.CODE, source)
+        resent = opened.ledger.resent(EntryKind.CODE, source)
         if resent is not None:
             return Begun(session=opened, entry=resent, resent=True)
         path, details = self._save(given, filename)
@@ -202,7 +201,7 @@ class Client:
                 "sha256": script.sha256,
             },
         )
-        resent = opened.resent(EntryKind.SCRIPT, script.source)
+        resent = opened.ledger.resent(EntryKind.SCRIPT, script.source)
         if (
             resent is not None
             and script_arguments(resent) == arguments
@@ -316,7 +315,7 @@ class Client:
         subject = await exports.subject(self._app, asked, found)
         opened = found if isinstance(found, Session) else await self.session()
         source = f"verify session {found.name} and write it to {subject.path}"
-        if (resent := opened.resent(EntryKind.VERIFICATION, source)) is not None:
+        if (resent := opened.ledger.resent(EntryKind.VERIFICATION, source)) is not None:
             return Begun(session=opened, entry=resent, resent=True)
         work = await exports.verify(
             self._app,
@@ -374,8 +373,7 @@ class Client:
 
         async def ask(each: Session) -> None:
             with suppress(KernelDeadError, BusyError):
-                told = await each.evaluate(f"refresh({json.dumps(list(modules))})")
-                stale[each.id] = [str(name) for name in told] if isinstance(told, list) else []
+                stale[each.id] = list(await each.inspect().refresh_imports(modules))
 
         async with anyio.create_task_group() as tasks:
             for each in self._app.sessions.all:

@@ -88,10 +88,10 @@ async def verify(
     assert environment is not None, "history keeps the keys of environments"
     kinds = {EntryKind.VERIFICATION}
     again = Again(
+        kernels=app.kernels,
         prepare=partial(app.catalog.prepare, environment),
         slot=partial(app.sessions.slots.taken, environment=environment.key),
         working_directory=working_directory,
-        runtime_dir=app.settings.runtime_dir,
         documents=app.settings.storage_root / "notebooks",
         time_limit=time_limit,
         earlier=None if anew else await app.store.latest(owner.id, kinds),

@@ -1,65 +1,100 @@
 """A kernel without a process. `tests/contracts/test_kernel.py` holds it against a real one."""
 
+import ast
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Mapping
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from fnmatch import fnmatch
+from pathlib import Path
 
 import anyio
 
-from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.kernels.driven import DrivenKernel
 from kernel_exec.kernels.driver import Driver
-from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener
+from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener, Usage
 from kernel_exec.kernels.messages import Channel, Message, Outgoing
-from kernel_exec.kernels.outcomes import Death, Ending, Request
-from kernel_exec.kernels.stopping import Action
+from kernel_exec.kernels.outcomes import Death
 
 STUBBORN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
 
 
-class FakeKernel:
+class FakeKernel(DrivenKernel):
+    """A kernel over a `FakeProcess`."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.process = FakeProcess(listener)
+        info = KernelInfo(
+            pid=None,
+            executable="fake",
+            python_version="3.12.0",
+            ipykernel_version="0",
+            support="own",
+        )
+        super().__init__(self.process.driver, info, subshells=False)
+
+    async def usage(self) -> Usage:
+        await anyio.lowlevel.checkpoint()
+        self.process.driver.require_alive()
+        return Usage(memory=1, processor=0.1, working_directory="/")
+
+
+class FakeProcess:
     """Knows a few programs by their text and says what IPython would say to them."""
 
     def __init__(self, listener: Listener) -> None:
-        self.info = KernelInfo(
-            pid=0, executable="fake", python_version="3.12.0", ipykernel_version="0", support="own"
-        )
-        self._driver = Driver(listener=listener, send=self._hear, act=self._act)
+        self.driver = Driver(listener=listener, process=self, spill_dir=Path("spill"))
+        self.names: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
-        self._names: dict[str, str] = {}
         self._count = 0
         self._blocked_on: str | None = None
         self._stubborn = False
-        self._reason = ""
 
-    @property
-    def death(self) -> Death | None:
-        return self._driver.death
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        return self._driver.names
-
-    async def execute(self, request: Request) -> Ending:
-        return await self._driver.execute(request)
-
-    def interrupt(self, *, force: bool) -> None:
-        self._driver.interrupt(force=force)
-
-    def kill(self, reason: str) -> None:
-        self._reason = reason
-        self._loop.call_soon(self._die, Death(exit_code=-9, signal="SIGKILL"))
-
-    async def evaluate(self, expression: str) -> str:
-        await anyio.lowlevel.checkpoint()
-        return str(sorted(self._names))
-
-    async def wait_death(self) -> Death:
-        return await self._driver.wait_death()
-
-    def _hear(self, outgoing: Outgoing) -> None:
-        if outgoing.msg_type == "execute_request":
+    def send(self, outgoing: Outgoing) -> None:
+        if outgoing.content.get("user_expressions"):
+            self._loop.call_soon(self._answer_question, outgoing)
+        elif outgoing.msg_type == "execute_request":
             self._loop.call_soon(self._run, outgoing)
+
+    def interrupt(self) -> None:
+        if self._blocked_on is not None and not self._stubborn:
+            messages = list(self._close(self._blocked_on, ("KeyboardInterrupt", "")))
+            self._blocked_on = None
+            self._loop.call_soon(self.driver.receive, messages)
+
+    def kill(self) -> None:
+        self._loop.call_soon(self.driver.finish, Death(exit_code=-9, signal="SIGKILL"))
+
+    def dump_stack(self) -> int:
+        return 0
+
+    def stack(self, start: int) -> str:
+        return "Stack (most recent call first):"
+
+    def _answer_question(self, outgoing: Outgoing) -> None:
+        asked = text(mapping(outgoing.content, "user_expressions"), "answer")
+        called = re.fullmatch(r".*\.(\w+)\((.*)\)", asked)
+        assert called is not None
+        given = ast.literal_eval(called[2])
+        match called[1]:
+            case "variables":
+                found = [
+                    {"name": name, "type": kind}
+                    for name, kind in sorted(self.names.items())
+                    if fnmatch(name, given)
+                ]
+                answer: JSON = {"variables": found, "total": len(found)}
+            case "refresh":
+                answer = sorted({"sys"} & set(given))
+            case _:
+                answer = {"ipython": "9"} if "IPython" in given else {}
+        value: JSON = {"status": "ok", "data": {"text/plain": json.dumps(answer)}}
+        content: JSONObject = {"status": "ok", "user_expressions": {"answer": value}}
+        reply = _message(outgoing.msg_id, "execute_reply", content, channel=Channel.SHELL)
+        self.driver.receive([reply])
 
     def _run(self, outgoing: Outgoing) -> None:
         source = str(outgoing.content["code"])
@@ -70,17 +105,17 @@ class FakeKernel:
                 outgoing.msg_id, "execute_input", {"code": source, "execution_count": self._count}
             ),
         ]
-        self._driver.receive(said)
+        self.driver.receive(said)
         if source in {"import time; time.sleep(60)", STUBBORN}:
             self._blocked_on = outgoing.msg_id
             self._stubborn = source == STUBBORN
         elif source == "import os; os._exit(3)":
-            self._die(Death(exit_code=3))
+            self.driver.finish(Death(exit_code=3))
         else:
-            self._driver.receive(self._answer(outgoing.msg_id, source))
+            self.driver.receive(self._answer(outgoing.msg_id, source))
             if source == "print('a'); import threading; threading.Timer(0.1, print, ['b']).start()":
                 self._loop.call_later(
-                    0.1, self._driver.receive, [_stream(outgoing.msg_id, "stdout", "b\n")]
+                    0.1, self.driver.receive, [_stream(outgoing.msg_id, "stdout", "b\n")]
                 )
 
     def _answer(self, msg_id: str, source: str) -> Iterator[Message]:
@@ -105,9 +140,9 @@ class FakeKernel:
                 yield _stream(msg_id, "stdout", "before\n")
                 error = ("ZeroDivisionError", "division by zero")
             case "x = 1":
-                self._names["x"] = "int"
+                self.names["x"] = "int"
             case "x":
-                if "x" in self._names:
+                if "x" in self.names:
                     yield _message(
                         msg_id,
                         "execute_result",
@@ -136,29 +171,9 @@ class FakeKernel:
             "execute_reply",
             content,
             channel=Channel.SHELL,
-            metadata={"kernel_exec": {"names": dict(self._names), "gone": []}},
+            metadata={"kernel_exec": {"names": dict(self.names), "gone": []}},
         )
         yield _message(msg_id, "status", {"execution_state": "idle"})
-
-    def _act(self, action: Action) -> None:
-        blocked = self._blocked_on
-        match action:
-            case Action.INTERRUPT if blocked is not None and not self._stubborn:
-                self._blocked_on = None
-                messages = list(self._close(blocked, ("KeyboardInterrupt", "")))
-                self._loop.call_soon(self._driver.receive, messages)
-            case Action.DUMP_STACK:
-                self._driver.note_stack("Stack (most recent call first):")
-            case Action.KILL:
-                self._loop.call_soon(self._die, Death(exit_code=-9, signal="SIGKILL"))
-            case Action.ABANDON:
-                self._die(Death(reason="abandoned"))
-            case _:
-                pass
-
-    def _die(self, death: Death) -> None:
-        reason = self._reason or death.reason
-        self._driver.finish(Death(exit_code=death.exit_code, signal=death.signal, reason=reason))
 
 
 class FakeKernels:
@@ -175,7 +190,7 @@ class FakeKernels:
         try:
             yield kernel
         finally:
-            kernel._die(Death(reason="the server ended"))
+            kernel.process.driver.finish(Death(reason="the server ended"))
 
 
 def _message(

@@ -5,16 +5,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kernel_exec.environments.catalog import Catalog
+from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
+from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.local import LocalKernels
 from tests.shared import CACHE
 
 HERE = Environment(kind=EnvironmentKind.PYTHON, path=Path(sys.executable))
 
 
-async def local_kernels(folder: Path) -> LocalKernels:
-    """A starter of kernels that work in `folder`."""
+def all_kernels() -> LocalKernels:
+    """Where real kernels come from."""
+    return LocalKernels(runtime_dir=Path(tempfile.gettempdir()))
+
+
+async def prepared(folder: Path) -> PreparedEnvironment:
+    """The environment of the interpreter that runs the tests, for the storage root `folder`."""
     catalog = Catalog(
         storage_root=folder,
         cache=CACHE,
@@ -23,11 +29,13 @@ async def local_kernels(folder: Path) -> LocalKernels:
         configured=HERE,
         named={},
     )
+    return await catalog.prepare(HERE)
+
+
+async def local_kernels(folder: Path) -> KernelStarter:
+    """A starter of kernels that work in `folder`."""
     spill_dir = folder / "spill"
     spill_dir.mkdir(exist_ok=True)
-    return LocalKernels(
-        prepared=await catalog.prepare(HERE),
-        working_directory=folder,
-        spill_dir=spill_dir,
-        runtime_dir=Path(tempfile.gettempdir()),
+    return all_kernels().starter(
+        await prepared(folder), working_directory=folder, spill_dir=spill_dir
     )

@@ -6,10 +6,10 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernel_exec.app import make_kernels
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import KernelExecError, KernelStartError
-from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outcomes import Event, Outcome, Request
 from kernel_exec.settings import Settings
 
@@ -69,12 +69,8 @@ async def _use(prepared: PreparedEnvironment, settings: Settings) -> None:
     """Start a kernel as a server would, but in a folder of its own, and run code in it."""
     with tempfile.TemporaryDirectory(prefix="kernel-exec-check-") as name:
         folder = Path(name)
-        start = LocalKernels(
-            prepared=prepared,
-            working_directory=folder,
-            spill_dir=folder,
-            runtime_dir=settings.runtime_dir,
-        )
+        kernels = make_kernels(settings)
+        start = kernels.starter(prepared, working_directory=folder, spill_dir=folder)
         async with start(_ignore) as kernel:
             ending = await kernel.execute(
                 Request(id=uuid.uuid4().hex, source=_SOURCE, time_limit=_RUN_LIMIT)

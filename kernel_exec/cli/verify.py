@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from kernel_exec import processes
+from kernel_exec.app import make_kernels
 from kernel_exec.configuration import Given, parse_path
 from kernel_exec.content.plain import clean, one_line
 from kernel_exec.documents.export import read_notebook
@@ -143,10 +144,10 @@ async def _verify(
             ) from error
         with _ProgressBar() as tell:
             verification = await verify_in(
+                make_kernels(settings),
                 prepared,
                 subject.notebook,
                 working_directory=_working_directory(settings, subject),
-                runtime_dir=settings.runtime_dir,
                 time_limit=time_limit,
                 on_cell=tell,
             )

@@ -10,6 +10,7 @@ from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.errors import BusyError, UnusableEnvironmentError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject, mapping, text
+from kernel_exec.kernels.kernel import Kernels
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.value import ours
 from kernel_exec.sessions.slots import TakeSlot
@@ -34,10 +35,10 @@ class Again:
     `documents` is the folder in which exports are kept.
     """
 
+    kernels: Kernels
     prepare: Callable[[], Awaitable[PreparedEnvironment]]
     slot: TakeSlot
     working_directory: Path
-    runtime_dir: Path
     documents: Path
     time_limit: float | None
     earlier: Entry | None
@@ -87,10 +88,10 @@ class _Run:
             prepared = await self._prepared()
             self._tell(0, "")
             return await verify_in(
+                self._again.kernels,
                 prepared,
                 notebook,
                 working_directory=self._directory,
-                runtime_dir=self._again.runtime_dir,
                 time_limit=self._again.time_limit,
                 on_cell=lambda done: self._tell(done.done, f"{done.verdict}\n"),
             )

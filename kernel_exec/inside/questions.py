@@ -41,6 +41,17 @@ def variables(pattern="*", most=500):
     return _Text(json.dumps({"variables": found, "total": total}))
 
 
+def versions(modules):
+    """The distributions that provide `modules`, and their versions; before Python 3.10 none."""
+    from importlib import metadata
+
+    if not hasattr(metadata, "packages_distributions"):
+        return _Text("{}")
+    providers = metadata.packages_distributions()
+    found = {each for name in modules for each in providers.get(name, ())}
+    return _Text(json.dumps({name: metadata.version(name) for name in sorted(found)}))
+
+
 def refresh(modules):
     """Make what was just installed importable; which of `modules` were imported before, as JSON."""
     importlib.invalidate_caches()

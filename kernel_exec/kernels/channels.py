@@ -13,7 +13,7 @@ import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ import zmq
 
 from kernel_exec.errors import KernelStartError
 
+from .flow import Flow
 from .messages import Channel, Message, Outgoing
 from .wire_protocol import ForgedError, Frames
 
@@ -42,20 +43,22 @@ class Channels:
     def __init__(
         self,
         *,
-        addresses: dict[Channel, str],
+        addresses: Mapping[Channel, str],
         key: bytes,
+        flow: Flow,
         deliver: Deliver,
         on_closed: Callable[[], None],
     ) -> None:
         """Connect; the kernel may bind later. `addresses` are ZMQ endpoints.
 
-        `on_closed` is called on the loop after the last `deliver`.
+        `flow` counts what was delivered; `on_closed` is called on the loop after the last of it.
 
         Raises:
             KernelStartError: The system has no room for the sockets or the thread.
         """
         self.failure = ""
         self._frames = Frames(key)
+        self._flow = flow
         self._deliver = deliver
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
@@ -129,7 +132,9 @@ class Channels:
             poller.register(connection, zmq.POLLIN)
         while not self._closing.is_set():
             poller.poll()
-            self._take_wakes()
+            with suppress(BlockingIOError):
+                while self._wake_receiver.recv(4096):
+                    pass
             self._send_all()
             self._receive_all()
         if self._drain:
@@ -144,13 +149,9 @@ class Channels:
     def _note_closed(self) -> None:
         self._wake_receiver.close()
         self._wake_sender.close()
+        self._flow.close()
         self._closed.set()
         self._on_closed()
-
-    def _take_wakes(self) -> None:
-        with suppress(BlockingIOError):
-            while self._wake_receiver.recv(4096):
-                pass
 
     def _send_all(self) -> None:
         while self._outgoing:
@@ -167,7 +168,12 @@ class Channels:
                     break
                 messages += self._unpack(channel, frames)
         if messages:
-            self._on_loop(self._deliver, messages)
+            self._on_loop(self._pass_on, messages)
+
+    def _pass_on(self, messages: Sequence[Message | None]) -> None:
+        self._deliver(messages)
+        heard = [each for each in messages if each is not None and each.channel is Channel.IOPUB]
+        self._flow.take(sum(each.size for each in heard))
 
     def _unpack(self, channel: Channel, frames: list[bytes]) -> list[Message | None]:
         try:

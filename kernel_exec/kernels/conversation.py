@@ -28,6 +28,7 @@ Rule for editors: no other file decides that an execution has ended, or how.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TypeVar
 
 from kernel_exec.jsons import JSONObject, count, mapping, text
@@ -97,7 +98,6 @@ class _Current:
     execution_count: int | None = None
     stop: Stop | None = None
     signalled: Outcome | None = None  # of the stop that sent a SIGINT; another may have followed
-    stack: str = ""
     exit_requested: bool = False
     interrupted: bool = False
     names: NameChanges = field(default_factory=NameChanges)
@@ -118,18 +118,17 @@ class _Current:
 class Conversation:
     """All that is said and heard on one kernel process; see the module's docstring."""
 
-    def __init__(self) -> None:
-        """Begin with nothing said."""
+    def __init__(self, spill_dir: PurePath) -> None:
+        """Begin with nothing said. The kernel writes what is too long to files in `spill_dir`.
+
+        `names` are the user's names and their descriptions, as the last replies told.
+        """
+        self.names: dict[str, str] = {}
+        self._spill_dir = spill_dir
         self._current: _Current | None = None
         self._ended: dict[str, None] = {}
         self._latest: str | None = None
         self._displays: dict[str, dict[str, None]] = {}
-        self._names: dict[str, str] = {}
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """The user's names and their descriptions, as the last replies told."""
-        return self._names
 
     @property
     def current(self) -> str | None:
@@ -180,11 +179,6 @@ class Conversation:
                 outcome=Outcome.INTERRUPTED, since=since, steps=steps, reason=IN_VAIN
             )
 
-    def note_stack(self, stack: str) -> None:
-        """Keep the main thread's stack, as dumped on request, for the ending."""
-        if self._current is not None:
-            self._current.stack = stack
-
     @property
     def deadline(self) -> float | None:
         """When `due` has something to say, unless something else happens before."""
@@ -232,42 +226,31 @@ class Conversation:
                 outcome=Outcome.KERNEL_DIED, since=now, steps=UNANSWERING, reason=reason
             )
 
-    def explain(self, death: Death) -> Death:
-        """`death` with the reason, if it was decided here that the kernel has to go."""
-        stop = self._current.stop if self._current is not None else None
-        if stop is None or not stop.has_killed or death.reason:
-            return death
-        return replace(death, reason=stop.reason)
+    def died(self, death: Death, written: Iterable[tuple[int, OutputEvent]] = ()) -> list[Event]:
+        """The process is gone, and all that it had sent was received.
 
-    def recover(self, written: Iterable[tuple[int, OutputEvent]]) -> list[Event]:
-        """What the current execution put out last, numbered, read where it outlives the kernel.
-
-        What was written but never sent becomes output.
+        `written` is what the current execution put out last, numbered, read where it outlives the
+        kernel; what was never sent of it becomes output.
         """
         current = self._current
         if current is None:
             return []
         lost = [output for number, output in written if number > current.heard_upto]
-        return [event for output in lost for event in self._produce(current.request.id, output)]
-
-    def died(self, death: Death) -> list[Event]:
-        """The process is gone, and all that it had sent was received."""
-        current = self._current
-        if current is None:
-            return []
+        events = [event for each in lost for event in self._produce(current.request.id, each)]
+        stop = current.stop if current.stop is not None and current.stop.has_killed else None
+        if stop is not None and not death.reason:
+            death = replace(death, reason=stop.reason)
         if current.reply is not None:
-            return self._end_replied(current, current.reply, complete=False, death=death)
-        stop = current.stop
+            return events + self._end_replied(current, current.reply, complete=False, death=death)
         ending = Ending(
-            outcome=stop.outcome if stop is not None and stop.has_killed else Outcome.KERNEL_DIED,
+            outcome=Outcome.KERNEL_DIED if stop is None else stop.outcome,
             execution_count=current.execution_count,
             error=current.error,
             complete=False,
             death=death,
-            stack=current.stack,
             timing=current.timing,
         )
-        return self._end(current, ending)
+        return events + self._end(current, ending)
 
     def _hear(self, current: _Current, message: Message, now: float) -> list[Event]:
         if message.msg_type == "status":
@@ -286,7 +269,7 @@ class Conversation:
             if current.stop is not None:
                 current.stop.since = min(current.stop.since, now)
             return [Began(execution_id=current.request.id, execution_count=current.execution_count)]
-        output = parse(message)
+        output = parse(message, self._spill_dir)
         if isinstance(output, ErrorOutput):
             current.error = output
         current.heard_upto = max(current.heard_upto, count(message.content, "upto") or 0)
@@ -295,7 +278,7 @@ class Conversation:
     def _take_reply(self, current: _Current, message: Message) -> list[Event]:
         current.reply = message.content
         told = mapping(message.metadata, "kernel_exec")
-        current.names = self._note_names(told)
+        current.names = _note_names(self.names, told)
         current.moved_to = text(told, "working_directory")
         current.interrupted = told.get("interrupted") is True
         current.exit_requested = told.get("exits") is True
@@ -309,46 +292,29 @@ class Conversation:
                 continue
             exits = payload.get("source") == "ask_exit" and payload.get("keepkernel") is not True
             current.exit_requested |= exits
-            events += self._produce(current.request.id, parse_payload(payload))
+            events += self._produce(current.request.id, parse_payload(payload, self._spill_dir))
         return events
-
-    def _note_names(self, told: JSONObject) -> NameChanges:
-        """Take in what our kernel tells about names in its replies; other kernels tell nothing."""
-        described = {name: str(what) for name, what in mapping(told, "names").items()}
-        changed = {name: what for name, what in described.items() if name in self._names}
-        lost = told.get("gone")
-        gone = tuple(str(name) for name in lost) if isinstance(lost, (list, tuple)) else ()
-        self._names.update(described)
-        for name in gone:
-            self._names.pop(name, None)
-        added = {name: what for name, what in described.items() if name not in changed}
-        unknown = told.get("unknown") is True
-        return NameChanges(added=added, changed=changed, gone=gone, unknown=unknown)
 
     def _overhear(self, message: Message) -> list[Event]:
         """A message that answers no current request: late output, or nothing of ours."""
-        output = parse(message) if message.channel is Channel.IOPUB else None
+        output = parse(message, self._spill_dir) if message.channel is Channel.IOPUB else None
         owner = message.parent_id if message.parent_id in self._ended else None
         if owner is None and not message.parent_id:
             owner = self._latest  # a thread that started before any request
         if isinstance(output, Update):
-            return self._update(output)
+            return self._produce("", output)
         if output is None or owner is None:
             return []
         return self._produce(owner, replace(output, late=owner != self.current))
 
-    def _update(self, update: Update) -> list[Event]:
-        """`update` for every execution that shows its display, whoever sent it."""
-        return [
-            Produced(execution_id=owner, output=replace(update, late=owner != self.current))
-            for owner in self._displays.get(update.display_id, ())
-        ]
-
     def _produce(self, execution_id: str, output: OutputEvent | None) -> list[Event]:
         if output is None:
             return []
-        if isinstance(output, Update):
-            return self._update(output)
+        if isinstance(output, Update):  # it is for all that show its display, whoever sent it
+            return [
+                Produced(execution_id=owner, output=replace(output, late=owner != self.current))
+                for owner in self._displays.get(output.display_id, ())
+            ]
         if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
             owners = self._displays.pop(output.display_id, {})
             owners.pop(execution_id, None)
@@ -367,7 +333,7 @@ class Conversation:
         """End as the reply says; an error that never came on iopub is taken from it, too."""
         events: list[Event] = []
         if text(reply, "status") == "error" and current.error is None:
-            current.error = parse_error(reply)
+            current.error = parse_error(reply, self._spill_dir)
             events += self._produce(current.request.id, current.error)
         ending = replace(_replied(current, reply), complete=complete, death=death)
         return events + self._end(current, ending)
@@ -382,6 +348,19 @@ def _is_interrupt(current: _Current, reply: JSONObject) -> bool:
     """True when the error came of an interrupt; code may survive one, and fail by itself later."""
     names = {text(reply, "ename"), current.error.ename if current.error is not None else ""}
     return current.interrupted or bool(names & _INTERRUPTS)
+
+
+def _note_names(known: dict[str, str], told: JSONObject) -> NameChanges:
+    """Take into `known` what our kernel tells in its replies; other kernels tell nothing."""
+    described = {name: str(what) for name, what in mapping(told, "names").items()}
+    changed = {name: what for name, what in described.items() if name in known}
+    lost = told.get("gone")
+    gone = tuple(str(name) for name in lost) if isinstance(lost, (list, tuple)) else ()
+    known.update(described)
+    for name in gone:
+        known.pop(name, None)
+    added = {name: what for name, what in described.items() if name not in changed}
+    return NameChanges(added=added, changed=changed, gone=gone, unknown=told.get("unknown") is True)
 
 
 _Value = TypeVar("_Value")
@@ -408,7 +387,6 @@ def _replied(current: _Current, reply: JSONObject) -> Ending:
         outcome=outcome,
         execution_count=told if told is not None else current.execution_count,
         error=current.error,
-        stack=current.stack,
         exit_requested=current.exit_requested,
         names=current.names,
         moved_to=current.moved_to,

@@ -8,15 +8,15 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
 from kernel_exec import processes
 
+from .launch import Launch
 from .outcomes import Death
 
 _SWEEP_LIMIT = 3.0
@@ -42,29 +42,24 @@ class Guard:
         self._socket: socket.socket | None = None
         self._heard = b""
 
-    def launch(
-        self,
-        argv: Sequence[str],
-        *,
-        configuration: Path,
-        settings: Mapping[str, object],
-        env: Mapping[str, str],
-        cwd: Path,
-    ) -> None:
-        """Start `argv`, the launcher, and listen to its guardian.
+    def launch(self, launch: Launch) -> None:
+        """Start the launcher, and listen to its guardian; what it is told to do is written here.
 
-        The launcher reads `settings` from the file `configuration`, which is written here.
+        Raises:
+            OSError: A file can't be written.
+            KernelExecError: The program can't be started.
         """
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.set_inheritable(True)
             try:
-                configuration.write_text(json.dumps({**settings, "guard_fd": theirs.fileno()}))
+                file = launch.run_dir / "launch.json"
+                file.write_text(json.dumps({**launch.configuration, "guard_fd": theirs.fileno()}))
                 self._guardian = processes.spawn(
-                    [*argv, str(configuration)],
-                    env=env,
-                    cwd=cwd,
-                    stderr=configuration.with_name("stderr"),
+                    [*launch.argv, str(file)],
+                    env=launch.variables,
+                    cwd=launch.working_directory,
+                    stderr=launch.run_dir / "stderr",
                     pass_fds=[theirs.fileno()],
                 )
             except BaseException:

@@ -5,6 +5,7 @@ Source: the Jupyter messaging protocol 5.3 (jupyter_client, "Messaging in Jupyte
 
 import hashlib
 import re
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,8 @@ from kernel_exec.jsons import JSON, JSONObject
 
 CELL_NAME = re.compile(r"/ipykernel_0/\d+\.py")
 """What `cell_name` returns."""
+
+_QUESTIONS = "__import__('sys').modules['_kernel_exec.questions']"
 
 UNREADABLE = "unreadable"
 """The status of a reply whose content can't be read."""
@@ -57,7 +60,6 @@ def execute_request(
     source: str,
     file_path: str | None,
     arguments: Sequence[str] | None = None,
-    silent: bool = False,
 ) -> Outgoing:
     """Ask the kernel to run `source`, as a cell; tracebacks name `file_path` when it is given.
 
@@ -72,14 +74,7 @@ def execute_request(
         channel=Channel.SHELL,
         msg_type="execute_request",
         msg_id=msg_id,
-        content={
-            "code": source,
-            "silent": silent,
-            "store_history": not silent,
-            "user_expressions": {},
-            "allow_stdin": False,
-            "stop_on_error": False,
-        },
+        content=_content(source),
         metadata={"kernel_exec": ours},
     )
 
@@ -94,25 +89,38 @@ def cell_name(source: str) -> str:
     return f"/ipykernel_0/{int.from_bytes(digest[:8], 'big')}.py"
 
 
-def evaluate_request(*, msg_id: str, expression: str, subshell_id: str | None) -> Outgoing:
-    """Ask for the value of one expression, without a trace in history or namespace."""
+def question_request(question: str, *arguments: object, subshell_id: str | None) -> Outgoing:
+    """Ask a function of `inside/questions.py`, without a trace in history or namespace.
+
+    Jupyter knows no such request, so it travels as the value of an expression.
+    """
+    called = f"{question}({', '.join(map(repr, arguments))})"
     return Outgoing(
         channel=Channel.SHELL,
         msg_type="execute_request",
-        msg_id=msg_id,
-        content={
-            "code": "",
-            "silent": True,
-            "store_history": False,
-            "user_expressions": {"value": expression},
-            "allow_stdin": False,
-            "stop_on_error": False,
-        },
+        msg_id=_new_id(),
+        content=_content("", answer=f"{_QUESTIONS}.{called}"),
         metadata={},
         subshell_id=subshell_id,
     )
 
 
-def request(channel: Channel, msg_type: str, *, msg_id: str) -> Outgoing:
+def new_request(channel: Channel, msg_type: str) -> Outgoing:
     """A request without content, such as `kernel_info_request`."""
-    return Outgoing(channel=channel, msg_type=msg_type, msg_id=msg_id, content={}, metadata={})
+    return Outgoing(channel=channel, msg_type=msg_type, msg_id=_new_id(), content={}, metadata={})
+
+
+def _content(source: str, **expressions: str) -> JSONObject:
+    """What is executed; only for the values of expressions, it leaves no trace."""
+    return {
+        "code": source,
+        "silent": bool(expressions),
+        "store_history": not expressions,
+        "user_expressions": expressions,
+        "allow_stdin": False,
+        "stop_on_error": False,
+    }
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

@@ -11,6 +11,7 @@ Source: "Messages on the IOPub channel" of the Jupyter messaging protocol; nbfor
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import PurePath
 from typing import TypeAlias
 
 from kernel_exec.jsons import JSONObject, count, mapping, text
@@ -116,8 +117,16 @@ def separate(message: Message) -> Iterator[Message]:
             yield replace(message, content={**message.content, "name": name, "text": written})
 
 
-def parse(message: Message) -> OutputEvent | None:
-    """The output event an iopub message stands for, or None when it stands for none."""
+def parse(message: Message, spill_dir: PurePath) -> OutputEvent | None:
+    """The output event an iopub message stands for, or None when it stands for none.
+
+    A file that is not in `spill_dir` was named by user code, and is not ours to read.
+    """
+    output = _parse(message)
+    return None if output is None else _without_forged(output, spill_dir)
+
+
+def _parse(message: Message) -> OutputEvent | None:
     content = message.content
     match message.msg_type:
         case "stream":
@@ -139,15 +148,20 @@ def parse(message: Message) -> OutputEvent | None:
                 display_id=text(mapping(content, "transient"), "display_id") or None,
             )
         case "error":
-            return parse_error(content)
+            return _error(content)
         case "clear_output":
             return Clear(wait=content.get("wait") is True)
         case _:
             return None
 
 
-def parse_error(content: JSONObject) -> ErrorOutput:
-    """The error in an `error` message or in an `execute_reply` whose status is `error`."""
+def parse_error(content: JSONObject, spill_dir: PurePath) -> ErrorOutput:
+    """The error in an `execute_reply` whose status is `error`; see `parse`."""
+    error = _error(content)
+    return error if _is_ours(error.path, spill_dir) else replace(error, path=None)
+
+
+def _error(content: JSONObject) -> ErrorOutput:
     lines = content.get("traceback")
     blocks = lines if isinstance(lines, (list, tuple)) else ()
     ours = mapping(content, "kernel_exec")
@@ -160,11 +174,12 @@ def parse_error(content: JSONObject) -> ErrorOutput:
     )
 
 
-def parse_payload(payload: JSONObject) -> OutputEvent | None:
+def parse_payload(payload: JSONObject, spill_dir: PurePath) -> OutputEvent | None:
     """The pager text of `obj?` (only in the reply's payload, never on iopub) as a display."""
     if payload.get("source") != "page":
         return None
-    return DisplayData(data=mapping(payload, "data"), metadata=mapping(payload, "metadata"))
+    display = DisplayData(data=mapping(payload, "data"), metadata=mapping(payload, "metadata"))
+    return _without_forged(display, spill_dir)
 
 
 def files(output: OutputEvent) -> Mapping[str, str]:
@@ -176,12 +191,17 @@ def files(output: OutputEvent) -> Mapping[str, str]:
     return {"": path} if path else {}
 
 
-def without_files(output: OutputEvent) -> OutputEvent:
-    """`output` with what travelled of it alone."""
+def _without_forged(output: OutputEvent, spill_dir: PurePath) -> OutputEvent | None:
+    if all(_is_ours(path, spill_dir) for path in files(output).values()):
+        return output
     if isinstance(output, (DisplayData, ExecuteResult, Update)):
-        metadata = {key: told for key, told in output.metadata.items() if key != "kernel_exec"}
+        metadata = {key: value for key, value in output.metadata.items() if key != "kernel_exec"}
         return replace(output, metadata=metadata)
-    return replace(output, path=None) if isinstance(output, (Stream, ErrorOutput)) else output
+    return replace(output, path=None) if isinstance(output, (Stream, ErrorOutput)) else None
+
+
+def _is_ours(path: str | None, spill_dir: PurePath) -> bool:
+    return path is None or PurePath(path).parent == spill_dir
 
 
 def fold(events: Iterable[OutputEvent]) -> list[Output]:

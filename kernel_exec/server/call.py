@@ -101,7 +101,7 @@ class Call:
             own=(entry.file_path or "", str(settings.storage_root)),
             home=str(Path.home()),
             texts=self.presenter.texts,
-            background=session.background(entry.id) if session is not None else (),
+            background=session.ledger.background.take(entry.id) if session is not None else (),
             history=self.app.store.degraded,
             notice=self.client.news(),
             waiting=session.waiting_before(entry.id) if session is not None else 0,
@@ -113,9 +113,10 @@ class Call:
         seen = 0
         while True:
             with anyio.move_on_after(_PROGRESS_EVERY):
-                seen = await session.wait_change(entry.id, seen)
+                seen = await session.ledger.wait_change(entry.id, seen)
             elapsed = time.monotonic() - began
-            words = session.last_words(entry.id).splitlines()
+            live = session.ledger.get(entry.id)
+            words = live.last_words.splitlines() if live is not None else []
             latest = f": {one_line(words[-1].strip(), _LATEST)}" if words else ""
             await self.progress(elapsed, f"{elapsed:.0f} s{latest}")
             await anyio.sleep(_PROGRESS_GAP)

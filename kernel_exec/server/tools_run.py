@@ -1,6 +1,7 @@
 """The tools that run code and follow it."""
 
-import psutil
+from dataclasses import asdict
+
 from mcp_types import CallToolResult, TextContent
 
 from kernel_exec.client import Begun
@@ -8,6 +9,7 @@ from kernel_exec.content.paging import Asked
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import EntryKind, SessionRecord
 from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.kernels.kernel import Variable
 from kernel_exec.server import arguments as given
 from kernel_exec.sessions.generations import ended_status
 from kernel_exec.sessions.session import Session
@@ -126,10 +128,10 @@ async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult
         told["execution_id"] = now.current
     if now.death:
         told["died_of"] = now.death
-    if now.pid is not None:
+    if session is not None and now.started is not None:
         told |= {
             "pid": now.pid,
-            **_process(now.pid),
+            **await _usage(session),
             "python_version": now.python_version,
             "ipykernel_version": now.ipykernel_version,
             "kernel_support": now.support,
@@ -167,20 +169,24 @@ async def _variables(session: Session | None, pattern: str) -> JSONObject:
     if session is None:
         return {"variables": [], "total": 0}
     try:
-        described = await session.evaluate(f"variables({pattern!r})")
+        variables = await session.inspect().variables(pattern)
     except KernelDeadError:
         return {"variables": [], "total": 0}
-    assert isinstance(described, dict)
-    return described
+    return {
+        "variables": [_described(each) for each in variables.found],
+        "total": variables.total,
+    }
 
 
-def _process(pid: int) -> JSONObject:
-    """What the system tells of a kernel's process; nothing once it is gone."""
+def _described(variable: Variable) -> JSONObject:
+    """What is known of a variable."""
+    return {key: fact for key, fact in asdict(variable).items() if fact not in (None, "")}
+
+
+async def _usage(session: Session) -> JSONObject:
+    """What a kernel's process takes; nothing once it is gone."""
     try:
-        process = psutil.Process(pid)
-        return {
-            "memory_bytes": int(process.memory_info().rss),
-            "working_directory": process.cwd(),
-        }
-    except (psutil.Error, OSError):
+        usage = await session.inspect().usage()
+    except KernelDeadError:
         return {}
+    return {"memory_bytes": usage.memory, "working_directory": usage.working_directory}

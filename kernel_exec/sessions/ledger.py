@@ -224,7 +224,7 @@ class Ledger:
         """The live entry, if this server began it and still keeps it."""
         return self._live.get(entry_id)
 
-    def resent(self, kind: EntryKind, source: str) -> Live | None:
+    def resent(self, kind: EntryKind, source: str) -> Entry | None:
         """What runs with this source, and nobody waits for it any more.
 
         A client that gave up waiting and sends the same again must not run it twice.
@@ -236,7 +236,7 @@ class Ledger:
                 and not is_replay(entry)
                 and (entry.kind, entry.source) == (kind, source)
             ):
-                return live
+                return entry
         return None
 
     def newest_unfinished(self) -> Live | None:

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,7 @@ from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
 from kernel_exec.history.entries import SessionRecord
 from kernel_exec.history.store import Store
-from kernel_exec.kernels.kernel import KernelStarter
-from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.kernels.kernel import Kernels, KernelStarter
 from kernel_exec.leases import Lease, take
 
 from .session import Session
@@ -43,14 +43,18 @@ _MOST_LISTED = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where sessions keep things.
-
-    `folder` holds history and files of our own, `runtime_dir` sockets, so its path is short.
-    """
+    """Where sessions keep things: `folder` holds history and files of our own."""
 
     folder: Path
     working_directory: Path
-    runtime_dir: Path
+
+    def make_spill_dir(self, session_id: str) -> Path:
+        """Where outputs of a session go that are too long; without it they are cut."""
+        spill_dir = self.folder / "spill" / session_id
+        with suppress(OSError):
+            for folder in (spill_dir.parent, spill_dir):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return spill_dir
 
 
 class Sessions:
@@ -61,6 +65,7 @@ class Sessions:
         *,
         store: Store,
         catalog: Catalog,
+        kernels: Kernels,
         places: Places,
         max_kernels: int,
         idle_limit: float | None,
@@ -68,6 +73,7 @@ class Sessions:
         """Nothing is open yet."""
         self._store = store
         self._catalog = catalog
+        self._kernels = kernels
         self._places = places
         self.slots = Slots(max_kernels, room=self._room)
         self._idle_limit = idle_limit
@@ -237,24 +243,10 @@ class Sessions:
         self, record: SessionRecord, environment: Environment, key: _Key
     ) -> KernelStarter:
         prepared = await self._catalog.prepare(environment)
-        spill_dir = self._places.folder / "spill" / record.id
         directory = self._directories.get(key, self._places.working_directory)
-        for needed in (spill_dir.parent, spill_dir, directory):
-            try:
-                needed.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                if needed is directory:
-                    raise StorageError(
-                        f"working directory {str(needed)!r} can't be made: {error.strerror};"
-                        " set KERNEL_EXEC_WORKING_DIRECTORY to one that can"
-                    ) from error
-        return LocalKernels(
-            prepared=prepared,
-            working_directory=directory,
-            spill_dir=spill_dir,
-            runtime_dir=self._places.runtime_dir,
-            unwritten=self._store.unwritten,
-        )
+        spill_dir = self._places.make_spill_dir(record.id)
+        _make_working_directory(directory)
+        return self._kernels.starter(prepared, working_directory=directory, spill_dir=spill_dir)
 
     def _room(self, environment: str) -> str:
         """Which idle sessions could give up their kernels, and the call that ends one."""
@@ -303,6 +295,16 @@ class Sessions:
         if lease is not None:
             self._leases.append(lease)
         return lease is not None
+
+
+def _make_working_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"working directory {str(directory)!r} can't be made: {error.strerror};"
+            " set KERNEL_EXEC_WORKING_DIRECTORY to one that can"
+        ) from error
 
 
 def address(session: Session, environment: str) -> str:

@@ -5,7 +5,6 @@ and the notebook itself is only read. An error does not stop the run, as later c
 without what failed; a dead kernel does. Works for any notebook in nbformat 4.
 """
 
-import ast
 import datetime as dt
 import importlib.metadata
 import tempfile
@@ -23,8 +22,7 @@ from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.errors import BusyError, InvalidArgumentError, KernelDeadError
 from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.jsons import JSONObject
-from kernel_exec.kernels.kernel import Kernel, KernelStarter
-from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.kernels.kernel import Kernel, Kernels, KernelStarter
 from kernel_exec.kernels.outcomes import Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, fold
 from kernel_exec.notebooks.outputs import notebook_outputs
@@ -43,20 +41,13 @@ _LATE_GRACE = 5.0
 
 _DIED = "the kernel died"
 
-_VERSIONS = (
-    "(lambda known, version: {{each: version(each) for name in {names!r}"
-    " for each in known.get(name, ())}})(*(lambda packages: (packages.packages_distributions(),"
-    " packages.version))(__import__('importlib.metadata', fromlist=['version'])))"
-)
-"""What the kernel is asked in the end; before Python 3.10 it does not know."""
-
 
 async def verify_in(
+    kernels: Kernels,
     prepared: PreparedEnvironment,
     notebook: JSONObject,
     *,
     working_directory: Path,
-    runtime_dir: Path,
     time_limit: float | None = TIME_LIMIT,
     on_cell: Callable[[CellDone], None] | None = None,
 ) -> Verification:
@@ -81,12 +72,7 @@ async def verify_in(
             if on_cell is not None:
                 on_cell(done)
 
-        start = LocalKernels(
-            prepared=prepared,
-            working_directory=working_directory,
-            spill_dir=spill_dir,
-            runtime_dir=runtime_dir,
-        )
+        start = kernels.starter(prepared, working_directory=working_directory, spill_dir=spill_dir)
         verification = await verify(notebook, start, time_limit=time_limit, on_cell=tell)
     return replace(
         verification,
@@ -271,9 +257,6 @@ async def _packages(kernel: Kernel, plan: Sequence[PlannedCell]) -> dict[str, st
     if not names or kernel.death is not None:
         return {}
     try:
-        told = ast.literal_eval(await kernel.evaluate(_VERSIONS.format(names=names)))
-    except (BusyError, KernelDeadError, ValueError, SyntaxError):
+        return dict(await kernel.versions(names))
+    except (BusyError, KernelDeadError):
         return {}
-    if not isinstance(told, dict):
-        return {}
-    return {str(name): str(version) for name, version in told.items()}

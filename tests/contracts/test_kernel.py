@@ -1,6 +1,7 @@
 """What every kernel does; the fake is held to it as well, so that tests may trust it."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TypeAlias
@@ -9,10 +10,10 @@ import anyio
 import pytest
 
 from kernel_exec.errors import KernelDeadError
-from kernel_exec.kernels.kernel import Kernel, Listener
+from kernel_exec.kernels.kernel import Kernel, Listener, Variables
 from kernel_exec.kernels.outcomes import Ended, Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import ErrorOutput, ExecuteResult, Output, Stream, fold
-from tests.fakes import STUBBORN, FakeKernels
+from tests.fakes import STUBBORN, FakeKernel, FakeKernels
 from tests.real import local_kernels
 from tests.waits import patient
 
@@ -120,7 +121,10 @@ async def test_what_a_thread_prints_after_the_end_is_kept_and_marked(start: Star
     ]
 
 
-async def test_an_interrupt_stops_the_execution_and_keeps_the_kernel(start: Start) -> None:
+@pytest.mark.parametrize("force", [False, True])
+async def test_an_interrupt_stops_the_execution_and_keeps_the_kernel(
+    start: Start, force: bool
+) -> None:
     began = anyio.Event()
 
     def listen(event: Event) -> None:
@@ -130,7 +134,7 @@ async def test_an_interrupt_stops_the_execution_and_keeps_the_kernel(start: Star
 
         async def interrupt() -> None:
             await began.wait()
-            kernel.interrupt(force=False)
+            kernel.interrupt(force=force)
 
         tasks.start_soon(interrupt)
         ending = await run(kernel, "import time; time.sleep(60)")
@@ -145,6 +149,7 @@ async def test_a_time_limit_stops_the_execution_and_tells_where_it_was(start: St
         assert ending.outcome is Outcome.TIMEOUT
         assert ending.stack.startswith("Stack (most recent call first)")
         assert kernel.death is None
+        assert (await run(kernel, "1 + 1")).stack == ""
 
 
 async def test_what_ignores_the_time_limit_costs_the_kernel(start: Start) -> None:
@@ -174,3 +179,75 @@ async def test_a_killed_kernel_names_the_reason(start: Start) -> None:
         with anyio.fail_after(patient(5)):
             death = await kernel.wait_death()
     assert str(death) == "it was no longer wanted"
+
+
+async def test_a_kernel_says_what_it_is(start: Start) -> None:
+    async with start(Heard()) as kernel:
+        info = kernel.info
+    assert re.match(r"3\.\d+\.\d+", info.python_version)
+    assert info.executable
+    assert info.ipykernel_version
+    assert info.support in {"own", "overlay", "shadow"}
+    assert info.pid is None or info.pid > 1
+
+
+async def test_variables_are_described_by_pattern_and_leave_no_trace(start: Start) -> None:
+    heard = Heard()
+    async with start(heard) as kernel:
+        await run(kernel, "x = 1")
+        before = list(heard)
+        assert await kernel.variables("y*") == Variables(found=[], total=0)
+        described = await kernel.variables("*")
+        assert heard == before
+        assert (await run(kernel, "1 + 1")).execution_count == 2
+    (variable,) = described.found
+    assert described.total == 1
+    assert (variable.name, variable.type, variable.shape, variable.note) == ("x", "int", None, "")
+
+
+async def test_imports_are_refreshed_and_those_that_are_stale_named(start: Start) -> None:
+    async with start(Heard()) as kernel:
+        assert await kernel.refresh_imports(["sys", "no_such_module"]) == ["sys"]
+        assert await kernel.refresh_imports([]) == []
+
+
+async def test_versions_are_those_of_what_provides_the_modules(start: Start) -> None:
+    async with start(Heard()) as kernel:
+        known = await kernel.versions(["IPython", "sys", "no_such_module"])
+    assert list(known) == ["ipython"]
+    assert known["ipython"][0].isdigit()
+
+
+async def test_usage_is_that_of_the_process(start: Start) -> None:
+    async with start(Heard()) as kernel:
+        usage = await kernel.usage()
+    assert usage.memory > 0
+    assert usage.processor > 0
+    assert Path(usage.working_directory).is_absolute()
+
+
+QUESTIONS: dict[str, Callable[[Kernel], Awaitable[object]]] = {
+    "variables": lambda kernel: kernel.variables("*"),
+    "refresh_imports": lambda kernel: kernel.refresh_imports([]),
+    "versions": lambda kernel: kernel.versions([]),
+    "usage": lambda kernel: kernel.usage(),
+}
+
+
+async def test_a_dead_kernel_answers_no_question(start: Start) -> None:
+    async with start(Heard()) as kernel:
+        kernel.kill("it was no longer wanted")
+        with anyio.fail_after(patient(5)):
+            await kernel.wait_death()
+        for ask in QUESTIONS.values():
+            with pytest.raises(KernelDeadError):
+                await ask(kernel)
+
+
+def test_every_member_of_the_protocol_is_tried_here() -> None:
+    members = [name for name in dir(Kernel) if not name.startswith("_")]
+    source = Path(__file__).read_text("utf-8")
+    assert set(QUESTIONS) < set(members)
+    assert [name for name in members if not re.search(rf"kernel\.{name}\b", source)] == []
+    own = [name for name in vars(FakeKernel) if not name.startswith("_")]
+    assert own == ["usage"]  # all else is the real kernels' own code

@@ -15,7 +15,6 @@ from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.interpreters import Interpreter, ask, find_executable
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outcomes import Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import Stream
 from tests.environments.conda import (
@@ -26,6 +25,7 @@ from tests.environments.conda import (
     stand_in,
 )
 from tests.environments.pythons import contents
+from tests.real import all_kernels
 from tests.shared import CACHE
 from tests.waits import patient
 
@@ -228,12 +228,8 @@ async def test_a_kernel_of_a_prefix_leaves_it_unchanged(tmp_path: Path, channel:
         configured=Environment(kind=EnvironmentKind.CONDA, name="ml"),
         named={},
     )
-    start = LocalKernels(
-        prepared=await catalog.prepare(await catalog.default()),
-        working_directory=tmp_path,
-        spill_dir=tmp_path,
-        runtime_dir=Path("/tmp"),
-    )
+    prepared = await catalog.prepare(await catalog.default())
+    start = all_kernels().starter(prepared, working_directory=tmp_path, spill_dir=tmp_path)
     told: list[str] = []
 
     def listen(event: Event) -> None:

@@ -22,10 +22,10 @@ from kernel_exec.environments.support import (
 )
 from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outcomes import Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import Stream
 from tests.environments.pythons import contents, make_venv, require_python, uv
+from tests.real import all_kernels
 from tests.shared import CACHE
 from tests.waits import patient
 
@@ -71,12 +71,8 @@ class Place:
             support=await self.support(),
             variables=kernel_variables(self.environment, interpreter, base=os.environ, passed=()),
         )
-        start = LocalKernels(
-            prepared=prepared,
-            working_directory=self.executable.parents[2],
-            spill_dir=self.executable.parents[2],
-            runtime_dir=Path("/tmp"),
-        )
+        folder = self.executable.parents[2]
+        start = all_kernels().starter(prepared, working_directory=folder, spill_dir=folder)
         written: list[str] = []
 
         def listen(event: Event) -> None:

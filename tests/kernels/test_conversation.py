@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import PurePath
 
 import pytest
 from hypothesis import given
@@ -83,7 +84,7 @@ STOPPED = reply("error", ename="KeyboardInterrupt", evalue="", traceback=[])
 
 
 def begun(*, limit: float | None = None, heard: bool = True) -> Conversation:
-    conversation = Conversation()
+    conversation = Conversation(PurePath("/"))
     conversation.begin(Request(id="e", source="x", time_limit=limit), 0.0)
     if heard:
         conversation.receive(BUSY, 0.0)
@@ -289,7 +290,7 @@ def test_an_error_without_sense_is_still_an_exception(name: str) -> None:
 
 
 def test_names_are_new_then_changed_then_gone() -> None:
-    conversation = Conversation()
+    conversation = Conversation(PurePath("/"))
     told: list[JSONObject] = [
         {"names": {"x": "int"}, "gone": []},
         {"names": {"x": "str", "y": "int"}, "gone": []},
@@ -386,19 +387,23 @@ def test_messages_that_can_not_be_read_cost_the_kernel() -> None:
     conversation.give_up(1.0)
     conversation.give_up(1.5)
     assert conversation.due(1.5) == ([Action.KILL], [])
-    Conversation().give_up(1.0)  # nothing runs: nothing to lose
+    Conversation(PurePath("/")).give_up(1.0)  # nothing runs: nothing to lose
 
 
 def test_a_death_that_was_decided_here_has_its_reason_and_no_other_has() -> None:
-    conversation = begun()
-    killed = Death(signal="SIGKILL")
-    assert conversation.explain(killed) == killed
-    conversation.give_up(1.0, "its key was changed")
-    assert conversation.explain(killed) == killed  # nobody has been told to kill it yet
-    conversation.due(1.0)
-    assert str(conversation.explain(killed)) == "its key was changed"
-    asked = Death(reason="it was restarted on request")
-    assert conversation.explain(asked) == asked
+    killed, asked = Death(signal="SIGKILL"), Death(reason="it was restarted on request")
+    for given_up, due, death, reason in (
+        (False, False, killed, ""),
+        (True, False, killed, ""),  # nobody has been told to kill it yet
+        (True, True, killed, "its key was changed"),
+        (True, True, asked, asked.reason),
+    ):
+        conversation = begun()
+        if given_up:
+            conversation.give_up(1.0, "its key was changed")
+        if due:
+            conversation.due(1.0)
+        assert ending(conversation.died(death)).death == replace(death, reason=reason)
 
 
 def test_an_idle_without_reply_does_not_kill_what_is_being_killed() -> None:
@@ -482,7 +487,7 @@ def test_force_ends_in_a_kill() -> None:
     assert steps(conversation) == [*POLITE, (6.0, Action.KILL), (9.0, Action.ABANDON)]
     ended = ending(conversation.died(Death(signal="SIGKILL")))
     assert ended.outcome is Outcome.INTERRUPTED
-    assert ended.death == Death(signal="SIGKILL")
+    assert ended.death == Death(signal="SIGKILL", reason="it could not be interrupted")
 
 
 def test_force_after_politeness_begins_again() -> None:
@@ -516,9 +521,7 @@ def test_the_time_limit_dumps_the_stack_interrupts_and_kills() -> None:
     assert conversation.deadline == 10.0
     assert conversation.due(9.999) == ([], [])
     assert steps(conversation) == LIMIT
-    conversation.note_stack("where it was")
-    ended = ending(conversation.died(Death(signal="SIGKILL")))
-    assert (ended.outcome, ended.stack) == (Outcome.TIMEOUT, "where it was")
+    assert ending(conversation.died(Death(signal="SIGKILL"))).outcome is Outcome.TIMEOUT
 
 
 # When it is interrupted and whether by force, and what is done then, with a time limit at 10
@@ -661,7 +664,7 @@ def test_a_reply_that_can_not_be_read_ends_it_as_the_outputs_tell(name: str) -> 
 
 
 def test_only_the_latest_executions_have_late_outputs() -> None:
-    conversation = Conversation()
+    conversation = Conversation(PurePath("/"))
     for number in range(1001):
         conversation.begin(Request(id=f"e{number}", source=""), 0.0)
         hear(conversation, reply(parent=f"e{number}"), idle(f"e{number}"))
@@ -679,7 +682,7 @@ def test_only_the_latest_displays_can_be_updated() -> None:
 
 
 def test_an_update_goes_to_the_latest_executions_that_show_the_display() -> None:
-    conversation = Conversation()
+    conversation = Conversation(PurePath("/"))
     for number in range(101):
         conversation.begin(Request(id=f"e{number}", source=""), 0.0)
         shown = display("display_data", parent=f"e{number}")
@@ -726,23 +729,21 @@ def test_the_outcome_tells_what_killed_it(name: str) -> None:
                 conversation.give_up(at)
             case _:
                 conversation.interrupt(at, force=what == "force")
-    conversation.note_stack("where it was")
-    death = Death(signal="SIGKILL")
+    death = Death(signal="SIGKILL", reason="it was told so")
     ended = ending(conversation.died(death))
     assert (ended.outcome, ended.complete, ended.death) == (outcome, False, death)
-    assert (ended.execution_count, ended.stack) == (1, "where it was")
+    assert ended.execution_count == 1
     assert (conversation.current, conversation.deadline) == (None, None)
     assert conversation.died(death) == []
 
 
 def test_interrupting_nothing_does_nothing() -> None:
-    conversation = Conversation()
+    conversation = Conversation(PurePath("/"))
     conversation.interrupt(1.0, force=True)
-    conversation.note_stack("none")
     assert conversation.deadline is None
     assert conversation.due(5.0) == ([], [])
     assert conversation.died(Death()) == []
-    assert conversation.recover([(1, Stream(name="stdout", text="text"))]) == []
+    assert conversation.died(Death(), [(1, Stream(name="stdout", text="text"))]) == []
 
 
 def test_death_keeps_what_had_come() -> None:
@@ -784,7 +785,6 @@ def test_after_the_end_another_may_begin(name: str) -> None:
     conversation = begun(limit=5)
     conversation.interrupt(1.0, force=True)
     conversation.due(1.0)
-    conversation.note_stack("of the first")
     if name == "ended":
         hear(conversation, STOPPED, IDLE)
     else:
@@ -794,7 +794,7 @@ def test_after_the_end_another_may_begin(name: str) -> None:
     assert conversation.deadline is None
     assert hear(conversation, OK, IDLE, STOPPED) == []  # of the first, once more
     ended = ending(hear(conversation, reply(parent="f"), idle("f")))
-    assert (ended.outcome, ended.stack, ended.execution_count) == (Outcome.OK, "", 1)
+    assert (ended.outcome, ended.execution_count) == (Outcome.OK, 1)
 
 
 def test_two_at_a_time_are_a_mistake_of_the_caller() -> None:
@@ -838,7 +838,7 @@ def test_what_was_written_but_not_sent_is_recovered_in_its_order(name: str) -> N
     expected = [
         Produced(execution_id="e", output=output) for _, output in written if output.text in lost
     ]
-    assert conversation.recover(written) == expected
+    assert conversation.died(Death(), written)[:-1] == expected
 
 
 DEATHS = {
@@ -903,11 +903,13 @@ def test_late_outputs_belong_to_their_execution_and_are_marked(name: str, runnin
 
 
 def test_what_comes_before_any_execution_belongs_to_none() -> None:
-    assert hear(Conversation(), replace(PRINTED, parent_id=""), PRINTED, OK, IDLE) == []
+    assert (
+        hear(Conversation(PurePath("/")), replace(PRINTED, parent_id=""), PRINTED, OK, IDLE) == []
+    )
 
 
 def test_late_outputs_find_their_execution_among_many() -> None:
-    conversation = Conversation()
+    conversation = Conversation(PurePath("/"))
     for name in "abc":
         conversation.begin(Request(id=name, source=""), 0.0)
         hear(conversation, reply(parent=name), idle(name))
@@ -990,7 +992,7 @@ happenings = st.lists(
     st.one_of(
         st.sampled_from(WELL_FORMED),
         malformed,
-        st.sampled_from(["interrupt", "force", "unreadable", "time", "time", "stack", "recover"]),
+        st.sampled_from(["interrupt", "force", "unreadable", "time", "time"]),
     ),
     max_size=30,
 )
@@ -1006,10 +1008,6 @@ def tell(conversation: Conversation, happening: Message | str, now: float) -> li
             conversation.interrupt(now, force=happening == "force")
         case "unreadable":
             conversation.give_up(now)
-        case "stack":
-            conversation.note_stack("somewhere")
-        case "recover":
-            return conversation.recover([(1, Stream(name="stdout", text="x\\ud800y"))])
         case _:
             return pass_time(conversation, now)[1]
     return []
@@ -1042,7 +1040,7 @@ def let_go(conversation: Conversation, now: float) -> tuple[list[Action], list[E
 
 def begun_second(limit: float | None) -> Conversation:
     """One execution has ended, which shows the display `d`; another has begun."""
-    conversation = Conversation()
+    conversation = Conversation(PurePath("/"))
     conversation.begin(Request(id="e0", source=""), 0.0)
     shown = display("display_data", parent="e0")
     hear(conversation, shown, reply(parent="e0"), idle("e0"), now=0.0)

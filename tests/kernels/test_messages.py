@@ -11,9 +11,9 @@ from kernel_exec.kernels.messages import (
     Channel,
     Message,
     cell_name,
-    evaluate_request,
     execute_request,
-    request,
+    new_request,
+    question_request,
 )
 
 values: st.SearchStrategy[JSON] = st.recursive(
@@ -33,10 +33,9 @@ def test_code_is_asked_to_run_without_input_and_without_aborting_others() -> Non
     assert asked.subshell_id is None
 
 
-@pytest.mark.parametrize("silent", [True, False])
-def test_only_silent_code_stays_out_of_the_kernels_history(silent: bool) -> None:
-    asked = execute_request(msg_id="m", source="1", file_path=None, silent=silent)
-    assert (asked.content["silent"], asked.content["store_history"]) == (silent, not silent)
+def test_code_is_kept_in_the_kernels_history() -> None:
+    asked = execute_request(msg_id="m", source="1", file_path=None)
+    assert (asked.content["silent"], asked.content["store_history"]) == (False, True)
     assert asked.metadata == {"kernel_exec": {"name": cell_name("1"), "file": None}}
 
 
@@ -47,17 +46,19 @@ def test_code_travels_as_it_is(source: str) -> None:
 
 @pytest.mark.parametrize("subshell_id", [None, "s"])
 def test_a_question_leaves_no_trace(subshell_id: str | None) -> None:
-    asked = evaluate_request(msg_id="m", expression="1 + 1", subshell_id=subshell_id)
+    asked = question_request("variables", "a'b*", subshell_id=subshell_id)
     assert asked.content["code"] == ""
-    assert asked.content["user_expressions"] == {"value": "1 + 1"}
+    answer = text(mapping(asked.content, "user_expressions"), "answer")
+    assert answer.endswith(""".variables("a'b*")""")
     assert (asked.content["silent"], asked.content["store_history"]) == (True, False)
     assert (asked.subshell_id, asked.metadata) == (subshell_id, {})
 
 
 @pytest.mark.parametrize("channel", Channel)
 def test_a_request_may_have_no_content(channel: Channel) -> None:
-    asked = request(channel, "kernel_info_request", msg_id="m")
-    assert (asked.channel, asked.msg_type, asked.msg_id) == (channel, "kernel_info_request", "m")
+    asked, other = (new_request(channel, "kernel_info_request") for _ in range(2))
+    assert (asked.channel, asked.msg_type) == (channel, "kernel_info_request")
+    assert asked.msg_id != other.msg_id
     assert (asked.content, asked.metadata, asked.subshell_id) == ({}, {}, None)
 
 

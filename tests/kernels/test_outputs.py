@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 
 import pytest
 from hypothesis import given
@@ -21,8 +22,10 @@ from kernel_exec.kernels.outputs import (
     Spill,
     Stream,
     Update,
+    files,
     fold,
     parse,
+    parse_error,
     parse_payload,
     separate,
 )
@@ -66,6 +69,7 @@ def spilled(text: str, path: str = "/f", *, name: str = "stdout") -> Stream:
 
 CLEAR = Clear(wait=False)
 CLEAR_NEXT = Clear(wait=True)
+SPILL_DIR = PurePath("/")
 SPILL = Spill(name="stdout", path="/f")
 FAILURE = ErrorOutput(ename="E", evalue="v", traceback=())
 
@@ -73,14 +77,14 @@ FAILURE = ErrorOutput(ename="E", evalue="v", traceback=())
 def test_a_message_of_several_streams_is_one_of_each_turn() -> None:
     more: JSON = [["stderr", "b"], ["stdout", "c"], "cd", ["stdout"], 3, [1, None]]
     several = message("stream", {"name": "stdout", "text": "a", "more": more})
-    events = [parse(turn) for turn in separate(several)]
+    events = [parse(turn, SPILL_DIR) for turn in separate(several)]
     assert events == [out("a"), err("b"), out("c"), out("")]
 
 
 @pytest.mark.parametrize("more", [None, 3, "ab", {"a": "b"}])
 def test_a_message_of_one_stream_is_as_it_was(more: JSON) -> None:
     (one,) = separate(message("stream", {"name": "stderr", "text": "a", "more": more}))
-    assert parse(one) == err("a")
+    assert parse(one, SPILL_DIR) == err("a")
 
 
 PARSED: dict[str, tuple[Message, OutputEvent | None]] = {
@@ -204,7 +208,42 @@ PARSED: dict[str, tuple[Message, OutputEvent | None]] = {
 @pytest.mark.parametrize("name", PARSED)
 def test_a_message_means(name: str) -> None:
     told, expected = PARSED[name]
-    assert parse(told) == expected
+    assert parse(told, SPILL_DIR) == expected
+
+
+OURS, FORGED = "/spill.txt", "/etc/passwd"
+WITH_A_FILE = ["display_data", "update_display_data", "execute_result", "error"]
+
+
+def with_file(msg_type: str, path: str) -> Message:
+    ours: JSONObject = {"path": path, "files": {"text/html": path}}
+    if msg_type == "error":
+        return message(msg_type, {"ename": "E", "kernel_exec": ours})
+    return message(msg_type, {"data": {}, "metadata": {"kernel_exec": ours}})
+
+
+@pytest.mark.parametrize("msg_type", WITH_A_FILE)
+def test_only_files_of_the_spill_folder_are_ours_to_read(msg_type: str) -> None:
+    for path, expected in ((OURS, [OURS]), (FORGED, [])):
+        event = parse(with_file(msg_type, path), SPILL_DIR)
+        assert event is not None
+        assert list(files(event).values()) == expected
+
+
+def test_a_spill_to_a_foreign_file_is_none() -> None:
+    spilled = message("display_data", {"data": {SPILL_MIME: {"path": FORGED}}})
+    assert parse(spilled, SPILL_DIR) is None
+
+
+@pytest.mark.parametrize("path", [OURS, FORGED])
+def test_what_comes_with_a_reply_names_no_foreign_file_either(path: str) -> None:
+    expected = [OURS] if path == OURS else []
+    error = parse_error({"status": "error", "kernel_exec": {"path": path}}, SPILL_DIR)
+    assert list(files(error).values()) == expected
+    metadata: JSONObject = {"kernel_exec": {"files": {"text/html": path}}}
+    page = parse_payload({"source": "page", "data": {}, "metadata": metadata}, SPILL_DIR)
+    assert page is not None
+    assert list(files(page).values()) == expected
 
 
 PAYLOADS: dict[str, tuple[JSONObject, OutputEvent | None]] = {
@@ -222,7 +261,7 @@ PAYLOADS: dict[str, tuple[JSONObject, OutputEvent | None]] = {
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_only_a_page_is_a_payload_to_show(name: str) -> None:
     payload, expected = PAYLOADS[name]
-    assert parse_payload(payload) == expected
+    assert parse_payload(payload, SPILL_DIR) == expected
 
 
 KEYS = ["name", "text", "data", "metadata", "transient", "ename", "traceback", "wait", "source"]
@@ -231,11 +270,11 @@ TYPES = ["stream", "display_data", "update_display_data", "execute_result", "err
 
 @given(st.sampled_from(TYPES), st.dictionaries(st.sampled_from(KEYS), values))
 def test_any_content_means_an_event_that_can_be_folded(msg_type: str, content: JSONObject) -> None:
-    event = parse(message(msg_type, content))
+    event = parse(message(msg_type, content), SPILL_DIR)
     assert event is not None
     for output in fold([event]):
         assert isinstance(output, Stream | ErrorOutput) or isinstance(output.data, Mapping)
-    parse_payload(content)
+    parse_payload(content, SPILL_DIR)
 
 
 LATE = Stream(name="stdout", text="late\n", late=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.sessions.session import QUEUE_LIMIT
+from kernel_exec.sessions.queue import QUEUE_LIMIT
 from tests.promises.conftest import Agent
 from tests.waits import as_fast_as, wait_until
 from tests.wire import Server, serving

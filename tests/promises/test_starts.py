@@ -22,7 +22,7 @@ from kernel_exec.kernels import local
 from kernel_exec.kernels.outcomes import Outcome, Request
 from tests.environments.pythons import make_venv
 from tests.promises.conftest import Agent
-from tests.real import local_kernels
+from tests.real import all_kernels, local_kernels, prepared
 from tests.waits import patient, wait_gone, wait_until
 from tests.wire import serving, started
 
@@ -228,10 +228,13 @@ def test_a_kernel_that_ends_at_every_start_is_told_each_time(tmp_path: Path) -> 
 async def test_a_start_that_takes_too_long_is_ended_with_all_it_has_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = await local_kernels(tmp_path)
     python = fake_python(tmp_path / "python", "echo 'still busy' >&2; sleep 60")
-    interpreter = replace(plan.prepared.interpreter, executable=python)
-    hanging = replace(plan, prepared=replace(plan.prepared, interpreter=interpreter))
+    found = await prepared(tmp_path)
+    hanging = all_kernels().starter(
+        replace(found, interpreter=replace(found.interpreter, executable=python)),
+        working_directory=tmp_path,
+        spill_dir=tmp_path,
+    )
     monkeypatch.setattr(local, "_START_LIMIT", 0.5)
     before = psutil.Process().children(recursive=True)
     with anyio.fail_after(patient(10)), pytest.raises(KernelStartError, match="still busy"):

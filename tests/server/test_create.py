@@ -50,9 +50,9 @@ async def running(folder: Path, run: dict[str, Any]) -> AsyncIterator[tuple[Peer
 async def goes_on(peer: Peer, session: Session, entry: Entry) -> bool:
     """Whether it outlives what was said so far by many ticks; an interrupt takes less than one."""
     await peer.call("kernel_status")
-    seen = await session.wait_change(entry.id, 0)
+    seen = await session.ledger.wait_change(entry.id, 0)
     for _ in range(25):
-        seen = await session.wait_change(entry.id, seen)
+        seen = await session.ledger.wait_change(entry.id, seen)
     return (await session.wait(entry.id, 0)).outcome is Outcome.RUNNING
 
 

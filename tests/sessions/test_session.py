@@ -22,8 +22,9 @@ from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.outcomes import Ending, Outcome, Request
 from kernel_exec.kernels.outputs import Stream, fold
 from kernel_exec.sessions.ledger import Submission
+from kernel_exec.sessions.queue import QUEUE_LIMIT
 from kernel_exec.sessions.replay import replayable, steps_of
-from kernel_exec.sessions.session import QUEUE_LIMIT, Session
+from kernel_exec.sessions.session import Session
 from kernel_exec.sessions.slots import Slots
 from kernel_exec.sessions.work import Done, Job
 from tests.fakes import STUBBORN, FakeKernel, FakeKernels
@@ -82,7 +83,7 @@ async def run(session: Session, source: str, *, limit: float | None = None) -> E
 async def wait_running(session: Session, entry: Entry) -> None:
     seen = 0
     while (now := session.entry(entry.id)) is not None and now.execution_count is None:
-        seen = await session.wait_change(entry.id, seen)
+        seen = await session.ledger.wait_change(entry.id, seen)
 
 
 async def test_a_kernel_starts_with_the_first_execution_only(tmp_path: Path) -> None:
@@ -127,9 +128,9 @@ async def test_a_window_that_closes_leaves_the_execution_running(tmp_path: Path)
 async def test_what_is_sent_again_after_giving_up_does_not_run_twice(tmp_path: Path) -> None:
     async with running(tmp_path) as now:
         entry = now.session.submit(Submission(source=SLEEP))
-        assert now.session.resent(EntryKind.CODE, SLEEP) is None
+        assert now.session.ledger.resent(EntryKind.CODE, SLEEP) is None
         await now.session.wait(entry.id, 0)
-        resent = now.session.resent(EntryKind.CODE, SLEEP)
+        resent = now.session.ledger.resent(EntryKind.CODE, SLEEP)
         assert resent is not None
         assert resent.id == entry.id
         now.session.interrupt(entry.id)
@@ -292,7 +293,7 @@ async def test_a_step_of_a_replay_is_not_taken_for_code_sent_again(tmp_path: Pat
         await run(now.session, "x = 1")
         _, steps = now.session.replay([Submission(source=SLEEP, details={"replay_of": "a"})])
         await now.session.wait(steps[0].id, 0)
-        assert now.session.resent(EntryKind.CODE, SLEEP) is None
+        assert now.session.ledger.resent(EntryKind.CODE, SLEEP) is None
         now.session.interrupt()
 
 
@@ -461,7 +462,7 @@ async def test_a_note_is_over_when_it_begins(tmp_path: Path) -> None:
 async def test_questions_need_a_kernel(tmp_path: Path) -> None:
     async with running(tmp_path) as now:
         with pytest.raises(KernelDeadError, match=r"next execute_code starts one"):
-            await now.session.evaluate("variables()")
+            now.session.inspect()
 
 
 async def test_an_unknown_execution_can_not_be_waited_for(tmp_path: Path) -> None:

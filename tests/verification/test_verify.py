@@ -2,8 +2,7 @@ import importlib
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import pytest
 from kernel_exec.app import open_app
 from kernel_exec.client import Client
 from kernel_exec.documents.export import read_notebook
-from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.errors import BusyError, InvalidArgumentError
 from kernel_exec.jsons import JSONObject
-from kernel_exec.kernels.kernel import Kernel, Listener
 from kernel_exec.kernels.outcomes import Death
 from kernel_exec.notebooks.value import cells, ours
 from kernel_exec.settings import read_settings
@@ -23,8 +21,8 @@ from kernel_exec.verification.compare import Verdict
 from kernel_exec.verification.reading import parse
 from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
 from kernel_exec.verification.verify import verify, verify_in
-from tests.fakes import FakeKernels
-from tests.real import local_kernels
+from tests.fakes import FakeKernel, FakeKernels
+from tests.real import all_kernels, local_kernels, prepared
 from tests.shared import CACHE
 
 nbformat: Any = importlib.import_module("nbformat")  # it has no types
@@ -204,17 +202,16 @@ async def test_hostile_cells_are_survived_and_leave_nothing(
         code("import os; os.kill(os.getpid(), 9)"),
         code("1", result("1")),
     )
-    kernels = await local_kernels(tmp_path)
     spilled = tmp_path / "spilled"
     spilled.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(spilled))
     left: list[Path] = []
 
     verification = await verify_in(
-        kernels.prepared,
+        all_kernels(),
+        await prepared(tmp_path),
         notebook,
         working_directory=tmp_path,
-        runtime_dir=kernels.runtime_dir,
         on_cell=lambda _: left.extend(spilled.glob("*/*")),
     )
 
@@ -248,7 +245,7 @@ async def test_a_kernel_that_dies_between_two_cells_is_told() -> None:
     kernels = FakeKernels()
 
     def kill(_: CellDone) -> None:
-        kernels.started[0]._die(Death(signal="SIGTERM"))
+        kernels.started[0].process.driver.finish(Death(signal="SIGTERM"))
 
     verification = await verify(
         notebook_of(code("1 + 1", result("2")), code("x")), kernels, on_cell=kill
@@ -258,17 +255,17 @@ async def test_a_kernel_that_dies_between_two_cells_is_told() -> None:
     assert verification.reason == "the kernel died (signal SIGTERM)"
 
 
-async def test_versions_that_a_kernel_can_not_tell_are_left_out() -> None:
-    class Forgetful(FakeKernels):
-        @asynccontextmanager
-        async def __call__(self, listener: Listener) -> AsyncIterator[Kernel]:
-            async with super().__call__(listener) as kernel:
-                self.started[0]._names["numpy"] = "module"  # then it answers with a list
-                yield kernel
+async def test_versions_that_a_kernel_can_not_tell_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def versions(self: FakeKernel, modules: Collection[str]) -> Mapping[str, str]:
+        await anyio.lowlevel.checkpoint()
+        raise BusyError("it does not answer")
 
+    monkeypatch.setattr(FakeKernel, "versions", versions)
     notebook = notebook_of(code("import time; time.sleep(60)"))
 
-    verification = await verify(notebook, Forgetful(), time_limit=0.01)
+    verification = await verify(notebook, FakeKernels(), time_limit=0.01)
 
     assert verification.packages == {}
     assert verdicts(verification) == ["new error"]
@@ -350,14 +347,12 @@ async def test_what_is_no_python_notebook_is_refused_before_a_kernel_starts(
 
 
 async def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
-    kernels = await local_kernels(tmp_path)
-
     with pytest.raises(InvalidArgumentError, match="gone"):
         await verify_in(
-            kernels.prepared,
+            all_kernels(),
+            await prepared(tmp_path),
             notebook_of(),
             working_directory=tmp_path / "gone",
-            runtime_dir=kernels.runtime_dir,
         )
 
 
