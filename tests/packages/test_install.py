@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import anyio
@@ -16,9 +15,10 @@ from packaging.markers import default_environment
 from kernel_exec.environments.interpreters import Interpreter, ask, distributions
 from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import InvalidArgumentError, PackageError
-from kernel_exec.packages import installers, unfinished
+from kernel_exec.packages import installers
 from kernel_exec.packages.install import Installed, install
 from kernel_exec.packages.inventory import check
+from kernel_exec.packages.mending import take_note
 from tests.environments.pythons import make_venv
 
 
@@ -153,7 +153,7 @@ async def test_what_a_killed_server_left_half_done_is_put_back_at_the_next_insta
     note = tmp_path / "locks" / f"{key}.json"
     note.parent.mkdir()
     before = await distributions(venv / "bin" / "python", variables=os.environ)
-    unfinished.write(note, unfinished.Begun(began=time.time(), before=before))
+    take_note(note, before)
     (site / "six.py").unlink()
     os.utime(site / "six-1.16.0.dist-info")
     shutil.rmtree(site / "idna")
