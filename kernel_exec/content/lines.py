@@ -72,7 +72,7 @@ class Lines:
     goes_on: bool = False
     ended: bool = True
     end: int | None = None
-    """The byte at which the next ones begin, None where nobody can tell."""
+    """The byte at which the next line begins, None within a line and in memory."""
 
     @property
     def size(self) -> Size:
@@ -197,27 +197,21 @@ def _read(file: BinaryIO, start: int, number: int) -> Iterator[Lines]:
     """The lines from byte `start`, which begins row `number`, to where the file ends now."""
     end = _end(file)
     position = file.seek(start)
-    rest, exact = b"", True
+    rest = b""
     while position < end and (more := file.read(min(_CHUNK, end - position))):
         position += len(more)
         if cut := more.rfind(b"\n") + 1:
             after = position - len(more) + cut
             read = Lines(lines=_shown(rest + more[:cut]), number=number, end=after)
-            rest, exact = more[cut:], True
+            rest = more[cut:]
         else:
-            joined = rest + more
-            rest = _without_what_was_written_over(joined)
-            exact = exact and rest == joined
+            rest = _without_what_was_written_over(rest + more)
             if len(rest) <= _LONGEST:
                 continue
-            begun, left = _parted(rest)
+            begun, rest = _parted(rest)
             if not begun:  # it is all escape sequences
-                rest = left
                 continue
-            exact = exact and rest.endswith(left) and rest.startswith(begun.encode())
-            after_it = position - len(left) if exact else None
-            read = Lines(lines=[begun], number=number, goes_on=True, end=after_it)
-            rest = left
+            read = Lines(lines=[begun], number=number, goes_on=True)
         yield read
         number += read.size.rows
     if rest:

@@ -308,10 +308,19 @@ def test_a_file_that_is_no_text_is_told_and_left_alone(server: Server, content: 
         (b"a\r\nb\r\n", "c\nd\n", b"a\r\nb\r\nc\nd\n"),
         (b"a\r\nb", "c", b"a\r\nb\r\nc"),
         (b"a\n", "b\r\nc\r\n", b"a\nb\r\nc\r\n"),
+        (b"a\rb", "c", b"a\rb\rc"),
+        (b"a\rb\r", "c", b"a\rb\rc"),
+        (b"a", "b\r\n", b"a\r\nb\r\n"),
+        (b"a\n\nb", "\n", b"a\n\nb\n\n"),
+        (b"", "\ufeffa\r\n", b"\xef\xbb\xbfa\r\n"),
+        (b"'\x0c'", "\u2029", b"'\x0c'\n\xe2\x80\xa9"),
         (b"\xef\xbb\xbfa = 1\n", "\ufeffb = '\xe9'", b"\xef\xbb\xbfa = 1\nb = '\xc3\xa9'"),
         (b"# coding: latin-1\n", "'\xe9'", b"# coding: latin-1\n'\xe9'"),
     ],
-    ids=["CRLF", "CRLF without an end", "LF", "mark", "latin-1"],
+    ids=[
+        *("CRLF", "CRLF without an end", "LF", "CR without an end", "CR", "none", "empty lines"),
+        *("empty", "separators", "mark", "latin-1"),
+    ],
 )
 def test_what_is_appended_is_as_it_was_given_in_the_encoding_of_the_file(
     server: Server, content: bytes, added: str, becomes: bytes
