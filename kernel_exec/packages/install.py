@@ -66,13 +66,13 @@ async def install(
         PackageError: It failed; the message holds the installer's explanation.
         InvalidArgumentError: A requirement has no form that the installer knows.
     """
-    wanted = [each for each in requirements if applies(each, interpreter.markers)]
-    excluded = tuple(each for each in requirements if each not in wanted)
-    if not wanted:
+    applying = [each for each in requirements if applies(each, interpreter.markers)]
+    excluded = tuple(each for each in requirements if each not in applying)
+    if not applying:
         return Installed(changes=Changes(before={}, after={}, modules=()), excluded=excluded)
     order = installers.Order(
         interpreter=interpreter,
-        requirements=wanted,
+        requirements=applying,
         upgrade=upgrade,
         allow_build=allow_build,
         tools=tools,
@@ -80,7 +80,7 @@ async def install(
     )
     key = hashlib.sha256(os.fsencode(interpreter.prefix)).hexdigest()[:16]
     try:
-        # two at once would each be told what the other has changed
+        # two at once would each report what the other has changed
         async with locked(locks / f"{key}.lock"):
             installed = await _install(order, variables, locks / f"{key}.json")
             return replace(installed, excluded=excluded)

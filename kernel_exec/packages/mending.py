@@ -60,11 +60,11 @@ async def mend(order: Order, begun: Begun, variables: Mapping[str, str]) -> str:
         half = await torn(python.executable, since=begun.began - 1, variables=variables)
         now = _versions(await take_inventory(python, variables=variables))
         was = _versions(begun.before)
-        wanted = {name: version for name, version in was.items() if name not in now}
+        versions = {name: version for name, version in was.items() if name not in now}
         for name in map(canonicalize_name, half):
             if name in now:  # one that is new has no version to go back to, and is completed
-                wanted[name] = was.get(name, now[name])
-        failed = await _put_back(order, wanted) if wanted else ""
+                versions[name] = was.get(name, now[name])
+        failed = await _put_back(order, versions) if versions else ""
         changes = compare(begun.before, await take_inventory(python, variables=variables))
     except KernelExecError as error:
         return f"the environment does not respond: {error}"
