@@ -153,8 +153,9 @@ class ScriptStore:
             StorageError: It can't be read.
         """
         place = place_below(self._root, file_path)
-        with opened(place, most=4 * _SOURCE_LIMIT) as stream:  # bytes of that many characters
-            content = stream.read()
+        most = 4 * _SOURCE_LIMIT  # bytes of that many characters
+        with opened(place, most=most) as stream:
+            content = stream.read(most)  # also of a file that grows meanwhile
         source = _text(content, place)
         sha256 = hashlib.sha256(content).hexdigest()
         return Script(path=place.path, source=checked_source(source), sha256=sha256)
