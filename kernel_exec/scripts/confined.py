@@ -94,10 +94,11 @@ def open_in(folder: int, place: Place) -> BinaryIO:
         # without O_NONBLOCK a pipe that nobody writes to would be waited for
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         file = os.open(place.parts[-1], flags, dir_fd=folder)
-    if stat.S_ISREG(os.fstat(file).st_mode):
+    mode = os.fstat(file).st_mode
+    if stat.S_ISREG(mode):
         return os.fdopen(file, "rb")
     os.close(file)
-    raise _refusal(place, "is a folder, a pipe or a device")
+    raise _refusal(place, "is a folder" if stat.S_ISDIR(mode) else "is a pipe or a device")
 
 
 @contextmanager
@@ -116,7 +117,8 @@ def opened(place: Place, *, most: int) -> Iterator[BinaryIO]:
 
 def _objection(inside: str) -> str | None:
     """Why a path is refused, None if it is not."""
-    parts = inside.split("/")
+    if not inside:
+        return "it names no file"
     if any(unicodedata.category(character) in _INVISIBLE for character in inside):
         return "it has a control, format or surrogate character"
     if inside.startswith("/"):
@@ -125,8 +127,9 @@ def _objection(inside: str) -> str | None:
         return "'~' is not a folder here"
     if "\\" in inside:
         return "it has a backslash; folders are separated by '/'"
-    if not {"", ".", ".."}.isdisjoint(parts):
-        return "one of its names is empty, '.' or '..'"
+    parts = inside.split("/")
+    if wrong := [part for part in parts if part in {"", ".", ".."}]:
+        return f"{wrong[0]!r} is no name between two '/'"
     if any(part.startswith("-") for part in parts):
         return "one of its names begins with '-', as an option does"
     if any(part.casefold() == PRIVATE_FOLDER for part in parts):

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.skipif(os.open not in os.supports_dir_fd, reason="needs
 ROOT = Path("/srv/root")
 REFUSED = {
     "outside of": ["/etc/passwd", "/srv/root", "/srv/roots/a", "/proc/self/root/x"],
-    "empty, '.' or '..'": ["", "a/", "a//b", "../x", "a/./b", "/srv/root/", "/srv/root/../x"],
-    "no": ["~/x"],
+    "it names no file": ["", "/srv/root/"],
+    "is no name between": ["a/", "a//b", "../x", "a/./b", "/srv/root/../x"],
+    "'~' is not a folder": ["~/x"],
     "server's own": ["a/.kernel_exec/x", ".\u212aernel_exec/x", "/srv/root/.kernel_exec/x"],
     "backslash": ["..\\x"],
     "begins with '-'": ["-rf", "a/-x"],
@@ -81,7 +82,7 @@ def test_a_link_is_not_followed_wherever_it_is_and_leads(tmp_path: Path) -> None
     for path in ("inner", "folder/a.py", "up/secret", "out/stat", "gone", "sub/a.py/x"):
         with pytest.raises(InvalidArgumentError, match=f"{path}' is a symbolic link, or leads"):
             read(root, path)
-    with pytest.raises(InvalidArgumentError, match="is a folder, a pipe or a device"):
+    with pytest.raises(InvalidArgumentError, match="is a folder"):
         read(root, "sub")
     assert set(Path("/dev/fd").iterdir()) == before
 
