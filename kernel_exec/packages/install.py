@@ -98,18 +98,20 @@ async def _install(order: installers.Order, variables: Mapping[str, str], note: 
         order.on_line(f"an earlier install was interrupted; {state}")
     before, clock = await look(), time.monotonic()
     begun = take_note(note, before)
-    state = ""
+    state, is_mended = "", True
     try:
         present = frozenset(canonicalize_name(each.name) for each in before)
         carried = await installers.carry_out(order, present=present)
         if carried.was_ended:
             state = await mend(order, begun, variables)
     except anyio.get_cancelled_exc_class():
-        with anyio.move_on_after(_MEND_LIMIT, shield=True):
+        with anyio.move_on_after(_MEND_LIMIT, shield=True) as mending:
             order.on_line(f"the install was stopped; {await mend(order, begun, variables)}")
+        is_mended = not mending.cancelled_caught
         raise
     finally:
-        note.unlink(missing_ok=True)
+        if is_mended:  # or else the next install does it
+            note.unlink(missing_ok=True)
     if carried.failed:
         raise PackageError(_explain(carried, order, state))
     return Installed(

@@ -167,27 +167,46 @@ async def test_what_a_killed_server_left_half_done_is_put_back_at_the_next_insta
     assert not note.exists()
 
 
-@pytest.mark.network
-async def test_one_who_stops_an_install_is_told_in_which_state_it_is(tmp_path: Path) -> None:
-    venv = make_venv(tmp_path / "venv")
-    told: list[str] = []
+async def stopped(venv: Path) -> list[str]:
+    """What an install that is stopped with its first line has said."""
+    said: list[str] = []
     with anyio.CancelScope() as scope:
 
         def hear(line: str) -> None:
-            told.append(line)
+            said.append(line)
             scope.cancel()
 
+        cache = str(venv.parent / "cache")
         await install(
             await interpreter(venv),
             ["pandas", "scipy"],
             upgrade=False,
             allow_build=False,
             variables=os.environ,
-            tools=read_tools({**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache")}, passed=()),
-            locks=tmp_path / "locks",
+            tools=read_tools({**os.environ, "UV_CACHE_DIR": cache}, passed=()),
+            locks=venv.parent / "locks",
             on_line=hear,
         )
-    assert "the install was stopped; the environment is usable; nothing has changed" in told[-1]
+    return said
+
+
+@pytest.mark.network
+async def test_one_who_stops_an_install_is_told_in_which_state_it_is(tmp_path: Path) -> None:
+    said = await stopped(make_venv(tmp_path / "venv"))
+    assert "the install was stopped; the environment is usable; nothing has changed" in said[-1]
+    assert not list((tmp_path / "locks").glob("*.json"))
+
+
+@pytest.mark.network
+async def test_what_a_stopped_install_had_no_time_to_mend_is_mended_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = make_venv(tmp_path / "venv")
+    monkeypatch.setattr("kernel_exec.packages.install._MEND_LIMIT", 0.0)
+    await stopped(venv)
+    assert list((tmp_path / "locks").glob("*.json"))
+    _, heard = await put(venv, "six")
+    assert "an earlier install was interrupted; the environment is usable" in heard[0]
 
 
 @pytest.mark.network
