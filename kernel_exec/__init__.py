@@ -15,9 +15,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     documents      a notebook as what people open: a file in one of four formats
     verification   a notebook that is run again, and compared with what it holds
     notebooks      a session as a notebook, the one value that all of these work on
-    scripts        stored .py files
-    confined       paths below one folder, opened so that no link leads out of it
-    lines          files of text by pages of lines, and the encoding they declare
+    scripts        stored .py files: saved, appended to, read by pages, confined to their folder
     sessions       queue, ledger, registry
     history        what happened: entries and outputs, database, files beside it, retention
     kernels        messages, outputs, the execution state machine, the local kernel

@@ -18,7 +18,7 @@ from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.kernel import Kernels
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
-from kernel_exec.scripts import ScriptStore
+from kernel_exec.scripts.store import ScriptStore
 from kernel_exec.sessions.registry import Places, Sessions
 from kernel_exec.settings import Settings
 

@@ -34,7 +34,7 @@ from kernel_exec.kernels.outputs import Stream
 from kernel_exec.packages.install import install
 from kernel_exec.packages.inventory import PackageStatus, check
 from kernel_exec.packages.requirements import parse_requirements
-from kernel_exec.scripts import checked_source
+from kernel_exec.scripts.store import checked_source
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.registry import DEFAULT_NAME
 from kernel_exec.sessions.session import Session

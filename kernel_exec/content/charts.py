@@ -125,8 +125,8 @@ _AXES = ("x", "y", "z", "values", "lat", "locations")
 
 def _line(kind: str, title: str, parts: list[str]) -> str:
     named = f"{kind} {title!r}" if title else kind
-    told = "; ".join(part for part in parts if part)
-    return f"[{named}: {told}]" if told else f"[{named}]"
+    facts = "; ".join(part for part in parts if part)
+    return f"[{named}: {facts}]" if facts else f"[{named}]"
 
 
 def _title(described: JSONObject) -> str:

@@ -135,8 +135,8 @@ def _outline(value: JSON, depth: int) -> str:
     if isinstance(value, Mapping):
         if not depth:
             return f"object of {len(value):,}"
-        told = [f"{key}: {_outline(each, depth - 1)}" for key, each in [*value.items()][:_MOST]]
-        return f"{{{', '.join(told)}{', …' if len(value) > _MOST else ''}}}"
+        pairs = [f"{key}: {_outline(each, depth - 1)}" for key, each in [*value.items()][:_MOST]]
+        return f"{{{', '.join(pairs)}{', …' if len(value) > _MOST else ''}}}"
     if isinstance(value, (list, tuple)):
         kinds = Counter(type(each).__name__ for each in value)
         first = value[0] if value and depth else None

@@ -32,19 +32,19 @@ def installed(entry: Entry) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def told_of_install(entry: Entry) -> dict[str, JSON]:
-    """What the server we replace told of an install: what was asked for, and the words on it."""
+def install_fields(entry: Entry) -> dict[str, JSON]:
+    """The keys with which the server that we replace reported an install."""
     excluded = text(entry.details, "excluded").splitlines()
     done = entry.outcome is Outcome.OK
-    said = text(entry.details, "output")
-    warned = [clean(line) for line in said.splitlines() if _WARNING.match(line)]
+    output = text(entry.details, "output")
+    warnings = [clean(line) for line in output.splitlines() if _WARNING.match(line)]
     ended = {"output": installed(entry)} if done or "error" in entry.details else {}
     return {
         **ended,
         "installed_packages": [
             each for each in entry.source.splitlines() if done and each not in excluded
         ],
-        "warnings": "\n".join((*warned, *_stale(entry))),
+        "warnings": "\n".join((*warnings, *_stale(entry))),
     }
 
 

@@ -72,7 +72,7 @@ class Lines:
     goes_on: bool = False
     ended: bool = True
     end: int | None = None
-    """The byte at which the next ones begin, None where nobody can tell."""
+    """The byte at which the next line begins, None within a line and in memory."""
 
     @property
     def size(self) -> Size:
@@ -92,7 +92,7 @@ class Texts:
     """Reads sources, and remembers where in their files the lines are."""
 
     def __init__(self) -> None:
-        self._known: Mapping[str, _Places] = {}
+        self._indexes: Mapping[str, _Index] = {}
 
     def size(self, source: Source) -> Size:
         """How much there is to be read; of a file that has grown only what is new is read."""
@@ -122,10 +122,10 @@ class Texts:
         """The rows from number `start` on."""
         for lines in self.lines(source, start):
             number = lines.number
-            for line, last in _with_last(lines.lines):
+            for place, line in enumerate(lines.lines, 1):
                 count = row_count(line)
                 for at in range(max(0, start - number), count):
-                    goes_on = at < count - 1 or (last and lines.goes_on)
+                    goes_on = at < count - 1 or (place == len(lines.lines) and lines.goes_on)
                     yield Row(text=line[at * ROW : (at + 1) * ROW], goes_on=goes_on)
                 number += count
 
@@ -145,23 +145,23 @@ class Texts:
 
     def _place(self, path: str, file: BinaryIO, start: int) -> "_Place":
         """The last known place in a file that is not behind row `start`."""
-        known = self._known.get(path)
-        if known is None or known.identity != _identity(file):
+        index = self._indexes.get(path)
+        if index is None or index.identity != _identity(file):
             return _Place()
-        return next(each for each in reversed(known.places) if each.size.rows <= start)
+        return next(each for each in reversed(index.places) if each.size.rows <= start)
 
-    def _measured(self, path: str) -> "_Places":
+    def _measured(self, path: str) -> "_Index":
         with open_spilled(path) as file:
             end, identity = _end(file), _identity(file)
-            known = self._known.get(path)
-            if known is None or known.identity != identity or known.end > end:
-                known = _Places(identity=identity)
-            if known.end < end:
-                known = _gone_through(file, known, end)
-        others = [each for each in self._known.items() if each[0] != path]
+            index = self._indexes.get(path)
+            if index is None or index.identity != identity or index.end > end:
+                index = _Index(identity=identity)
+            if index.end < end:
+                index = _read_on(file, index, end)
+        others = [each for each in self._indexes.items() if each[0] != path]
         # a new table, since several threads may read at once
-        self._known = dict([*others[1 - _REMEMBERED :], (path, known)])
-        return known
+        self._indexes = dict([*others[1 - _REMEMBERED :], (path, index)])
+        return index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +173,7 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
+class _Index:
     """What is known of a file that was read up to byte `end`."""
 
     identity: tuple[int, int]
@@ -182,42 +182,36 @@ class _Places:
     end: int = 0
 
 
-def _gone_through(file: BinaryIO, known: _Places, end: int) -> _Places:
+def _read_on(file: BinaryIO, index: _Index, end: int) -> _Index:
     """What is known after what was added to the file."""
-    places = [*known.places]
+    places = [*index.places]
     size = places[-1].size
     for lines in _read(file, places[-1].position, size.rows):
         size += lines.size
         if lines.end is not None:
             places.append(_Place(position=lines.end, size=size))
-    return _Places(identity=known.identity, places=tuple(places), size=size, end=end)
+    return _Index(identity=index.identity, places=tuple(places), size=size, end=end)
 
 
 def _read(file: BinaryIO, start: int, number: int) -> Iterator[Lines]:
     """The lines from byte `start`, which begins row `number`, to where the file ends now."""
     end = _end(file)
     position = file.seek(start)
-    rest, exact = b"", True
+    rest = b""
     while position < end and (more := file.read(min(_CHUNK, end - position))):
         position += len(more)
         if cut := more.rfind(b"\n") + 1:
             after = position - len(more) + cut
             read = Lines(lines=_shown(rest + more[:cut]), number=number, end=after)
-            rest, exact = more[cut:], True
+            rest = more[cut:]
         else:
-            joined = rest + more
-            rest = _without_what_was_written_over(joined)
-            exact = exact and rest == joined
+            rest = _without_what_was_written_over(rest + more)
             if len(rest) <= _LONGEST:
                 continue
-            begun, left = _parted(rest)
+            begun, rest = _parted(rest)
             if not begun:  # it is all escape sequences
-                rest = left
                 continue
-            exact = exact and rest.endswith(left) and rest.startswith(begun.encode())
-            after_it = position - len(left) if exact else None
-            read = Lines(lines=[begun], number=number, goes_on=True, end=after_it)
-            rest = left
+            read = Lines(lines=[begun], number=number, goes_on=True)
         yield read
         number += read.size.rows
     if rest:
@@ -250,11 +244,6 @@ def _shown(written: bytes) -> list[str]:
 
 def _split(text: str) -> list[str]:
     return clean(text).removesuffix("\n").split("\n") if text else []
-
-
-def _with_last(lines: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    for at, line in enumerate(lines, 1):
-        yield line, at == len(lines)
 
 
 def _identity(file: BinaryIO) -> tuple[int, int]:

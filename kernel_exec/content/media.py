@@ -100,9 +100,9 @@ def _name(kind: str, attributes: Mapping[str, str]) -> str:
     if source.startswith("data:"):
         how, _, payload = source.partition(",")
         seconds = _seconds(payload) if ";base64" in how else None
-        told = [f"{how[5:].partition(';')[0]}", f"{_bytes(payload):,} bytes"]
-        told += [] if seconds is None else [f"{seconds:.1f} s"]
-        return f"[{' '.join(filter(None, words))}: {', '.join(filter(None, told))}]"
+        facts = [f"{how[5:].partition(';')[0]}", f"{_bytes(payload):,} bytes"]
+        facts += [] if seconds is None else [f"{seconds:.1f} s"]
+        return f"[{' '.join(filter(None, words))}: {', '.join(filter(None, facts))}]"
     address = f": {one_line(source, _ADDRESS)}" if source else ""
     if page := attributes.get("srcdoc"):
         address = f": {len(page):,} characters of HTML"

@@ -60,20 +60,8 @@ def page(texts: Texts, sources: Sequence[Source], asked: Asked) -> Page:
     total = sum(sizes, Size())
     first = max(0, total.rows - asked.tail) if asked.tail else asked.offset
     rows = _rows_from(texts, sources, sizes, first)
-    if asked.tail:
-        kept = _last(rows)
-        first = max(0, total.rows - len(kept))
-    else:
-        kept = _first(rows, asked.limit)
-    after = first + len(kept)
-    return Page(
-        text="\n".join(row.text for row in kept),
-        first=first,
-        shown=len(kept),
-        total=total,
-        next_offset=after if kept and after < total.rows and not asked.tail else None,
-        goes_on=bool(kept) and kept[-1].goes_on,
-    )
+    kept = _last(rows, asked.tail) if asked.tail else _first(rows, asked.limit)
+    return _page(kept, asked, rows=total.rows, total=total)
 
 
 def found(lines: Iterable[Lines], finds: Callable[[str], int | None], asked: Asked) -> Page:
@@ -81,43 +69,42 @@ def found(lines: Iterable[Lines], finds: Callable[[str], int | None], asked: Ask
 
     `finds` tells at which character that begins. The number is that of the row it is in.
     """
-    kept: deque[str] = deque(maxlen=asked.tail or None)
-    counted = size = 0
     total = Size()
-    full = False
-    for part in lines:
-        number = part.number
-        for line in part.lines:
-            at = finds(line)
-            if at is not None:
-                counted += 1
-                if asked.tail:
-                    kept.append(_around(line, at, number))
-                elif counted > asked.offset and len(kept) < asked.limit and not full:
-                    shown = _around(line, at, number)
-                    size += len(shown) + 1
-                    full = bool(kept) and size > _PAGE
-                    if not full:
-                        kept.append(shown)
-            number += row_count(line)
-        total += part.size
-    return _of_matches(kept, counted, total, asked)
+    counted = 0
+
+    def matches() -> Iterator[Row]:
+        """Those from the offset on; counts them all."""
+        nonlocal total, counted
+        for part in lines:
+            number = part.number
+            for line in part.lines:
+                if (at := finds(line)) is not None:
+                    counted += 1
+                    if asked.tail or counted > asked.offset:
+                        yield Row(text=_around(line, at, number))
+                number += row_count(line)
+            total += part.size
+
+    rows = matches()
+    kept = _last(rows, asked.tail) if asked.tail else _first(rows, asked.limit)
+    deque(rows, maxlen=0)  # the others are only counted
+    return _page(kept, asked, rows=counted, total=total, matches=counted)
 
 
-def _of_matches(kept: deque[str], counted: int, total: Size, asked: Asked) -> Page:
-    if asked.tail:
-        size = sum(len(line) + 1 for line in kept)
-        while len(kept) > 1 and size > _PAGE:
-            size -= len(kept.popleft()) + 1
-    first = max(0, counted - len(kept)) if asked.tail else asked.offset
+def _page(
+    kept: Sequence[Row], asked: Asked, *, rows: int, total: Size, matches: int | None = None
+) -> Page:
+    """What was kept, of as many `rows` as there are."""
+    first = max(0, rows - len(kept)) if asked.tail else asked.offset
     after = first + len(kept)
     return Page(
-        text="\n".join(kept),
+        text="\n".join(row.text for row in kept),
         first=first,
         shown=len(kept),
         total=total,
-        next_offset=after if kept and after < counted and not asked.tail else None,
-        matches=counted,
+        next_offset=after if kept and after < rows and not asked.tail else None,
+        goes_on=bool(kept) and kept[-1].goes_on,
+        matches=matches,
     )
 
 
@@ -197,13 +184,14 @@ def _first(rows: Iterator[Row], limit: int) -> Sequence[Row]:
     return kept
 
 
-def _last(rows: Iterator[Row]) -> Sequence[Row]:
+def _last(rows: Iterator[Row], most: int) -> Sequence[Row]:
+    """The last rows, as far as they fit into the page."""
     kept: deque[Row] = deque()
     size = 0
     for row in rows:
         kept.append(row)
         size += len(row.text) + 1
-        while len(kept) > 1 and size > _PAGE:
+        while len(kept) > most or (len(kept) > 1 and size > _PAGE):
             size -= len(kept.popleft().text) + 1
     return kept
 

@@ -55,13 +55,13 @@ class Searches:
 
 
 def _write(request: Path, search: str, sources: Sequence[Source], asked: Asked) -> None:
-    wanted = {
+    asks = {
         "search": search,
         "sources": [asdict(source) for source in sources],
         "asked": asdict(asked),
     }
     # what is no character is shown as an escape, and found as that
-    request.write_text(json.dumps(wanted), "utf-8")
+    request.write_text(json.dumps(asks), "utf-8")
 
 
 def _page(search: str, finished: Finished) -> Page:

@@ -12,14 +12,14 @@ from pathlib import Path
 import anyio
 from packaging.utils import canonicalize_name
 
-from kernel_exec.environments import conda
-from kernel_exec.environments.interpreters import Interpreter, torn
+from kernel_exec.environments.interpreters import Interpreter
 from kernel_exec.environments.lockfile import locked
 from kernel_exec.environments.tools import Tools
-from kernel_exec.errors import KernelExecError, PackageError
+from kernel_exec.errors import PackageError
 
-from . import installers, unfinished
-from .inventory import Changes, Inventory, compare, take_inventory
+from . import installers
+from .inventory import Changes, compare, take_inventory
+from .mending import mend, read_note, take_note
 from .requirements import applies
 
 _MEND_LIMIT = 20.0
@@ -66,13 +66,13 @@ async def install(
         PackageError: It failed; the message holds the installer's explanation.
         InvalidArgumentError: A requirement has no form that the installer knows.
     """
-    wanted = [each for each in requirements if applies(each, interpreter.markers)]
-    excluded = tuple(each for each in requirements if each not in wanted)
-    if not wanted:
+    applying = [each for each in requirements if applies(each, interpreter.markers)]
+    excluded = tuple(each for each in requirements if each not in applying)
+    if not applying:
         return Installed(changes=Changes(before={}, after={}, modules=()), excluded=excluded)
     order = installers.Order(
         interpreter=interpreter,
-        requirements=wanted,
+        requirements=applying,
         upgrade=upgrade,
         allow_build=allow_build,
         tools=tools,
@@ -80,7 +80,7 @@ async def install(
     )
     key = hashlib.sha256(os.fsencode(interpreter.prefix)).hexdigest()[:16]
     try:
-        # two at once would each be told what the other has changed
+        # two at once would each report what the other has changed
         async with locked(locks / f"{key}.lock"):
             installed = await _install(order, variables, locks / f"{key}.json")
             return replace(installed, excluded=excluded)
@@ -93,26 +93,25 @@ async def install(
 
 async def _install(order: installers.Order, variables: Mapping[str, str], note: Path) -> Installed:
     look = partial(take_inventory, order.interpreter, variables=variables)
-    if (earlier := unfinished.read(note)) is not None:
-        state = await _mend(order, earlier.before, earlier.began, variables)
+    if (earlier := read_note(note)) is not None:
+        state = await mend(order, earlier, variables)
         order.on_line(f"an earlier install was interrupted; {state}")
-    before = await look()
-    began, clock = time.time(), time.monotonic()
-    present = frozenset(canonicalize_name(each.name) for each in before)
-    unfinished.write(note, unfinished.Begun(began=began, before=before))
-    state = ""
+    before, clock = await look(), time.monotonic()
+    begun = take_note(note, before)
+    state, is_mended = "", True
     try:
+        present = frozenset(canonicalize_name(each.name) for each in before)
         carried = await installers.carry_out(order, present=present)
-        if carried.failed and (carried.finished.timed_out or carried.finished.returncode < 0):
-            state = await _mend(order, before, began, variables)
+        if carried.was_ended:
+            state = await mend(order, begun, variables)
     except anyio.get_cancelled_exc_class():
-        with anyio.move_on_after(_MEND_LIMIT, shield=True):
-            order.on_line(
-                f"the install was stopped; {await _mend(order, before, began, variables)}"
-            )
+        with anyio.move_on_after(_MEND_LIMIT, shield=True) as mending:
+            order.on_line(f"the install was stopped; {await mend(order, begun, variables)}")
+        is_mended = not mending.cancelled_caught
         raise
     finally:
-        note.unlink(missing_ok=True)
+        if is_mended:  # or else the next install does it
+            note.unlink(missing_ok=True)
     if carried.failed:
         raise PackageError(_explain(carried, order, state))
     return Installed(
@@ -121,46 +120,6 @@ async def _install(order: installers.Order, variables: Mapping[str, str], note: 
         seconds=time.monotonic() - clock,
         output=_shorten(carried.finished.stderr or carried.finished.stdout),
     )
-
-
-async def _mend(
-    order: installers.Order, before: Inventory, began: float, variables: Mapping[str, str]
-) -> str:
-    """Undo what an ended installer has left half done; says in which state the environment is."""
-    python = order.interpreter
-    try:
-        half = await torn(python.executable, since=began - 1, variables=variables)
-        after = await take_inventory(python, variables=variables)
-        failed = await _put_back(order, _versions(before), _versions(after), half)
-        changes = compare(before, await take_inventory(python, variables=variables))
-    except KernelExecError as error:
-        return f"the environment does not respond: {error}"
-    now = f"changed: {changes}" if changes.after else "nothing has changed"
-    if failed:
-        return f"a half-finished change could not be undone ({failed}); install again; {now}"
-    return f"the environment is usable; {now}"
-
-
-async def _put_back(
-    order: installers.Order, was: Mapping[str, str], now: Mapping[str, str], half: Sequence[str]
-) -> str:
-    """Undo what is half done, or else complete it; says what failed, or ""."""
-    torn_names: set[str] = {canonicalize_name(name) for name in half}
-    wanted = {name: was.get(name) or now[name] for name in torn_names & now.keys()}
-    wanted |= {name: version for name, version in was.items() if name not in now}
-    if not wanted:
-        return ""
-    if conda.is_prefix(order.interpreter.prefix):  # whose files uv must not mix with its own
-        return f"{', '.join(sorted(wanted))}: conda did not roll back"
-    failed = await installers.put_back(order, wanted)
-    complete = {name: now[name] for name in wanted if name in now}
-    if failed and complete and complete != wanted:
-        return await installers.put_back(order, complete)
-    return failed
-
-
-def _versions(inventory: Inventory) -> dict[str, str]:
-    return {canonicalize_name(each.name): each.version for each in inventory}
 
 
 def _explain(carried: installers.Carried, order: installers.Order, state: str) -> str:

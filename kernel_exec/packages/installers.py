@@ -73,6 +73,11 @@ class Carried:
         return self.finished.returncode != 0 or self.finished.timed_out
 
     @property
+    def was_ended(self) -> bool:
+        """True when the time limit or a signal ended it, perhaps between two of its changes."""
+        return self.failed and (self.finished.timed_out or self.finished.returncode < 0)
+
+    @property
     def unreachable(self) -> bool:
         """True when it failed because the package index or a channel could not be reached."""
         if self.tool is Tool.UV:

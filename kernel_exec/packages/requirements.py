@@ -5,8 +5,6 @@ as an option, a path, an address or an archive can run code or redirect the inst
 `--dry-run` (measured), so it is refused before anything runs.
 """
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -88,19 +86,11 @@ def _refusal(package: object) -> str:
         return "it is not a text"
     if len(package) > _LONGEST:
         return f"it is longer than {_LONGEST} characters"
-    if any(unicodedata.category(char).startswith("C") for char in package):
-        return "it has a control character"
-    if not package.isascii():
-        return "it has characters beyond ASCII, which may look like others"
+    if not (package.isascii() and package.isprintable()):
+        return "it has a character that is no printable ASCII, and may look like another or hide"
     stripped = package.strip()
-    if not stripped:
-        return "it is empty"
-    if stripped[0] in "-./~\\" or re.match(r"[A-Za-z]:[\\/]", stripped):
+    if stripped.startswith(("-", ".", "/", "~")):
         return "it is an option or a path"
-    return _refusal_of_form(stripped)
-
-
-def _refusal_of_form(stripped: str) -> str:
     try:
         requirement = Requirement(stripped)
     except InvalidRequirement as error:

@@ -7,7 +7,7 @@ from mcp_types import CallToolResult
 
 from kernel_exec.app import App
 from kernel_exec.configuration import Given, parse_path
-from kernel_exec.content.installs import told_of_install
+from kernel_exec.content.installs import install_fields
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
@@ -31,7 +31,7 @@ async def install_dependencies(call: Call, asked: given.InstallDependencies) -> 
     entry = await call.follow(session, entry, call.window(asked.wait_seconds))
     result = await call.present(session, entry)
     return with_fields(
-        result, {"env_type": session.environment.kind.value, **told_of_install(entry)}
+        result, {"env_type": session.environment.kind.value, **install_fields(entry)}
     )
 
 

@@ -44,7 +44,7 @@ async def read_code_file(call: Call, asked: given.ReadCodeFile) -> CallToolResul
     """Show lines of a script."""
     read = partial(call.app.scripts.read, asked.file_path, offset=asked.offset, limit=asked.limit)
     page = await to_thread.run_sync(read)
-    told: dict[str, JSON] = {
+    fields: dict[str, JSON] = {
         "status": "success",
         "file_path": str(page.path),
         "total_lines": page.total_lines,
@@ -53,5 +53,5 @@ async def read_code_file(call: Call, asked: given.ReadCodeFile) -> CallToolResul
         "encoding_errors": page.encoding_errors,
     }
     if page.cut_lines:
-        told["cut_lines"] = list(page.cut_lines)
-    return structured(told, exact={"content": page.text})
+        fields["cut_lines"] = list(page.cut_lines)
+    return structured(fields, exact={"content": page.text})

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import anyio
@@ -16,9 +15,10 @@ from packaging.markers import default_environment
 from kernel_exec.environments.interpreters import Interpreter, ask, distributions
 from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import InvalidArgumentError, PackageError
-from kernel_exec.packages import installers, unfinished
+from kernel_exec.packages import installers
 from kernel_exec.packages.install import Installed, install
 from kernel_exec.packages.inventory import check
+from kernel_exec.packages.mending import take_note
 from tests.environments.pythons import make_venv
 
 
@@ -153,7 +153,7 @@ async def test_what_a_killed_server_left_half_done_is_put_back_at_the_next_insta
     note = tmp_path / "locks" / f"{key}.json"
     note.parent.mkdir()
     before = await distributions(venv / "bin" / "python", variables=os.environ)
-    unfinished.write(note, unfinished.Begun(began=time.time(), before=before))
+    take_note(note, before)
     (site / "six.py").unlink()
     os.utime(site / "six-1.16.0.dist-info")
     shutil.rmtree(site / "idna")
@@ -167,27 +167,46 @@ async def test_what_a_killed_server_left_half_done_is_put_back_at_the_next_insta
     assert not note.exists()
 
 
-@pytest.mark.network
-async def test_one_who_stops_an_install_is_told_in_which_state_it_is(tmp_path: Path) -> None:
-    venv = make_venv(tmp_path / "venv")
-    told: list[str] = []
+async def stopped(venv: Path) -> list[str]:
+    """What an install that is stopped with its first line has said."""
+    said: list[str] = []
     with anyio.CancelScope() as scope:
 
         def hear(line: str) -> None:
-            told.append(line)
+            said.append(line)
             scope.cancel()
 
+        cache = str(venv.parent / "cache")
         await install(
             await interpreter(venv),
             ["pandas", "scipy"],
             upgrade=False,
             allow_build=False,
             variables=os.environ,
-            tools=read_tools({**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache")}, passed=()),
-            locks=tmp_path / "locks",
+            tools=read_tools({**os.environ, "UV_CACHE_DIR": cache}, passed=()),
+            locks=venv.parent / "locks",
             on_line=hear,
         )
-    assert "the install was stopped; the environment is usable; nothing has changed" in told[-1]
+    return said
+
+
+@pytest.mark.network
+async def test_one_who_stops_an_install_is_told_in_which_state_it_is(tmp_path: Path) -> None:
+    said = await stopped(make_venv(tmp_path / "venv"))
+    assert "the install was stopped; the environment is usable; nothing has changed" in said[-1]
+    assert not list((tmp_path / "locks").glob("*.json"))
+
+
+@pytest.mark.network
+async def test_what_a_stopped_install_had_no_time_to_mend_is_mended_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = make_venv(tmp_path / "venv")
+    monkeypatch.setattr("kernel_exec.packages.install._MEND_LIMIT", 0.0)
+    await stopped(venv)
+    assert list((tmp_path / "locks").glob("*.json"))
+    _, heard = await put(venv, "six")
+    assert "an earlier install was interrupted; the environment is usable" in heard[0]
 
 
 @pytest.mark.network

@@ -89,32 +89,6 @@ async def test_a_script_is_begun_added_to_and_read(agent: Agent) -> None:
     }
 
 
-async def test_an_empty_file_has_a_plain_name_and_each_path_leads_to_it(agent: Agent) -> None:
-    made = await agent.done("initialize_code_file", content="")
-    name = made["generated_filename"]
-    assert re.fullmatch(r"code_[0-9a-f]{8}\.py", name)
-    real = str(agent.root.resolve() / name)
-    for path in (name, str(agent.root / name), real):
-        await agent.done("append_to_code_file", file_path=path, content="1")
-    read = await agent.done("read_code_file", file_path=real)
-    assert read["content"] == "1\n1\n1"
-
-
-async def test_a_file_is_read_by_pages(agent: Agent) -> None:
-    (agent.root / "long.py").write_text("".join(f"{n}\n" for n in range(5000)))
-    offset: int | None = 0
-    text = ""
-    while offset is not None:
-        page = await agent.done("read_code_file", file_path="long.py", offset=offset)
-        assert page["offset"] == offset
-        assert page["total_lines"] == 5000
-        text += page["content"]
-        offset = page["next_offset"]
-    assert text.split() == [str(n) for n in range(5000)]
-    one = await agent.done("read_code_file", file_path="long.py", offset=7, limit=1)
-    assert (one["content"], one["next_offset"]) == ("7\n", 8)
-
-
 async def test_what_can_not_be_shown_as_it_is_is_told(agent: Agent) -> None:
     (agent.root / "odd.py").write_bytes(b"\xff\n" + b"x" * 1_000_000)
     page = await agent.done("read_code_file", file_path="odd.py")
@@ -166,15 +140,6 @@ async def test_no_other_file_is_read_or_written(
     assert told in text
     assert path in text
     assert secret.read_text() == "secret"
-
-
-@pytest.mark.parametrize(
-    "name", ["../../P4", "$(touch${IFS}P2x)", 'a"; touch P3x; echo "', "x" * 300]
-)
-async def test_a_name_that_is_not_plain_makes_no_file(agent: Agent, name: str) -> None:
-    before = sorted(agent.root.parent.rglob("*"))
-    assert "filename" in await agent.refused("initialize_code_file", content="1", filename=name)
-    assert sorted(agent.root.parent.rglob("*")) == before
 
 
 async def test_a_storage_root_that_is_gone_is_told(agent: Agent) -> None:

@@ -5,33 +5,26 @@ import os
 import re
 import secrets
 import stat
-import tempfile
-import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from filelock import FileLock, Timeout
 
-from kernel_exec.confined import (
-    DEVICES,
-    PRIVATE_FOLDER,
-    Place,
-    folder_of,
-    open_in,
-    opened,
-    place_below,
-)
 from kernel_exec.errors import (
     BusyError,
     InvalidArgumentError,
     StorageError,
     UnencodableError,
 )
-from kernel_exec.lines import ScriptPage, declared_encoding, extended, read_page
+
+from .confined import PRIVATE_FOLDER, Place, folder_of, open_in, opened, place_below
+from .encodings import decoded, extended
+from .pages import ScriptPage, read_page
 
 _SOURCE_LIMIT: Final = 10_000_000
 """Characters of a script; more than that is data, and belongs in a file of its own."""
@@ -50,12 +43,6 @@ _FILE_LIMIT: Final = 10_000_000
 
 _READ_LIMIT: Final = 4_000_000_000
 """Bytes of a file that is read; its lines are counted, and nobody waits for more."""
-
-_UNFINISHED: Final = ".unfinished-"
-"""How the names of files begin that are still written, or whose writer was killed."""
-
-_ABANDONED: Final = 3600.0
-"""Seconds after which nobody writes a file any more; the longest takes less than one."""
 
 _LOCK_WAIT: Final = 20.0
 """Seconds to wait for others who append; one append takes milliseconds."""
@@ -87,7 +74,6 @@ class ScriptStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
-        self._swept = False
 
     def save(self, source: str, stem: str = "") -> Path:
         """Store `source` as `<stem>_<8 hex>.py`, or `code_<8 hex>.py` when `stem` is empty.
@@ -101,14 +87,13 @@ class ScriptStore:
             StorageError: It can't be written.
         """
         checked_source(source)
-        name = _plain_name(stem.removesuffix(".py")) if stem else "code"
+        name = _plain_name(stem) if stem else "code"
         content = _encoded(b"", source, "no file was created")
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sweep()
             while (path := self._root / f"{name}_{secrets.token_hex(4)}.py").exists():
                 pass
-            _write(path, content)
+            _write_whole(str(path), content)
         except OSError as error:
             raise StorageError(
                 f"the script can't be stored in {str(self._root)!r}: {error.strerror};"
@@ -156,12 +141,8 @@ class ScriptStore:
             StorageError: It can't be read.
         """
         place = place_below(self._root, file_path)
-        try:
-            with opened(place) as stream:
-                _refuse_larger(stream, place, _READ_LIMIT)
-                return read_page(stream, place.path, offset, limit)
-        except OSError as error:
-            raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
+        with opened(place, most=_READ_LIMIT) as stream:
+            return read_page(stream, place.path, offset, limit)
 
     def source(self, file_path: str) -> Script:
         """The code of a file below the root, in the encoding it declares.
@@ -172,27 +153,12 @@ class ScriptStore:
             StorageError: It can't be read.
         """
         place = place_below(self._root, file_path)
-        try:
-            with opened(place) as stream:
-                most = 4 * _SOURCE_LIMIT  # bytes of that many characters
-                _refuse_larger(stream, place, most)
-                content = stream.read(most)
-        except OSError as error:
-            raise StorageError(f"{str(place.path)!r} can't be read: {error.strerror}") from error
+        most = 4 * _SOURCE_LIMIT  # bytes of that many characters
+        with opened(place, most=most) as stream:
+            content = stream.read(most)  # also of a file that grows meanwhile
         source = _text(content, place)
         sha256 = hashlib.sha256(content).hexdigest()
         return Script(path=place.path, source=checked_source(source), sha256=sha256)
-
-    def _sweep(self) -> None:
-        """Remove, once and where that is possible, what writers left that were killed."""
-        if self._swept:
-            return
-        self._swept = True
-        before = time.time() - _ABANDONED
-        for path in self._root.glob(f"{_UNFINISHED}*"):
-            with suppress(OSError):
-                if path.stat(follow_symlinks=False).st_mtime < before:
-                    path.unlink()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -232,31 +198,18 @@ def checked_source(source: str) -> str:
 
 
 def _plain_name(stem: str) -> str:
-    """`stem` in its composed form, once it is sure to be one name and nothing else.
+    """`stem` in its composed form and without `.py`, sure to be one name and nothing else.
 
     An allow-list, so that separators, drives, wildcards, shell syntax, control characters and
     those that change the direction of text are refused alike.
     """
-    name = unicodedata.normalize("NFC", stem)
-    if not name or name[0] in "-. " or name[-1] in ". " or not all(map(_is_plain, name)):
+    name = unicodedata.normalize("NFC", stem.removesuffix(".py"))
+    is_plain = name and name[0] not in "-. " and name[-1] not in ". " and all(map(_is_plain, name))
+    if not is_plain or len(name.encode()) > _NAME_LIMIT:
         raise InvalidArgumentError(
-            f"filename {stem[:_NAME_LIMIT]!r} is not allowed: use letters, digits, '_', '-', '.'"
-            " and spaces, beginning with a letter, a digit or '_', without a folder"
-        )
-    if name.partition(".")[0].casefold().strip() in DEVICES:
-        raise InvalidArgumentError(
-            f"filename {stem!r} is not allowed: Windows reserves that name for a device"
-        )
-    try:
-        size = len(os.fsencode(name))
-    except UnicodeEncodeError as error:
-        raise InvalidArgumentError(
-            f"filename {stem!r} can't be written by this system, whose file names are in"
-            f" {error.encoding}: use ASCII"
-        ) from error
-    if size > _NAME_LIMIT:
-        raise InvalidArgumentError(
-            f"filename {stem[:_NAME_LIMIT]!r} is too long: at most {_NAME_LIMIT} bytes are allowed"
+            f"filename {stem[:_NAME_LIMIT]!r} is not allowed: use at most {_NAME_LIMIT} bytes of"
+            " letters, digits, '_', '-', '.' and spaces, beginning with a letter, a digit or '_',"
+            " without a folder"
         )
     return name
 
@@ -265,32 +218,10 @@ def _is_plain(character: str) -> bool:
     return character in _PUNCTUATION or unicodedata.category(character)[0] in "LNM"
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, for its owner only; raises `OSError`."""
-    file, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
-    try:
-        with os.fdopen(file, "wb") as stream:
-            stream.write(content)
-        Path(unfinished).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(unfinished).unlink()
-        raise
-
-
-def _refuse_larger(stream: BinaryIO, place: Place, most: int) -> None:
-    size = os.fstat(stream.fileno()).st_size
-    if size > most:
-        raise InvalidArgumentError(
-            f"{str(place.path)!r} has {size:,} bytes, at most {most:,} are allowed;"
-            " read the part you need with execute_code"
-        )
-
-
 def _append(folder: int, place: Place, added: str) -> Appended:
     """Append while nobody else does; raises `OSError`."""
     with open_in(folder, place) as stream:
-        before = os.fstat(stream.fileno())
+        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o777
         content = stream.read(_FILE_LIMIT + 1)
     if len(content) <= _FILE_LIMIT:
         content = _continuation(content, added, place)
@@ -300,7 +231,7 @@ def _append(folder: int, place: Place, added: str) -> Appended:
             " allowed; begin another file with initialize_code_file"
         )
     if added:
-        _replace(folder, place.parts[-1], content, stat.S_IMODE(before.st_mode) & 0o777)
+        _write_whole(place.parts[-1], content, folder=folder, mode=mode)
     lines = content.count(b"\n") + (content[-1:] not in {b"", b"\n"})
     return Appended(path=place.path, lines=lines, size=len(content))
 
@@ -318,7 +249,7 @@ def _continuation(content: bytes, added: str, place: Place) -> bytes:
 
 def _text(content: bytes, place: Place) -> str:
     try:
-        return content.decode(declared_encoding(content))
+        return decoded(content)
     except ValueError as error:
         raise UnencodableError(
             f"{str(place.path)!r} is not text in the encoding it declares ({error});"
@@ -336,20 +267,23 @@ def _encoded(content: bytes, added: str, state: str) -> bytes:
         ) from error
 
 
-def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
-    """Put a file in place of another one, whole or not at all; raises `OSError`.
+def _write_whole(
+    name: str, content: bytes, *, folder: int | None = None, mode: int | None = None
+) -> None:
+    """Put a file at `name` (in `folder`), whole or not at all; raises `OSError`.
 
-    It is synced, as what the file held before is at stake.
+    It is for its owner only. One that takes the place of another gets that one's `mode`, and is
+    synced, as what the other held is at stake. History removes what a killed writer leaves.
     """
-    unfinished = f"{_UNFINISHED}{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.open(unfinished, flags, 0o600, dir_fd=folder)
+    unfinished = Path(name).with_name(f".unfinished-{secrets.token_hex(8)}")
+    opener = partial(os.open, mode=0o600, dir_fd=folder)
     try:
-        with os.fdopen(file, "wb") as stream:
+        with open(unfinished, "xb", opener=opener) as stream:
             stream.write(content)
-            stream.flush()
-            os.fchmod(file, mode)
-            os.fsync(file)
+            if mode is not None:
+                stream.flush()
+                os.fchmod(stream.fileno(), mode)
+                os.fsync(stream.fileno())
         os.replace(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):

@@ -1,0 +1,1 @@
+"""Stored `.py` files: saved, appended to, read by pages, and never outside of their folder."""
