@@ -10,6 +10,7 @@ there is dropped and counted.
 import collections
 
 from . import budgets
+from .defence import attempt
 from .outlet import outlet
 
 DISPLAY_BUDGET = 32000000
@@ -108,11 +109,9 @@ class Displays:
                 stream, message, None if made else body, parent, *args, **kwargs
             )
 
-        try:
-            return self._order(kind, content or {}, header, send)
-        except Exception as error:
-            outlet.complain("%s could not be made smaller" % kind, error)
-            return send(content)
+        ordered, failed = self._order, object()
+        sent = attempt(ordered, kind, content or {}, header, send, otherwise=failed)
+        return send(content) if sent is failed else sent
 
     def _order(self, kind, content, header, send):
         execution_id = header.get("msg_id", "")

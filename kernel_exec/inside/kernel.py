@@ -35,22 +35,21 @@ from tornado import ioloop
 from traitlets.config import Config
 
 from . import (
+    budgets,
     displays,
     errors,
-    frames,
+    figures,
     mending,
     names,
     overlay,
     owners,
     packing,
-    plots,
-    reserve,
-    script,
     sources,
-    streams,
+    tables,
     widgets,
 )
 from . import shell as shells
+from .defence import attempt
 
 _NO_INPUT = "nobody can answer a prompt here: pass the value in the code instead of asking for it"
 _CAUSES = 100
@@ -60,13 +59,12 @@ _LOOP_FAILURES = 100
 """How often the event loop may fail between two requests; an unusable one fails at once again."""
 
 _exit, _write = os._exit, os.write
-_settings = {}
+_fault_files = {}
 
 
 def make_app(config):
     """The kernel application, initialised and ready to start."""
-    _settings.update(config)
-    streams.settings.update(config)
+    budgets.settings.update(config)
     interfaces = jupyter_client.localinterfaces
     if hasattr(interfaces, "_load_ips_dumb"):
         # the scan of network interfaces serves TCP only
@@ -83,7 +81,7 @@ def make_app(config):
     app.initialize([])
     if app.kernel is None or app.shell is None:
         raise SystemExit("the kernel application did not initialise")
-    _set_up(app)
+    _set_up(app, config)
     return app
 
 
@@ -96,14 +94,14 @@ def keep_to_ourselves(path, variables):
     sys.path[:] = [entry for entry in sys.path if entry not in added]
     sys.meta_path.append(overlay.Behind(added))
     if not variables.get("MPLBACKEND"):
-        sys.meta_path.insert(0, plots.Inline(os.environ.get("MPLBACKEND")))
+        sys.meta_path.insert(0, figures.InlineBackend(os.environ.get("MPLBACKEND")))
     for name in [*os.environ]:
         if name not in variables:
             del os.environ[name]
     os.environ.update(variables)
 
 
-def _set_up(app):
+def _set_up(app, config):
     app.kernel._execute_sleep = 0.0
     app.kernel.session.pack = packing.pack
     shown = widgets.Widgets(app.shell)
@@ -116,9 +114,9 @@ def _set_up(app):
     shells.events_that_fail(app.shell, app.kernel.say)
     for stream in (sys.__stdout__, sys.__stderr__):
         stream.reconfigure(line_buffering=True)
-    _dump_faults(_settings["run_dir"])
+    _dump_faults(config["run_dir"])
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
-    frames.format_frames(app.shell)
+    tables.format_tables(app.shell)
     errors.show_errors(app.shell, app.kernel.cell_files)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 
@@ -152,9 +150,9 @@ class Kernel(IPythonKernel):
         """Remember what the namespace looks like."""
         super().__init__(**kwargs)
         self._mending = mending.Mending(self)
-        self._reserve = reserve.Reserve()
+        self._reserve = errors.Reserve()
         self._names = names.Names()
-        self._overlay = overlay.OverlayImports(_settings["overlay"])
+        self._overlay = overlay.OverlayImports(budgets.settings["overlay"])
         self._context = shells.Context()
         self._in_user_code = 0
         self._interrupt_came = False
@@ -179,12 +177,12 @@ class Kernel(IPythonKernel):
         self._loop_failures += 1
         if self._loop_failures > _LOOP_FAILURES:
             return False
-        self._mending.attempt(self._say_loop_failed, error)
+        attempt(self._say_loop_failed, error)
         return True
 
     def _say_loop_failed(self, error):
-        name, told = type(error).__name__[:100], str(error)[:500]
-        self.say("a task raised %s(%s): the kernel continues" % (name, told))
+        name, message = type(error).__name__[:100], str(error)[:500]
+        self.say("a task raised %s(%s): the kernel continues" % (name, message))
 
     def pre_handler_hook(self):
         """A request begins: from here on an interrupt is for it."""
@@ -246,7 +244,8 @@ class Kernel(IPythonKernel):
                 reply = self._error_reply(error)
                 self.session.send(stream, "execute_reply", reply, parent, ident=ident)
             except BaseException as reason:
-                _write(_settings["fault"], type(reason).__name__.encode("ascii", "replace"))
+                name = type(reason).__name__.encode("ascii", "replace")
+                _write(_fault_files["fault"].fileno(), name)
                 _exit(1)  # without memory for a reply, the end of the process is an answer
 
     async def do_execute(self, code, silent, *args, **kwargs):
@@ -254,14 +253,14 @@ class Kernel(IPythonKernel):
         self._loop_failures = 0
         self._reserve.take()
         self._mending.mend()
-        self._mending.attempt(_dump_on_request)
+        attempt(_dump_on_request)
         ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
         is_script = ours.get("arguments") is not None
         self.cell_files.begin(ours.get("name"), ours.get("file"), is_script)
         if not silent:
-            self._mending.attempt(self._warn_of_overlay, code)
+            attempt(self._warn_of_overlay, code)
         try:
-            with script.as_script(self.shell, ours):
+            with sources.as_script(self.shell, ours):
                 return await super().do_execute(code, silent, *args, **kwargs)
         except GeneratorExit:
             raise
@@ -273,7 +272,7 @@ class Kernel(IPythonKernel):
                 _end_child()
             self._mending.mend()
             if not silent:
-                self._mending.attempt(self._finish_streams)
+                attempt(self._finish_streams)
 
     def _finish_streams(self):
         sys.stdout.finish_cell()
@@ -281,7 +280,7 @@ class Kernel(IPythonKernel):
 
     def _error_reply(self, error):
         """What a cell that could not even be run is answered with; else nobody would answer."""
-        name, message = type(error).__name__, self._mending.attempt(str, error, otherwise="")
+        name, message = type(error).__name__, attempt(str, error, otherwise="")
         return {
             "status": "error",
             "execution_count": self.shell.execution_count,
@@ -295,7 +294,6 @@ class Kernel(IPythonKernel):
     def finish_metadata(self, parent, metadata, reply_content):
         """Add to a reply which names are new, changed or gone, and what else the cell did."""
         if not parent.get("content", {}).get("silent"):
-            attempt = self._mending.attempt
             metadata["kernel_exec"] = {
                 **attempt(self._names.changes, self.shell, otherwise={}),
                 "working_directory": attempt(self._mending.moved_to, otherwise=""),
@@ -340,8 +338,8 @@ def _dump_faults(run_dir):
     """Python's stack at a crash goes to `fault`, on request to `stack`; fd 2 is captured."""
     crash = open(os.path.join(run_dir, "fault"), "w", encoding="utf-8")
     faulthandler.enable(file=crash, all_threads=False)
-    _settings["fault"] = crash.fileno()
-    _settings["stack"] = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
+    stack = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
+    _fault_files.update(fault=crash, stack=stack)
     _dump_on_request()
 
 
@@ -353,7 +351,7 @@ def _dump_on_request():
     if hasattr(faulthandler, "register") and hasattr(signal, "SIGURG"):
         if signal.getsignal(signal.SIGURG) is signal.SIG_DFL:
             faulthandler.unregister(signal.SIGURG)
-            faulthandler.register(signal.SIGURG, file=_settings["stack"], all_threads=False)
+            faulthandler.register(signal.SIGURG, file=_fault_files["stack"], all_threads=False)
 
 
 def _wake_on_signal():

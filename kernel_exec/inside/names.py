@@ -13,6 +13,7 @@ import types
 from time import perf_counter
 
 from . import variables
+from .defence import attempt
 
 _PLAIN = frozenset(map(id, (bool, int, float, complex, str, bytes, type(None), range)))
 """By their addresses: the hash of a class can be code of the user's."""
@@ -37,7 +38,7 @@ _LONG = 100000
 _ELEMENTS = 2048
 _FIRST, _LAST = slice(_EDGE), slice(-_EDGE, None)
 _COLUMNS = 25
-_TOLD = 2000
+_MOST = 2000
 _SLOW = frozenset({"Array", "List", "Object", "Struct"})
 
 
@@ -55,29 +56,27 @@ class Names:
         `names` has a description of each new or changed one; `unknown` says that there may be
         others.
         """
-        try:
-            return self._changes(visible(shell))
-        except BaseException:  # the reply matters more
-            self._traces = {}
-            return {"names": {}, "gone": [], "unknown": True}
+        otherwise = {"names": {}, "gone": [], "unknown": True}
+        return attempt(self._changes, shell, otherwise=otherwise)
 
-    def _changes(self, now):
+    def _changes(self, shell):
         before, self._traces = self._traces, {}
+        now = visible(shell)
         end, natures = perf_counter() + self._patience, {}
         for name in reversed(list(now)):  # if time runs out, it does so for the oldest
             self._traces[name] = _trace(now[name], end, natures)
         changed = [name for name in now if _differs(before.get(name), self._traces[name])]
         gone = [name for name in reversed(list(before)) if name not in now]
-        told = {
+        changes = {
             "names": {
                 variables.bounded(name): variables.describe_briefly(now[name])
-                for name in changed[:_TOLD]
+                for name in changed[:_MOST]
             },
-            "gone": [variables.bounded(name) for name in gone[:_TOLD]],
+            "gone": [variables.bounded(name) for name in gone[:_MOST]],
         }
-        if max(len(changed), len(gone)) > _TOLD:
-            told["unknown"] = True
-        return told
+        if max(len(changed), len(gone)) > _MOST:
+            changes["unknown"] = True
+        return changes
 
 
 def visible(shell):

@@ -19,6 +19,7 @@ from os import getpid
 from time import monotonic
 
 from . import shared
+from .defence import defect, report
 
 _AFTER = 0.2
 """Seconds that text may wait for more."""
@@ -35,8 +36,6 @@ _ROUNDS = 4
 _REMEMBERED = 1000
 """Requests of which we know that they show something, or shall be cleared."""
 
-_MOST_COMPLAINTS = 20
-
 
 class Outlet:
     """What waits to be sent, for all streams of one kernel."""
@@ -44,6 +43,7 @@ class Outlet:
     def __init__(self):
         """Nothing waits; `attach` comes before the first text."""
         self.lock = threading.RLock()
+        self.request = {}  # the header of the latest one
         self.on_cleared = lambda execution_id: None
         self._session = self._pub_thread = None
         self._parts = []
@@ -55,7 +55,6 @@ class Outlet:
         self._is_timed = False
         self._sources = {}
         self._heard = -1
-        self._complaints = 0
         self._poll = select.poll() if hasattr(select, "poll") else None
 
     def attach(self, session, pub_thread, run_dir):
@@ -189,18 +188,6 @@ class Outlet:
         if self.is_ours:
             self._flow.wait()
 
-    def complain(self, what, error):
-        """Report a defect of ours on descriptor 2, so that it costs no more than itself.
-
-        The report is output again, which may meet the same defect: only the first ones are made.
-        """
-        self._complaints += 1
-        if self._complaints <= _MOST_COMPLAINTS:
-            try:
-                os.write(2, ("[kernel-exec] %s: %r\n" % (what, error)).encode("utf-8", "replace"))
-            except OSError:
-                pass  # user code has closed it
-
     # In the thread that sends
 
     def _call_later(self, seconds):
@@ -249,7 +236,7 @@ class Outlet:
             message = session.msg(kind, content, parent=run[0].parent)
             session.send(self, message, ident=kind.encode("ascii"))
         except Exception as error:  # the thread serves all the others
-            self.complain("output could not be sent", error)
+            report(defect(session.send, error))
 
     def send_multipart(self, frames, **kwargs):
         """What a session calls: send at once, from the thread that sends."""

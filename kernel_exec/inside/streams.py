@@ -7,36 +7,29 @@ process writes to both descriptors, its lines may change places, and text that i
 is in a file for each stream.
 
 Whose text it is: that of a thread belongs to the execution that started the thread (or gave the
-work to its pool), that of a forked child to the execution that forked it, also when another one
-runs by then. Text of C code and of other processes comes through a file descriptor that says
-nothing of its writer: it counts for the execution under way, as does that of raw `_thread`
-threads.
+work to its pool), also when another one runs by then. Text of C code and of other processes, forked
+children included, comes through a file descriptor that says nothing of its writer: it counts for
+the execution under way, as does that of raw `_thread` threads.
 """
 
 import codecs
 import collections
 import ctypes
+import errno
 import io
 import os
+import select
 import sys
 from os import getpid
 
 from ipykernel.iostream import OutStream
 
-from . import budgets, children, owners
+from . import budgets, owners
 from .outlet import outlet
 
 _OPEN_ACCOUNTS = 8
-_PARENTS = 1000
-"""Executions whose late text from children finds its way."""
-
 _TURN = 16
 """Characters of the budget that it costs when the other stream wrote before: a part more."""
-
-settings = budgets.settings
-"""The launcher's configuration; set before the first stream is made."""
-
-_parents = collections.OrderedDict()
 
 
 class KernelStream(OutStream):
@@ -51,13 +44,12 @@ class KernelStream(OutStream):
         self.buffer = _Bytes(self)
         self._accounts = collections.OrderedDict()
         self._latest = None
-        self._children = children.Children()
-        outlet.attach(args[0], args[1], settings["run_dir"])
+        self._child = None
+        outlet.attach(args[0], args[1], budgets.settings["run_dir"])
         super().__init__(*args, **kwargs)
         if getattr(self, "_should_watch", False):
             self._kept = os.dup(self._original_stdstream_fd)
             outlet.watch(self._fid, self._hear_captured)
-            outlet.watch(self._children.receiver, self._hear_children)
 
     if isinstance(getattr(OutStream, "parent_header", None), property):
         parent_header = property(
@@ -69,10 +61,7 @@ class KernelStream(OutStream):
     def set_parent(self, parent):
         """A request begins."""
         super().set_parent(parent)
-        header = self.parent_header
-        _parents[header.get("msg_id", "")] = header
-        while len(_parents) > _PARENTS:
-            _parents.popitem(last=False)
+        outlet.request = self.parent_header
 
     def fileno(self):
         """The descriptor that is captured, also where a child process gets it."""
@@ -102,14 +91,14 @@ class KernelStream(OutStream):
             outlet.drain()
             rest = self._decoder.decode(b"", True) + self.buffer.rest()
             if rest:
-                self._take(rest, self._running())
+                self._take(rest, outlet.request)
 
     def _watch_pipe_fd(self):
         """Forward what C code and other processes write, until the stream closes."""
         owners.forget_thread()
         try:
             while self._should_watch and self._fid is not None:
-                children.readable((self._fid, self._children.receiver))
+                _wait_readable(self._fid)
                 outlet.drain()
         except (OSError, ValueError):
             pass  # the descriptor was closed under us, by user code or at exit
@@ -121,31 +110,18 @@ class KernelStream(OutStream):
             outlet.forget(self._fid)
         written = self._decoder.decode(chunk)
         if written:
-            self._take(written, self._running())
-
-    def _hear_children(self):
-        for execution_id, written in self._children.received():
-            account = self._account(_parents.get(execution_id) or self._running())
-            account.waiting.append(written)  # not into a line that we are writing
-            if not account.unended:
-                self._put_waiting(account)
-
-    def _running(self):
-        """The header of the execution under way, whoever asks."""
-        latest = next(reversed(_parents), None)
-        return self.parent_header if latest is None else _parents[latest]
+            self._take(written, outlet.request)
 
     def flush(self):
         """Send what waits, captured text included."""
         if getpid() != self._master_pid:
-            self._children.send(self.parent_header.get("msg_id", ""), "", whole=True)
+            self._of_child().flush()
             return
         _c_streams.flush()
         _flush_original(self.name)
         with outlet.lock:
             outlet.drain()
-            for account in list(self._accounts.values()):
-                self._put_waiting(account)
+            for account in self._accounts.values():
                 account.settle()
         outlet.flush()
         if self.echo is not None:
@@ -156,8 +132,7 @@ class KernelStream(OutStream):
         if not isinstance(string, str) or self.pub_thread is None:
             return super().write(string)
         if getpid() != self._master_pid:
-            self._children.send(self.parent_header.get("msg_id", ""), string)
-            return len(string)
+            return self._of_child().write(string)
         with outlet.lock:
             outlet.drain()  # what was written to the descriptors before comes before
             self._take(string, self.parent_header)
@@ -169,28 +144,22 @@ class KernelStream(OutStream):
         account = self._latest
         if account is None or account.parent is not parent:
             account = self._latest = self._account(parent)
-        self._put(account, string)
-        if account.waiting and not account.unended:
-            self._put_waiting(account)
-
-    def _put(self, account, string):
-        account.unended = string[-1:] not in ("\n", "")
         kept = account.take(string)
         if kept:
             outlet.put(self, account.parent, kept)
 
-    def _put_waiting(self, account):
-        waiting, account.waiting = account.waiting, []
-        if waiting:
-            self._put(account, "".join(waiting))
+    def _of_child(self):
+        """The stream of this forked child, which has no threads and no sockets of the kernel's."""
+        if self._child is None or self._child.pid != getpid():
+            self._child = _ChildStream(self.fileno())
+        return self._child
 
     def _account(self, parent):
         execution_id = parent.get("msg_id", "")
         account = self._accounts.get(execution_id)
         if account is None:
             account = self._accounts[execution_id] = _Account(self, parent)
-            latest = next(reversed(_parents), "")
-            if execution_id == latest or not latest:
+            if execution_id == outlet.request.get("msg_id", execution_id):
                 outlet.begin(execution_id)
             while len(self._accounts) > _OPEN_ACCOUNTS:
                 self._accounts.popitem(last=False)[1].close()
@@ -201,10 +170,8 @@ class KernelStream(OutStream):
         is_open = not self.closed
         if is_open:
             outlet.forget(getattr(self, "_fid", None))
-            outlet.forget(self._children.receiver)
         super().close()
         if is_open:
-            self._children.close()
             os.close(self._kept)
 
     def announce(self, path, last, parent):
@@ -234,6 +201,50 @@ def _flush_original(name):
         getattr(sys, "__%s__" % name).flush()
     except (AttributeError, OSError, ValueError):
         pass  # user code has replaced or closed it
+
+
+def _wait_readable(fd):
+    poll = select.poll()  # unlike select, it takes descriptors of any number
+    poll.register(fd, select.POLLIN)
+    if any(event & select.POLLNVAL for _, event in poll.poll()):
+        raise OSError(errno.EBADF, "the descriptor was closed")
+
+
+class _ChildStream:
+    """What a forked child writes: whole lines to the descriptor that the kernel captures.
+
+    The stock way, a connection for each write, is so slow that a cell ends before it, and parts
+    of one line meet those of another child.
+    """
+
+    def __init__(self, fd):
+        self.pid, self._fd, self._unended = getpid(), fd, ""
+        leave = os._exit
+
+        def leave_with_nothing_unsent(status):
+            self.flush()
+            leave(status)
+
+        os._exit = leave_with_nothing_unsent
+
+    def write(self, string):
+        written = self._unended + string
+        end = written.rfind("\n") + 1 if len(written) < select.PIPE_BUF else len(written)
+        self._unended = written[end:]
+        self._send(written[:end])
+        return len(string)
+
+    def flush(self):
+        unended, self._unended = self._unended, ""
+        self._send(unended)
+
+    def _send(self, string):
+        data = memoryview(string.encode("utf-8", "backslashreplace"))
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError:
+            pass  # the kernel is gone, or the child has closed the descriptor
 
 
 class _Bytes(io.BufferedIOBase):
@@ -305,10 +316,8 @@ class _Account:
         self.execution_id = parent.get("msg_id", "")
         self._stream = stream
         self.parent = parent
-        self.unended = False
-        self.waiting = []
         self._path = os.path.join(
-            settings["spill_dir"],
+            budgets.settings["spill_dir"],
             "%s.%s.txt" % (self.execution_id or "background", stream.name),
         )
         self._head = []

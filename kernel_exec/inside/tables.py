@@ -1,4 +1,4 @@
-"""DataFrames and Series as text for a model; loaded in the kernel's process.
+"""Tables of pandas and Polars as text for a model; loaded in the kernel's process.
 
 Standard library only at import, Python 3.8 syntax; nothing that is described is changed. A frame is
 shown as its shape, the types and missing values of its columns, and its rows, with commas between
@@ -29,7 +29,7 @@ _DATED = 100000
 _MIDNIGHT = " 00:00:00"
 
 
-def format_frames(shell):
+def format_tables(shell):
     """Give a shell's DataFrames and Series a compact text form in addition to their usual ones."""
     from IPython.core.formatters import BaseFormatter
     from traitlets import ObjectName, Unicode
