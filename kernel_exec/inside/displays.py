@@ -10,7 +10,7 @@ there is dropped and counted.
 import collections
 
 from . import budgets
-from .defence import attempt
+from .defence import defect, report
 from .outlet import outlet
 
 DISPLAY_BUDGET = 32000000
@@ -64,10 +64,11 @@ class _Shown:
 
 
 class _Display:
-    """A message of a display, or of an error; `send` sends it with another content."""
+    """A message of a display, or of an error; `transmit` sends it with a content."""
 
-    def __init__(self, kind, body, size, header, send):
-        self.kind, self.body, self.size, self.header, self.send = kind, body, size, header, send
+    def __init__(self, kind, body, size, header, transmit):
+        self.kind, self.body, self.size = kind, body, size
+        self.header, self.transmit = header, transmit
         self.display_id = (body.get("transient") or {}).get("display_id")
 
     @property
@@ -83,37 +84,39 @@ class Displays:
 
     def __init__(self, session, on_widget=lambda: None):
         """Take the place of `session.send`; `on_widget` is called after a change of a widget."""
-        self._really_send = session.send
+        self._session, self._really_send = session, session.send
         self._on_widget = on_widget
         self._shown = collections.OrderedDict()
         session.send = self.send
         outlet.on_cleared = self._drop_held
 
     def send(self, stream, msg_or_type, content=None, parent=None, *args, **kwargs):
-        """Send a message, in the place of `Session.send`."""
-        made = isinstance(msg_or_type, dict)
-        kind = msg_or_type["header"]["msg_type"] if made else msg_or_type
+        """Send a message, in the place of `Session.send`, whose arguments these are."""
+        message = msg_or_type
+        if not isinstance(message, dict):
+            made_of = {key: kwargs.pop(key, None) for key in ("header", "metadata")}
+            message = self._session.msg(msg_or_type, content, parent, **made_of)
+        kind = message["header"]["msg_type"]
         if kind in _COMMS:  # nobody answers a widget here, its text comes as a display
             self._on_widget()
             return None
-        if stream is outlet or not outlet.is_ours or kind not in _ORDERED:
-            return self._really_send(stream, msg_or_type, content, parent, *args, **kwargs)
-        if made:
-            content, header = msg_or_type["content"], msg_or_type["parent_header"]
-        else:
-            header = (parent or {}).get("header", parent or {})
 
-        def send(body):
-            message = dict(msg_or_type, content=body) if made else msg_or_type
+        def transmit(body):
             return self._really_send(
-                stream, message, None if made else body, parent, *args, **kwargs
+                stream, dict(message, content=body), None, parent, *args, **kwargs
             )
 
-        ordered, failed = self._order, object()
-        sent = attempt(ordered, kind, content or {}, header, send, otherwise=failed)
-        return send(content) if sent is failed else sent
+        if stream is outlet or not outlet.is_ours or kind not in _ORDERED:
+            return transmit(message["content"])
+        try:
+            return self._order(message, transmit)
+        except Exception as error:  # an interrupt is for the code that displays
+            report(defect(self._order, error))
+            return transmit(message["content"])
 
-    def _order(self, kind, content, header, send):
+    def _order(self, message, transmit):
+        kind, content = message["header"]["msg_type"], message["content"]
+        header = message["parent_header"]
         execution_id = header.get("msg_id", "")
         if kind == "clear_output":
             outlet.clear(header, bool(content.get("wait")))
@@ -123,13 +126,13 @@ class Displays:
                 outlet.drain()
                 outlet.send()
                 self._end(execution_id)
-            return send(budgets.bounded_reply(content, execution_id))
+            return transmit(budgets.bounded_reply(content, execution_id))
         if budgets.SPILL_MIME in content.get("data", ()):
-            return send(content)
+            return transmit(content)
         body, size = budgets.bounded(kind, content, execution_id)
         with outlet.lock:
             shown = self._of(execution_id)
-            sent = self._show(shown, _Display(kind, body, _MESSAGE_COST + size, header, send))
+            sent = self._show(shown, _Display(kind, body, _MESSAGE_COST + size, header, transmit))
         outlet.wait_for_server()
         return sent
 
@@ -156,13 +159,14 @@ class Displays:
         if shown.reduced < _REDUCED:
             shown.reduced += 1
             execution_id = display.header.get("msg_id", "")
-            return _send(display, budgets.reduced_display(display.body, execution_id))
+            body, _ = budgets.bounded(display.kind, display.body, execution_id, reduced=True)
+            return _send(display, body)
         shown.dropped += 1
         if shown.dropped & (shown.dropped - 1):
             return None
-        told = "[%s or more displays dropped from here on: an execution may show %s characters]"
-        told %= format(shown.dropped, ","), format(DISPLAY_BUDGET, ",")
-        return _send(display, dict(display.body, data={"text/plain": told}))
+        note = "[%s or more displays dropped from here on: an execution may show %s characters]"
+        note %= format(shown.dropped, ","), format(DISPLAY_BUDGET, ",")
+        return _send(display, dict(display.body, data={"text/plain": note}))
 
     def _end(self, execution_id):
         """Send what is held: the execution ends."""
@@ -192,4 +196,4 @@ def _send(display, body):
         outlet.send()
     else:
         outlet.send_before_display(display.header)
-    return display.send(body)
+    return display.transmit(body)

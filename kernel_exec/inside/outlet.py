@@ -12,6 +12,7 @@ Clocks and process ids are asked by names of our own: a cell may put others in t
 count how often they are called.
 """
 
+import itertools
 import os
 import select
 import threading
@@ -210,17 +211,9 @@ class Outlet:
             self.lock.release()
 
     def _really_send(self, parts):
-        run = []
-        for part in parts:
-            if run and (part.parent is not run[0].parent or part.stream is None):
-                self._send_run(run)
-                run = []
-            run.append(part)
-            if part.stream is None:
-                self._send_run(run)
-                run = []
-        if run:
-            self._send_run(run)
+        """One message for what one request wrote in a row, and one for each `clear_output`."""
+        for _, run in itertools.groupby(parts, lambda part: (id(part.parent), part.clear_id)):
+            self._send_run(list(run))
 
     def _send_run(self, run):
         """Send parts of one request as one message: each text with the name of its stream."""
@@ -281,6 +274,11 @@ class _Part:
 
     def __init__(self, stream, parent):
         self.stream, self.parent, self.texts, self.count = stream, parent, [], 0
+
+    @property
+    def clear_id(self):
+        """None for text, of no other part for a `clear_output`."""
+        return id(self) if self.stream is None else None
 
     @property
     def is_unended(self):

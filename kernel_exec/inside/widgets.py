@@ -1,6 +1,6 @@
 """Keeps the text of widgets true; runs in the kernel's process.
 
-Python 3.8 syntax, standard library only. A widget is drawn by a browser, which is told of each
+Python 3.8 syntax, standard library only. A widget is drawn by a browser, which hears of each
 change; its text is made once, so that a bar of tqdm.notebook would stay at 0 % for ever. Here the
 text of a widget that is shown follows it: at most once a second, and at the end of each cell.
 """
@@ -21,7 +21,7 @@ class Widgets:
         """Follow what `shell` displays."""
         self._publisher = shell.display_pub
         self._shown = {}
-        self._told = 0.0
+        self._refreshed_at = 0.0
         publish = self._publisher.publish
 
         def publish_followed(data, metadata=None, **kwargs):
@@ -45,12 +45,12 @@ class Widgets:
     def note_change(self):
         """A widget has changed."""
         now = monotonic()
-        if self._shown and now - self._told > _EVERY:
-            self._told = now
+        if self._shown and now - self._refreshed_at > _EVERY:
+            self._refreshed_at = now
             self.refresh()
 
     def refresh(self):
-        """Tell the text of all that have another one by now."""
+        """Publish the text of all that have another one by now."""
         for display_id, (model, data, before) in list(self._shown.items()):
             widget = _find(model)
             now = repr(widget) if widget is not None else ""  # closed, as bars that do not stay
