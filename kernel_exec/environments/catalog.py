@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
+from kernel_exec.errors import InvalidArgumentError
 
 from . import conda
 from .activation import activate, allowed_variables
@@ -131,9 +131,7 @@ class Catalog:
 
     def _executable(self, environment: Environment) -> Path:
         home = home_folder(self._base)
-        executable = find_executable(environment, home=home, base=self._base)
-        _require(executable)
-        return executable
+        return find_executable(environment, home=home, base=self._base)
 
     async def _ask(self, environment: Environment, executable: Path) -> FoundEnvironment:
         allowed = allowed_variables(self._base, passed=self._passed)
@@ -145,10 +143,7 @@ class Catalog:
 
     async def _support(self, found: FoundEnvironment) -> PreparedEnvironment:
         support = await find_support(
-            found.interpreter,
-            cache=self._cache,
-            variables=found.variables,
-            tools=self.tools,
+            found.interpreter, cache=self._cache, variables=found.variables, tools=self.tools
         )
         return PreparedEnvironment(
             environment=found.environment,
@@ -156,14 +151,3 @@ class Catalog:
             variables=found.variables,
             support=support,
         )
-
-
-def _require(executable: Path) -> None:
-    """Raise when the executable is gone."""
-    try:
-        executable.stat()
-    except OSError as error:
-        raise UnusableEnvironmentError(
-            f"interpreter {str(executable)!r} does not exist ({error.strerror});"
-            " create the environment again or choose another"
-        ) from error

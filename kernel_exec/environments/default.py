@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.leases import locked
 
 from .activation import allowed_variables
 from .interpreters import NoAnswerError, ask, find_executable, home_folder
-from .lockfile import locked
 from .spec import Environment, EnvironmentKind
-from .tools import Tools
-from .uv import run_uv
+from .tools import Tools, run_uv
 
 _MAKE_LIMIT = 120.0
 """Seconds to make it: uv takes a tenth of one, a slow network disk more."""

@@ -14,9 +14,9 @@ from packaging.utils import canonicalize_name
 
 from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Interpreter, torn
-from kernel_exec.environments.lockfile import locked
 from kernel_exec.environments.tools import Tools
 from kernel_exec.errors import KernelExecError, PackageError
+from kernel_exec.leases import locked
 
 from . import installers, unfinished
 from .inventory import Changes, Inventory, compare, take_inventory
