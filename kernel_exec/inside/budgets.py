@@ -108,7 +108,7 @@ class SpillFile:
             self._spent.bytes += done
             written = written[done:]
         if self._dropped - self._reported > _TRAILER_EVERY:
-            self.settle()
+            self.settle()  # the kernel may be killed before anybody flushes
 
     def settle(self):
         """Say at the file's end how much was dropped."""

@@ -106,7 +106,7 @@ class Displays:
                 stream, dict(message, content=body), None, parent, *args, **kwargs
             )
 
-        if stream is outlet or not outlet.is_ours or kind not in _ORDERED:
+        if stream is outlet.sender or not outlet.is_ours or kind not in _ORDERED:
             return transmit(message["content"])
         try:
             return self._order(message, transmit)
@@ -123,7 +123,7 @@ class Displays:
             return None
         if kind == "execute_reply":
             with outlet.lock:
-                outlet.drain()
+                outlet.captured.drain()
                 outlet.send()
                 self._end(execution_id)
             return transmit(budgets.bounded_reply(content, execution_id))
@@ -192,7 +192,7 @@ class Displays:
 def _send(display, body):
     """Send a display with this content, after all text that was written before."""
     if display.kind == _UPDATE:
-        outlet.drain()
+        outlet.captured.drain()
         outlet.send()
     else:
         outlet.send_before_display(display.header)

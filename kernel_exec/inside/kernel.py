@@ -296,7 +296,7 @@ class Kernel(IPythonKernel):
         if not parent.get("content", {}).get("silent"):
             metadata["kernel_exec"] = {
                 **attempt(self._names.changes, self.shell, otherwise={}),
-                "working_directory": attempt(self._mending.moved_to, otherwise=""),
+                "working_directory": attempt(self._mending.folder.moved_to, otherwise=""),
                 "interrupted": attempt(self._was_interrupted, otherwise=False),
                 "exits": attempt(bool, self.shell.exit_now, otherwise=False),
             }

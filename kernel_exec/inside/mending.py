@@ -54,7 +54,7 @@ class Mending:
         """All is well now."""
         self._kernel = kernel
         self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
-        self._home = self._folder = _getcwd()
+        self.folder = WorkingDirectory()
         self._depth = sys.getrecursionlimit()
         self._loaded, self._modules = sys.modules, dict(sys.modules)
         self._builtins = _Callables(sys.modules["builtins"], "", without=_PASSING)
@@ -72,7 +72,7 @@ class Mending:
             self._mend_shell,
             self._mend_methods,
             self._mend_namespace,
-            self._mend_folder,
+            self.folder.mend,
         )
 
     def mend_python(self, *others):
@@ -97,11 +97,6 @@ class Mending:
         """Write notes to stderr; "" is none."""
         for note in filter(None, notes):
             self._streams["stderr"].write("[kernel-exec] %s\n" % note)
-
-    def moved_to(self):
-        """The working directory, if it is another than when this was asked last; or ""."""
-        before, self._folder = self._folder, _getcwd()
-        return "" if self._folder == before else self._folder
 
     def _mend_depth(self):
         depth = sys.getrecursionlimit()
@@ -186,7 +181,20 @@ class Mending:
         by = "None" if found is None else type(found).__name__[:100]
         return "sys.%s was replaced by %s and is restored" % (name, by)
 
-    def _mend_folder(self):
+
+class WorkingDirectory:
+    """Knows where the kernel began, and where it was last."""
+
+    def __init__(self):
+        """The kernel begins here."""
+        self._home = self._latest = _getcwd()
+
+    def moved_to(self):
+        """The working directory, if it is another than when this was asked last; or ""."""
+        before, self._latest = self._latest, _getcwd()
+        return "" if self._latest == before else self._latest
+
+    def mend(self):
         """Where it was deleted, enter the one of the start, or what is left of the way there."""
         try:
             _getcwd()

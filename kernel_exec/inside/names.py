@@ -2,8 +2,8 @@
 
 Standard library only, Python 3.8 syntax. A name is changed when it stands for another object, or
 when a look at its object shows a difference: in length, shape, columns, or some of its values. The
-look is short, runs no code of the user's and keeps no object alive. A difference proves a change;
-no difference proves nothing.
+look is short, runs no code of the user's and keeps nothing alive but short plain values. A
+difference proves a change; no difference proves nothing.
 """
 
 import collections
@@ -32,13 +32,14 @@ _DEPTH = 3
 _EDGE = 32
 """Items at each end of a container that are looked at."""
 
-_LONG = 100000
-"""Characters, or bits, up to which a plain value is looked at whole."""
+_LONG = 10000
+"""Characters, or bits, up to which a plain value is looked at whole, and kept."""
 
 _ELEMENTS = 2048
 _FIRST, _LAST = slice(_EDGE), slice(-_EDGE, None)
 _COLUMNS = 25
 _MOST = 2000
+_NO_TRACE = object()
 _SLOW = frozenset({"Array", "List", "Object", "Struct"})
 
 
@@ -63,9 +64,12 @@ class Names:
         before, self._traces = self._traces, {}
         now = visible(shell)
         end, natures = perf_counter() + self._patience, {}
+        changed = []
         for name in reversed(list(now)):  # if time runs out, it does so for the oldest
-            self._traces[name] = _trace(now[name], end, natures)
-        changed = [name for name in now if _differs(before.get(name), self._traces[name])]
+            trace = self._traces[name] = _trace(now[name], end, natures)
+            if _differs(before.get(name, _NO_TRACE), trace):
+                changed.append(name)
+        changed.reverse()
         gone = [name for name in reversed(list(before)) if name not in now]
         changes = {
             "names": {
@@ -89,13 +93,15 @@ def visible(shell):
 
 
 def _trace(value, end, natures):
-    """An object's address, its type's, and the result of a look at it, or None without one.
+    """What a later trace is compared with: a short plain value itself, which can't change.
 
+    Of others an object's address, its type's, and the result of a look at it, or None without one.
     The address alone is not enough: the next object may well get that of the last one.
     """
     kind = type(value)
     if id(kind) in _PLAIN:
-        return id(value), id(kind), _look_plain(value, kind)
+        shown = _plain(value, kind)
+        return value if shown is value else (id(value), id(kind), hash(shown))
     look = None
     if perf_counter() < end:
         try:
@@ -106,18 +112,23 @@ def _trace(value, end, natures):
 
 
 def _differs(before, now):
-    if before is None or before[:2] != now[:2]:
+    if type(before) is not tuple or type(now) is not tuple:  # no plain value is a tuple
+        return before is not now
+    if before[:2] != now[:2]:
         return True
     return before[2] != now[2] and before[2] is not None and now[2] is not None
 
 
-def _look_plain(value, kind):
+def _plain(value, kind):
+    """A plain value itself, or both its ends where it is long."""
     if kind is str or kind is bytes:
         if len(value) > _LONG:
-            return hash((len(value), value[:_EDGE], value[-_EDGE:]))
+            return len(value), value[:_EDGE], value[-_EDGE:]
     elif kind is int and value.bit_length() > _LONG:
-        return hash((value.bit_length(), value & 0xFFFFFFFF))
-    return hash((kind, value))
+        return value.bit_length(), value & 0xFFFFFFFF
+    elif kind is float and value != value:
+        return "NaN"  # the hash of each NaN is another one
+    return value
 
 
 class _Look:
@@ -135,7 +146,7 @@ class _Look:
         """A value that can be hashed, and differs when the object has visibly changed."""
         kind = type(value)
         if id(kind) in _PLAIN:
-            return _look_plain(value, kind)
+            return id(kind), _plain(value, kind)  # 1 equals True
         self._left -= 1
         if self._left < 0 or depth > _DEPTH:
             return id(value)
@@ -207,10 +218,9 @@ def _look_at_array(value):
     library = variables.package_of(type(value))
     if kind == "ndarray":
         return value.shape, str(value.dtype), _elements(value)
-    if library == "pandas" and hasattr(value, "columns"):
-        return value.shape, _edges(value.columns), _edges(value.index), _columns(value)
-    if library == "pandas" and hasattr(value, "index"):
-        return _edges(value.index), _elements(value.array)
+    blocks = getattr(getattr(value, "_mgr", None), "blocks", None)
+    if library == "pandas" and blocks is not None:  # of each type one, with all of its columns
+        return tuple(map(_edges, value.axes)), tuple(_values(each) for each in blocks[:_COLUMNS])
     if library == "polars" and hasattr(value, "get_columns"):
         return value.shape, tuple(value.columns), _rows(value)
     if library == "torch":
@@ -219,22 +229,22 @@ def _look_at_array(value):
     return None if shape is None else tuple(shape)
 
 
-def _columns(frame):
-    """Some values of the first and last columns of a frame of pandas, where they are at hand."""
-    width = frame.shape[1]
-    chosen = range(width) if width <= 2 * _COLUMNS else [*range(_COLUMNS), *range(-_COLUMNS, 0)]
-    dtypes = list(frame.dtypes) if width <= 2 * _COLUMNS else []
-    return tuple(map(str, dtypes)), tuple([_elements(frame._get_column_array(at)) for at in chosen])
+def _values(block):
+    """Where a block of pandas stands, and some of its values."""
+    places, values = block.mgr_locs.as_array, block.values
+    return places[:_EDGE].tobytes(), str(values.dtype), _elements(values)
 
 
 def _elements(array):
     """Some of an array's values: all of a small one, else the ends and some between them."""
     if not variables.is_array(type(array)):
         return None  # of a class of the user's
-    if type(array).__name__ in ("NumpyExtensionArray", "PandasArray"):
-        array = array.to_numpy()
-    if type(array).__name__ != "ndarray" or (array.dtype.hasobject and array.ndim):
+    array = getattr(array, "_ndarray", array)  # dates, categories and the like of pandas
+    if type(array).__name__ != "ndarray":
         return _edges(array)
+    if array.dtype.hasobject:
+        flat = array.flat
+        return array.size, tuple(map(_simple, (*flat[:_EDGE], *flat[-_EDGE:])))
     if array.size <= _ELEMENTS:
         return hash(array.tobytes())
     flat = array.reshape(-1) if array.flags.contiguous else array.flat
@@ -252,7 +262,7 @@ def _edges(values):
 def _simple(value):
     kind = type(value)
     if id(kind) in _PLAIN:
-        return _look_plain(value, kind)
+        return id(kind), _plain(value, kind)
     if variables.package_of(kind) in ("numpy", "pandas", "decimal", "datetime"):
         return str(value)
     return None

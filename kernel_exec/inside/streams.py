@@ -1,7 +1,7 @@
 """The standard streams of a kernel; runs in the kernel's process.
 
 Python 3.8 syntax. A stream passes on what user code writes, up to a budget for each execution;
-what exceeds it is written to a file. `_outlet.py` keeps the order of both streams, and of them and
+what exceeds it is written to a file. `outlet.py` keeps the order of both streams, and of them and
 what C code and other processes write: that is taken in before each text of ours. Only where one
 process writes to both descriptors, its lines may change places, and text that is over the budget
 is in a file for each stream.
@@ -16,6 +16,7 @@ import codecs
 import collections
 import ctypes
 import errno
+import functools
 import io
 import os
 import select
@@ -49,7 +50,7 @@ class KernelStream(OutStream):
         super().__init__(*args, **kwargs)
         if getattr(self, "_should_watch", False):
             self._kept = os.dup(self._original_stdstream_fd)
-            outlet.watch(self._fid, self._hear_captured)
+            outlet.captured.watch(self._fid, self._hear_captured)
 
     if isinstance(getattr(OutStream, "parent_header", None), property):
         parent_header = property(
@@ -88,7 +89,7 @@ class KernelStream(OutStream):
     def finish_cell(self):
         """A cell is over: half a character that it wrote stays half."""
         with outlet.lock:
-            outlet.drain()
+            outlet.captured.drain()
             rest = self._decoder.decode(b"", True) + self.buffer.rest()
             if rest:
                 self._take(rest, outlet.request)
@@ -99,7 +100,7 @@ class KernelStream(OutStream):
         try:
             while self._should_watch and self._fid is not None:
                 _wait_readable(self._fid)
-                outlet.drain()
+                outlet.captured.drain()
         except (OSError, ValueError):
             pass  # the descriptor was closed under us, by user code or at exit
 
@@ -107,7 +108,7 @@ class KernelStream(OutStream):
         chunk = os.read(self._fid, 65536)
         if not chunk:
             self._should_watch = False
-            outlet.forget(self._fid)
+            outlet.captured.forget(self._fid)
         written = self._decoder.decode(chunk)
         if written:
             self._take(written, outlet.request)
@@ -117,10 +118,10 @@ class KernelStream(OutStream):
         if getpid() != self._master_pid:
             self._of_child().flush()
             return
-        _c_streams.flush()
+        _flush_c()
         _flush_original(self.name)
         with outlet.lock:
-            outlet.drain()
+            outlet.captured.drain()
             for account in self._accounts.values():
                 account.settle()
         outlet.flush()
@@ -134,7 +135,7 @@ class KernelStream(OutStream):
         if getpid() != self._master_pid:
             return self._of_child().write(string)
         with outlet.lock:
-            outlet.drain()  # what was written to the descriptors before comes before
+            outlet.captured.drain()  # what was written to the descriptors before comes before
             self._take(string, self.parent_header)
         if self._latest.is_flooding:
             outlet.wait_for_server()
@@ -169,26 +170,10 @@ class KernelStream(OutStream):
         """Close the stream."""
         is_open = not self.closed
         if is_open:
-            outlet.forget(getattr(self, "_fid", None))
+            outlet.captured.forget(getattr(self, "_fid", None))
         super().close()
         if is_open:
             os.close(self._kept)
-
-    def announce(self, path, last, parent):
-        """Send `last`, then tell the server that `path` holds all of this stream."""
-        outlet.put(self, parent, last)
-        outlet.send()
-        self.session.send(
-            self.pub_thread,
-            "display_data",
-            {
-                "data": {budgets.SPILL_MIME: {"name": self.name, "path": path}},
-                "metadata": {},
-                "transient": {},
-            },
-            parent={"header": parent},
-            ident=b"display_data",
-        )
 
 
 def _decoder():
@@ -284,29 +269,22 @@ class _Bytes(io.BufferedIOBase):
         return self._stream.fileno()
 
 
-class _CStreams:
-    """The standard streams of C's library, where it has them under the names that we know."""
-
-    def __init__(self):
-        self._flush = None
-        try:
-            library = ctypes.CDLL(None)
-            self._stdout = ctypes.c_void_p.in_dll(library, "stdout")
-            library.setvbuf(self._stdout, None, _LINE_BUFFERED, ctypes.c_size_t(0))
-            self._flush = library.fflush
-        except (AttributeError, OSError, TypeError, ValueError):
-            pass  # what C code prints comes when its buffer is full
-
-    def flush(self):
-        """Write what C code has printed without an end of line."""
-        if self._flush is not None:
-            self._flush(self._stdout)
-
-
 _LINE_BUFFERED = 1
 """`_IOLBF` of glibc, musl and Darwin: lines of C code come when they are printed."""
 
-_c_streams = _CStreams()
+
+def _flusher_of_c():
+    """What writes all that C code has printed without an end of line."""
+    try:
+        library = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(library, "stdout")
+        library.setvbuf(stdout, None, _LINE_BUFFERED, ctypes.c_size_t(0))
+        return functools.partial(library.fflush, stdout)
+    except (AttributeError, OSError, TypeError, ValueError):
+        return int  # no library of C that we know: what it prints comes when its buffer is full
+
+
+_flush_c = _flusher_of_c()
 
 
 class _Account:
@@ -352,8 +330,25 @@ class _Account:
             return string
         self._head = []
         last = string[: max(0, budgets.WIRE_BUDGET - sent)]
-        self._stream.announce(self._path, last, self.parent)
+        self._announce(last)
         return ""
+
+    def _announce(self, last):
+        """Send `last`, then tell the server that the file holds all of this stream."""
+        stream = self._stream
+        outlet.put(stream, self.parent, last)
+        outlet.send()
+        stream.session.send(
+            stream.pub_thread,
+            "display_data",
+            {
+                "data": {budgets.SPILL_MIME: {"name": stream.name, "path": self._path}},
+                "metadata": {},
+                "transient": {},
+            },
+            parent={"header": self.parent},
+            ident=b"display_data",
+        )
 
     def settle(self):
         """Bring the file up to date."""
