@@ -1,4 +1,4 @@
-"""What a kernel displays, within a budget; runs in the kernel's process.
+"""What a kernel displays, within a budget, and the text of widgets; runs in the kernel's process.
 
 Python 3.8 syntax, standard library only. Displays travel until those of one execution come to
 `DISPLAY_BUDGET`. What comes then is **held**: an update takes the place of the one before it, a
@@ -8,6 +8,8 @@ there is dropped and counted.
 """
 
 import collections
+import sys
+from time import monotonic
 
 from . import budgets
 from .defence import defect, report
@@ -28,6 +30,11 @@ _DISPLAYS = ("display_data", _UPDATE, "execute_result")
 _ORDERED = (*_DISPLAYS, "error", "clear_output", "execute_reply")
 _COMMS = ("comm_open", "comm_msg", "comm_close")
 _REMEMBERED = 64
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_WIDGETS_EVERY = 1.0
+_MOST_WIDGETS = 50
+"""Widgets of a cell whose text is followed."""
 
 
 class _Shown:
@@ -197,3 +204,63 @@ def _send(display, body):
     else:
         outlet.send_before_display(display.header)
     return display.transmit(body)
+
+
+class Widgets:
+    """The widgets that the cell under way shows, whose text is kept true.
+
+    A widget is drawn by a browser, which hears of each change; its text is made once, so that a bar
+    of tqdm.notebook would stay at 0 % for ever. Here the text follows the widget: at most once a
+    second, and at the end of each cell.
+    """
+
+    def __init__(self, shell):
+        """Follow what `shell` displays."""
+        self._publisher = shell.display_pub
+        self._shown = {}
+        self._refreshed_at = 0.0
+        publish = self._publisher.publish
+
+        def publish_followed(data, metadata=None, **kwargs):
+            transient = dict(kwargs.pop("transient", None) or {})
+            model = (data.get(_VIEW) or {}).get("model_id") if isinstance(data, dict) else None
+            follow = _widget(model) is not None and len(self._shown) < _MOST_WIDGETS
+            if follow and not kwargs.get("update"):
+                display_id = transient.setdefault("display_id", "widget-" + model)
+                self._shown[display_id] = (model, data, data.get("text/plain"))
+            return publish(data, metadata, transient=transient, **kwargs)
+
+        self._publisher.publish = publish_followed
+        self._publish = publish
+        shell.events.register("pre_execute", self.forget)
+        shell.events.register("post_execute", self.refresh)
+
+    def forget(self):
+        """What earlier cells show changes no more (a method: IPython 7 asks for its signature)."""
+        self._shown.clear()
+
+    def note_change(self):
+        """A widget has changed."""
+        now = monotonic()
+        if self._shown and now - self._refreshed_at > _WIDGETS_EVERY:
+            self._refreshed_at = now
+            self.refresh()
+
+    def refresh(self):
+        """Publish the text of all that have another one by now."""
+        for display_id, (model, data, before) in list(self._shown.items()):
+            widget = _widget(model)
+            now = repr(widget) if widget is not None else ""  # closed, as bars that do not stay
+            if now != before:
+                self._shown[display_id] = (model, data, now)
+                changed = dict(data, **{"text/plain": now})
+                self._publish(changed, {}, transient={"display_id": display_id}, update=True)
+
+
+def _widget(model):
+    """The widget with this id, None when it is closed."""
+    module = sys.modules.get("ipywidgets.widgets.widget")
+    found = getattr(module, "_instances", None)
+    if found is None:  # before ipywidgets 8
+        found = getattr(getattr(module, "Widget", None), "widgets", None) or {}
+    return found.get(model)

@@ -46,7 +46,6 @@ from . import (
     packing,
     sources,
     tables,
-    widgets,
 )
 from . import shell as shells
 from .defence import attempt
@@ -104,7 +103,7 @@ def keep_to_ourselves(path, variables):
 def _set_up(app, config):
     app.kernel._execute_sleep = 0.0
     app.kernel.session.pack = packing.pack
-    shown = widgets.Widgets(app.shell)
+    shown = displays.Widgets(app.shell)
     displays.Displays(app.kernel.session, shown.note_change)
     owners.follow(app.shell)
     errors.show_groups(app.shell)
@@ -177,12 +176,9 @@ class Kernel(IPythonKernel):
         self._loop_failures += 1
         if self._loop_failures > _LOOP_FAILURES:
             return False
-        attempt(self._say_loop_failed, error)
-        return True
-
-    def _say_loop_failed(self, error):
-        name, message = type(error).__name__[:100], str(error)[:500]
+        name, message = type(error).__name__[:100], attempt(str, error, otherwise="")[:500]
         self.say("a task raised %s(%s): the kernel continues" % (name, message))
+        return True
 
     def pre_handler_hook(self):
         """A request begins: from here on an interrupt is for it."""
@@ -241,7 +237,7 @@ class Kernel(IPythonKernel):
             self._reserve.release()
             try:
                 self._mending.mend()
-                reply = self._error_reply(error)
+                reply = _error_reply(error, self.shell.execution_count)
                 self.session.send(stream, "execute_reply", reply, parent, ident=ident)
             except BaseException as reason:
                 name = type(reason).__name__.encode("ascii", "replace")
@@ -258,7 +254,8 @@ class Kernel(IPythonKernel):
         is_script = ours.get("arguments") is not None
         self.cell_files.begin(ours.get("name"), ours.get("file"), is_script)
         if not silent:
-            attempt(self._warn_of_overlay, code)
+            notes = attempt(self._overlay.warnings, code, self.shell.transform_cell, otherwise=())
+            attempt(self.say, *notes)
         try:
             with sources.as_script(self.shell, ours):
                 return await super().do_execute(code, silent, *args, **kwargs)
@@ -266,30 +263,13 @@ class Kernel(IPythonKernel):
             raise
         except BaseException as error:  # in IPython's own code, such as a recursion in its compiler
             self._reserve.release()
-            return self._error_reply(error)
+            return _error_reply(error, self.shell.execution_count)
         finally:
             if os.getpid() != self._pid:
                 _end_child()
             self._mending.mend()
             if not silent:
-                attempt(self._finish_streams)
-
-    def _finish_streams(self):
-        sys.stdout.finish_cell()
-        sys.stderr.finish_cell()
-
-    def _error_reply(self, error):
-        """What a cell that could not even be run is answered with; else nobody would answer."""
-        name, message = type(error).__name__, attempt(str, error, otherwise="")
-        return {
-            "status": "error",
-            "execution_count": self.shell.execution_count,
-            "ename": name,
-            "evalue": message,
-            "traceback": ["%s: %s" % (name, message)],
-            "payload": [],
-            "user_expressions": {},
-        }
+                attempt(_finish_streams)
 
     def finish_metadata(self, parent, metadata, reply_content):
         """Add to a reply which names are new, changed or gone, and what else the cell did."""
@@ -297,20 +277,10 @@ class Kernel(IPythonKernel):
             metadata["kernel_exec"] = {
                 **attempt(self._names.changes, self.shell, otherwise={}),
                 "working_directory": attempt(self._mending.folder.moved_to, otherwise=""),
-                "interrupted": attempt(self._was_interrupted, otherwise=False),
+                "interrupted": attempt(_was_interrupted, self.shell, otherwise=False),
                 "exits": attempt(bool, self.shell.exit_now, otherwise=False),
             }
         return super().finish_metadata(parent, metadata, reply_content)
-
-    def _was_interrupted(self):
-        """True when an interrupt ended the cell, also where another error came of it."""
-        result = self.shell.last_execution_result
-        error = result.error_in_exec if result is not None else None
-        for _ in range(_CAUSES):
-            if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
-                return True
-            error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
-        return False
 
     def raw_input(self, prompt=""):
         """Refuse `input()` at once."""
@@ -320,9 +290,35 @@ class Kernel(IPythonKernel):
         """Refuse `getpass()` at once."""
         raise StdinNotImplementedError("getpass(%r): %s" % (str(prompt), _NO_INPUT))
 
-    def _warn_of_overlay(self, code):
-        """Say which of a cell's imports are there for the kernel only."""
-        self.say(*self._overlay.warnings(code, self.shell.transform_cell))
+
+def _finish_streams():
+    sys.stdout.finish_cell()
+    sys.stderr.finish_cell()
+
+
+def _error_reply(error, execution_count):
+    """What a cell that could not even be run is answered with; else nobody would answer."""
+    name, message = type(error).__name__, attempt(str, error, otherwise="")
+    return {
+        "status": "error",
+        "execution_count": execution_count,
+        "ename": name,
+        "evalue": message,
+        "traceback": ["%s: %s" % (name, message)],
+        "payload": [],
+        "user_expressions": {},
+    }
+
+
+def _was_interrupted(shell):
+    """True when an interrupt ended the cell, also where another error came of it."""
+    result = shell.last_execution_result
+    error = result.error_in_exec if result is not None else None
+    for _ in range(_CAUSES):
+        if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+            return True
+        error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
+    return False
 
 
 def _end_child():

@@ -40,7 +40,6 @@ _FIRST, _LAST = slice(_EDGE), slice(-_EDGE, None)
 _COLUMNS = 25
 _MOST = 2000
 _NO_TRACE = object()
-_SLOW = frozenset({"Array", "List", "Object", "Struct"})
 
 
 class Names:
@@ -222,7 +221,7 @@ def _look_at_array(value):
     if library == "pandas" and blocks is not None:  # of each type one, with all of its columns
         return tuple(map(_edges, value.axes)), tuple(_values(each) for each in blocks[:_COLUMNS])
     if library == "polars" and hasattr(value, "get_columns"):
-        return value.shape, tuple(value.columns), _rows(value)
+        return value.shape, tuple(value.columns)  # it is rarely changed in place
     if library == "torch":
         return tuple(value.shape), value._version  # it counts changes in place
     shape = getattr(value, "shape", None)
@@ -230,9 +229,14 @@ def _look_at_array(value):
 
 
 def _values(block):
-    """Where a block of pandas stands, and some of its values."""
-    places, values = block.mgr_locs.as_array, block.values
-    return places[:_EDGE].tobytes(), str(values.dtype), _elements(values)
+    """Where a block of pandas stands, and some of its values, the ends of its columns with them."""
+    places, values = block.mgr_locs.as_array[:_EDGE].tobytes(), block.values
+    if not variables.is_array(type(values)):
+        return places  # of a class of the user's
+    parts = [values]
+    if values.ndim == 2:
+        parts += [values[:, :_EDGE], values[:, -_EDGE:]]
+    return places, str(values.dtype), tuple(map(_elements, parts))
 
 
 def _elements(array):
@@ -266,12 +270,3 @@ def _simple(value):
     if variables.package_of(kind) in ("numpy", "pandas", "decimal", "datetime"):
         return str(value)
     return None
-
-
-def _rows(frame):
-    """Some rows of a frame of Polars, if they are quickly read."""
-    if frame.width > 2 * _COLUMNS or any(
-        str(each).partition("(")[0] in _SLOW for each in frame.dtypes
-    ):
-        return None
-    return hash(repr((frame.head(4).rows(), frame.tail(4).rows())))

@@ -83,7 +83,7 @@ class Outlet:
         self.perform_clear(parent)
         _remember(self._unclear, parent)
         self._latest = stream
-        part = self._part_of(stream, parent, text)
+        part = _part_of(self._parts, stream, parent, text)
         if part is None:
             part = _Part(stream, parent)
             self._parts.append(part)
@@ -164,19 +164,6 @@ class Outlet:
         finally:
             self.lock.release()
 
-    def _part_of(self, stream, parent, text):
-        """The part that `text` goes on with.
-
-        The end of a line goes to its line, also where another stream has written meanwhile.
-        """
-        for part in reversed(self._parts):
-            if part.stream is stream and part.parent is parent:
-                is_last = part is self._parts[-1]
-                return part if is_last or (text == "\n" and part.is_unended) else None
-            if text != "\n" or part.stream is None:
-                return None
-        return None
-
     def _note(self, part, name, text):
         """Text was added to `part`: it is to be sent soon, and until then in the journal."""
         self._count = part.count = self._count + 1
@@ -193,6 +180,20 @@ def _remember(requests, parent):
     requests[parent.get("msg_id", "")] = True
     if len(requests) > _REMEMBERED:
         del requests[next(iter(requests))]
+
+
+def _part_of(parts, stream, parent, text):
+    """The one of `parts` that `text` goes on with, or None.
+
+    The end of a line goes to its line, also where another stream has written meanwhile.
+    """
+    for part in reversed(parts):
+        if part.stream is stream and part.parent is parent:
+            is_last = part is parts[-1]
+            return part if is_last or (text == "\n" and part.is_unended) else None
+        if text != "\n" or part.stream is None:
+            return None
+    return None
 
 
 class _Captured:

@@ -87,9 +87,6 @@ def _imported(code, transform):
 
 def _version(name, path):
     """The version of the distribution that brings `name` to `path`, "" when none tells."""
-    wanted = _DISTRIBUTIONS.get(name, name).lower().replace("_", "-")
-    for distribution in metadata.distributions(path=path):
-        named = distribution.metadata["Name"] or ""
-        if named.lower().replace("_", "-") == wanted:
-            return distribution.version
-    return ""
+    named = _DISTRIBUTIONS.get(name, name)
+    found = next(iter(metadata.distributions(name=named, path=path)), None)
+    return found.version if found is not None else ""

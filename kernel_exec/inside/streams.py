@@ -220,8 +220,9 @@ class _ChildStream:
         return len(string)
 
     def flush(self):
-        unended, self._unended = self._unended, ""
-        self._send(unended)
+        if self.pid == getpid():  # in a child of this child it is not for that one to say
+            unended, self._unended = self._unended, ""
+            self._send(unended)
 
     def _send(self, string):
         data = memoryview(string.encode("utf-8", "backslashreplace"))

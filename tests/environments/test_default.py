@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from kernel_exec.environments import interpreters
-from kernel_exec.environments.default import ensure_default
+from kernel_exec.environments.catalog import ensure_default
 from kernel_exec.environments.interpreters import NoAnswerError, ask, find_executable
 from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import UnusableEnvironmentError
@@ -21,7 +21,7 @@ TOOLS = read_tools(os.environ, passed=())
 MAKE = """
 import os, sys, anyio
 from pathlib import Path
-from kernel_exec.environments.default import ensure_default
+from kernel_exec.environments.catalog import ensure_default
 from kernel_exec.environments.tools import read_tools
 async def main():
     tools = read_tools(os.environ, passed=())
