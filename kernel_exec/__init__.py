@@ -44,6 +44,7 @@ To change                            go to
     how cells are named and shown    kernels/messages.py (cell_name), inside/sources.py
     what child processes get         inside/kernel.py (keep_to_ourselves)
     what a cell may put out          inside/outlet.py, displays.py, budgets.py
+    what a defect in there costs     inside/defence.py
     what the model sees              content/render.py (pure)
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)

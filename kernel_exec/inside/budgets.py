@@ -10,6 +10,8 @@ import collections
 import json
 import os
 
+from .packing import DEEPEST
+
 SPILL_MIME = "application/vnd.kernel-exec.spill+json"
 WIRE_BUDGET = 256 * 1024
 """Characters per execution and stream, or of one text, that travel; the rest goes to a file."""
@@ -22,9 +24,6 @@ _MOST_FILES = 10000
 
 _SHORT = 1000
 """Characters that travel of what has a file because its execution has shown too much."""
-
-_DEEPEST = 200
-"""Levels of a JSON form: readers fail at 1,000, and nobody reads more than a few."""
 
 _LARGEST = 16 * 1024 * 1024
 """Characters of a picture, a page or a chart that travel: they can't be cut, only left out."""
@@ -182,7 +181,7 @@ def _written(mime, form):
         return form, ""
     try:
         if _is_too_deep(form):
-            return "", "it is nested more than %d deep" % _DEEPEST
+            return "", "it is nested more than %d deep" % DEEPEST
         return json.dumps(form, default=str), ""
     except (TypeError, ValueError, RecursionError) as error:
         return "", str(error)
@@ -190,7 +189,7 @@ def _written(mime, form):
 
 def _is_too_deep(form):
     level = [form]
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         children = []
         for each in level:
             if isinstance(each, dict):

@@ -39,7 +39,11 @@ _REMEMBERED = 1000
 
 
 class Outlet:
-    """What waits to be sent, for all streams of one kernel."""
+    """What waits to be sent, for all streams of one kernel.
+
+    One lock guards it, in whatever thread code writes. The thread that sends takes it too: nobody
+    may hold it and wait for that thread.
+    """
 
     def __init__(self):
         """Nothing waits; `attach` comes before the first text."""
@@ -50,8 +54,8 @@ class Outlet:
         self.on_cleared = lambda execution_id: None
         self._parts = []
         self._latest = None
-        self._unclear = {}
-        self._clearing = {}
+        self._showing = {}  # requests that have put out something since they were cleared
+        self._clearing = {}  # requests that are cleared with their next output
         self._count = 0
         self._sent_at = 0.0
         self._is_timed = False
@@ -81,7 +85,7 @@ class Outlet:
     def put(self, stream, parent, text):
         """Add text; the caller holds the lock."""
         self.perform_clear(parent)
-        _remember(self._unclear, parent)
+        _remember(self._showing, parent)
         self._latest = stream
         part = _part_of(self._parts, stream, parent, text)
         if part is None:
@@ -100,18 +104,19 @@ class Outlet:
     def perform_clear(self, parent):
         """Do what `clear` was asked for, if it was: the next output comes."""
         execution_id = parent.get("msg_id", "")
-        if execution_id not in self._clearing:
+        if execution_id not in self._clearing:  # of two threads of one request either may be first
             return
         with self.lock:
-            del self._clearing[execution_id]
+            if self._clearing.pop(execution_id, None) is None:
+                return
             self._parts = [
                 part
                 for part in self._parts
                 if part.stream is None or part.parent.get("msg_id", "") != execution_id
             ]
             self.on_cleared(execution_id)
-            if execution_id in self._unclear:
-                del self._unclear[execution_id]
+            if execution_id in self._showing:
+                del self._showing[execution_id]
                 self._journal.empty(execution_id)
                 self._parts.append(_Part(None, parent))
                 self._note(self._parts[-1], "clear", "")
@@ -121,7 +126,7 @@ class Outlet:
         with self.lock:
             self.captured.drain()
             self.perform_clear(parent)
-            _remember(self._unclear, parent)
+            _remember(self._showing, parent)
             self.send()
 
     def flush(self):
