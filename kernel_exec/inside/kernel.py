@@ -14,7 +14,7 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 - the event loop begins again when user code stopped it, and a forked child never serves requests;
 - cells of the same source are compiled under the same name, and scripts find what they expect;
 - what ipykernel adds to `sys.path` and to the environment does not reach child processes;
-- what a cell imports from the overlay is told, as the environment does not have it;
+- a note names what a cell imports from the overlay, as the environment does not have it;
 - replies tell which names are new, changed or gone, and a new working directory; `variables`
   describes what there is.
 """
