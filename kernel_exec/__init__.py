@@ -40,10 +40,11 @@ To change                            go to
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py
     what runs inside the kernel      inside/ (stdlib only at import, Python 3.8), from launch.py on
-    how a value is described         inside/frames.py, figures.py, cells.py, variables.py
+    how a value is described         inside/tables.py, cells.py, figures.py, variables.py
     how cells are named and shown    kernels/messages.py (cell_name), inside/sources.py
-    what child processes get         inside/kernel.py (keep_to_ourselves), children.py
+    what child processes get         inside/kernel.py (keep_to_ourselves)
     what a cell may put out          inside/outlet.py, displays.py, budgets.py
+    what a defect in there costs     inside/defence.py
     what the model sees              content/render.py (pure)
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)

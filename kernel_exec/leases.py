@@ -8,8 +8,12 @@ one.
 import errno
 import os
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Final
+
+import anyio
 
 from kernel_exec.errors import StorageError
 
@@ -19,6 +23,9 @@ else:
     import fcntl
 
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
+_POLL: Final = 0.05
+"""Seconds between two attempts; what is made under a lock takes a tenth of one or more."""
+
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -67,6 +74,27 @@ def take(path: Path) -> Lease | None:
         if not locked:
             return None
         # its holder dropped it between our opening the file and locking it: make a new one
+
+
+@asynccontextmanager
+async def locked(path: Path) -> AsyncIterator[None]:
+    """Hold the lease at `path`, whose folder is made if need be; others wait their turn.
+
+    An attempt never waits in a thread, where one that is cancelled would get the lease and keep it.
+
+    Raises:
+        OSError: The file can't be made.
+        StorageError: The file system has no locks.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lease = take(path)
+    while lease is None:
+        await anyio.sleep(_POLL)
+        lease = take(path)
+    try:
+        yield
+    finally:
+        lease.drop()
 
 
 def is_held(path: Path) -> bool:

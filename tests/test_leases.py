@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import psutil
 import pytest
 
 from kernel_exec.errors import StorageError
-from kernel_exec.leases import is_held, take
-from tests.waits import wait_gone
+from kernel_exec.leases import is_held, locked, take
+from tests.waits import patient, wait_gone
 from tests.wire import unshared
 
 ROOT = Path(__file__).parents[1]
@@ -121,3 +122,27 @@ def test_a_file_system_without_locks_is_named(
     monkeypatch.setattr(fcntl, "flock", fail)
     with pytest.raises(StorageError, match=r"has no file locks \(flock\)"):
         take(tmp_path / "lease")
+
+
+async def test_a_lock_is_held_by_one_at_a_time_and_one_who_gives_up_leaves_the_way_free(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "made" / "lock"
+    steps: list[str] = []
+
+    async def work(name: str) -> None:
+        async with locked(path):
+            steps.append(name)
+            await anyio.lowlevel.checkpoint()
+            steps.append(name)
+
+    with anyio.fail_after(patient(10)):
+        async with locked(path), anyio.create_task_group() as tasks:
+            tasks.start_soon(work, "gives up")
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work, "one")
+            tasks.start_soon(work, "other")
+    assert steps in (["one", "one", "other", "other"], ["other", "other", "one", "one"])
+    assert not is_held(path)

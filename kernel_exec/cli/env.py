@@ -13,7 +13,7 @@ import click
 
 from kernel_exec.configuration import Given, environment_of, with_environment, write
 from kernel_exec.environments.activation import allowed_variables
-from kernel_exec.environments.default import default_environment
+from kernel_exec.environments.catalog import default_environment
 from kernel_exec.environments.interpreters import Interpreter, ask, find_executable, home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import NotFoundError

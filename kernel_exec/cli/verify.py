@@ -18,8 +18,7 @@ from kernel_exec.content.plain import clean, one_line
 from kernel_exec.documents.export import read_notebook
 from kernel_exec.documents.writing import write
 from kernel_exec.environments.activation import allowed_variables
-from kernel_exec.environments.catalog import Catalog
-from kernel_exec.environments.default import default_environment
+from kernel_exec.environments.catalog import Catalog, default_environment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import (
     InvalidArgumentError,

@@ -148,14 +148,14 @@ def _stored(prefix: Path) -> dict[str, str]:
 
 def _parsed(path: Path) -> dict[str, object]:
     try:
-        told = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def _texts(told: object) -> dict[str, str]:
-    pairs = told.items() if isinstance(told, dict) else ()
+def _texts(variables: object) -> dict[str, str]:
+    pairs = variables.items() if isinstance(variables, dict) else ()
     return {name: value for name, value in pairs if isinstance(value, str) and "\0" not in value}
 
 
@@ -176,10 +176,10 @@ async def _source(scripts: list[Path], variables: dict[str, str]) -> dict[str, s
             f" shell: {', '.join(script.name for script in scripts)}; repair or remove"
             " the one that exits"
         )
-    told = dict(each.split("=", 1) for each in finished.stdout.split("\0") if "=" in each)
+    sourced = dict(each.split("=", 1) for each in finished.stdout.split("\0") if "=" in each)
     return {
         name: variables[name] if _same(variables.get(name), value) else value
-        for name, value in told.items()
+        for name, value in sourced.items()
         if name in variables or (name not in _OF_THE_SHELL and not name.startswith("BASH_FUNC_"))
     }
 

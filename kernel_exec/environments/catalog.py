@@ -1,5 +1,10 @@
-"""The environments of this server: found, asked, and made ready for kernels, once each."""
+"""The environments of this server: found, asked, and made ready for kernels, once each.
 
+The managed default environment is a uv venv below the storage root, made on first use.
+"""
+
+import sys
+import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,14 +13,17 @@ from pathlib import Path
 import anyio
 
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
+from kernel_exec.leases import locked
 
 from . import conda
 from .activation import activate, allowed_variables
-from .default import default_environment, ensure_default
-from .interpreters import Interpreter, ask, find_executable, home_folder
+from .interpreters import Interpreter, NoAnswerError, ask, find_executable, home_folder
 from .spec import Environment, EnvironmentKind
 from .support import KernelSupport, find_support, fingerprint, is_there
-from .tools import read_tools
+from .tools import Tools, read_tools, run_uv
+
+_MAKE_LIMIT = 120.0
+"""Seconds to make it: uv takes a tenth of one, a slow network disk more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +139,7 @@ class Catalog:
 
     def _executable(self, environment: Environment) -> Path:
         home = home_folder(self._base)
-        executable = find_executable(environment, home=home, base=self._base)
-        _require(executable)
-        return executable
+        return find_executable(environment, home=home, base=self._base)
 
     async def _ask(self, environment: Environment, executable: Path) -> FoundEnvironment:
         allowed = allowed_variables(self._base, passed=self._passed)
@@ -145,10 +151,7 @@ class Catalog:
 
     async def _support(self, found: FoundEnvironment) -> PreparedEnvironment:
         support = await find_support(
-            found.interpreter,
-            cache=self._cache,
-            variables=found.variables,
-            tools=self.tools,
+            found.interpreter, cache=self._cache, variables=found.variables, tools=self.tools
         )
         return PreparedEnvironment(
             environment=found.environment,
@@ -158,12 +161,68 @@ class Catalog:
         )
 
 
-def _require(executable: Path) -> None:
-    """Raise when the executable is gone."""
+def default_environment(storage_root: Path) -> Environment:
+    """Where the default environment is, or will be."""
+    path = storage_root / ".kernel_exec" / "environment"
+    return Environment(kind=EnvironmentKind.VENV_UV, path=path)
+
+
+async def ensure_default(
+    storage_root: Path, *, variables: Mapping[str, str], tools: Tools
+) -> Environment:
+    """The default environment, made if it is not there; two processes may ask at once.
+
+    One whose interpreter no longer runs, as after an upgrade of Python, is set aside and made
+    anew; its packages stay in the folder that was set aside. One that only did not answer this
+    time is left alone.
+
+    Raises:
+        UnusableEnvironmentError: It can't be made, or does not answer now.
+        BusyError: No process can be started now.
+    """
+    folder = storage_root / ".kernel_exec"
+    environment = default_environment(storage_root)
+    if await _works(environment, variables):
+        return environment
     try:
-        executable.stat()
+        async with locked(folder / "environment.lock"):
+            if not await _works(environment, variables):
+                await _make(folder, tools)
     except OSError as error:
         raise UnusableEnvironmentError(
-            f"interpreter {str(executable)!r} does not exist ({error.strerror});"
-            " create the environment again or choose another"
+            f"the default environment can't be created in {str(folder)!r}: {error};"
+            " set CODE_STORAGE_DIR to a writable folder, or choose an environment"
         ) from error
+    return environment
+
+
+async def _works(environment: Environment, variables: Mapping[str, str]) -> bool:
+    """False when it is not there or broken; raises when that can't be told now."""
+    try:
+        executable = find_executable(environment, home=home_folder(variables), base=variables)
+        await ask(executable, variables=allowed_variables(variables, passed=()))
+    except NoAnswerError:
+        raise
+    except UnusableEnvironmentError:
+        return False
+    return True
+
+
+async def _make(folder: Path, tools: Tools) -> None:
+    place = folder / "environment"
+    if place.exists() or place.is_symlink():
+        aside = Path(tempfile.mkdtemp(prefix="environment.broken-", dir=folder))
+        place.rename(aside / "environment")
+    base = str(getattr(sys, "_base_executable", sys.executable))
+    # a venv can't be moved once it is made; `ask` tells a half-made one from a whole one
+    finished = await run_uv(
+        ["venv", "--quiet", "--no-project", "--python", base, "--", str(place)],
+        tools=tools,
+        limit=_MAKE_LIMIT,
+    )
+    if finished.returncode != 0:
+        said = finished.stderr.strip()[-500:]
+        raise UnusableEnvironmentError(
+            f"the default environment could not be created (exit code {finished.returncode}):"
+            f" {said or 'uv printed nothing'}; choose an environment of your own, or try again"
+        )

@@ -94,8 +94,8 @@ def records(prefix: Path) -> tuple[Record, ...]:
     found = []
     for path in sorted((prefix / "conda-meta").glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # one that was left half-written
-            told = json.loads(path.read_text("utf-8"))
-            found.append(Record(name=str(told["name"]), version=str(told["version"])))
+            record = json.loads(path.read_text("utf-8"))
+            found.append(Record(name=str(record["name"]), version=str(record["version"])))
     return tuple(found)
 
 

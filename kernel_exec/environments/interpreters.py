@@ -1,13 +1,14 @@
 """Finds the interpreter of an environment, and asks it what it is."""
 
-import json
 import os
 import signal
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from pydantic import TypeAdapter
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
@@ -60,6 +61,12 @@ class Distribution:
     version: str
     location: str
     modules: tuple[str, ...]
+
+
+_INTERPRETER = TypeAdapter(Interpreter)
+_DISTRIBUTIONS = TypeAdapter(tuple[Distribution, ...])
+_NAMES = TypeAdapter(tuple[str, ...])
+_Answer = TypeVar("_Answer")
 
 
 def find_executable(environment: Environment, *, home: Path, base: Mapping[str, str]) -> Path:
@@ -128,23 +135,9 @@ async def ask(executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
         NoAnswerError: It may be sound, but did not answer.
         BusyError: It can't be started now.
     """
-    told = await _question(executable, variables=variables)
-    try:
-        major, minor, micro = told["version"]
-        interpreter = Interpreter(
-            executable=executable,
-            version=(int(major), int(minor), int(micro)),
-            implementation=str(told["implementation"]),
-            prefix=Path(told["prefix"]),
-            base_prefix=Path(told["base_prefix"]),
-            platform=str(told["platform"]),
-            purelib=Path(told["purelib"]),
-            abi=str(told["abi"]),
-            path=tuple(map(Path, told["path"])),
-            markers={str(name): str(value) for name, value in told["markers"].items()},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _nonsense(executable) from error
+    answer = await _question(executable, "interpreter", variables=variables)
+    # a link is named as the user does, whatever the interpreter behind it calls itself
+    interpreter = replace(_parsed(executable, _INTERPRETER, answer), executable=executable)
     if interpreter.version[:2] < OLDEST:
         raise UnusableEnvironmentError(
             f"{str(executable)!r} is Python {interpreter.python_version}:"
@@ -157,28 +150,17 @@ async def distributions(
     executable: Path, *, variables: Mapping[str, str]
 ) -> tuple[Distribution, ...]:
     """What is installed for an interpreter; nothing is imported."""
-    told = await _question(executable, "distributions", variables=variables)
-    try:
-        return tuple(
-            Distribution(
-                name=str(each["name"]),
-                version=str(each["version"]),
-                location=str(each["location"]),
-                modules=tuple(map(str, each["modules"])),
-            )
-            for each in told["distributions"]
-        )
-    except (KeyError, TypeError) as error:
-        raise _nonsense(executable) from error
+    answer = await _question(executable, "distributions", variables=variables)
+    return _parsed(executable, _DISTRIBUTIONS, answer)
 
 
 async def torn(executable: Path, *, since: float, variables: Mapping[str, str]) -> tuple[str, ...]:
     """Names of distributions touched after `since` (epoch seconds) of which files are missing."""
-    told = await _question(executable, "torn", repr(since), variables=variables)
-    return tuple(map(str, told["torn"]))
+    answer = await _question(executable, "torn", repr(since), variables=variables)
+    return _parsed(executable, _NAMES, answer)
 
 
-async def _question(executable: Path, *what: str, variables: Mapping[str, str]) -> dict[str, Any]:
+async def _question(executable: Path, *what: str, variables: Mapping[str, str]) -> str:
     try:
         _must_be_a_program(executable)
     except OSError as error:
@@ -196,7 +178,7 @@ async def _question(executable: Path, *what: str, variables: Mapping[str, str]) 
         ) from error
     parts = finished.stdout.split(f"\n{fence}\n")
     if len(parts) == 3:
-        return _parsed(executable, parts[1])
+        return parts[1]
     if finished.timed_out:
         raise NoAnswerError(
             f"the interpreter {str(executable)!r} did not answer within {_PROBE_LIMIT:g} seconds"
@@ -228,22 +210,19 @@ def _must_be_a_program(executable: Path) -> None:
     )
 
 
-def _parsed(executable: Path, answer: str) -> dict[str, Any]:
+def _parsed(executable: Path, kind: TypeAdapter[_Answer], answer: str) -> _Answer:
     try:
-        told: dict[str, Any] = json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        raise _nonsense(executable) from error
-    return told
+        return kind.validate_json(answer)
+    except ValueError as error:
+        raise UnusableEnvironmentError(
+            f"{str(executable)!r} did not answer as a Python would"
+        ) from error
 
 
 def _unseen(path: Path, error: OSError) -> UnusableEnvironmentError:
     return UnusableEnvironmentError(
         f"{str(path)!r} can't be examined: {error.strerror}; choose another environment"
     )
-
-
-def _nonsense(executable: Path) -> UnusableEnvironmentError:
-    return UnusableEnvironmentError(f"{str(executable)!r} did not answer as a Python would")
 
 
 def _last_lines(said: str) -> str:

@@ -22,11 +22,10 @@ from packaging.version import Version
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.leases import locked
 
 from .interpreters import Interpreter
-from .lockfile import locked
-from .tools import Tools
-from .uv import run_uv, unreachable
+from .tools import Tools, run_uv, unreachable
 
 SOUND = Requirement("ipykernel>=6,!=7.0.*,!=7.1.*,!=7.2.*,!=7.3.*")
 """7.0 to 7.3 lose replies (ipykernel#1554)."""
@@ -76,31 +75,29 @@ class Overlays:
                 " set KERNEL_EXEC_CACHE to a writable folder"
             ) from error
 
-    async def compatible(
-        self, candidates: Sequence[str], kept: tuple[str, ...] = ()
-    ) -> tuple[str, ...]:
-        """Of `candidates` as many as can hold together with `kept`, by halving what can't."""
-        together = (*kept, *candidates)
-        if not candidates or await self._resolves(together):
-            return together
-        if len(candidates) == 1 or self.offline:
-            return kept
-        middle = len(candidates) // 2
-        kept = await self.compatible(candidates[:middle], kept)
-        return await self.compatible(candidates[middle:], kept)
+    async def compatible(self, pins: Sequence[str]) -> tuple[str, ...]:
+        """Of `pins`, such as `six==1.16.0`, those that can hold together with ipykernel.
+
+        uv prefers the versions that its output file names already.
+        """
+        with tempfile.TemporaryDirectory() as name:
+            wanted, resolved = Path(name, "wanted.in"), Path(name, "resolved.txt")
+            limits = [each for each in pins if "==" not in each]
+            wanted.write_text("\n".join([_WANTED, *limits]))
+            resolved.write_text("".join(f"{each}\n" for each in pins))
+            argv = ["pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+            argv += ["--python", str(self._interpreter.executable), "--only-binary", ":all:"]
+            argv += ["--output-file", str(resolved), "--", str(wanted)]
+            finished = await run_uv(argv, tools=self._tools, limit=_BUILD_LIMIT)
+            kept = {*limits, *resolved.read_text().splitlines()}
+        self.offline |= finished.timed_out or unreachable(finished)
+        return tuple(pin for pin in pins if finished.returncode == 0 and pin in kept)
 
     def _name(self, constraints: Sequence[str]) -> str:
         python = self._interpreter
         parts = [python.implementation, python.python_version, python.platform, python.abi]
         key = hashlib.sha256("\n".join([*parts, _WANTED, *constraints]).encode()).hexdigest()[:16]
         return f"{python.implementation.lower()}{python.version[0]}{python.version[1]}-{key}"
-
-    async def _resolves(self, constraints: Sequence[str]) -> bool:
-        with tempfile.TemporaryDirectory() as name:
-            work = Path(name)
-            finished = await self._install(work, work / "overlay", constraints, dry=True)
-        self.offline |= finished.timed_out or unreachable(finished)
-        return finished.returncode == 0 and not finished.timed_out
 
     async def _make(self, folder: Path, constraints: Sequence[str]) -> Path | None:
         prefix = f".making-{folder.name}-"
@@ -132,13 +129,12 @@ class Overlays:
         return True
 
     async def _install(
-        self, work: Path, target: Path, constraints: Sequence[str], *, dry: bool = False
+        self, work: Path, target: Path, constraints: Sequence[str]
     ) -> processes.Finished:
         overrides, limits = work / "overrides.txt", work / "constraints.txt"
         overrides.write_text('debugpy; sys_platform == "never"\n')
         limits.write_text("".join(f"{each}\n" for each in constraints))
-        argv = ["pip", "install", "--quiet"]
-        argv += ["--dry-run"] if dry else ["--compile-bytecode"]
+        argv = ["pip", "install", "--quiet", "--compile-bytecode"]
         argv += ["--python", str(self._interpreter.executable), "--target", str(target)]
         argv += ["--overrides", str(overrides), "--constraints", str(limits)]
         argv += ["--only-binary", ":all:", "--", _WANTED]

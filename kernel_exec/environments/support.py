@@ -18,6 +18,7 @@ from pathlib import Path
 from anyio import to_thread
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+from pydantic import TypeAdapter
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
@@ -70,6 +71,9 @@ class KernelSupport:
     kind: SupportKind
     path: Path | None
     ipykernel_version: str
+
+
+_NOTED = TypeAdapter(KernelSupport)
 
 
 async def find_support(
@@ -201,16 +205,16 @@ class _Ways:
                 cwd=work,
                 limit=_SMOKE_LIMIT,
             )
-        said = re.search(r"^<ipykernel (.+)>$", finished.stdout, re.MULTILINE)
+        shown = re.search(r"^<ipykernel (.+)>$", finished.stdout, re.MULTILINE)
         # a busy machine is slow, and one without memory kills: neither says anything of this way
         self.disturbed |= finished.timed_out or finished.returncode == -_KILLED
-        if finished.returncode != 0 or finished.timed_out or said is None:
+        if finished.returncode != 0 or finished.timed_out or shown is None:
             self.trouble = (finished.stderr.strip().splitlines() or [""])[-1][-300:]
             return None
-        if not _sound(said[1]):
-            self.trouble = f"its ipykernel {said[1]} is a broken version"
+        if not _sound(shown[1]):
+            self.trouble = f"its ipykernel {shown[1]} is a broken version"
             return None
-        return KernelSupport(kind=kind, path=folder, ipykernel_version=said[1])
+        return KernelSupport(kind=kind, path=folder, ipykernel_version=shown[1])
 
 
 def _smoke(work: Path, kind: SupportKind, folder: Path | None) -> dict[str, object]:
@@ -243,26 +247,16 @@ def _is_version(text: str) -> bool:
 
 def _recall(note: Path) -> KernelSupport | None:
     try:
-        told = json.loads(note.read_text("utf-8"))
-        path = Path(told["path"]) if told["path"] else None
-        support = KernelSupport(
-            kind=SupportKind(told["kind"]), path=path, ipykernel_version=str(told["version"])
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return _NOTED.validate_json(note.read_bytes())
+    except (OSError, ValueError):
         return None
-    return support
 
 
 def _remember(note: Path, support: KernelSupport) -> None:
-    told = {
-        "kind": support.kind.value,
-        "path": str(support.path) if support.path is not None else "",
-        "version": support.ipykernel_version,
-    }
     try:
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as file:
-            file.write(json.dumps(told))
+        with tempfile.NamedTemporaryFile("wb", dir=note.parent, delete=False) as file:
+            file.write(_NOTED.dump_json(support))
         Path(file.name).replace(note)
     except OSError:
         pass  # it will be found again

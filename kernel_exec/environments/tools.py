@@ -1,5 +1,8 @@
 """What uv, pip and conda get: variables, and their user's configuration as it was at first.
 
+uv itself is run here: never by a shell, never in the wrong environment, with the system's
+certificates too.
+
 Code that runs here can write the files that installers read, and name a package index in them.
 So these files are read once, before any code has run, and installers get private copies.
 """
@@ -8,11 +11,15 @@ import configparser
 import hashlib
 import io
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from uv import find_uv_bin
+
+from kernel_exec import processes
 
 from .activation import allowed_variables
 from .interpreters import home_folder
@@ -30,6 +37,17 @@ _MISLEADING = frozenset(
 
 _CONFIG_LIMIT = 1_000_000
 """Bytes of a configuration; a larger file is none."""
+
+_UNKNOWN_ISSUER = "invalid peer certificate"
+
+_UNREACHABLE = (
+    "failed to fetch",
+    "error sending request",
+    "dns error",
+    "network connectivity",
+    "network was disabled",
+    "network timeout",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +90,10 @@ class Tools:
 
     def changed_conda_files(self) -> list[Path]:
         """The files of conda's configuration that are no longer what they were."""
-        now = _conda_digests(self.variables)
-        return sorted(path for path in {*now, *self.conda} if now.get(path) != self.conda.get(path))
+        current = _conda_digests(self.variables)
+        return sorted(
+            path for path in {*current, *self.conda} if current.get(path) != self.conda.get(path)
+        )
 
 
 def read_tools(base: Mapping[str, str], *, passed: Collection[str]) -> Tools:
@@ -100,6 +120,46 @@ def tool_variables(base: Mapping[str, str], *, passed: Collection[str]) -> dict[
         if name.startswith(_INSTALLERS) or name.upper() in _OWN
     }
     return allowed_variables(base, passed=passed) | own
+
+
+async def run_uv(
+    arguments: Sequence[str],
+    *,
+    tools: Tools,
+    limit: float,
+    on_line: Callable[[str], None] | None = None,
+) -> processes.Finished:
+    """Run uv in an empty folder, within `limit` seconds.
+
+    uv trusts its own certificates unless told otherwise, and many clients start us without the
+    variables that tell it. Behind a proxy that signs for itself, the second try trusts the
+    system's.
+
+    Raises:
+        ProgramMissingError: uv is missing.
+        BusyError: It can't be started now.
+        OSError: There is no temporary folder to run it in.
+    """
+    try:
+        argv = [find_uv_bin(), *arguments]
+    except FileNotFoundError as error:
+        raise processes.ProgramMissingError(f"uv is missing: {error}; reinstall it") from error
+    with tools.work_folder() as (cwd, variables):
+        # its byte-compiler runs the environment's Python, whose start would leave files there
+        env = {**variables, "PYTHONDONTWRITEBYTECODE": "1"}
+        finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
+        if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
+            env["UV_SYSTEM_CERTS"] = "1"
+            if on_line is not None:
+                on_line("trying again with the system's certificates")
+            finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
+        return finished
+
+
+def unreachable(finished: processes.Finished) -> bool:
+    """True when uv failed because it did not reach the package index."""
+    said = finished.stderr.lower()
+    return finished.returncode != 0 and any(sign in said for sign in _UNREACHABLE)
 
 
 def _pip_config(home: Path, config: Path, named: str) -> bytes | None:

@@ -10,6 +10,8 @@ import collections
 import json
 import os
 
+from .packing import DEEPEST
+
 SPILL_MIME = "application/vnd.kernel-exec.spill+json"
 WIRE_BUDGET = 256 * 1024
 """Characters per execution and stream, or of one text, that travel; the rest goes to a file."""
@@ -22,9 +24,6 @@ _MOST_FILES = 10000
 
 _SHORT = 1000
 """Characters that travel of what has a file because its execution has shown too much."""
-
-_DEEPEST = 200
-"""Levels of a JSON form: readers fail at 1,000, and nobody reads more than a few."""
 
 _LARGEST = 16 * 1024 * 1024
 """Characters of a picture, a page or a chart that travel: they can't be cut, only left out."""
@@ -84,7 +83,7 @@ class SpillFile:
         )
         self._end = self._file.seek(0, os.SEEK_END)
         self._spent = _spent_by(execution_id)
-        self._dropped = self._told = 0
+        self._dropped = self._reported = 0
         self._last = ""
 
     @property
@@ -95,16 +94,11 @@ class SpillFile:
     def write(self, string):
         """Add `string`, as far as there is room; raises `OSError`."""
         written = string.encode("utf-8", "backslashreplace")
-        room = FILE_LIMIT - self._spent.bytes
-        if len(written) <= room and not self._dropped:
-            done = self._file.write(written)
-            self._end += done
-            self._spent.bytes += done
-            written = written[done:]
-        else:
-            kept = written[: 0 if self._dropped else max(0, room)].decode("utf-8", "ignore")
-            rest = written[len(kept.encode("utf-8")) :].decode("utf-8", "ignore")
-            written = kept.encode("utf-8")
+        room = 0 if self._dropped else max(0, FILE_LIMIT - self._spent.bytes)
+        if len(written) > room:
+            kept = written[:room].decode("utf-8", "ignore").encode("utf-8")  # whole characters
+            rest = written[len(kept) :].decode("utf-8", "ignore")
+            written = kept
             self._dropped += len(rest)
             self._last = (self._last + rest[-_LAST:])[-_LAST:]
         while written:
@@ -112,12 +106,12 @@ class SpillFile:
             self._end += done
             self._spent.bytes += done
             written = written[done:]
-        if self._dropped - self._told > _TRAILER_EVERY:
-            self.settle()
+        if self._dropped - self._reported > _TRAILER_EVERY:
+            self.settle()  # the kernel may be killed before anybody flushes
 
     def settle(self):
         """Say at the file's end how much was dropped."""
-        if self._dropped == self._told:
+        if self._dropped == self._reported:
             return
         trailer = "\n[%s characters dropped: an execution may write %s bytes to files]\n%s" % (
             format(self._dropped, ","),
@@ -131,7 +125,7 @@ class SpillFile:
             self._file.seek(self._end)
         except OSError:
             return  # the next one may get through
-        self._told = self._dropped
+        self._reported = self._dropped
 
     def close(self):
         """Give up the file."""
@@ -139,11 +133,11 @@ class SpillFile:
         self._file.close()
 
 
-def bounded(kind, content, execution_id):
+def bounded(kind, content, execution_id, reduced=False):
     """The content of a display or an error with long forms in files, and its size.
 
     A form that JSON can't hold, or that is nested too deeply to be read, becomes a line that says
-    so.
+    so. With `reduced`, only short forms travel.
     """
     if kind == "error":
         body = _bounded_error(content, execution_id)
@@ -153,21 +147,12 @@ def bounded(kind, content, execution_id):
     for mime, (written, fault) in texts.items():
         if fault:
             del data[mime]
-            _say_more(data, "[%s can't be shown: %s]" % (mime, fault))
-        elif len(written) > (WIRE_BUDGET if mime in _TEXTS else _LARGEST):
-            _move(mime, written, WIRE_BUDGET, data, files, execution_id)
+            _add_note(data, "[%s can't be shown: %s]" % (mime, fault))
+        elif len(written) > (_SHORT if reduced else WIRE_BUDGET if mime in _TEXTS else _LARGEST):
+            most = _SHORT if reduced else WIRE_BUDGET
+            _move(mime, written, most, data, files, execution_id)
     size = sum(len(written) for mime, (written, _) in texts.items() if mime in data)
     return _with_files(content, data, files), size
-
-
-def reduced_display(content, execution_id):
-    """The content of a display with all but its short forms in files."""
-    data, files = dict(content["data"]), {}
-    for mime, form in content["data"].items():
-        written, _ = _written(mime, form)
-        if len(written) > _SHORT:
-            _move(mime, written, _SHORT, data, files, execution_id)
-    return _with_files(content, data, files)
 
 
 def shortest_error(content):
@@ -196,7 +181,7 @@ def _written(mime, form):
         return form, ""
     try:
         if _is_too_deep(form):
-            return "", "it is nested more than %d deep" % _DEEPEST
+            return "", "it is nested more than %d deep" % DEEPEST
         return json.dumps(form, default=str), ""
     except (TypeError, ValueError, RecursionError) as error:
         return "", str(error)
@@ -204,7 +189,7 @@ def _written(mime, form):
 
 def _is_too_deep(form):
     level = [form]
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         children = []
         for each in level:
             if isinstance(each, dict):
@@ -223,19 +208,19 @@ def _move(mime, written, most, data, files, execution_id):
     if path:
         files[mime] = path
     else:
-        told = "[%s of %s characters dropped: an execution may write %s bytes to files]"
-        told %= mime, format(len(written), ","), format(FILE_LIMIT, ",")
+        note = "[%s of %s characters dropped: an execution may write %s bytes to files]"
+        note %= mime, format(len(written), ","), format(FILE_LIMIT, ",")
     if mime in _TEXTS:
         data[mime] = written[:most]
     else:
         del data[mime]
     if not path:
-        _say_more(data, told)
+        _add_note(data, note)
 
 
-def _say_more(data, told):
+def _add_note(data, note):
     before = data.get("text/plain")
-    data["text/plain"] = "%s\n%s" % (before, told) if isinstance(before, str) else told
+    data["text/plain"] = "%s\n%s" % (before, note) if isinstance(before, str) else note
 
 
 def _with_files(content, data, files):

@@ -1,4 +1,4 @@
-"""What a kernel displays, within a budget; runs in the kernel's process.
+"""What a kernel displays, within a budget, and the text of widgets; runs in the kernel's process.
 
 Python 3.8 syntax, standard library only. Displays travel until those of one execution come to
 `DISPLAY_BUDGET`. What comes then is **held**: an update takes the place of the one before it, a
@@ -8,8 +8,11 @@ there is dropped and counted.
 """
 
 import collections
+import sys
+from time import monotonic
 
 from . import budgets
+from .defence import defect, report
 from .outlet import outlet
 
 DISPLAY_BUDGET = 32000000
@@ -27,6 +30,11 @@ _DISPLAYS = ("display_data", _UPDATE, "execute_result")
 _ORDERED = (*_DISPLAYS, "error", "clear_output", "execute_reply")
 _COMMS = ("comm_open", "comm_msg", "comm_close")
 _REMEMBERED = 64
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_WIDGETS_EVERY = 1.0
+_MOST_WIDGETS = 50
+"""Widgets of a cell whose text is followed."""
 
 
 class _Shown:
@@ -63,10 +71,11 @@ class _Shown:
 
 
 class _Display:
-    """A message of a display, or of an error; `send` sends it with another content."""
+    """A message of a display, or of an error; `transmit` sends it with a content."""
 
-    def __init__(self, kind, body, size, header, send):
-        self.kind, self.body, self.size, self.header, self.send = kind, body, size, header, send
+    def __init__(self, kind, body, size, header, transmit):
+        self.kind, self.body, self.size = kind, body, size
+        self.header, self.transmit = header, transmit
         self.display_id = (body.get("transient") or {}).get("display_id")
 
     @property
@@ -82,55 +91,55 @@ class Displays:
 
     def __init__(self, session, on_widget=lambda: None):
         """Take the place of `session.send`; `on_widget` is called after a change of a widget."""
-        self._really_send = session.send
+        self._session, self._really_send = session, session.send
         self._on_widget = on_widget
         self._shown = collections.OrderedDict()
         session.send = self.send
         outlet.on_cleared = self._drop_held
 
     def send(self, stream, msg_or_type, content=None, parent=None, *args, **kwargs):
-        """Send a message, in the place of `Session.send`."""
-        made = isinstance(msg_or_type, dict)
-        kind = msg_or_type["header"]["msg_type"] if made else msg_or_type
+        """Send a message, in the place of `Session.send`, whose arguments these are."""
+        message = msg_or_type
+        if not isinstance(message, dict):
+            made_of = {key: kwargs.pop(key, None) for key in ("header", "metadata")}
+            message = self._session.msg(msg_or_type, content, parent, **made_of)
+        kind = message["header"]["msg_type"]
         if kind in _COMMS:  # nobody answers a widget here, its text comes as a display
             self._on_widget()
             return None
-        if stream is outlet or not outlet.is_ours or kind not in _ORDERED:
-            return self._really_send(stream, msg_or_type, content, parent, *args, **kwargs)
-        if made:
-            content, header = msg_or_type["content"], msg_or_type["parent_header"]
-        else:
-            header = (parent or {}).get("header", parent or {})
 
-        def send(body):
-            message = dict(msg_or_type, content=body) if made else msg_or_type
+        def transmit(body):
             return self._really_send(
-                stream, message, None if made else body, parent, *args, **kwargs
+                stream, dict(message, content=body), None, parent, *args, **kwargs
             )
 
+        if stream is outlet.sender or not outlet.is_ours or kind not in _ORDERED:
+            return transmit(message["content"])
         try:
-            return self._order(kind, content or {}, header, send)
-        except Exception as error:
-            outlet.complain("%s could not be made smaller" % kind, error)
-            return send(content)
+            return self._order(message, transmit)
+        except Exception as error:  # an interrupt is for the code that displays
+            report(defect(self._order, error))
+            return transmit(message["content"])
 
-    def _order(self, kind, content, header, send):
+    def _order(self, message, transmit):
+        kind, content = message["header"]["msg_type"], message["content"]
+        header = message["parent_header"]
         execution_id = header.get("msg_id", "")
         if kind == "clear_output":
             outlet.clear(header, bool(content.get("wait")))
             return None
         if kind == "execute_reply":
             with outlet.lock:
-                outlet.drain()
+                outlet.captured.drain()
                 outlet.send()
                 self._end(execution_id)
-            return send(budgets.bounded_reply(content, execution_id))
+            return transmit(budgets.bounded_reply(content, execution_id))
         if budgets.SPILL_MIME in content.get("data", ()):
-            return send(content)
+            return transmit(content)
         body, size = budgets.bounded(kind, content, execution_id)
         with outlet.lock:
             shown = self._of(execution_id)
-            sent = self._show(shown, _Display(kind, body, _MESSAGE_COST + size, header, send))
+            sent = self._show(shown, _Display(kind, body, _MESSAGE_COST + size, header, transmit))
         outlet.wait_for_server()
         return sent
 
@@ -157,13 +166,14 @@ class Displays:
         if shown.reduced < _REDUCED:
             shown.reduced += 1
             execution_id = display.header.get("msg_id", "")
-            return _send(display, budgets.reduced_display(display.body, execution_id))
+            body, _ = budgets.bounded(display.kind, display.body, execution_id, reduced=True)
+            return _send(display, body)
         shown.dropped += 1
         if shown.dropped & (shown.dropped - 1):
             return None
-        told = "[%s or more displays dropped from here on: an execution may show %s characters]"
-        told %= format(shown.dropped, ","), format(DISPLAY_BUDGET, ",")
-        return _send(display, dict(display.body, data={"text/plain": told}))
+        note = "[%s or more displays dropped from here on: an execution may show %s characters]"
+        note %= format(shown.dropped, ","), format(DISPLAY_BUDGET, ",")
+        return _send(display, dict(display.body, data={"text/plain": note}))
 
     def _end(self, execution_id):
         """Send what is held: the execution ends."""
@@ -189,8 +199,68 @@ class Displays:
 def _send(display, body):
     """Send a display with this content, after all text that was written before."""
     if display.kind == _UPDATE:
-        outlet.drain()
+        outlet.captured.drain()
         outlet.send()
     else:
         outlet.send_before_display(display.header)
-    return display.send(body)
+    return display.transmit(body)
+
+
+class Widgets:
+    """The widgets that the cell under way shows, whose text is kept true.
+
+    A widget is drawn by a browser, which hears of each change; its text is made once, so that a bar
+    of tqdm.notebook would stay at 0 % for ever. Here the text follows the widget: at most once a
+    second, and at the end of each cell.
+    """
+
+    def __init__(self, shell):
+        """Follow what `shell` displays."""
+        self._publisher = shell.display_pub
+        self._shown = {}
+        self._refreshed_at = 0.0
+        publish = self._publisher.publish
+
+        def publish_followed(data, metadata=None, **kwargs):
+            transient = dict(kwargs.pop("transient", None) or {})
+            model = (data.get(_VIEW) or {}).get("model_id") if isinstance(data, dict) else None
+            follow = _widget(model) is not None and len(self._shown) < _MOST_WIDGETS
+            if follow and not kwargs.get("update"):
+                display_id = transient.setdefault("display_id", "widget-" + model)
+                self._shown[display_id] = (model, data, data.get("text/plain"))
+            return publish(data, metadata, transient=transient, **kwargs)
+
+        self._publisher.publish = publish_followed
+        self._publish = publish
+        shell.events.register("pre_execute", self.forget)
+        shell.events.register("post_execute", self.refresh)
+
+    def forget(self):
+        """What earlier cells show changes no more (a method: IPython 7 asks for its signature)."""
+        self._shown.clear()
+
+    def note_change(self):
+        """A widget has changed."""
+        now = monotonic()
+        if self._shown and now - self._refreshed_at > _WIDGETS_EVERY:
+            self._refreshed_at = now
+            self.refresh()
+
+    def refresh(self):
+        """Publish the text of all that have another one by now."""
+        for display_id, (model, data, before) in list(self._shown.items()):
+            widget = _widget(model)
+            now = repr(widget) if widget is not None else ""  # closed, as bars that do not stay
+            if now != before:
+                self._shown[display_id] = (model, data, now)
+                changed = dict(data, **{"text/plain": now})
+                self._publish(changed, {}, transient={"display_id": display_id}, update=True)
+
+
+def _widget(model):
+    """The widget with this id, None when it is closed."""
+    module = sys.modules.get("ipywidgets.widgets.widget")
+    found = getattr(module, "_instances", None)
+    if found is None:  # before ipywidgets 8
+        found = getattr(getattr(module, "Widget", None), "widgets", None) or {}
+    return found.get(model)

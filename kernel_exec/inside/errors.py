@@ -1,11 +1,15 @@
-"""Errors as they are shown; loaded in the kernel's process.
+"""Errors as they are shown, also without memory; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax.
 """
 
 import builtins
+import mmap
 import os
 import traceback
+
+_RESERVE = 16 << 20
+"""Bytes of address space, never touched: a traceback, a reply and a small cell fit."""
 
 
 def show_errors(shell, files):
@@ -21,8 +25,8 @@ def show_errors(shell, files):
         try:
             str(evalue)
         except BaseException as error:  # whatever a `__str__` may raise
-            message = "[its __str__ raised %s: %s]" % (type(error).__name__, _said(error))
-            evalue = _Told(message)
+            message = "[its __str__ raised %s: %s]" % (type(error).__name__, _message_of(error))
+            evalue = _Message(message)
             stb = [*stb[:-1], "%s: %s" % (etype.__name__, message)]
         return show(etype, evalue, [files.with_files(part) for part in stb])
 
@@ -35,7 +39,7 @@ def _brief(error, *args, **kwargs):
     return {"ename": type(error).__name__, "evalue": "", "traceback": []}
 
 
-class _Told:
+class _Message:
     """An exception's message in place of the exception."""
 
     def __init__(self, message):
@@ -45,7 +49,7 @@ class _Told:
         return self._message
 
 
-def _said(error):
+def _message_of(error):
     try:
         return str(error)
     except BaseException:
@@ -84,3 +88,31 @@ def _holds_a_group(error):
 
 def _is_of_ipython(frames):
     return os.sep + "IPython" + os.sep in frames.tb_frame.f_code.co_filename
+
+
+class Reserve:
+    """Memory that is set aside while code runs, and given back when the code has failed.
+
+    Without it the kernel could not say that there was none left, nor run the cell that frees some.
+    """
+
+    def __init__(self):
+        self._held = []
+        self.take()
+
+    def take(self):
+        """Set memory aside, if as much again is left for the code."""
+        if self._held:
+            return
+        try:
+            for _ in range(2):
+                self._held.append(mmap.mmap(-1, _RESERVE))
+        except (OSError, MemoryError):
+            self.release()
+        else:
+            self._held.pop().close()
+
+    def release(self):
+        """Give it back."""
+        while self._held:
+            self._held.pop().close()

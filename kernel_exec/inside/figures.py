@@ -1,7 +1,10 @@
-"""Figures of matplotlib in words, by their own titles and labels; loaded in the kernel's process.
+"""Figures of matplotlib: shown with their cell, and in words for whoever does not see them.
 
-Standard library only, Python 3.8 syntax. Whoever does not see a figure reads these words.
+Loaded in the kernel's process; standard library only, Python 3.8 syntax.
 """
+
+import os
+import sys
 
 _AXES = 8
 _KEYS = 8
@@ -34,10 +37,40 @@ def _axes(axes):
         keys = [_text(key.get_text()) for key in legend.get_texts()[:_KEYS]]
         name = _text(legend.get_title().get_text()) or "legend"
         labels.append("%s: %s" % (name, ", ".join(filter(None, keys))))
-    title, told = ", ".join(filter(None, titles)), ", ".join(labels)
-    return "%s (%s)" % (title, told) if title and told else title or told
+    title, axis = ", ".join(filter(None, titles)), ", ".join(labels)
+    return "%s (%s)" % (title, axis) if title and axis else title or axis
 
 
 def _text(written):
     line = " ".join(str(written).split())
     return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
+
+
+class InlineBackend:
+    """Stands before all finders of modules, and has matplotlib draw into the cell's result.
+
+    ipykernel names its backend in the variable `MPLBACKEND`, which child processes would get, too:
+    those have no cell, and may not even have that backend. So matplotlib itself is told, when it is
+    imported; it obeys the variable first, and `matplotlib.use`.
+    """
+
+    def __init__(self, backend):
+        """`backend` is what matplotlib uses unless it is told otherwise."""
+        self._backend = backend
+
+    def find_spec(self, name, path=None, target=None):
+        """What the other finders find of matplotlib, with a loader that sets its backend."""
+        if name != "matplotlib":
+            return None
+        others = (each for each in sys.meta_path if each is not self and hasattr(each, "find_spec"))
+        found = (each.find_spec(name, path, target) for each in others)
+        spec = next((each for each in found if each is not None), None)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: self._set_backend(module, load(module))
+        return spec
+
+    def _set_backend(self, module, loaded):
+        chosen = os.environ.get("MPLBACKEND")
+        if module.__name__ == "matplotlib" and not chosen and hasattr(module, "rcParams"):
+            module.rcParams["backend"] = self._backend

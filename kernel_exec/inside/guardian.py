@@ -10,6 +10,11 @@ reports are lines:
 
 A kernel that a signal has stopped, as SIGSTOP does, goes on after a short while: nobody sits at a
 terminal who would continue it.
+
+Only a parent hears how a process ended, and only a subreaper inherits what lost its parent: while
+the server lives, nobody else could end what a dead kernel has started. When the server is gone,
+the `warden` would find all of it too, but a second later; where a kernel runs on another machine
+there is no warden at all.
 """
 
 import ctypes
@@ -73,46 +78,28 @@ def _watch(fd, kernel, libc):
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     _report(fd, "kernel %d" % kernel)
-    pause = _Pause(kernel)
+    stopped_until = None
     while True:
         status = _reap(kernel)
         if status is not None and os.WIFSTOPPED(status):
-            pause.begin()
+            stopped_until = time.monotonic() + _STOPPED_LIMIT
         elif status is not None:
             _report_end(fd, status)
             return
-        ready = _readable((fd, waker), pause.left())
+        left = None if stopped_until is None else max(0.0, stopped_until - time.monotonic())
+        ready = _readable((fd, waker), left)
         if waker in ready:
             os.read(waker, 4096)
         if fd in ready and not _obey(fd, kernel, libc):
             _signal(kernel, signal.SIGKILL)
             os.close(fd)
             return
-        if pause.is_over(fd in ready):
-            _signal(kernel, signal.SIGCONT)
-            _report(fd, "continued %d" % kernel)
-
-
-class _Pause:
-    """The time for which a signal holds the kernel."""
-
-    def __init__(self, kernel):
-        self._kernel = kernel
-        self._end = None
-
-    def begin(self):
-        self._end = time.monotonic() + _STOPPED_LIMIT
-
-    def left(self):
-        """Seconds, or None when it does not hold."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
-
-    def is_over(self, commanded):
-        """True once, when it should end: a kernel hears no command before it goes on."""
-        if self._end is None or (not commanded and time.monotonic() < self._end):
-            return False
-        self._end = None
-        return _is_stopped(self._kernel)
+        # a stopped kernel hears no command before it goes on
+        if stopped_until is not None and (fd in ready or time.monotonic() >= stopped_until):
+            stopped_until = None
+            if _is_stopped(kernel):  # not if somebody else has continued it, or a debugger holds it
+                _signal(kernel, signal.SIGCONT)
+                _report(fd, "continued %d" % kernel)
 
 
 def _report_end(fd, status):
@@ -124,8 +111,6 @@ def _report_end(fd, status):
 
 def _readable(fds, patience):
     """Those of `fds` that can be read, after `patience` seconds at most; None has no limit."""
-    if not hasattr(select, "poll"):
-        return select.select(fds, [], [], patience)[0]
     poll = select.poll()  # unlike select, it takes descriptors of any number
     for fd in fds:
         poll.register(fd, select.POLLIN)

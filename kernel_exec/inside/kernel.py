@@ -14,7 +14,7 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 - the event loop begins again when user code stopped it, and a forked child never serves requests;
 - cells of the same source are compiled under the same name, and scripts find what they expect;
 - what ipykernel adds to `sys.path` and to the environment does not reach child processes;
-- what a cell imports from the overlay is told, as the environment does not have it;
+- a note names what a cell imports from the overlay, as the environment does not have it;
 - replies tell which names are new, changed or gone, and a new working directory; `variables`
   describes what there is.
 """
@@ -35,22 +35,20 @@ from tornado import ioloop
 from traitlets.config import Config
 
 from . import (
+    budgets,
     displays,
     errors,
-    frames,
+    figures,
     mending,
     names,
     overlay,
     owners,
     packing,
-    plots,
-    reserve,
-    script,
     sources,
-    streams,
-    widgets,
+    tables,
 )
 from . import shell as shells
+from .defence import attempt
 
 _NO_INPUT = "nobody can answer a prompt here: pass the value in the code instead of asking for it"
 _CAUSES = 100
@@ -60,13 +58,12 @@ _LOOP_FAILURES = 100
 """How often the event loop may fail between two requests; an unusable one fails at once again."""
 
 _exit, _write = os._exit, os.write
-_settings = {}
+_fault_files = {}
 
 
 def make_app(config):
     """The kernel application, initialised and ready to start."""
-    _settings.update(config)
-    streams.settings.update(config)
+    budgets.settings.update(config)
     interfaces = jupyter_client.localinterfaces
     if hasattr(interfaces, "_load_ips_dumb"):
         # the scan of network interfaces serves TCP only
@@ -83,7 +80,7 @@ def make_app(config):
     app.initialize([])
     if app.kernel is None or app.shell is None:
         raise SystemExit("the kernel application did not initialise")
-    _set_up(app)
+    _set_up(app, config)
     return app
 
 
@@ -96,17 +93,17 @@ def keep_to_ourselves(path, variables):
     sys.path[:] = [entry for entry in sys.path if entry not in added]
     sys.meta_path.append(overlay.Behind(added))
     if not variables.get("MPLBACKEND"):
-        sys.meta_path.insert(0, plots.Inline(os.environ.get("MPLBACKEND")))
+        sys.meta_path.insert(0, figures.InlineBackend(os.environ.get("MPLBACKEND")))
     for name in [*os.environ]:
         if name not in variables:
             del os.environ[name]
     os.environ.update(variables)
 
 
-def _set_up(app):
+def _set_up(app, config):
     app.kernel._execute_sleep = 0.0
     app.kernel.session.pack = packing.pack
-    shown = widgets.Widgets(app.shell)
+    shown = displays.Widgets(app.shell)
     displays.Displays(app.kernel.session, shown.note_change)
     owners.follow(app.shell)
     errors.show_groups(app.shell)
@@ -116,9 +113,9 @@ def _set_up(app):
     shells.events_that_fail(app.shell, app.kernel.say)
     for stream in (sys.__stdout__, sys.__stderr__):
         stream.reconfigure(line_buffering=True)
-    _dump_faults(_settings["run_dir"])
+    _dump_faults(config["run_dir"])
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
-    frames.format_frames(app.shell)
+    tables.format_tables(app.shell)
     errors.show_errors(app.shell, app.kernel.cell_files)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 
@@ -152,9 +149,9 @@ class Kernel(IPythonKernel):
         """Remember what the namespace looks like."""
         super().__init__(**kwargs)
         self._mending = mending.Mending(self)
-        self._reserve = reserve.Reserve()
+        self._reserve = errors.Reserve()
         self._names = names.Names()
-        self._overlay = overlay.OverlayImports(_settings["overlay"])
+        self._overlay = overlay.OverlayImports(budgets.settings["overlay"])
         self._context = shells.Context()
         self._in_user_code = 0
         self._interrupt_came = False
@@ -179,12 +176,9 @@ class Kernel(IPythonKernel):
         self._loop_failures += 1
         if self._loop_failures > _LOOP_FAILURES:
             return False
-        self._mending.attempt(self._say_loop_failed, error)
+        name, message = type(error).__name__[:100], attempt(str, error, otherwise="")[:500]
+        self.say("a task raised %s(%s): the kernel continues" % (name, message))
         return True
-
-    def _say_loop_failed(self, error):
-        name, told = type(error).__name__[:100], str(error)[:500]
-        self.say("a task raised %s(%s): the kernel continues" % (name, told))
 
     def pre_handler_hook(self):
         """A request begins: from here on an interrupt is for it."""
@@ -243,10 +237,11 @@ class Kernel(IPythonKernel):
             self._reserve.release()
             try:
                 self._mending.mend()
-                reply = self._error_reply(error)
+                reply = _error_reply(error, self.shell.execution_count)
                 self.session.send(stream, "execute_reply", reply, parent, ident=ident)
             except BaseException as reason:
-                _write(_settings["fault"], type(reason).__name__.encode("ascii", "replace"))
+                name = type(reason).__name__.encode("ascii", "replace")
+                _write(_fault_files["fault"].fileno(), name)
                 _exit(1)  # without memory for a reply, the end of the process is an answer
 
     async def do_execute(self, code, silent, *args, **kwargs):
@@ -254,65 +249,38 @@ class Kernel(IPythonKernel):
         self._loop_failures = 0
         self._reserve.take()
         self._mending.mend()
-        self._mending.attempt(_dump_on_request)
+        attempt(_dump_on_request)
         ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
         is_script = ours.get("arguments") is not None
         self.cell_files.begin(ours.get("name"), ours.get("file"), is_script)
         if not silent:
-            self._mending.attempt(self._warn_of_overlay, code)
+            notes = attempt(self._overlay.warnings, code, self.shell.transform_cell, otherwise=())
+            attempt(self.say, *notes)
         try:
-            with script.as_script(self.shell, ours):
+            with sources.as_script(self.shell, ours):
                 return await super().do_execute(code, silent, *args, **kwargs)
         except GeneratorExit:
             raise
         except BaseException as error:  # in IPython's own code, such as a recursion in its compiler
             self._reserve.release()
-            return self._error_reply(error)
+            return _error_reply(error, self.shell.execution_count)
         finally:
             if os.getpid() != self._pid:
                 _end_child()
             self._mending.mend()
             if not silent:
-                self._mending.attempt(self._finish_streams)
-
-    def _finish_streams(self):
-        sys.stdout.finish_cell()
-        sys.stderr.finish_cell()
-
-    def _error_reply(self, error):
-        """What a cell that could not even be run is answered with; else nobody would answer."""
-        name, message = type(error).__name__, self._mending.attempt(str, error, otherwise="")
-        return {
-            "status": "error",
-            "execution_count": self.shell.execution_count,
-            "ename": name,
-            "evalue": message,
-            "traceback": ["%s: %s" % (name, message)],
-            "payload": [],
-            "user_expressions": {},
-        }
+                attempt(_finish_streams)
 
     def finish_metadata(self, parent, metadata, reply_content):
         """Add to a reply which names are new, changed or gone, and what else the cell did."""
         if not parent.get("content", {}).get("silent"):
-            attempt = self._mending.attempt
             metadata["kernel_exec"] = {
                 **attempt(self._names.changes, self.shell, otherwise={}),
-                "working_directory": attempt(self._mending.moved_to, otherwise=""),
-                "interrupted": attempt(self._was_interrupted, otherwise=False),
+                "working_directory": attempt(self._mending.folder.moved_to, otherwise=""),
+                "interrupted": attempt(_was_interrupted, self.shell, otherwise=False),
                 "exits": attempt(bool, self.shell.exit_now, otherwise=False),
             }
         return super().finish_metadata(parent, metadata, reply_content)
-
-    def _was_interrupted(self):
-        """True when an interrupt ended the cell, also where another error came of it."""
-        result = self.shell.last_execution_result
-        error = result.error_in_exec if result is not None else None
-        for _ in range(_CAUSES):
-            if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
-                return True
-            error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
-        return False
 
     def raw_input(self, prompt=""):
         """Refuse `input()` at once."""
@@ -322,9 +290,35 @@ class Kernel(IPythonKernel):
         """Refuse `getpass()` at once."""
         raise StdinNotImplementedError("getpass(%r): %s" % (str(prompt), _NO_INPUT))
 
-    def _warn_of_overlay(self, code):
-        """Say which of a cell's imports are there for the kernel only."""
-        self.say(*self._overlay.warnings(code, self.shell.transform_cell))
+
+def _finish_streams():
+    sys.stdout.finish_cell()
+    sys.stderr.finish_cell()
+
+
+def _error_reply(error, execution_count):
+    """What a cell that could not even be run is answered with; else nobody would answer."""
+    name, message = type(error).__name__, attempt(str, error, otherwise="")
+    return {
+        "status": "error",
+        "execution_count": execution_count,
+        "ename": name,
+        "evalue": message,
+        "traceback": ["%s: %s" % (name, message)],
+        "payload": [],
+        "user_expressions": {},
+    }
+
+
+def _was_interrupted(shell):
+    """True when an interrupt ended the cell, also where another error came of it."""
+    result = shell.last_execution_result
+    error = result.error_in_exec if result is not None else None
+    for _ in range(_CAUSES):
+        if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+            return True
+        error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
+    return False
 
 
 def _end_child():
@@ -340,8 +334,8 @@ def _dump_faults(run_dir):
     """Python's stack at a crash goes to `fault`, on request to `stack`; fd 2 is captured."""
     crash = open(os.path.join(run_dir, "fault"), "w", encoding="utf-8")
     faulthandler.enable(file=crash, all_threads=False)
-    _settings["fault"] = crash.fileno()
-    _settings["stack"] = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
+    stack = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
+    _fault_files.update(fault=crash, stack=stack)
     _dump_on_request()
 
 
@@ -353,7 +347,7 @@ def _dump_on_request():
     if hasattr(faulthandler, "register") and hasattr(signal, "SIGURG"):
         if signal.getsignal(signal.SIGURG) is signal.SIG_DFL:
             faulthandler.unregister(signal.SIGURG)
-            faulthandler.register(signal.SIGURG, file=_settings["stack"], all_threads=False)
+            faulthandler.register(signal.SIGURG, file=_fault_files["stack"], all_threads=False)
 
 
 def _wake_on_signal():

@@ -1,7 +1,7 @@
 """The one way into this folder; for any Python, even one that can only tell that it is too old.
 
     python main.py launch CONFIGURATION.json
-    python main.py probe FENCE [distributions | torn SINCE]
+    python main.py probe FENCE (interpreter | distributions | torn SINCE)
     python main.py warden VARIABLE MARK FOLDER
 
 The files beside this one become a package of a name that can't meet the user's.

@@ -1,15 +1,14 @@
-"""Puts back what user code took from its kernel, and keeps our own defects from costing a reply.
+"""Puts back what user code took from its kernel.
 
 Loaded in the kernel's process; Python 3.8 syntax. Looked after before and after each cell: the
 standard streams, the builtins, the functions of the standard library that a kernel needs,
-`sys.modules`, the parts of IPython's shell, the recursion limit, the working directory. A note
-says what was put back, in the output of the cell that took it, as what was written in between may
-be missing.
+`sys.modules`, the parts of IPython's shell and of the kernel, the recursion limit, the working
+directory. A note says what was put back, in the output of the cell that took it, as what was
+written in between may be missing.
 
 What is used here is held from before any user code ran: the builtins too (see `launch.py`).
 """
 
-import functools
 import io
 import operator
 import os
@@ -17,6 +16,7 @@ import sys
 import threading
 
 from . import streams
+from .defence import attempt, defect
 
 _LIBRARY = (
     *("os", "posixpath", "ntpath", "sys", "time", "datetime", "json", "json.encoder"),
@@ -42,7 +42,6 @@ _SHELL = (
 _LEAST_DEPTH = 500
 """A recursion limit with which ipykernel can serve; a lower one is no choice of the user's."""
 
-_REMEMBERED = 100
 _NAMED = 5
 _Module = type(sys)
 _getcwd, _chdir, _makedirs, _dirname = os.getcwd, os.chdir, os.makedirs, os.path.dirname
@@ -55,46 +54,35 @@ class Mending:
         """All is well now."""
         self._kernel = kernel
         self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
-        self._home = self._folder = _getcwd()
+        self.folder = WorkingDirectory()
         self._depth = sys.getrecursionlimit()
         self._loaded, self._modules = sys.modules, dict(sys.modules)
-        self._builtins = _Functions(sys.modules["builtins"], without=_PASSING)
-        self._shell = {name: getattr(kernel.shell, name, None) for name in _SHELL}
-        self._told = set()
-        modules = [sys.modules[name] for name in _LIBRARY if name in sys.modules]
-        self._library = [_Functions(owner) for owner in (*modules, threading.Thread)]
-
-    def attempt(self, part, *args, otherwise=None, **kwargs):
-        """What `part` returns. When it fails, stderr says so, and the answer is `otherwise`.
-
-        It may look at values of the user, whose own code can raise anything, SystemExit included.
-        """
-        try:
-            return part(*args, **kwargs)
-        except BaseException as error:
-            try:
-                self._say_once(_defect(part, error))
-            except BaseException:
-                pass  # not even that: what was asked for is only decoration
-            return otherwise
+        self._builtins = _Callables(sys.modules["builtins"], "", without=_PASSING)
+        self._parts = {name: getattr(kernel.shell, name, None) for name in _SHELL}
+        self._send = kernel.session.send
+        modules = [(name, sys.modules[name]) for name in _LIBRARY if name in sys.modules]
+        modules.append(("Thread", threading.Thread))
+        self._library = [_Callables(owner, name + ".") for name, owner in modules]
 
     def mend(self):
         """Mend what is broken, and say so."""
-        of_streams = [functools.partial(self._mend_stream, name) for name in self._streams]
-        parts = [self._mend_shell, self._mend_kernel, self._mend_namespace, self._mend_folder]
-        self._mend(*self._python, *of_streams, *parts)
+        self.mend_python(
+            lambda: self._mend_stream("stdout"),
+            lambda: self._mend_stream("stderr"),
+            self._mend_shell,
+            self._mend_methods,
+            self._mend_namespace,
+            self.folder.mend,
+        )
 
-    def mend_python(self):
-        """Mend what any code needs, in the midst of a cell, whose streams are its own affair."""
-        self._mend(*self._python)
+    def mend_python(self, *others):
+        """Mend what any code needs; alone in the midst of a cell, whose streams are its own."""
+        library = (self._mend_library, self._mend_modules)
+        self._mend(self._mend_depth, self._mend_builtins, *library, *others)
 
     def mend_builtins(self):
         """Mend what the next step of a cell needs; fast."""
         self._mend(self._mend_builtins)
-
-    @property
-    def _python(self):
-        return self._mend_depth, self._mend_builtins, self._mend_library, self._mend_modules
 
     def _mend(self, *parts):
         notes = []
@@ -102,24 +90,13 @@ class Mending:
             try:
                 notes.append(part())
             except BaseException as error:
-                notes.append(_defect(part, error))
-        self.attempt(self.say, notes)
-
-    def _say_once(self, note):
-        """A value that our code can't take may well stay there for many cells."""
-        if note not in self._told and len(self._told) < _REMEMBERED:
-            self._told.add(note)
-            self.say([note])
+                notes.append(defect(part, error))
+        attempt(self.say, notes)
 
     def say(self, notes):
         """Write notes to stderr; "" is none."""
         for note in filter(None, notes):
             self._streams["stderr"].write("[kernel-exec] %s\n" % note)
-
-    def moved_to(self):
-        """The working directory, if it is another than when this was asked last; or ""."""
-        before, self._folder = self._folder, _getcwd()
-        return "" if self._folder == before else self._folder
 
     def _mend_depth(self):
         depth = sys.getrecursionlimit()
@@ -129,12 +106,10 @@ class Mending:
         return "the recursion limit was %d and is %d again" % (depth, self._depth)
 
     def _mend_builtins(self):
-        return _restored(self._builtins.restore(but=_OFTEN_REPLACED))
+        return _restored(self._builtins.restore(same_but=_OFTEN_REPLACED))
 
     def _mend_library(self):
-        return _restored(
-            [name for functions in self._library for name in functions.restore_named()]
-        )
+        return _restored([name for each in self._library for name in each.restore()])
 
     def _mend_modules(self):
         """Somebody who reloads a module takes out that one; without `sys` nothing can go on.
@@ -150,11 +125,26 @@ class Mending:
 
     def _mend_shell(self):
         shell = self._kernel.shell
-        taken = [name for name in self._shell if getattr(shell, name, None) is None]
-        taken = [name for name in taken if self._shell[name] is not None]
+        missing = [name for name in self._parts if getattr(shell, name, None) is None]
+        taken = [name for name in missing if self._parts[name] is not None]
         for name in taken:
-            setattr(shell, name, self._shell[name])
+            setattr(shell, name, self._parts[name])
         return _restored(["get_ipython().%s" % name for name in taken])
+
+    def _mend_methods(self):
+        """Nobody can be served and answered without them."""
+        kernel, taken = self._kernel, []
+        for owner in (kernel, kernel.shell, kernel.shell.compile, kernel.shell.display_pub):
+            for key in [key for key, value in vars(owner).items() if value is None]:
+                if callable(getattr(type(owner), key, None)):
+                    del vars(owner)[key]
+                    taken.append(key)
+        if callable(kernel.session.send):
+            self._send = kernel.session.send
+        else:
+            kernel.session.send = self._send
+            taken.append("session.send")
+        return _restored(taken)
 
     def _mend_namespace(self):
         """Without these names neither Python nor IPython can run a cell there."""
@@ -167,22 +157,6 @@ class Mending:
         if "_oh" not in shell.user_ns:
             shell.init_user_ns()
             taken.append("IPython's names (_oh)")
-        return _restored(taken)
-
-    def _mend_kernel(self):
-        """Nobody can be served and answered without them."""
-        kernel, session = self._kernel, self._kernel.session
-        taken = []
-        for owner in (kernel, kernel.shell, kernel.shell.compile, kernel.shell.display_pub):
-            for key in [key for key, value in vars(owner).items() if value is None]:
-                if callable(getattr(type(owner), key, None)):
-                    del vars(owner)[key]
-                    taken.append(key)
-        if callable(session.send):
-            self._send = session.send
-        else:
-            session.send = self._send
-            taken.append("session.send")
         return _restored(taken)
 
     def _mend_stream(self, name):
@@ -207,7 +181,21 @@ class Mending:
         by = "None" if found is None else type(found).__name__[:100]
         return "sys.%s was replaced by %s and is restored" % (name, by)
 
-    def _mend_folder(self):
+
+class WorkingDirectory:
+    """Knows where the kernel began, and where it was last."""
+
+    def __init__(self):
+        """The kernel begins here."""
+        self._home = self._latest = _getcwd()
+
+    def moved_to(self):
+        """The working directory, if it is another than when this was asked last; or ""."""
+        before, self._latest = self._latest, _getcwd()
+        return "" if self._latest == before else self._latest
+
+    def mend(self):
+        """Where it was deleted, enter the one of the start, or what is left of the way there."""
         try:
             _getcwd()
             return ""
@@ -228,11 +216,11 @@ class Mending:
                 folder = _dirname(folder)
 
 
-class _Functions:
+class _Callables:
     """What can be called in a module or a class, and the modules in it, as at the start."""
 
-    def __init__(self, owner, without=()):
-        self.owner = owner
+    def __init__(self, owner, prefix, without=()):
+        self.owner, self._prefix = owner, prefix
         self._saved = {
             name: value
             for name, value in vars(owner).items()
@@ -241,10 +229,10 @@ class _Functions:
         self._values = operator.itemgetter(*self._saved)
         self._as_saved = self._values(self._saved)
 
-    def restore(self, but=None):
-        """Put back what is gone or can't be called; the names of those.
+    def restore(self, same_but=None):
+        """Put back what is gone or can't be called; the names of those, with their owner's.
 
-        With `but`, all that is not the same, except these.
+        With `same_but`, all that is not the same, except these.
         """
         there = vars(self.owner)
         try:
@@ -256,15 +244,11 @@ class _Functions:
             name
             for name, value in self._saved.items()
             if not _is_usable(there.get(name))
-            or (but is not None and name not in but and there[name] is not value)
+            or (same_but is not None and name not in same_but and there[name] is not value)
         ]
         for name in taken:
             setattr(self.owner, name, self._saved[name])
-        return taken
-
-    def restore_named(self):
-        """The same, with the owner's name before each."""
-        return ["%s.%s" % (self.owner.__name__, name) for name in self.restore()]
+        return [self._prefix + name for name in taken]
 
 
 def _is_usable(value):
@@ -288,20 +272,8 @@ def _restored(names):
     """The note for what was put back."""
     if not names:
         return ""
-    told = ", ".join(names[:_NAMED])
+    listed = ", ".join(names[:_NAMED])
     if len(names) > _NAMED:
-        told += " and %d more" % (len(names) - _NAMED)
-    return "%s %s replaced and %s restored" % (told, *_BE[len(names) > 1])
-
-
-_BE = (("was", "is"), ("were", "are"))
-
-
-def _defect(part, error):
-    """What failed and why; what the error itself has to say may be hostile as well."""
-    try:
-        why = str(error)[:500]
-    except BaseException:
-        why = "it can't say why"
-    name = getattr(part, "__name__", None) or getattr(part.func, "__name__", "a part")
-    return "%s failed: %s: %s" % (name.strip("_"), type(error).__name__[:100], why)
+        listed += " and %d more" % (len(names) - _NAMED)
+    were, are = ("were", "are") if names[1:] else ("was", "is")
+    return "%s %s replaced and %s restored" % (listed, were, are)

@@ -2,8 +2,8 @@
 
 Standard library only, Python 3.8 syntax. A name is changed when it stands for another object, or
 when a look at its object shows a difference: in length, shape, columns, or some of its values. The
-look is short, runs no code of the user's and keeps no object alive. A difference proves a change;
-no difference proves nothing.
+look is short, runs no code of the user's and keeps nothing alive but short plain values. A
+difference proves a change; no difference proves nothing.
 """
 
 import collections
@@ -13,6 +13,7 @@ import types
 from time import perf_counter
 
 from . import variables
+from .defence import attempt
 
 _PLAIN = frozenset(map(id, (bool, int, float, complex, str, bytes, type(None), range)))
 """By their addresses: the hash of a class can be code of the user's."""
@@ -31,14 +32,14 @@ _DEPTH = 3
 _EDGE = 32
 """Items at each end of a container that are looked at."""
 
-_LONG = 100000
-"""Characters, or bits, up to which a plain value is looked at whole."""
+_LONG = 10000
+"""Characters, or bits, up to which a plain value is looked at whole, and kept."""
 
 _ELEMENTS = 2048
 _FIRST, _LAST = slice(_EDGE), slice(-_EDGE, None)
 _COLUMNS = 25
-_TOLD = 2000
-_SLOW = frozenset({"Array", "List", "Object", "Struct"})
+_MOST = 2000
+_NO_TRACE = object()
 
 
 class Names:
@@ -55,29 +56,30 @@ class Names:
         `names` has a description of each new or changed one; `unknown` says that there may be
         others.
         """
-        try:
-            return self._changes(visible(shell))
-        except BaseException:  # the reply matters more
-            self._traces = {}
-            return {"names": {}, "gone": [], "unknown": True}
+        otherwise = {"names": {}, "gone": [], "unknown": True}
+        return attempt(self._changes, shell, otherwise=otherwise)
 
-    def _changes(self, now):
+    def _changes(self, shell):
         before, self._traces = self._traces, {}
+        now = visible(shell)
         end, natures = perf_counter() + self._patience, {}
+        changed = []
         for name in reversed(list(now)):  # if time runs out, it does so for the oldest
-            self._traces[name] = _trace(now[name], end, natures)
-        changed = [name for name in now if _differs(before.get(name), self._traces[name])]
+            trace = self._traces[name] = _trace(now[name], end, natures)
+            if _differs(before.get(name, _NO_TRACE), trace):
+                changed.append(name)
+        changed.reverse()
         gone = [name for name in reversed(list(before)) if name not in now]
-        told = {
+        changes = {
             "names": {
                 variables.bounded(name): variables.describe_briefly(now[name])
-                for name in changed[:_TOLD]
+                for name in changed[:_MOST]
             },
-            "gone": [variables.bounded(name) for name in gone[:_TOLD]],
+            "gone": [variables.bounded(name) for name in gone[:_MOST]],
         }
-        if max(len(changed), len(gone)) > _TOLD:
-            told["unknown"] = True
-        return told
+        if max(len(changed), len(gone)) > _MOST:
+            changes["unknown"] = True
+        return changes
 
 
 def visible(shell):
@@ -90,13 +92,15 @@ def visible(shell):
 
 
 def _trace(value, end, natures):
-    """An object's address, its type's, and the result of a look at it, or None without one.
+    """What a later trace is compared with: a short plain value itself, which can't change.
 
+    Of others an object's address, its type's, and the result of a look at it, or None without one.
     The address alone is not enough: the next object may well get that of the last one.
     """
     kind = type(value)
     if id(kind) in _PLAIN:
-        return id(value), id(kind), _look_plain(value, kind)
+        shown = _plain(value, kind)
+        return value if shown is value else (id(value), id(kind), hash(shown))
     look = None
     if perf_counter() < end:
         try:
@@ -107,18 +111,23 @@ def _trace(value, end, natures):
 
 
 def _differs(before, now):
-    if before is None or before[:2] != now[:2]:
+    if type(before) is not tuple or type(now) is not tuple:  # no plain value is a tuple
+        return before is not now
+    if before[:2] != now[:2]:
         return True
     return before[2] != now[2] and before[2] is not None and now[2] is not None
 
 
-def _look_plain(value, kind):
+def _plain(value, kind):
+    """A plain value itself, or both its ends where it is long."""
     if kind is str or kind is bytes:
         if len(value) > _LONG:
-            return hash((len(value), value[:_EDGE], value[-_EDGE:]))
+            return len(value), value[:_EDGE], value[-_EDGE:]
     elif kind is int and value.bit_length() > _LONG:
-        return hash((value.bit_length(), value & 0xFFFFFFFF))
-    return hash((kind, value))
+        return value.bit_length(), value & 0xFFFFFFFF
+    elif kind is float and value != value:
+        return "NaN"  # the hash of each NaN is another one
+    return value
 
 
 class _Look:
@@ -136,7 +145,7 @@ class _Look:
         """A value that can be hashed, and differs when the object has visibly changed."""
         kind = type(value)
         if id(kind) in _PLAIN:
-            return _look_plain(value, kind)
+            return id(kind), _plain(value, kind)  # 1 equals True
         self._left -= 1
         if self._left < 0 or depth > _DEPTH:
             return id(value)
@@ -208,34 +217,38 @@ def _look_at_array(value):
     library = variables.package_of(type(value))
     if kind == "ndarray":
         return value.shape, str(value.dtype), _elements(value)
-    if library == "pandas" and hasattr(value, "columns"):
-        return value.shape, _edges(value.columns), _edges(value.index), _columns(value)
-    if library == "pandas" and hasattr(value, "index"):
-        return _edges(value.index), _elements(value.array)
+    blocks = getattr(getattr(value, "_mgr", None), "blocks", None)
+    if library == "pandas" and blocks is not None:  # of each type one, with all of its columns
+        return tuple(map(_edges, value.axes)), tuple(_values(each) for each in blocks[:_COLUMNS])
     if library == "polars" and hasattr(value, "get_columns"):
-        return value.shape, tuple(value.columns), _rows(value)
+        return value.shape, tuple(value.columns)  # it is rarely changed in place
     if library == "torch":
         return tuple(value.shape), value._version  # it counts changes in place
     shape = getattr(value, "shape", None)
     return None if shape is None else tuple(shape)
 
 
-def _columns(frame):
-    """Some values of the first and last columns of a frame of pandas, where they are at hand."""
-    width = frame.shape[1]
-    chosen = range(width) if width <= 2 * _COLUMNS else [*range(_COLUMNS), *range(-_COLUMNS, 0)]
-    dtypes = list(frame.dtypes) if width <= 2 * _COLUMNS else []
-    return tuple(map(str, dtypes)), tuple([_elements(frame._get_column_array(at)) for at in chosen])
+def _values(block):
+    """Where a block of pandas stands, and some of its values, the ends of its columns with them."""
+    places, values = block.mgr_locs.as_array[:_EDGE].tobytes(), block.values
+    if not variables.is_array(type(values)):
+        return places  # of a class of the user's
+    parts = [values]
+    if values.ndim == 2:
+        parts += [values[:, :_EDGE], values[:, -_EDGE:]]
+    return places, str(values.dtype), tuple(map(_elements, parts))
 
 
 def _elements(array):
     """Some of an array's values: all of a small one, else the ends and some between them."""
     if not variables.is_array(type(array)):
         return None  # of a class of the user's
-    if type(array).__name__ in ("NumpyExtensionArray", "PandasArray"):
-        array = array.to_numpy()
-    if type(array).__name__ != "ndarray" or (array.dtype.hasobject and array.ndim):
+    array = getattr(array, "_ndarray", array)  # dates, categories and the like of pandas
+    if type(array).__name__ != "ndarray":
         return _edges(array)
+    if array.dtype.hasobject:
+        flat = array.flat
+        return array.size, tuple(map(_simple, (*flat[:_EDGE], *flat[-_EDGE:])))
     if array.size <= _ELEMENTS:
         return hash(array.tobytes())
     flat = array.reshape(-1) if array.flags.contiguous else array.flat
@@ -253,16 +266,7 @@ def _edges(values):
 def _simple(value):
     kind = type(value)
     if id(kind) in _PLAIN:
-        return _look_plain(value, kind)
+        return id(kind), _plain(value, kind)
     if variables.package_of(kind) in ("numpy", "pandas", "decimal", "datetime"):
         return str(value)
     return None
-
-
-def _rows(frame):
-    """Some rows of a frame of Polars, if they are quickly read."""
-    if frame.width > 2 * _COLUMNS or any(
-        str(each).partition("(")[0] in _SLOW for each in frame.dtypes
-    ):
-        return None
-    return hash(repr((frame.head(4).rows(), frame.tail(4).rows())))

@@ -12,6 +12,7 @@ Clocks and process ids are asked by names of our own: a cell may put others in t
 count how often they are called.
 """
 
+import itertools
 import os
 import select
 import threading
@@ -19,6 +20,7 @@ from os import getpid
 from time import monotonic
 
 from . import shared
+from .defence import defect, report
 
 _AFTER = 0.2
 """Seconds that text may wait for more."""
@@ -35,78 +37,40 @@ _ROUNDS = 4
 _REMEMBERED = 1000
 """Requests of which we know that they show something, or shall be cleared."""
 
-_MOST_COMPLAINTS = 20
-
 
 class Outlet:
-    """What waits to be sent, for all streams of one kernel."""
+    """What waits to be sent, for all streams of one kernel.
+
+    One lock guards it, in whatever thread code writes. The thread that sends takes it too: nobody
+    may hold it and wait for that thread.
+    """
 
     def __init__(self):
         """Nothing waits; `attach` comes before the first text."""
         self.lock = threading.RLock()
+        self.captured = _Captured(self.lock)
+        self.sender = None
+        self.request = {}  # the header of the latest one
         self.on_cleared = lambda execution_id: None
-        self._session = self._pub_thread = None
         self._parts = []
         self._latest = None
-        self._unclear = {}
-        self._clearing = {}
+        self._showing = {}  # requests that have put out something since they were cleared
+        self._clearing = {}  # requests that are cleared with their next output
         self._count = 0
         self._sent_at = 0.0
         self._is_timed = False
-        self._sources = {}
-        self._heard = -1
-        self._complaints = 0
-        self._poll = select.poll() if hasattr(select, "poll") else None
 
     def attach(self, session, pub_thread, run_dir):
-        """Send through `pub_thread` from now on; its messages are counted."""
-        if self._pub_thread is pub_thread:
-            return
-        self._session, self._pub_thread = session, pub_thread
-        self._pid = getpid()
-        self._journal = shared.Journal(os.path.join(run_dir, "output.journal"))
-        self._flow = shared.Flow(os.path.join(run_dir, "taken"))
-        send = pub_thread.send_multipart
-
-        def send_counted(frames, *args, **kwargs):
-            self._flow.count(frames)
-            return send(frames, *args, **kwargs)
-
-        pub_thread.send_multipart = send_counted
+        """Send through `pub_thread` from now on; the second stream finds it attached."""
+        if self.sender is None:
+            self._pid = getpid()
+            self._journal = shared.Journal(os.path.join(run_dir, "output.journal"))
+            self.sender = _Sender(session, pub_thread, os.path.join(run_dir, "taken"))
 
     @property
     def is_ours(self):
         """False in a forked child, which has no way out of its own."""
         return getpid() == self._pid
-
-    def watch(self, fd, receive):
-        """Call `receive` whenever `fd` can be read, before anything else is taken in."""
-        with self.lock:
-            self._sources[fd] = receive
-            self._poll.register(fd, select.POLLIN)
-
-    def forget(self, fd):
-        """Watch `fd` no more."""
-        with self.lock:
-            if self._sources.pop(fd, None) is not None:
-                self._poll.unregister(fd)
-
-    def drain(self):
-        """Take in what C code and other processes have written so far."""
-        with self.lock:
-            for _ in range(_ROUNDS if self._sources else 0):
-                ready = self._poll.poll(0)
-                if not ready:
-                    return
-                # of two that can be read, the one that was written to last is likely to go on
-                for fd, event in sorted(ready, key=lambda found: found[0] != self._heard):
-                    self._heard = fd
-                    try:
-                        if event & select.POLLNVAL:
-                            raise OSError("the descriptor was closed")
-                        self._sources[fd]()
-                    except OSError:
-                        self.forget(fd)
 
     def begin(self, execution_id):
         """The journal is for this execution from now on."""
@@ -121,9 +85,9 @@ class Outlet:
     def put(self, stream, parent, text):
         """Add text; the caller holds the lock."""
         self.perform_clear(parent)
-        _remember(self._unclear, parent)
+        _remember(self._showing, parent)
         self._latest = stream
-        part = self._part_of(stream, parent, text)
+        part = _part_of(self._parts, stream, parent, text)
         if part is None:
             part = _Part(stream, parent)
             self._parts.append(part)
@@ -140,18 +104,19 @@ class Outlet:
     def perform_clear(self, parent):
         """Do what `clear` was asked for, if it was: the next output comes."""
         execution_id = parent.get("msg_id", "")
-        if execution_id not in self._clearing:
+        if execution_id not in self._clearing:  # of two threads of one request either may be first
             return
         with self.lock:
-            del self._clearing[execution_id]
+            if self._clearing.pop(execution_id, None) is None:
+                return
             self._parts = [
                 part
                 for part in self._parts
                 if part.stream is None or part.parent.get("msg_id", "") != execution_id
             ]
             self.on_cleared(execution_id)
-            if execution_id in self._unclear:
-                del self._unclear[execution_id]
+            if execution_id in self._showing:
+                del self._showing[execution_id]
                 self._journal.empty(execution_id)
                 self._parts.append(_Part(None, parent))
                 self._note(self._parts[-1], "clear", "")
@@ -159,9 +124,9 @@ class Outlet:
     def send_before_display(self, parent):
         """Send all that a display of this request, which follows now, must not overtake."""
         with self.lock:
-            self.drain()
+            self.captured.drain()
             self.perform_clear(parent)
-            _remember(self._unclear, parent)
+            _remember(self._showing, parent)
             self.send()
 
     def flush(self):
@@ -170,11 +135,8 @@ class Outlet:
             is_due = bool(self._parts) and monotonic() - self._sent_at > _BETWEEN
             if is_due:
                 self.send()
-        thread = self._pub_thread.thread
-        if is_due and thread.is_alive() and thread is not threading.current_thread():
-            sent = threading.Event()
-            self._pub_thread.schedule(sent.set)
-            sent.wait(_FLUSH_LIMIT)
+        if is_due:  # without the lock: the thread that sends may want it first
+            self.sender.wait_sent()
 
     def send(self):
         """Send what waits; whatever is sent after this call comes after it."""
@@ -182,92 +144,30 @@ class Outlet:
             parts, self._parts = self._parts, []
             if parts:
                 self._sent_at = monotonic()
-                self._pub_thread.schedule(lambda: self._really_send(parts))
+                self.sender.send_later(parts)
 
     def wait_for_server(self):
         """Wait while more is on its way than the server should have to hold."""
         if self.is_ours:
-            self._flow.wait()
+            self.sender.flow.wait()
 
-    def complain(self, what, error):
-        """Report a defect of ours on descriptor 2, so that it costs no more than itself.
-
-        The report is output again, which may meet the same defect: only the first ones are made.
-        """
-        self._complaints += 1
-        if self._complaints <= _MOST_COMPLAINTS:
-            try:
-                os.write(2, ("[kernel-exec] %s: %r\n" % (what, error)).encode("utf-8", "replace"))
-            except OSError:
-                pass  # user code has closed it
-
-    # In the thread that sends
-
-    def _call_later(self, seconds):
-        try:
-            self._pub_thread.io_loop.call_later(seconds, self._on_time)
-        except Exception:  # the loop is closed, or code has taken its clock: nothing waits then
+    def _set_timer(self, seconds):
+        """In the thread that sends: be back in a moment; where that can't be, wait for nothing."""
+        if not self.sender.call_later(seconds, self._on_time):
             self.send()
 
     def _on_time(self):
+        """In the thread that sends: the time of what waits is over."""
         if not self.lock.acquire(blocking=False):
-            self._call_later(0.01)  # the holder may be waiting for this very thread
+            self._set_timer(0.01)  # the holder may be waiting for this very thread
             return
         try:
             self._is_timed = False
             parts, self._parts = self._parts, []
             self._sent_at = monotonic()
-            self._pub_thread._events.append(lambda: self._really_send(parts))
-            self._pub_thread._handle_event(None)  # all that was scheduled before, then this
+            self.sender.send_after_all_scheduled(parts)
         finally:
             self.lock.release()
-
-    def _really_send(self, parts):
-        run = []
-        for part in parts:
-            if run and (part.parent is not run[0].parent or part.stream is None):
-                self._send_run(run)
-                run = []
-            run.append(part)
-            if part.stream is None:
-                self._send_run(run)
-                run = []
-        if run:
-            self._send_run(run)
-
-    def _send_run(self, run):
-        """Send parts of one request as one message: each text with the name of its stream."""
-        session = self._session
-        if run[0].stream is None:
-            kind, content = "clear_output", {"wait": False}
-        else:
-            texts = [[part.stream.name, "".join(part.texts)] for part in run]
-            kind, content = "stream", {"name": texts[0][0], "text": texts[0][1], "more": texts[1:]}
-        content["upto"] = max(part.count for part in run)
-        try:
-            session.pid = getpid()  # the thread that sends knows of forks by itself
-            message = session.msg(kind, content, parent=run[0].parent)
-            session.send(self, message, ident=kind.encode("ascii"))
-        except Exception as error:  # the thread serves all the others
-            self.complain("output could not be sent", error)
-
-    def send_multipart(self, frames, **kwargs):
-        """What a session calls: send at once, from the thread that sends."""
-        self._flow.count(frames)
-        self._pub_thread._really_send(frames, **kwargs)
-
-    def _part_of(self, stream, parent, text):
-        """The part that `text` goes on with.
-
-        The end of a line goes to its line, also where another stream has written meanwhile.
-        """
-        for part in reversed(self._parts):
-            if part.stream is stream and part.parent is parent:
-                is_last = part is self._parts[-1]
-                return part if is_last or (text == "\n" and part.is_unended) else None
-            if text != "\n" or part.stream is None:
-                return None
-        return None
 
     def _note(self, part, name, text):
         """Text was added to `part`: it is to be sent soon, and until then in the journal."""
@@ -278,13 +178,134 @@ class Outlet:
             self._journal.empty(execution_id)
         elif not self._is_timed:
             self._is_timed = True  # also where this fails: to report that is to come here again
-            self._pub_thread.schedule(lambda: self._call_later(_AFTER))
+            self.sender.schedule(lambda: self._set_timer(_AFTER))
 
 
 def _remember(requests, parent):
     requests[parent.get("msg_id", "")] = True
     if len(requests) > _REMEMBERED:
         del requests[next(iter(requests))]
+
+
+def _part_of(parts, stream, parent, text):
+    """The one of `parts` that `text` goes on with, or None.
+
+    The end of a line goes to its line, also where another stream has written meanwhile.
+    """
+    for part in reversed(parts):
+        if part.stream is stream and part.parent is parent:
+            is_last = part is parts[-1]
+            return part if is_last or (text == "\n" and part.is_unended) else None
+        if text != "\n" or part.stream is None:
+            return None
+    return None
+
+
+class _Captured:
+    """The descriptors that C code and other processes write to."""
+
+    def __init__(self, lock):
+        self._lock = lock
+        self._sources = {}
+        self._heard = -1
+        self._poll = select.poll() if hasattr(select, "poll") else None
+
+    def watch(self, fd, receive):
+        """Call `receive` whenever `fd` can be read, before anything else is taken in."""
+        with self._lock:
+            self._sources[fd] = receive
+            self._poll.register(fd, select.POLLIN)
+
+    def forget(self, fd):
+        """Watch `fd` no more."""
+        with self._lock:
+            if self._sources.pop(fd, None) is not None:
+                self._poll.unregister(fd)
+
+    def drain(self):
+        """Take in what C code and other processes have written so far."""
+        with self._lock:
+            for _ in range(_ROUNDS if self._sources else 0):
+                ready = self._poll.poll(0)
+                if not ready:
+                    return
+                # of two that can be read, the one that was written to last is likely to go on
+                for fd, event in sorted(ready, key=lambda found: found[0] != self._heard):
+                    self._heard = fd
+                    try:
+                        if event & select.POLLNVAL:
+                            raise OSError("the descriptor was closed")
+                        self._sources[fd]()
+                    except OSError:
+                        self.forget(fd)
+
+
+class _Sender:
+    """The thread of ipykernel's that sends, whose messages are counted."""
+
+    def __init__(self, session, pub_thread, flow):
+        self._session, self._pub_thread = session, pub_thread
+        self.flow = shared.Flow(flow)
+        self.schedule = pub_thread.schedule
+        send = pub_thread.send_multipart
+
+        def send_counted(frames, *args, **kwargs):
+            self.flow.count(frames)
+            return send(frames, *args, **kwargs)
+
+        pub_thread.send_multipart = send_counted
+
+    def send_later(self, parts):
+        """Send parts after all that was scheduled, and before all that will be."""
+        self._pub_thread.schedule(lambda: self._send(parts))
+
+    def wait_sent(self):
+        """Wait until all that was scheduled is sent, in any thread but the one that sends."""
+        thread = self._pub_thread.thread
+        if thread.is_alive() and thread is not threading.current_thread():
+            sent = threading.Event()
+            self._pub_thread.schedule(sent.set)
+            sent.wait(_FLUSH_LIMIT)
+
+    # In the thread that sends
+
+    def call_later(self, seconds, action):
+        """False where it can't be: the loop is closed, or code has taken its clock."""
+        try:
+            self._pub_thread.io_loop.call_later(seconds, action)
+            return True
+        except Exception:
+            return False
+
+    def send_after_all_scheduled(self, parts):
+        """Send parts now, and before them what was scheduled."""
+        self._pub_thread._events.append(lambda: self._send(parts))
+        self._pub_thread._handle_event(None)
+
+    def _send(self, parts):
+        """One message for what one request wrote in a row, and one for each `clear_output`."""
+        for _, run in itertools.groupby(parts, lambda part: (id(part.parent), part.clear_id)):
+            self._send_run(list(run))
+
+    def _send_run(self, run):
+        """Send parts of one request as one message: each text with the name of its stream."""
+        if run[0].stream is None:
+            kind, content = "clear_output", {"wait": False}
+        else:
+            texts = [[part.stream.name, "".join(part.texts)] for part in run]
+            kind, content = "stream", {"name": texts[0][0], "text": texts[0][1], "more": texts[1:]}
+        content["upto"] = max(part.count for part in run)
+        try:
+            self._session.pid = getpid()  # the thread that sends knows of forks by itself
+            message = self._session.msg(kind, content, parent=run[0].parent)
+            self._session.send(self, message, ident=kind.encode("ascii"))
+        except Exception as error:  # the thread serves all the others
+            report(defect(self._session.send, error))
+
+    def send_multipart(self, frames, **kwargs):
+        """What a session calls: send at once, from the thread that sends."""
+        self.flow.count(frames)
+        self._pub_thread._really_send(frames, **kwargs)
 
 
 class _Part:
@@ -294,6 +315,11 @@ class _Part:
 
     def __init__(self, stream, parent):
         self.stream, self.parent, self.texts, self.count = stream, parent, [], 0
+
+    @property
+    def clear_id(self):
+        """None for text, of no other part for a `clear_output`."""
+        return id(self) if self.stream is None else None
 
     @property
     def is_unended(self):

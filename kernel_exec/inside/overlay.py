@@ -1,8 +1,8 @@
-"""Tells when a cell imports what is there for the kernel only; loaded in the kernel's process.
+"""Notes on imports of what only the kernel has; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax. What an overlay brings can be imported by user code, too,
 and would be missing when the code runs elsewhere; in a shadow, what the kernel has imported is
-there instead of the environment's own version. Each name is told once in a kernel's life.
+there instead of the environment's own version. Each name is noted once in a kernel's life.
 """
 
 import ast
@@ -55,7 +55,7 @@ class OverlayImports:
         mentioned = {name for name in self._names if name in code}
         imported = mentioned & _imported(code, transform) if mentioned else set()
         self._names -= imported
-        return [told for told in map(self._warning, sorted(imported)) if told]
+        return [note for note in map(self._warning, sorted(imported)) if note]
 
     def _warning(self, name):
         spec = importlib.machinery.PathFinder.find_spec(name)
@@ -87,9 +87,6 @@ def _imported(code, transform):
 
 def _version(name, path):
     """The version of the distribution that brings `name` to `path`, "" when none tells."""
-    wanted = _DISTRIBUTIONS.get(name, name).lower().replace("_", "-")
-    for distribution in metadata.distributions(path=path):
-        named = distribution.metadata["Name"] or ""
-        if named.lower().replace("_", "-") == wanted:
-            return distribution.version
-    return ""
+    named = _DISTRIBUTIONS.get(name, name)
+    found = next(iter(metadata.distributions(name=named, path=path)), None)
+    return found.version if found is not None else ""

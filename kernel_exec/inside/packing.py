@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import numbers
 
-_DEEPEST = 200
+DEEPEST = 200
 """Levels of lists and objects that are sent; readers have a limit of their own above this."""
 
 _DIGITS = 4000
@@ -44,8 +44,8 @@ def _plain(value, above):
     if isinstance(value, (dict, list, tuple, set, frozenset)):
         if id(value) in above:
             return "[circular]"
-        if len(above) == _DEEPEST:
-            return "[nested deeper than %d levels]" % _DEEPEST
+        if len(above) == DEEPEST:
+            return "[nested deeper than %d levels]" % DEEPEST
         above = (*above, id(value))
         if isinstance(value, dict):
             return {_key(key): _plain(each, above) for key, each in value.items()}

@@ -1,11 +1,11 @@
-"""Tells about the interpreter that runs it; a script for any Python from 3.6.
+"""Describes the interpreter that runs it; a script for any Python from 3.6.
 
-    python main.py probe FENCE [distributions | torn SINCE]
+    python main.py probe FENCE (interpreter | distributions | torn SINCE)
 
-Prints one JSON object between two lines FENCE, so that what a noisy `sitecustomize` prints does
+Prints JSON between two lines FENCE, so that what a noisy `sitecustomize` prints does
 no harm. Imports the standard library only, and nothing that is installed. It runs without `-I`:
 the kernel will see the user's site folder and `PYTHON...` settings too, and the answer must be
-what the kernel finds. ASCII only, so that Python 2 can at least tell that it is Python 2.
+what the kernel finds. ASCII only, so that Python 2 can at least say that it is Python 2.
 """
 
 import io
@@ -19,12 +19,9 @@ import sysconfig
 
 def main():
     """Print what is asked for."""
-    told = describe()
-    if "distributions" in sys.argv[2:]:
-        told["distributions"] = distributions()
-    if "torn" in sys.argv[2:]:
-        told["torn"] = torn(float(sys.argv[-1]))
-    answer = "\n%s\n%s\n%s\n" % (sys.argv[1], json.dumps(told), sys.argv[1])
+    fence, question, arguments = sys.argv[1], sys.argv[2], map(float, sys.argv[3:])
+    answers = {"interpreter": describe, "distributions": distributions, "torn": torn}
+    answer = "\n%s\n%s\n%s\n" % (fence, json.dumps(answers[question](*arguments)), fence)
     with io.open(1, "wb", closefd=False) as out:  # sys.stdout may be another's by now
         out.write(answer.encode("ascii"))
 

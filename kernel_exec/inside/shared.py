@@ -32,10 +32,7 @@ class Journal:
 
     def __init__(self, path):
         try:
-            with open(path, "wb") as file:
-                _allocate(file.fileno(), _JOURNAL_SIZE)
-            with open(path, "r+b") as file:
-                self._memory = mmap.mmap(file.fileno(), _JOURNAL_SIZE)
+            self._memory = _mapped(path, _JOURNAL_SIZE)
         except OSError:
             self._memory = mmap.mmap(-1, _JOURNAL_SIZE)  # no room: last words are lost
         self._id = ""
@@ -72,12 +69,14 @@ class Journal:
         return True
 
 
-def _allocate(descriptor, size):
-    """Make a file that long; to write to one with holes on a full disk ends the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
+def _mapped(path, size):
+    """A new file of this size, in memory."""
+    with open(path, "w+b") as file:
+        if hasattr(os, "posix_fallocate"):  # to write to holes on a full disk ends the process
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            os.ftruncate(file.fileno(), size)
+        return mmap.mmap(file.fileno(), size)
 
 
 class Flow:
@@ -87,10 +86,7 @@ class Flow:
         self._lock = threading.Lock()
         self._sent = 0
         try:
-            with open(path, "wb") as file:
-                _allocate(file.fileno(), 8)
-            with open(path, "r+b") as file:
-                self._taken = mmap.mmap(file.fileno(), 8)
+            self._taken = _mapped(path, 8)
         except OSError:
             self._taken = None  # no room: nothing ever waits
 
@@ -106,11 +102,11 @@ class Flow:
             return
         taken, since = -1, 0.0
         while True:
-            now, time_now = int.from_bytes(self._taken[:8], "little"), monotonic()
-            if self._sent - now <= _AHEAD:
+            dealt_with, now = int.from_bytes(self._taken[:8], "little"), monotonic()
+            if self._sent - dealt_with <= _AHEAD:
                 return
-            if now != taken:
-                taken, since = now, time_now
-            elif time_now - since > _PATIENCE:
+            if dealt_with != taken:
+                taken, since = dealt_with, now
+            elif now - since > _PATIENCE:
                 return
             sleep(0.005)

@@ -1,8 +1,12 @@
-"""Under which names cells are compiled, and which files are shown for them.
+"""Under which names cells are compiled, which files are shown for them, and what scripts find.
 
-Loaded in the kernel's process; standard library only, Python 3.8 syntax.
+Loaded in the kernel's process; standard library only, Python 3.8 syntax. A script runs as under
+`python FILE ARGUMENTS`, except that its names stay in the kernel afterwards.
 """
 
+import ast
+import contextlib
+import os
 import re
 import sys
 import threading
@@ -11,6 +15,15 @@ import warnings
 
 _NAME = re.compile(r"/ipykernel_0/\d+\.py")
 """What the server names cells; see `messages.cell_name`."""
+
+_MISSING = object()
+_QUIET_EXIT = """
+try:
+    pass
+except SystemExit:
+    if __import__("sys").exc_info()[1].code not in (None, 0):
+        raise
+"""
 
 
 class CellFiles:
@@ -73,3 +86,48 @@ def _report_thread(failed):
         name = failed.thread.name if failed.thread is not None else threading.get_ident()
         print("Exception in thread %s:" % name, file=sys.stderr)
         traceback.print_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+
+@contextlib.contextmanager
+def as_script(shell, ours):
+    """Lend a script its path, arguments and folder; `ours` says which, or that it is a cell."""
+    if ours.get("arguments") is None:
+        yield
+        return
+    file, folder, exits = ours["file"], os.path.dirname(ours["file"]), _ExitsQuietly()
+    argv, shown = sys.argv, shell.ast_node_interactivity
+    before = shell.user_ns.get("__file__", _MISSING)
+    sys.argv, shell.user_ns["__file__"] = [file, *ours["arguments"]], file
+    sys.path.insert(0, folder)
+    shell.ast_transformers.append(exits)
+    shell.ast_node_interactivity = "none"
+    try:
+        yield
+    finally:
+        sys.argv, shell.ast_node_interactivity = argv, shown
+        with contextlib.suppress(Exception):  # the script may have changed its path
+            sys.path.remove(folder)
+        with contextlib.suppress(Exception):
+            shell.ast_transformers.remove(exits)
+        shell.user_ns.pop("__file__", None)
+        if before is not _MISSING:
+            shell.user_ns["__file__"] = before
+
+
+class _ExitsQuietly(ast.NodeTransformer):
+    """`sys.exit(0)` at the end of a script is no error."""
+
+    def visit_Module(self, node):
+        """Put all but the docstring and what must come first into a `try`."""
+        first = 0
+        while first < len(node.body) and _must_lead(node.body[first]):
+            first += 1
+        attempt = ast.parse(_QUIET_EXIT).body[0]
+        attempt.body = node.body[first:] or attempt.body
+        node.body[first:] = [attempt]
+        return ast.fix_missing_locations(node)
+
+
+def _must_lead(node):
+    docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return docstring or (isinstance(node, ast.ImportFrom) and node.module == "__future__")

@@ -1,42 +1,36 @@
 """The standard streams of a kernel; runs in the kernel's process.
 
 Python 3.8 syntax. A stream passes on what user code writes, up to a budget for each execution;
-what exceeds it is written to a file. `_outlet.py` keeps the order of both streams, and of them and
+what exceeds it is written to a file. `outlet.py` keeps the order of both streams, and of them and
 what C code and other processes write: that is taken in before each text of ours. Only where one
 process writes to both descriptors, its lines may change places, and text that is over the budget
 is in a file for each stream.
 
 Whose text it is: that of a thread belongs to the execution that started the thread (or gave the
-work to its pool), that of a forked child to the execution that forked it, also when another one
-runs by then. Text of C code and of other processes comes through a file descriptor that says
-nothing of its writer: it counts for the execution under way, as does that of raw `_thread`
-threads.
+work to its pool), also when another one runs by then. Text of C code and of other processes, forked
+children included, comes through a file descriptor that says nothing of its writer: it counts for
+the execution under way, as does that of raw `_thread` threads.
 """
 
 import codecs
 import collections
 import ctypes
+import errno
+import functools
 import io
 import os
+import select
 import sys
 from os import getpid
 
 from ipykernel.iostream import OutStream
 
-from . import budgets, children, owners
+from . import budgets, owners
 from .outlet import outlet
 
 _OPEN_ACCOUNTS = 8
-_PARENTS = 1000
-"""Executions whose late text from children finds its way."""
-
 _TURN = 16
 """Characters of the budget that it costs when the other stream wrote before: a part more."""
-
-settings = budgets.settings
-"""The launcher's configuration; set before the first stream is made."""
-
-_parents = collections.OrderedDict()
 
 
 class KernelStream(OutStream):
@@ -51,13 +45,12 @@ class KernelStream(OutStream):
         self.buffer = _Bytes(self)
         self._accounts = collections.OrderedDict()
         self._latest = None
-        self._children = children.Children()
-        outlet.attach(args[0], args[1], settings["run_dir"])
+        self._child = None
+        outlet.attach(args[0], args[1], budgets.settings["run_dir"])
         super().__init__(*args, **kwargs)
         if getattr(self, "_should_watch", False):
             self._kept = os.dup(self._original_stdstream_fd)
-            outlet.watch(self._fid, self._hear_captured)
-            outlet.watch(self._children.receiver, self._hear_children)
+            outlet.captured.watch(self._fid, self._hear_captured)
 
     if isinstance(getattr(OutStream, "parent_header", None), property):
         parent_header = property(
@@ -69,10 +62,7 @@ class KernelStream(OutStream):
     def set_parent(self, parent):
         """A request begins."""
         super().set_parent(parent)
-        header = self.parent_header
-        _parents[header.get("msg_id", "")] = header
-        while len(_parents) > _PARENTS:
-            _parents.popitem(last=False)
+        outlet.request = self.parent_header
 
     def fileno(self):
         """The descriptor that is captured, also where a child process gets it."""
@@ -99,18 +89,18 @@ class KernelStream(OutStream):
     def finish_cell(self):
         """A cell is over: half a character that it wrote stays half."""
         with outlet.lock:
-            outlet.drain()
+            outlet.captured.drain()
             rest = self._decoder.decode(b"", True) + self.buffer.rest()
             if rest:
-                self._take(rest, self._running())
+                self._take(rest, outlet.request)
 
     def _watch_pipe_fd(self):
         """Forward what C code and other processes write, until the stream closes."""
         owners.forget_thread()
         try:
             while self._should_watch and self._fid is not None:
-                children.readable((self._fid, self._children.receiver))
-                outlet.drain()
+                _wait_readable(self._fid)
+                outlet.captured.drain()
         except (OSError, ValueError):
             pass  # the descriptor was closed under us, by user code or at exit
 
@@ -118,34 +108,21 @@ class KernelStream(OutStream):
         chunk = os.read(self._fid, 65536)
         if not chunk:
             self._should_watch = False
-            outlet.forget(self._fid)
+            outlet.captured.forget(self._fid)
         written = self._decoder.decode(chunk)
         if written:
-            self._take(written, self._running())
-
-    def _hear_children(self):
-        for execution_id, written in self._children.received():
-            account = self._account(_parents.get(execution_id) or self._running())
-            account.waiting.append(written)  # not into a line that we are writing
-            if not account.unended:
-                self._put_waiting(account)
-
-    def _running(self):
-        """The header of the execution under way, whoever asks."""
-        latest = next(reversed(_parents), None)
-        return self.parent_header if latest is None else _parents[latest]
+            self._take(written, outlet.request)
 
     def flush(self):
         """Send what waits, captured text included."""
         if getpid() != self._master_pid:
-            self._children.send(self.parent_header.get("msg_id", ""), "", whole=True)
+            self._of_child().flush()
             return
-        _c_streams.flush()
+        _flush_c()
         _flush_original(self.name)
         with outlet.lock:
-            outlet.drain()
-            for account in list(self._accounts.values()):
-                self._put_waiting(account)
+            outlet.captured.drain()
+            for account in self._accounts.values():
                 account.settle()
         outlet.flush()
         if self.echo is not None:
@@ -156,10 +133,9 @@ class KernelStream(OutStream):
         if not isinstance(string, str) or self.pub_thread is None:
             return super().write(string)
         if getpid() != self._master_pid:
-            self._children.send(self.parent_header.get("msg_id", ""), string)
-            return len(string)
+            return self._of_child().write(string)
         with outlet.lock:
-            outlet.drain()  # what was written to the descriptors before comes before
+            outlet.captured.drain()  # what was written to the descriptors before comes before
             self._take(string, self.parent_header)
         if self._latest.is_flooding:
             outlet.wait_for_server()
@@ -169,28 +145,22 @@ class KernelStream(OutStream):
         account = self._latest
         if account is None or account.parent is not parent:
             account = self._latest = self._account(parent)
-        self._put(account, string)
-        if account.waiting and not account.unended:
-            self._put_waiting(account)
-
-    def _put(self, account, string):
-        account.unended = string[-1:] not in ("\n", "")
         kept = account.take(string)
         if kept:
             outlet.put(self, account.parent, kept)
 
-    def _put_waiting(self, account):
-        waiting, account.waiting = account.waiting, []
-        if waiting:
-            self._put(account, "".join(waiting))
+    def _of_child(self):
+        """The stream of this forked child, which has no threads and no sockets of the kernel's."""
+        if self._child is None or self._child.pid != getpid():
+            self._child = _ChildStream(self.fileno())
+        return self._child
 
     def _account(self, parent):
         execution_id = parent.get("msg_id", "")
         account = self._accounts.get(execution_id)
         if account is None:
             account = self._accounts[execution_id] = _Account(self, parent)
-            latest = next(reversed(_parents), "")
-            if execution_id == latest or not latest:
+            if execution_id == outlet.request.get("msg_id", execution_id):
                 outlet.begin(execution_id)
             while len(self._accounts) > _OPEN_ACCOUNTS:
                 self._accounts.popitem(last=False)[1].close()
@@ -200,28 +170,10 @@ class KernelStream(OutStream):
         """Close the stream."""
         is_open = not self.closed
         if is_open:
-            outlet.forget(getattr(self, "_fid", None))
-            outlet.forget(self._children.receiver)
+            outlet.captured.forget(getattr(self, "_fid", None))
         super().close()
         if is_open:
-            self._children.close()
             os.close(self._kept)
-
-    def announce(self, path, last, parent):
-        """Send `last`, then tell the server that `path` holds all of this stream."""
-        outlet.put(self, parent, last)
-        outlet.send()
-        self.session.send(
-            self.pub_thread,
-            "display_data",
-            {
-                "data": {budgets.SPILL_MIME: {"name": self.name, "path": path}},
-                "metadata": {},
-                "transient": {},
-            },
-            parent={"header": parent},
-            ident=b"display_data",
-        )
 
 
 def _decoder():
@@ -234,6 +186,51 @@ def _flush_original(name):
         getattr(sys, "__%s__" % name).flush()
     except (AttributeError, OSError, ValueError):
         pass  # user code has replaced or closed it
+
+
+def _wait_readable(fd):
+    poll = select.poll()  # unlike select, it takes descriptors of any number
+    poll.register(fd, select.POLLIN)
+    if any(event & select.POLLNVAL for _, event in poll.poll()):
+        raise OSError(errno.EBADF, "the descriptor was closed")
+
+
+class _ChildStream:
+    """What a forked child writes: whole lines to the descriptor that the kernel captures.
+
+    The stock way, a connection for each write, is so slow that a cell ends before it, and parts
+    of one line meet those of another child.
+    """
+
+    def __init__(self, fd):
+        self.pid, self._fd, self._unended = getpid(), fd, ""
+        leave = os._exit
+
+        def leave_with_nothing_unsent(status):
+            self.flush()
+            leave(status)
+
+        os._exit = leave_with_nothing_unsent
+
+    def write(self, string):
+        written = self._unended + string
+        end = written.rfind("\n") + 1 if len(written) < select.PIPE_BUF else len(written)
+        self._unended = written[end:]
+        self._send(written[:end])
+        return len(string)
+
+    def flush(self):
+        if self.pid == getpid():  # in a child of this child it is not for that one to say
+            unended, self._unended = self._unended, ""
+            self._send(unended)
+
+    def _send(self, string):
+        data = memoryview(string.encode("utf-8", "backslashreplace"))
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError:
+            pass  # the kernel is gone, or the child has closed the descriptor
 
 
 class _Bytes(io.BufferedIOBase):
@@ -273,29 +270,22 @@ class _Bytes(io.BufferedIOBase):
         return self._stream.fileno()
 
 
-class _CStreams:
-    """The standard streams of C's library, where it has them under the names that we know."""
-
-    def __init__(self):
-        self._flush = None
-        try:
-            library = ctypes.CDLL(None)
-            self._stdout = ctypes.c_void_p.in_dll(library, "stdout")
-            library.setvbuf(self._stdout, None, _LINE_BUFFERED, ctypes.c_size_t(0))
-            self._flush = library.fflush
-        except (AttributeError, OSError, TypeError, ValueError):
-            pass  # what C code prints comes when its buffer is full
-
-    def flush(self):
-        """Write what C code has printed without an end of line."""
-        if self._flush is not None:
-            self._flush(self._stdout)
-
-
 _LINE_BUFFERED = 1
 """`_IOLBF` of glibc, musl and Darwin: lines of C code come when they are printed."""
 
-_c_streams = _CStreams()
+
+def _flusher_of_c():
+    """What writes all that C code has printed without an end of line."""
+    try:
+        library = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(library, "stdout")
+        library.setvbuf(stdout, None, _LINE_BUFFERED, ctypes.c_size_t(0))
+        return functools.partial(library.fflush, stdout)
+    except (AttributeError, OSError, TypeError, ValueError):
+        return int  # no library of C that we know: what it prints comes when its buffer is full
+
+
+_flush_c = _flusher_of_c()
 
 
 class _Account:
@@ -305,10 +295,8 @@ class _Account:
         self.execution_id = parent.get("msg_id", "")
         self._stream = stream
         self.parent = parent
-        self.unended = False
-        self.waiting = []
         self._path = os.path.join(
-            settings["spill_dir"],
+            budgets.settings["spill_dir"],
             "%s.%s.txt" % (self.execution_id or "background", stream.name),
         )
         self._head = []
@@ -343,8 +331,25 @@ class _Account:
             return string
         self._head = []
         last = string[: max(0, budgets.WIRE_BUDGET - sent)]
-        self._stream.announce(self._path, last, self.parent)
+        self._announce(last)
         return ""
+
+    def _announce(self, last):
+        """Send `last`, then tell the server that the file holds all of this stream."""
+        stream = self._stream
+        outlet.put(stream, self.parent, last)
+        outlet.send()
+        stream.session.send(
+            stream.pub_thread,
+            "display_data",
+            {
+                "data": {budgets.SPILL_MIME: {"name": stream.name, "path": self._path}},
+                "metadata": {},
+                "transient": {},
+            },
+            parent={"header": self.parent},
+            ident=b"display_data",
+        )
 
     def settle(self):
         """Bring the file up to date."""

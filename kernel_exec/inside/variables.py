@@ -53,12 +53,12 @@ def _facts(value):
 
 def describe_briefly(value):
     """Type, shape or length, and an array's size: `DataFrame 1000x3 24.0 KB`, `list 5`, `int`."""
-    told = describe_variable("", value)
-    extent = [str(told["length"])] if "length" in told else []
-    if told.get("shape"):
-        extent = ["x".join("?" if each is None else str(each) for each in told["shape"])]
-        extent += [_human(told["size"])] if "size" in told else []
-    return " ".join([told["type"], *extent])
+    described = describe_variable("", value)
+    extent = [str(described["length"])] if "length" in described else []
+    if described.get("shape"):
+        extent = ["x".join("?" if each is None else str(each) for each in described["shape"])]
+        extent += [_human(described["size"])] if "size" in described else []
+    return " ".join([described["type"], *extent])
 
 
 def bounded(name):

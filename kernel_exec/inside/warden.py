@@ -5,6 +5,9 @@
 All that the server starts has MARK in an environment variable, and so has what that starts in
 turn, whatever its session and whoever its parent. The server's end of stdin closes with the
 server, however it ends. FOLDER holds psutil, which is imported only then.
+
+Kernels end with their guardians before this has looked twice. What has no guardian needs it:
+installers, probes, overlays that are tried, and daemons that any of them has started.
 """
 
 import signal

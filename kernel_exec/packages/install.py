@@ -13,9 +13,9 @@ import anyio
 from packaging.utils import canonicalize_name
 
 from kernel_exec.environments.interpreters import Interpreter
-from kernel_exec.environments.lockfile import locked
 from kernel_exec.environments.tools import Tools
 from kernel_exec.errors import PackageError
+from kernel_exec.leases import locked
 
 from . import installers
 from .inventory import Changes, compare, take_inventory

@@ -15,8 +15,7 @@ from packaging.utils import canonicalize_name
 from kernel_exec import processes
 from kernel_exec.environments import conda
 from kernel_exec.environments.interpreters import Interpreter, home_folder
-from kernel_exec.environments.tools import Tools
-from kernel_exec.environments.uv import run_uv, unreachable
+from kernel_exec.environments.tools import Tools, run_uv, unreachable
 from kernel_exec.errors import PackageError
 
 from .requirements import conda_spec

@@ -19,8 +19,7 @@ from kernel_exec.environments.activation import activate, allowed_variables
 from kernel_exec.environments.interpreters import Interpreter, ask
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.environments.support import SupportKind, find_support
-from kernel_exec.environments.tools import Tools, read_tools
-from kernel_exec.environments.uv import run_uv, unreachable
+from kernel_exec.environments.tools import Tools, read_tools, run_uv, unreachable
 from kernel_exec.packages.install import install
 from tests.environments.conda import NATIVE_LIB_VARIABLES, channel, make_prefix, require_relocatable
 from tests.environments.pythons import make_venv

@@ -3,25 +3,22 @@
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
-import anyio
 import pytest
 
 from kernel_exec.environments import interpreters
-from kernel_exec.environments.default import ensure_default
-from kernel_exec.environments.interpreters import NoAnswerError, ask, find_executable
+from kernel_exec.environments.catalog import ensure_default
+from kernel_exec.environments.interpreters import NoAnswerError
 from kernel_exec.environments.tools import read_tools
 from kernel_exec.errors import UnusableEnvironmentError
-from tests.waits import patient
 
 TOOLS = read_tools(os.environ, passed=())
 
 MAKE = """
 import os, sys, anyio
 from pathlib import Path
-from kernel_exec.environments.default import ensure_default
+from kernel_exec.environments.catalog import ensure_default
 from kernel_exec.environments.tools import read_tools
 async def main():
     tools = read_tools(os.environ, passed=())
@@ -82,16 +79,3 @@ async def test_the_servers_own_settings_of_python_do_not_break_it(tmp_path: Path
         tmp_path, variables={**os.environ, "PYTHONHOME": "/nonexistent"}, tools=TOOLS
     )
     assert not list((tmp_path / ".kernel_exec").glob("environment.broken-*"))
-
-
-async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
-    with anyio.CancelScope() as scope:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(ensure_default, tmp_path, variables=os.environ, tools=TOOLS))
-            while not (tmp_path / ".kernel_exec" / "environment.lock").exists():
-                await anyio.lowlevel.checkpoint()
-            scope.cancel()
-    with anyio.fail_after(patient(20)):
-        made = await ensure_default(tmp_path, variables=os.environ, tools=TOOLS)
-    executable = find_executable(made, home=tmp_path, base={})
-    assert (await ask(executable, variables=os.environ)).prefix == made.path

@@ -361,20 +361,6 @@ async def test_a_version_that_is_none_constrains_nothing(tmp_path: Path) -> None
     assert (await place.support()).kind is SupportKind.OVERLAY
 
 
-async def test_two_at_once_make_one_overlay(tmp_path: Path) -> None:
-    places = [Place(make_venv(tmp_path / name), tmp_path / "cache") for name in ("one", "two")]
-    found: list[KernelSupport] = []
-
-    async def find(place: Place) -> None:
-        found.append(await place.support())
-
-    async with anyio.create_task_group() as tasks:
-        for place in places:
-            tasks.start_soon(find, place)
-    assert found[0].path == found[1].path
-    assert len([path for path in (tmp_path / "cache" / "overlays").iterdir() if path.is_dir()]) == 1
-
-
 async def test_what_is_installed_later_changes_the_answer(tmp_path: Path) -> None:
     place = Place(make_venv(tmp_path / "venv"))
     assert (await place.support()).kind is SupportKind.OVERLAY

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.environments.tools import Tools, read_tools
-from kernel_exec.environments.uv import run_uv
+from kernel_exec.environments.tools import Tools, read_tools, run_uv
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -31,7 +31,7 @@ array = np.arange(5.0); big = np.arange(100_000)[::-1].copy(); matrix = np.zeros
 objects = np.array([1, "a"], dtype=object)
 series = pd.Series([1.5, 2.5]); frame = pd.DataFrame({"a": [3, 1, 2], "b": ["x", "y", "z"]})
 dated = pd.DataFrame({"t": pd.date_range("2024", periods=3)})
-wide = pd.DataFrame(np.zeros((2, 100)))
+wide = pd.DataFrame(np.zeros((2, 100))); deep = pd.DataFrame(np.zeros((100_000, 9)))
 def grow(values): values.append(0)
 x = 5000.5; text = "a" * 1_000_000; number = 10 ** 1000
 """
@@ -68,6 +68,8 @@ CHANGES = {
     "frame['a'] = frame['a'].astype(float)": {"frame"},
     "dated.loc[0, 't'] = pd.Timestamp('2025')": {"dated"},
     "wide.loc[0, 99] = 1": {"wide"},
+    "deep.iloc[0, 4] = 1": {"deep"},
+    "deep.iloc[-1, 4] = 1": {"deep"},
     "for _ in range(2): x = x + 1.0": {"x"},
     "text = None; text = 'b' * 1_000_000": {"text"},
     "number = None; number = 10 ** 1000 + 1": {"number"},

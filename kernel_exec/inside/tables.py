@@ -1,4 +1,4 @@
-"""DataFrames and Series as text for a model; loaded in the kernel's process.
+"""Tables of pandas and Polars as text for a model; loaded in the kernel's process.
 
 Standard library only at import, Python 3.8 syntax; nothing that is described is changed. A frame is
 shown as its shape, the types and missing values of its columns, and its rows, with commas between
@@ -7,6 +7,7 @@ and the user's options for numbers, columns and widths are obeyed: they are the 
 and whatever is too long for a result is in a file.
 """
 
+import functools
 import os
 import sys
 
@@ -29,7 +30,7 @@ _DATED = 100000
 _MIDNIGHT = " 00:00:00"
 
 
-def format_frames(shell):
+def format_tables(shell):
     """Give a shell's DataFrames and Series a compact text form in addition to their usual ones."""
     from IPython.core.formatters import BaseFormatter
     from traitlets import ObjectName, Unicode
@@ -55,31 +56,17 @@ def format_frames(shell):
         formatter.for_type_by_name(module, kind, describe)
 
 
-def describe_frame(frame):
-    """A DataFrame of pandas; None if the library's own text has to do."""
-    return _or_none(_pandas_frame, frame)
+def _or_none(describe):
+    """`describe`, or None where it fails: the library's own text has to do."""
 
+    @functools.wraps(describe)
+    def described(value):
+        try:
+            return describe(value)
+        except Exception:
+            return None
 
-def describe_series(series):
-    """A Series of pandas; None if the library's own text has to do."""
-    return _or_none(_pandas_series, series)
-
-
-def describe_polars(frame):
-    """A DataFrame of Polars; None if the library's own text has to do."""
-    return _or_none(_polars_frame, frame)
-
-
-def describe_polars_series(series):
-    """A Series of Polars; None if the library's own text has to do."""
-    return _or_none(_polars_series, series)
-
-
-def _or_none(describe, value):
-    try:
-        return describe(value)
-    except Exception:
-        return None  # its usual text is shown
+    return described
 
 
 class _Table:
@@ -111,29 +98,28 @@ class _Table:
         """A column in the list of columns."""
         return "%s %s" % (self.cells.label(label), _type(kind, nulls))
 
-    def lines(self, columns):
-        """The rows; each of `columns` has a cell for each of them."""
-        found = [",".join(row) for row in zip(*columns)]
+    def text(self, top, header, columns):
+        """All of it; each of `columns` has a cell for each row that is shown."""
+        rows = [",".join(row) for row in zip(*columns)]
         if self._left_out:
-            found.insert(self._head, "... %s not shown" % _number(self._left_out, "row"))
-        return found
+            rows.insert(self._head, "... %s not shown" % _number(self._left_out, "row"))
+        names = [",".join(header)] if any(header) else []
+        rounded = "floats are rounded to %d significant digits" % cells.DIGITS
+        return self._with_notes([*top, *names, *rows], rounded if self.cells.rounded else "")
 
-    def notes(self, *others):
-        """Notes that a reader of the values needs."""
-        found = [note for note in others if note]
-        if self.cells.rounded:
-            found.append("floats are rounded to %d significant digits" % cells.DIGITS)
+    def text_of_library(self, top, shown, note):
+        """The same with the rows as their library shows them, and the note that says why."""
+        return self._with_notes([*top, shown], note)
+
+    def _with_notes(self, lines, note):
+        notes = [note] if note else []
         if not self.counts:
-            found.append("missing values were not counted")
-        return ["[%s]" % "; ".join(found)] if found else []
+            notes.append("missing values were not counted")
+        return "\n".join([*lines, "[%s]" % "; ".join(notes)] if notes else lines)
 
 
 def _number(count, thing):
     return "%s %s%s" % (format(count, ","), thing, "" if count == 1 else "s")
-
-
-def _sized(name, rows, width):
-    return "%s %s x %s" % (name, _number(rows, "row"), _number(width, "column"))
 
 
 def _counted(name, count, label, kind):
@@ -147,10 +133,13 @@ def _type(kind, nulls):
     return "%s (%s null)" % (kind, format(nulls, ",")) if nulls else kind
 
 
-def _listed(table, described, width, names=""):
+def _top(name, frame, described, names=""):
+    """The first two lines of a frame: its shape, and its columns as they are `described`."""
+    rows, width = frame.shape
     if width > len(described):
         described.append("... %d more" % (width - len(described)))
-    return "columns%s: %s" % (names, "; ".join(described))
+    shape = "%s %s x %s" % (name, _number(rows, "row"), _number(width, "column"))
+    return [shape, "columns%s: %s" % (names, "; ".join(described))]
 
 
 # pandas
@@ -187,7 +176,9 @@ def _own_format():
     return ""
 
 
-def _pandas_frame(frame):
+@_or_none
+def describe_frame(frame):
+    """A DataFrame of pandas."""
     if _option("large_repr") != "truncate":
         return None
     rows, width = frame.shape
@@ -198,33 +189,30 @@ def _pandas_frame(frame):
         for label, column in zip(frame.columns, columns)
     ]
     names = [table.cells.label(name) for name in frame.columns.names if name is not None]
-    lines = [
-        _sized(type(frame).__name__, rows, width),
-        _listed(table, described, width, " (%s)" % ", ".join(names) if names else ""),
-    ]
-    own = _own_format()
-    if own:
-        text = frame.iloc[:, : table.columns].to_string(max_rows=len(table.rows))
-        return "\n".join([*lines, text, *table.notes(own)])
+    top = _top(type(frame).__name__, frame, described, " (%s)" % ", ".join(names) if names else "")
+    chosen = _own_format()
+    if chosen:
+        shown = frame.iloc[:, : table.columns].to_string(max_rows=len(table.rows))
+        return table.text_of_library(top, shown, chosen)
     index, header = _index(table, frame.index)
     header += [table.cells.label(label) for label in frame.columns[: table.columns]]
-    shown = index + [_pandas_column(table, column) for column in columns]
-    return "\n".join([*lines, ",".join(header), *table.lines(shown), *table.notes()])
+    return table.text(top, header, index + [_pandas_column(table, each) for each in columns])
 
 
-def _pandas_series(series):
+@_or_none
+def describe_series(series):
+    """A Series of pandas."""
     table = _pandas_table(len(series), 1)
     nulls = int(series.isna().sum()) if table.counts else 0
     label = "" if series.name is None else table.cells.label(series.name)
-    lines = [_counted(type(series).__name__, len(series), label, _type(series.dtype, nulls))]
-    own = _own_format()
-    if own:
-        text = series.to_string(max_rows=len(table.rows))
-        return "\n".join([*lines, text, *table.notes(own)])
-    index, header = _index(table, series.index)
-    names = [",".join([*header, label])] if any(header) else []
-    shown = [*index, _pandas_column(table, series)]
-    return "\n".join([*lines, *names, *table.lines(shown), *table.notes()])
+    top = [_counted(type(series).__name__, len(series), label, _type(series.dtype, nulls))]
+    chosen = _own_format()
+    if chosen:
+        shown = series.to_string(max_rows=len(table.rows))
+        return table.text_of_library(top, shown, chosen)
+    index, names = _index(table, series.index)
+    header = [*names, label] if any(names) else []
+    return table.text(top, header, [*index, _pandas_column(table, series)])
 
 
 def _index(table, index):
@@ -290,32 +278,32 @@ def _polars_format():
     return "values as polars.Config shows them (%s)" % ", ".join(changed) if changed else ""
 
 
-def _polars_frame(frame):
+@_or_none
+def describe_polars(frame):
+    """A DataFrame of Polars."""
     rows, width = frame.shape
     table = _polars_table(rows, width)
     columns = [frame.to_series(at) for at in range(table.columns)]
     described = [table.typed(each.name, each.dtype, each.null_count()) for each in columns]
-    lines = [
-        _sized("polars " + type(frame).__name__, rows, width),
-        _listed(table, described, width),
-    ]
-    own = _polars_format()
-    if own:
-        return "\n".join([*lines, str(frame), *table.notes(own)])
-    header = ",".join(table.cells.label(each.name) for each in columns)
-    shown = [_polars_column(table, each) for each in columns]
-    return "\n".join([*lines, header, *table.lines(shown), *table.notes()])
+    top = _top("polars " + type(frame).__name__, frame, described)
+    chosen = _polars_format()
+    if chosen:
+        return table.text_of_library(top, str(frame), chosen)
+    header = [table.cells.label(each.name) for each in columns]
+    return table.text(top, header, [_polars_column(table, each) for each in columns])
 
 
-def _polars_series(series):
+@_or_none
+def describe_polars_series(series):
+    """A Series of Polars."""
     table = _polars_table(len(series), 1)
     label = table.cells.label(series.name) if series.name else ""
     kind = _type(series.dtype, series.null_count())
-    lines = [_counted("polars " + type(series).__name__, len(series), label, kind)]
-    own = _polars_format()
-    if own:
-        return "\n".join([*lines, str(series), *table.notes(own)])
-    return "\n".join([*lines, *table.lines([_polars_column(table, series)]), *table.notes()])
+    top = [_counted("polars " + type(series).__name__, len(series), label, kind)]
+    chosen = _polars_format()
+    if chosen:
+        return table.text_of_library(top, str(series), chosen)
+    return table.text(top, [], [_polars_column(table, series)])
 
 
 def _polars_column(table, column):

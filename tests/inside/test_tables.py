@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 pd: Any = importlib.import_module("pandas")  # it has no types of its own
 
-frames = importlib.import_module("kernel_exec.inside.frames")
+tables = importlib.import_module("kernel_exec.inside.tables")
 NOTE = "[floats are rounded to 10 significant digits]"
 
 FRAMES: dict[str, tuple[Any, list[str]]] = {
@@ -93,7 +93,7 @@ FRAMES: dict[str, tuple[Any, list[str]]] = {
 
 
 def described(value: Any) -> str:
-    describe = frames.describe_frame if isinstance(value, pd.DataFrame) else frames.describe_series
+    describe = tables.describe_frame if isinstance(value, pd.DataFrame) else tables.describe_series
     return str(describe(value))
 
 
@@ -122,7 +122,7 @@ def test_numbers_read_back_to_ten_digits_or_the_text_says_so(
 
 def test_what_can_not_be_described_keeps_its_own_text() -> None:
     odd = type("Odd", (pd.DataFrame,), {"shape": None})
-    assert frames.describe_frame(odd({"a": [1]})) is None
+    assert tables.describe_frame(odd({"a": [1]})) is None
 
 
 OPTIONS: dict[str, tuple[dict[str, object], str | None]] = {
@@ -148,8 +148,8 @@ def test_the_options_of_pandas_are_obeyed(name: str) -> None:
     options, expected = OPTIONS[name]
     chosen = [each for key, value in options.items() for each in (f"display.{key}", value)]
     with pd.option_context(*chosen):
-        numbers = frames.describe_frame(pd.DataFrame(np.full((100, 40), 1 / 3)))
-        words = frames.describe_frame(pd.DataFrame({"a": ["x" * 500], "b": [1 / 3]}))
+        numbers = tables.describe_frame(pd.DataFrame(np.full((100, 40), 1 / 3)))
+        words = tables.describe_frame(pd.DataFrame({"a": ["x" * 500], "b": [1 / 3]}))
     shown = numbers and f"{numbers}\n{words}"
     assert shown is expected is None or expected in shown
 
@@ -180,24 +180,24 @@ POLARS: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize("name", POLARS)
 def test_a_frame_of_polars_shows_what_it_holds(polars: Any, name: str) -> None:
     source, lines = POLARS[name]
-    shown = frames.describe_polars(polars.DataFrame(eval(source, {"pl": polars})))
+    shown = tables.describe_polars(polars.DataFrame(eval(source, {"pl": polars})))
     for line in lines:
         assert line in shown.split("\n"), shown
 
 
 def test_a_series_of_polars_shows_what_it_holds(polars: Any) -> None:
-    shown = frames.describe_polars_series(polars.Series("s", [1234567.891, None]))
+    shown = tables.describe_polars_series(polars.Series("s", [1234567.891, None]))
     assert shown == "polars Series 2 values: s Float64 (1 null)\n1234567.891\nnull"
 
 
 def test_the_options_of_polars_are_obeyed(polars: Any) -> None:
     frame = polars.DataFrame({"a": [1 / 3] * 100})
     with polars.Config(tbl_rows=50):
-        assert "... 50 rows not shown" in frames.describe_polars(frame)
+        assert "... 50 rows not shown" in tables.describe_polars(frame)
     with polars.Config(tbl_rows=-1):
-        assert "not shown" not in frames.describe_polars(frame)
+        assert "not shown" not in tables.describe_polars(frame)
     with polars.Config(float_precision=2):
-        shown = frames.describe_polars(frame)
+        shown = tables.describe_polars(frame)
     assert "0.33" in shown
     assert "0.333" not in shown
     assert "[values as polars.Config shows them (set_float_precision)]" in shown
