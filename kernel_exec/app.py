@@ -1,6 +1,6 @@
-"""The services as fields, opened in order.
+"""What is everybody's: the services as fields, opened in order.
 
-`App` does not know how many clients there are, nor by what transport they come.
+`App` does not know how many connections there are, nor by what transport they come.
 """
 
 from collections.abc import AsyncIterator
@@ -16,24 +16,25 @@ from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
+from kernel_exec.options import BY_KEY
+from kernel_exec.places import Places
 from kernel_exec.scripts import ScriptStore
-from kernel_exec.sessions.registry import Places, Sessions
-from kernel_exec.settings import Settings
+from kernel_exec.sessions.registry import Sessions
+from kernel_exec.settings import ConnectionSettings, HostSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """What the program is made of, opened by `open_app`."""
 
-    settings: Settings
+    settings: HostSettings
     store: Store
-    catalog: Catalog
     sessions: Sessions
     scripts: ScriptStore
 
 
 @asynccontextmanager
-async def open_app(settings: Settings) -> AsyncIterator[App]:
+async def open_app(settings: HostSettings) -> AsyncIterator[App]:
     """Open the services in order; leaving ends the kernels, then closes the store.
 
     What an earlier server left behind is swept first.
@@ -42,49 +43,43 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         InvalidArgumentError: The storage folder can't be one.
     """
     await to_thread.run_sync(_make_root, settings)
-    folder = settings.storage_root / ".kernel_exec"
-    catalog = Catalog(
-        storage_root=settings.storage_root,
-        cache=settings.cache,
-        base_variables=settings.server_variables,
-        passed_variables=settings.pass_env,
-        configured=settings.environment,
-        named=settings.named_environments,
-    )
     await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)
     async with (
-        processes.warden(allowed_variables(settings.server_variables, passed=())),
+        processes.warden(allowed_variables(settings.variables, passed=())),
         open_store(
             settings.storage_root,
             limits=Limits(age=settings.history_age, size=settings.history_size),
         ) as store,
         Sessions(
             store=store,
-            catalog=catalog,
-            places=Places(
-                folder=folder,
-                working_directory=settings.working_directory,
-                runtime_dir=settings.runtime_dir,
-            ),
+            places=Places(settings.storage_root),
+            runtime_dir=settings.runtime_dir,
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,
         ) as sessions,
     ):
-        yield App(
-            settings=settings,
-            store=store,
-            catalog=catalog,
-            sessions=sessions,
-            scripts=ScriptStore(settings.storage_root),
-        )
+        scripts = ScriptStore(settings.storage_root)
+        yield App(settings=settings, store=store, sessions=sessions, scripts=scripts)
 
 
-def _make_root(settings: Settings) -> None:
+def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
+    """The environments of a connection: its own names and variables, everybody's cache."""
+    return Catalog(
+        storage_root=host.storage_root,
+        cache=host.cache,
+        base_variables=host.variables,
+        passed_variables=connection.pass_env,
+        configured=connection.environment,
+        named=connection.named_environments,
+    )
+
+
+def _make_root(settings: HostSettings) -> None:
     root = settings.storage_root
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidArgumentError(
-            f"{settings.storage_source} is {str(root)!r}, which can't be used as a folder"
-            f" ({error.strerror}): name one that the server's user may write to"
+            f"the storage folder {str(root)!r} can't be used as a folder ({error.strerror}):"
+            f" name one that the server's user may write to with {BY_KEY['storage_dir'].names}"
         ) from error

@@ -18,7 +18,6 @@ from filelock import FileLock, Timeout
 
 from kernel_exec.confined import (
     DEVICES,
-    PRIVATE_FOLDER,
     Place,
     folder_of,
     open_in,
@@ -32,6 +31,7 @@ from kernel_exec.errors import (
     UnencodableError,
 )
 from kernel_exec.lines import ScriptPage, declared_encoding, extended, read_page
+from kernel_exec.places import PRIVATE_FOLDER
 
 _SOURCE_LIMIT: Final = 10_000_000
 """Characters of a script; more than that is data, and belongs in a file of its own."""

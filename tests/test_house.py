@@ -14,8 +14,8 @@ import pytest
 import kernel_exec
 from kernel_exec import errors
 from kernel_exec.errors import KernelExecError
+from kernel_exec.options import SETTINGS
 from kernel_exec.server.tools import TOOLS
-from kernel_exec.settings import WORDS
 
 pytestmark = pytest.mark.house
 
@@ -176,7 +176,7 @@ def test_ci_runs_the_tests_as_the_readme_says() -> None:
 def test_the_readme_lists_every_setting_and_every_tool() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
 
-    for word in WORDS:
+    for word in SETTINGS:
         assert f"| `{word.option}` | `{word.variable}` | `{word.key}` | {word.help} |" in lines
     described = [line.split("`")[1] for line in lines if re.match(r"\| `\w+` \| [a-z]", line)]
     tools = [spec.name for spec in TOOLS]

@@ -20,7 +20,7 @@ import click
 
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import InvalidArgumentError, KernelExecError
-from kernel_exec.settings import WORDS
+from kernel_exec.options import SETTINGS
 
 COMMANDS = {
     "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
@@ -92,7 +92,10 @@ class _SettingOption(click.Option):
 
 
 def _settings(*, hidden: bool) -> Sequence[click.Option]:
-    texts = [(word.option, word.key, f"{word.help} [{word.variable}]") for word in WORDS]
+    texts = [
+        (setting.option, setting.key, f"{setting.help} [{setting.variable}]")
+        for setting in SETTINGS
+    ]
     texts.append(("--config", "config", "Configuration file. [KERNEL_EXEC_CONFIG]"))
     return [
         _SettingOption(
@@ -190,7 +193,7 @@ def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
     told += "" if told.endswith((".", "?")) else "."
     shown = [_VALUE.sub("…", each) for each in given]
     line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
-    ours = [*COMMANDS, *(word.option for word in WORDS)]
+    ours = [*COMMANDS, *(setting.option for setting in SETTINGS)]
     if any(difflib.get_close_matches(each.partition("=")[0], ours) for each in given):
         return (
             f"{told} If a client started this, correct {line} in its configuration, or remove that"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.places import Places
 
 from .activation import allowed_variables
 from .interpreters import NoAnswerError, ask, find_executable, home_folder
@@ -20,8 +21,7 @@ _MAKE_LIMIT = 120.0
 
 def default_environment(storage_root: Path) -> Environment:
     """Where the default environment is, or will be."""
-    path = storage_root / ".kernel_exec" / "environment"
-    return Environment(kind=EnvironmentKind.VENV_UV, path=path)
+    return Environment(kind=EnvironmentKind.VENV_UV, path=Places(storage_root).environment)
 
 
 async def ensure_default(
@@ -37,7 +37,7 @@ async def ensure_default(
         UnusableEnvironmentError: It can't be made, or does not answer now.
         BusyError: No process can be started now.
     """
-    folder = storage_root / ".kernel_exec"
+    folder = Places(storage_root).private
     environment = default_environment(storage_root)
     if await _works(environment, variables):
         return environment

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from kernel_exec.errors import StorageError
 from kernel_exec.leases import Lease
+from kernel_exec.places import Places
 
 from .blobs import Blobs
 from .connections import (
@@ -81,8 +82,9 @@ class Database:
         self.server: Final = secrets.token_hex(8)
         self.notice = ""
         self.folder: Final = folder
-        self.blobs: Final = Blobs(folder / "blobs")
-        self._path = folder / "history.db"
+        places = Places(folder.parent)
+        self.blobs: Final = Blobs(places.blobs)
+        self._path = places.history
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._lease: Lease | None = None

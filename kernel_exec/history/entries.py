@@ -8,6 +8,7 @@ never changed; `kernel_exec.kernels.outputs.fold` turns them into what is shown.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
@@ -21,6 +22,9 @@ from kernel_exec.kernels.outputs import (
     Stream,
     Update,
 )
+
+DEFAULT_NAME: Final = "main"
+"""What a default session is called, by its owner and in history."""
 
 
 class EntryKind(StrEnum):

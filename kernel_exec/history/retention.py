@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from kernel_exec.leases import is_held, take
+from kernel_exec.places import Places
 
 from .database import FAILURES, Database
 from .removal import Removal
@@ -163,8 +164,8 @@ class _Sweep:
         self._now = now
         self._born = born
         self._newest = 0.0
-        self._leases = database.folder / "sessions"
-        self._spill = database.folder / "spill"
+        places = Places(database.folder.parent)
+        self._leases, self._spill = places.leases, places.spill
         self._spilled: dict[str, int] = {}
         self._files = 0
 

@@ -22,6 +22,7 @@ import anyio
 
 from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
+from kernel_exec.places import Places
 
 from .backlog import BATCH_LIMIT, Backlog, describe
 from .database import FAILURES, Database
@@ -250,12 +251,12 @@ class Store:
 
 @asynccontextmanager
 async def open_store(storage_root: Path, *, limits: Limits | None = None) -> AsyncIterator[Store]:
-    """The history in `.kernel_exec` below `storage_root`, kept within `limits` if any are given.
+    """The history below `storage_root`, kept within `limits` if any are given.
 
     Never fails: where the database can't be used, `Store.degraded` says why. Leaving writes what
     is pending.
     """
-    store = Store(Database(storage_root / ".kernel_exec"), limits)
+    store = Store(Database(Places(storage_root).private), limits)
     try:
         await store.settle()
         yield store

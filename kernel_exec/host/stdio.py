@@ -19,6 +19,7 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kernel_exec.app import open_app
+from kernel_exec.connection import Connection
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.server.create import create_server
@@ -60,7 +61,8 @@ async def serve(begin: Callable[[], Settings]) -> int:
         async with AsyncExitStack() as stack:
             talk = await stack.enter_async_context(_conversation())
             try:
-                app = await stack.enter_async_context(open_app(begin()))
+                settings = begin()
+                app = await stack.enter_async_context(open_app(settings.host))
             except (KernelExecError, OSError, ExceptionGroup) as error:
                 reason = bare(error)
                 if on_terminal or not isinstance(reason, KernelExecError | OSError):
@@ -71,7 +73,7 @@ async def serve(begin: Callable[[], Settings]) -> int:
                     sys.stderr.flush()
                 await talk(refusing_server(told))
                 return 2
-            await talk(create_server(app))
+            await talk(create_server(Connection(app=app, settings=settings.connection)))
     return 0
 
 

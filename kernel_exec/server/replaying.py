@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import anyio
 from mcp_types import CallToolResult
 
+from kernel_exec import executions
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelStartError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSON, JSONObject, text
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.sessions.replay import replayable, steps_of
 from kernel_exec.sessions.session import Session
 
 from .call import Call
@@ -36,13 +36,11 @@ async def replay(
     Raises:
         KernelStartError: The new kernel did not start.
     """
-    store = call.app.store
-    found = replayable(await store.entries(session.id), await store.kernels(session.id))
-    if not found:
+    before = session.status().generation
+    lost, steps = await executions.replay(call.connection, session, time_limit=time_limit)
+    if not steps:
         report = await session.restart()
         return _answer(session, "success", report.generation, report.lost, [])
-    before = session.status().generation
-    lost, steps = session.replay(steps_of(found, time_limit=time_limit))
     call.begun(session, steps[-1])
     ended = await _follow(call, session, steps, window)
     if ended and (error := text(ended[0].details, "error")):

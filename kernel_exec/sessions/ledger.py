@@ -13,7 +13,14 @@ from kernel_exec.history.entries import Entry, EntryKind, is_replay, script_argu
 from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Began, Event, Outcome, Produced, Request
-from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
+from kernel_exec.kernels.outputs import (
+    DisplayData,
+    ErrorOutput,
+    ExecuteResult,
+    OutputEvent,
+    Stream,
+    Update,
+)
 
 from .reports import Submission
 
@@ -22,6 +29,9 @@ KEPT = 100
 
 _KEPT_SOURCE = 4_000_000
 """Characters of source that ended entries may keep in memory; one may have two millions."""
+
+_KEPT_OUTPUT = 4_000_000
+"""Characters of output of one entry that are kept in memory; a kernel sends 256 KB of text."""
 
 _MOST_BACKGROUND = 3
 """Executions whose late output is told of at once."""
@@ -51,6 +61,7 @@ class Signal:
 class Live:
     """An entry that this server began. `cancel` stops work that runs beside the kernel.
 
+    `events` are its outputs while they are few and it was not ended long ago, None afterwards.
     `began` is when it was begun or started, by a clock that nobody sets.
     """
 
@@ -62,6 +73,8 @@ class Live:
     handed_out: bool = False
     changes: int = 0
     last_words: str = ""
+    events: list[OutputEvent] | None = field(default_factory=list)
+    events_size: int = 0
     changed: Signal = field(default_factory=Signal)
     done: anyio.Event = field(default_factory=anyio.Event)
 
@@ -80,6 +93,14 @@ class Live:
             arguments=script_arguments(self.entry),
             time_limit=self.time_limit,
         )
+
+    def keep(self, output: OutputEvent) -> None:
+        """Take in an output, unless there are too many to have them in memory."""
+        self.events_size += _size(output)
+        if self.events_size > _KEPT_OUTPUT:
+            self.events = None
+        if self.events is not None:
+            self.events.append(output)
 
     def note_change(self) -> None:
         """Something of it has changed."""
@@ -204,6 +225,7 @@ class Ledger:
         if (live := self._live.get(entry_id)) is not None:
             if isinstance(output, Stream) and output.text.strip():
                 live.last_words = output.text.rstrip()[-_LAST_WORDS:]
+            live.keep(output)
             live.note_change()
 
     def listen(self, event: Event) -> None:
@@ -276,8 +298,20 @@ class Ledger:
     def _note_end(self, live: Live) -> None:
         live.done.set()
         self._unfinished.pop(live.entry.id, None)
+        if self._ended and (before := self._live.get(self._ended[-1])) is not None:
+            before.events = None  # from now on they are read from the store
         self._ended.append(live.entry.id)
         self._ended_source += len(live.entry.source)
         while len(self._ended) > KEPT or self._ended_source > _KEPT_SOURCE:
             oldest = self._live.pop(self._ended.popleft())
             self._ended_source -= len(oldest.entry.source)
+
+
+def _size(output: OutputEvent) -> int:
+    """Characters of an output, more or less."""
+    if isinstance(output, Stream):
+        return len(output.text)
+    if isinstance(output, ErrorOutput):
+        return sum(map(len, output.traceback))
+    data = output.data if isinstance(output, (DisplayData, ExecuteResult, Update)) else {}
+    return sum(len(each if isinstance(each, str) else repr(each)) for each in data.values())

@@ -18,16 +18,16 @@ from anyio.abc import TaskGroup
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
-from kernel_exec.history.entries import SessionRecord
+from kernel_exec.history.entries import DEFAULT_NAME, SessionRecord
 from kernel_exec.history.store import Store
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.leases import Lease, take
+from kernel_exec.places import Places
 
 from .session import Session
 from .slots import Slots
 
-DEFAULT_NAME = "main"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _ID = re.compile(r"[0-9a-f]{32}")
 _LONGEST = 100
@@ -42,15 +42,15 @@ _MOST_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where sessions keep things.
+class Owner:
+    """Who opens sessions: default ones are its own, and the kernels it starts get what it has.
 
-    `folder` holds history and files of our own, `runtime_dir` sockets, so its path is short.
+    `catalog` holds the environments it knows and the variables it passes on.
     """
 
-    folder: Path
+    id: str
+    catalog: Catalog
     working_directory: Path
-    runtime_dir: Path
 
 
 class Sessions:
@@ -60,19 +60,19 @@ class Sessions:
         self,
         *,
         store: Store,
-        catalog: Catalog,
         places: Places,
+        runtime_dir: Path,
         max_kernels: int,
         idle_limit: float | None,
     ) -> None:
-        """Nothing is open yet."""
+        """Nothing is open yet; sockets lie in `runtime_dir`, so its path is short."""
         self._store = store
-        self._catalog = catalog
         self._places = places
+        self._runtime_dir = runtime_dir
         self.slots = Slots(max_kernels, room=self._room)
         self._idle_limit = idle_limit
         self._sessions: dict[_Key, Session] = {}
-        self._directories: dict[_Key, Path] = {}
+        self._owners: dict[_Key, Owner] = {}
         self._opening = anyio.Lock()
         self._leases: list[Lease] = []
         self._tasks: TaskGroup | None = None
@@ -104,7 +104,7 @@ class Sessions:
         return self._sessions.values()
 
     async def find(
-        self, name: str, environment: Environment, *, owner: str
+        self, name: str, environment: Environment, *, owner: Owner
     ) -> Session | SessionRecord:
         """The session in this environment with this name, opened here or only recorded.
 
@@ -117,7 +117,7 @@ class Sessions:
         """
         if (session := self._with_id(name)) is not None:
             return session
-        name, environment = self._placed(name, environment)
+        name, environment = self._placed(name, environment, owner.catalog)
         if (session := self._sessions.get(_key(name, environment, owner))) is not None:
             return session
         if not name:
@@ -130,19 +130,12 @@ class Sessions:
             raise await self._unknown(name, environment)
         return record
 
-    async def open(
-        self,
-        name: str,
-        environment: Environment,
-        *,
-        owner: str,
-        working_directory: Path | None = None,
-    ) -> Session:
+    async def open(self, name: str, environment: Environment, *, owner: Owner) -> Session:
         """The session in this environment with this name, or with the id or the name@environment.
 
         A named one belongs to all clients, and continues where an earlier server left it unless
         another server has it. The default one ("" or "main") is its owner's own and begins empty.
-        Its next kernel starts in `working_directory`, if one is given.
+        Its next kernel gets what the owner has who opened it last.
 
         Raises:
             InvalidArgumentError: The name is not allowed, or the session can't be continued.
@@ -150,15 +143,16 @@ class Sessions:
         if (found := self._with_id(name)) is not None:
             name, environment = _checked(found.name), found.environment
         else:
-            name, environment = await self._recorded(*self._placed(name, environment))
+            name, environment = await self._recorded(
+                *self._placed(name, environment, owner.catalog)
+            )
         key = _key(name, environment, owner)
         if found is not None and self._sessions.get(key) is not found:
             raise InvalidArgumentError(
                 f"session {found.id} is the default session of another client and can only be"
                 " exported; use another session to run code"
             )
-        if working_directory is not None:
-            self._directories[key] = working_directory
+        self._owners[key] = owner
         async with self._opening:
             if key not in self._sessions:
                 session = await self._make(name, environment, key)
@@ -170,7 +164,9 @@ class Sessions:
     def _with_id(self, session_id: str) -> Session | None:
         return next((each for each in self.all if each.id == session_id), None)
 
-    def _placed(self, wanted: str, environment: Environment) -> tuple[str, Environment]:
+    def _placed(
+        self, wanted: str, environment: Environment, catalog: Catalog
+    ) -> tuple[str, Environment]:
         """The name and the environment of a session that may be given as name@environment.
 
         Raises:
@@ -180,7 +176,7 @@ class Sessions:
         name, at, place = wanted.partition("@")
         if not at:
             return _checked(wanted), environment
-        known = self._catalog.known()
+        known = catalog.known()
         found = known.get(place) or Environment.from_key(place)
         if found is None:
             names = ", ".join(dict.fromkeys([*known, *(each.environment.key for each in self.all)]))
@@ -236,9 +232,10 @@ class Sessions:
     async def _prepare(
         self, record: SessionRecord, environment: Environment, key: _Key
     ) -> KernelStarter:
-        prepared = await self._catalog.prepare(environment)
-        spill_dir = self._places.folder / "spill" / record.id
-        directory = self._directories.get(key, self._places.working_directory)
+        owner = self._owners[key]
+        prepared = await owner.catalog.prepare(environment)
+        spill_dir = self._places.spill / record.id
+        directory = owner.working_directory
         for needed in (spill_dir.parent, spill_dir, directory):
             try:
                 needed.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -252,7 +249,7 @@ class Sessions:
             prepared=prepared,
             working_directory=directory,
             spill_dir=spill_dir,
-            runtime_dir=self._places.runtime_dir,
+            runtime_dir=self._runtime_dir,
             unwritten=self._store.unwritten,
         )
 
@@ -294,7 +291,7 @@ class Sessions:
 
     def _lease(self, record: SessionRecord) -> bool:
         """Make a session ours until we end; False when another server has it."""
-        folder = self._places.folder / "sessions"
+        folder = self._places.leases
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lease = take(folder / f"{record.id}.lock")
@@ -325,5 +322,5 @@ def _checked(name: str) -> str:
     return "" if name == DEFAULT_NAME else name
 
 
-def _key(name: str, environment: Environment, owner: str) -> _Key:
-    return (name, environment.key, "") if name else (DEFAULT_NAME, environment.key, owner)
+def _key(name: str, environment: Environment, owner: Owner) -> _Key:
+    return (name, environment.key, "") if name else (DEFAULT_NAME, environment.key, owner.id)

@@ -21,6 +21,7 @@ from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outcomes import Outcome
+from kernel_exec.kernels.outputs import OutputEvent
 
 from .asides import undertake
 from .generations import Generations
@@ -118,6 +119,11 @@ class Session:
         """The end of the latest text that an entry produced."""
         live = self._ledger.get(entry_id)
         return live.last_words if live is not None else ""
+
+    def events(self, entry_id: str) -> list[OutputEvent] | None:
+        """What an entry has put out so far; None when only the store has it."""
+        live = self._ledger.get(entry_id)
+        return None if live is None or live.events is None else [*live.events]
 
     def background(self, entry_id: str) -> list[str]:
         """What executions other than this one have put out since this was asked last."""

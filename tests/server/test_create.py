@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from kernel_exec.app import open_app
+from kernel_exec.connection import Connection
 from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.server.create import create_server
@@ -33,7 +34,10 @@ async def running(folder: Path, run: dict[str, Any]) -> AsyncIterator[tuple[Peer
         options={"storage_dir": str(folder / "storage"), "python_path": sys.executable},
         variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
-    async with open_app(settings) as app, served(create_server(app)) as peer:
+    async with (
+        open_app(settings.host) as app,
+        served(create_server(Connection(app=app, settings=settings.connection))) as peer,
+    ):
         await peer.begin()
         await peer.call("execute_code", code="")
         await peer.say(run)

@@ -16,7 +16,9 @@ from mcp import Client
 from mcp_types import CallToolResult, ImageContent, TextContent
 
 from kernel_exec.app import App, open_app
-from kernel_exec.server.create import RESULT_LIMIT, create_server
+from kernel_exec.connection import Connection
+from kernel_exec.server.create import create_server
+from kernel_exec.server.results import RESULT_LIMIT
 from kernel_exec.server.tools import TOOLS
 from kernel_exec.settings import read_settings
 from tests.shared import CACHE
@@ -57,7 +59,12 @@ async def agent_in(
         options={"storage_dir": str(folder / "storage"), "python_path": sys.executable, **options},
         variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
-    async with open_app(settings) as app, Client(create_server(app), mode=mode) as client:
+    async with (
+        open_app(settings.host) as app,
+        Client(
+            create_server(Connection(app=app, settings=settings.connection)), mode=mode
+        ) as client,
+    ):
         yield Agent(client, app)
 
 
@@ -226,20 +233,6 @@ async def test_a_restart_with_replay_makes_the_state_again(agent: Agent) -> None
 async def test_sessions_do_not_share_variables(agent: Agent) -> None:
     await agent.run("x = 1", session="one")
     assert "NameError" in await agent.run("x", session="two")
-
-
-async def test_two_clients_share_no_default_session_and_every_named_one(tmp_path: Path) -> None:
-    async with agent_in(tmp_path) as one, Client(create_server(one.app)) as client:
-        other = Agent(client, one.app)
-        await one.run("secret = 1")
-        for name in ("", "main"):
-            assert "NameError" in await other.run("secret", session=name)
-        await other.run("secret = 2")
-        theirs = next(iter(one.app.sessions.all)).id
-        assert "default session of another client" in await other.run("secret", session=theirs)
-        assert (await one.run("secret", session=theirs)).startswith("1\n")
-        await one.run("shared = 3", session="both")
-        assert (await other.run("shared", session="both")).startswith("3\n")
 
 
 async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
