@@ -10,7 +10,6 @@ from typing import TypeAlias
 from kernel_exec.app import App, open_catalog
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment
-from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
 from kernel_exec.kernels.outputs import OutputEvent
 from kernel_exec.sessions.generations import ended_status
@@ -115,10 +114,6 @@ class Connection:
         Raises:
             UnusableEnvironmentError: It does not work; nothing has changed.
         """
-        if working_directory is not None and not working_directory.is_dir():
-            raise InvalidArgumentError(
-                f"working_directory {str(working_directory)!r} is not a folder; create it first"
-            )
         previous = await self.current_environment()
         current = await self.catalog.prepare(environment)
         self.environment = environment

@@ -22,8 +22,7 @@ from kernel_exec.app import open_app
 from kernel_exec.connection import Connection
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelExecError, bare
-from kernel_exec.server.create import create_server
-from kernel_exec.server.refusing import refusing_server
+from kernel_exec.server.create import create_server, refusing_server
 from kernel_exec.settings import Settings
 
 from .frames import Probe, Refusal, decode, encode, probed

@@ -1,7 +1,7 @@
 """One tool call: who calls, how to report progress, and how to follow an entry to its end."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,14 +9,12 @@ import anyio
 from mcp_types import CallToolResult
 
 from kernel_exec.connection import Connection, RequestId
-from kernel_exec.content.paging import Asked
 from kernel_exec.content.plain import one_line
 from kernel_exec.content.render import Circumstances
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.outputs import OutputEvent
 from kernel_exec.sessions.session import Session
 
-from .presenting import Presenter
+from .presenting import Part, Presenter
 
 _FIRST_PROGRESS = 1.0
 """Seconds before the first progress: most calls are over by then."""
@@ -70,35 +68,10 @@ class Call:
             tasks.cancel_scope.cancel()
         return entry
 
-    async def present(self, session: Session | None, entry: Entry) -> CallToolResult:
-        """An entry as the model sees it."""
-        return await self._shown(
-            session, entry, lambda events, now: self.presenter.whole(entry, events, now)
-        )
-
-    async def page(
-        self, session: Session | None, entry: Entry, stream: str, asked: Asked, search: str
+    async def present(
+        self, session: Session | None, entry: Entry, part: Part = None
     ) -> CallToolResult:
-        """Lines of what an entry has put out, or those in which `search` is found."""
-        return await self._shown(
-            session,
-            entry,
-            lambda events, now: self.presenter.page(entry, events, now, stream, asked, search),
-        )
-
-    async def picture(self, session: Session | None, entry: Entry, number: int) -> CallToolResult:
-        """One of an entry's pictures, counted from 1."""
-        return await self._shown(
-            session, entry, lambda events, now: self.presenter.picture(entry, events, now, number)
-        )
-
-    async def _shown(
-        self,
-        session: Session | None,
-        entry: Entry,
-        show: Callable[[Sequence[OutputEvent], Circumstances], Awaitable[CallToolResult]],
-    ) -> CallToolResult:
-        """What `show` makes of an entry, once it is on the disk or history says why it is not.
+        """An entry, or a part of it, once it is on the disk or history says why it is not.
 
         Committing and rendering go on side by side. Where the commit fails the result has to say
         so, and is rendered again.
@@ -107,10 +80,10 @@ class Call:
         now = await self._circumstances(session, entry)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.connection.settle)
-            result = await show(events, now)
+            result = await self.presenter.show(entry, events, now, part)
         notice = now.notice or self.connection.news()
-        committed = replace(now, history=self.connection.history, notice=notice)
-        return result if committed == now else await show(events, committed)
+        after = replace(now, history=self.connection.history, notice=notice)
+        return result if after == now else await self.presenter.show(entry, events, after, part)
 
     async def _circumstances(self, session: Session | None, entry: Entry) -> Circumstances:
         name = session.name if session is not None else await self.connection.session_name(entry)

@@ -3,6 +3,7 @@
 import importlib.metadata
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -27,8 +28,13 @@ from .validation import explain_malformed, parse
 _NAME_SHOWN = 100
 """Characters of an unknown tool's name that its refusal repeats."""
 
+_LONGEST_REASON = 1500
+"""Characters of a reason in the instructions, which clients cut at 2 KB."""
+
 _TIMED_OUT = re.compile(r"time[d ]?-? ?out|-32001", re.IGNORECASE)
 """In the reason of a cancellation: the client gave up waiting, nobody wants the work to stop."""
+
+_CallTool = Callable[[ServerRequestContext[Any], CallToolRequestParams], Awaitable[CallToolResult]]
 
 _log = logging.getLogger(__name__)
 
@@ -36,16 +42,39 @@ _log = logging.getLogger(__name__)
 def create_server(connection: Connection) -> Server[Any]:
     """A server for one connection."""
     dispatch = _Dispatch(connection)
-    server: Server[Any] = Server(
+    server = _server(instructions(connection.settings), dispatch.call_tool)
+    server.middleware += [dispatch.watch_cancellation, explain_malformed]
+    return server
+
+
+def refusing_server(reason: str) -> Server[Any]:
+    """A server that can't work and says so: each of its tools answers with `reason`."""
+    refusal = f"kernel-exec can't run: {reason}\nCorrect this, then restart the server."
+
+    async def call_tool(
+        ctx: ServerRequestContext[Any], params: CallToolRequestParams
+    ) -> CallToolResult:
+        return failed(refusal)
+
+    return _server(refusal[:_LONGEST_REASON], call_tool)
+
+
+def _server(instructions: str, call_tool: _CallTool) -> Server[Any]:
+    tools = ListToolsResult(tools=[spec.listed() for spec in TOOLS])
+
+    async def list_tools(
+        ctx: ServerRequestContext[Any], params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        return tools
+
+    return Server(
         "kernel-exec",
         version=importlib.metadata.version("kernel-exec"),
         title="kernel-exec",
-        instructions=instructions(connection.settings),
-        on_list_tools=dispatch.list_tools,
-        on_call_tool=dispatch.call_tool,
+        instructions=instructions,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
     )
-    server.middleware += [dispatch.watch_cancellation, explain_malformed]
-    return server
 
 
 class _Dispatch:
@@ -55,12 +84,6 @@ class _Dispatch:
         self._connection = connection
         self._presenter = Presenter(connection.host.variables)
         self._specs = {spec.name: spec for spec in TOOLS}
-        self._tools = [spec.listed() for spec in TOOLS]
-
-    async def list_tools(
-        self, ctx: ServerRequestContext[Any], params: PaginatedRequestParams | None
-    ) -> ListToolsResult:
-        return ListToolsResult(tools=self._tools)
 
     async def call_tool(
         self, ctx: ServerRequestContext[Any], params: CallToolRequestParams

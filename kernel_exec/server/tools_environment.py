@@ -6,7 +6,7 @@ from pathlib import Path
 from mcp_types import CallToolResult
 
 from kernel_exec import installs
-from kernel_exec.configuration import Written, environment_of, parse_path
+from kernel_exec.configuration import Written, parse_path
 from kernel_exec.connection import Connection
 from kernel_exec.content.installs import told_of_install
 from kernel_exec.environments.catalog import PreparedEnvironment
@@ -158,7 +158,11 @@ def _environment(
     value = getattr(asked, argument)
     if not value:
         raise InvalidArgumentError(f"type {kind.value!r} needs {argument}")
-    return environment_of(kind, Written(value=value, where=argument, folder=base))
+    if kind is EnvironmentKind.CONDA and not (value.startswith("~") or Path(value).is_absolute()):
+        return Environment(kind=kind, name=value)
+    return Environment(
+        kind=kind, path=parse_path(Written(value=value, where=argument, folder=base))
+    )
 
 
 def _folder(value: str, base: Path) -> Path:

@@ -13,6 +13,7 @@ from kernel_exec.server import arguments
 from kernel_exec.sessions.session import Session
 
 from .call import Call
+from .presenting import Lines
 from .replaying import replay
 from .results import structured, texts
 from .verifying import present_verification
@@ -53,15 +54,16 @@ async def get_execution(call: Call, asked: arguments.GetExecution) -> CallToolRe
     if session is not None and not entry.outcome.ended:
         entry = await call.follow(session, entry, asked.wait_seconds)
     if asked.picture is not None:
-        return await call.picture(session, entry, asked.picture)
+        return await call.present(session, entry, asked.picture)
     lines = (asked.offset, asked.limit)
     if lines == (None, None) and asked.stream == "all" and not asked.tail and not asked.search:
         if entry.kind is EntryKind.VERIFICATION:
             return await present_verification(call, session, entry)
         return await call.present(session, entry)
     limit = _MOST_LINES if asked.limit is None else asked.limit
-    wanted = Asked(offset=asked.offset or 0, limit=limit, tail=asked.tail)
-    return await call.page(session, entry, asked.stream, wanted, asked.search)
+    page = Asked(offset=asked.offset or 0, limit=limit, tail=asked.tail)
+    part = Lines(stream=asked.stream, asked=page, search=asked.search)
+    return await call.present(session, entry, part)
 
 
 async def interrupt_execution(call: Call, asked: arguments.InterruptExecution) -> CallToolResult:
