@@ -244,5 +244,5 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:half]} [...] {text[-half:]}"
 
 
-def _print_json(told: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    click.echo(json.dumps(told, indent=2))
+def _print_json(value: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
+    click.echo(json.dumps(value, indent=2))

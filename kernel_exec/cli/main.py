@@ -171,10 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given = sys.argv[1:] if arguments is None else arguments
         if _OF_PEOPLE & set(given):
             _explain([error])
-        told = _way_out(error, given)
+        message = _way_out(error, given)
         if sys.stdin is None or not sys.stdin.isatty():
-            importlib.import_module("kernel_exec.cli.serve").refuse(told)
-        _explain([click.UsageError(told, error.ctx)])
+            importlib.import_module("kernel_exec.cli.serve").refuse(message)
+        _explain([click.UsageError(message, error.ctx)])
     except _EXPLAINED as error:
         _explain([error])
     sys.exit(result if isinstance(result, int) else 0)
@@ -189,18 +189,18 @@ _VALUE = re.compile(r"(?<==).+", re.DOTALL)
 
 def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
     """What is wrong with the arguments of a server, and the line of its configuration to change."""
-    told = error.format_message()
-    told += "" if told.endswith((".", "?")) else "."
+    message = error.format_message()
+    message += "" if message.endswith((".", "?")) else "."
     shown = [_VALUE.sub("…", each) for each in given]
     line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
     ours = [*COMMANDS, *(setting.option for setting in SETTINGS)]
     if any(difflib.get_close_matches(each.partition("=")[0], ours) for each in given):
         return (
-            f"{told} If a client started this, correct {line} in its configuration, or remove that"
-            " line if it is another program's"
+            f"{message} If a client started this, correct {line} in its configuration, or remove"
+            " that line if it is another program's"
         )
     return (
-        f"{told} These are the arguments of another program: remove {line} from the client's"
+        f"{message} These are the arguments of another program: remove {line} from the client's"
         " configuration"
     )
 

@@ -144,8 +144,8 @@ async def _verify(
                 on_cell=tell,
             )
     if as_json:
-        told = {"notebook": subject.name, **verification.as_json(), "stamped": stamped}
-        click.echo(json.dumps(told, indent=2))
+        report = {"notebook": subject.name, **verification.as_json(), "stamped": stamped}
+        click.echo(json.dumps(report, indent=2))
     else:
         _print(subject.name, verification)
     if stamped:

@@ -66,11 +66,11 @@ async def serve(begin: Callable[[], Settings]) -> int:
                 reason = bare(error)
                 if on_terminal or not isinstance(reason, KernelExecError | OSError):
                     raise
-                told = clean(str(reason)).rstrip(".")
+                message = clean(str(reason)).rstrip(".")
                 with suppress(OSError, ValueError, AttributeError):
-                    sys.stderr.write(f"error: {told}\n")
+                    sys.stderr.write(f"error: {message}\n")
                     sys.stderr.flush()
-                await talk(refusing_server(told))
+                await talk(refusing_server(message))
                 return 2
             await talk(create_server(Connection(app=app, settings=settings.connection)))
     return 0

@@ -99,12 +99,12 @@ def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
     else:
         place = f"line {first:,}" if first == last else f"lines {first:,}-{last:,}"
     cut = f"; a line longer than {ROW:,} characters counts as several" if shown.goes_on else ""
-    told = f"{place}; {total}{cut}"
+    described = f"{place}; {total}{cut}"
     if shown.next_offset is None:
-        return f"[{told}]"
+        return f"[{described}]"
     what = f", search={json.dumps(search, ensure_ascii=False)}" if search else ""
     return (
-        f'[{told}; next: get_execution(execution_id="{entry.id}", stream="{stream}",'
+        f'[{described}; next: get_execution(execution_id="{entry.id}", stream="{stream}",'
         f" offset={shown.next_offset}{what})]"
     )
 

@@ -47,21 +47,21 @@ async def replay(
         raise KernelStartError(error)
     generation = max(session.status().generation, before + 1)
     if ended and ended[-1].outcome is not Outcome.OK:
-        told: dict[str, JSON] = {
+        rest: dict[str, JSON] = {
             "stopped_at": _described(ended[-1]),
             "not_replayed": len(steps) - len(ended),
         }
-        return _answer(session, "stopped", generation, lost, ended, told)
+        return _answer(session, "stopped", generation, lost, ended, rest)
     if len(ended) < len(steps):
         last = steps[-1].id
-        told = {
+        rest = {
             "execution_id": last,
             "not_replayed": len(steps) - len(ended),
             "message": "the replay continues; wait for its last step with"
             f' get_execution(execution_id="{last}", wait_seconds=45), stop it with'
             f' interrupt_execution(execution_id="{last}")',
         }
-        return _answer(session, "running", generation, lost, ended, told)
+        return _answer(session, "running", generation, lost, ended, rest)
     return _answer(session, "success", generation, lost, ended)
 
 

@@ -32,8 +32,8 @@ def structured(fields: JSONObject, exact: JSONObject | None = None) -> CallToolR
 
 def with_fields(result: CallToolResult, fields: JSONObject) -> CallToolResult:
     """An execution's result with its fields, and these, where programs look for them."""
-    told = {**(result.meta or {}).get("kernel-exec", {}), **fields}
-    return result.model_copy(update={"structured_content": _safe_object(told)})
+    both = {**(result.meta or {}).get("kernel-exec", {}), **fields}
+    return result.model_copy(update={"structured_content": _safe_object(both)})
 
 
 def failed(message: str) -> CallToolResult:

@@ -31,7 +31,7 @@ _ARGUMENTS = {
 async def install_dependencies(call: Call, asked: arguments.InstallDependencies) -> CallToolResult:
     """Install packages into the environment while its kernel lives.
 
-    Its words are those of an execution; its fields have also what the server we replace told.
+    Its words are those of an execution; its fields include those of the server we replace.
     """
     session, entry = await installs.install(
         call.connection, asked.packages, upgrade=asked.upgrade, allow_build=asked.allow_build
@@ -91,7 +91,7 @@ async def get_environment_config(
     environment = await connection.current_environment()
     try:
         found = _described(await connection.catalog.prepare(environment))
-    except UnusableEnvironmentError as error:  # what is configured can be told all the same
+    except UnusableEnvironmentError as error:  # what is configured can be shown all the same
         found = {"error": str(error)}
     return structured(
         {
@@ -182,7 +182,7 @@ def _folder(value: str, base: Path) -> Path:
 
 
 def _checked(package: PackageStatus) -> JSON:
-    told: dict[str, JSON] = {
+    fields: dict[str, JSON] = {
         "installed": package.distribution is not None,
         "satisfied": package.satisfied,
         "distribution": package.distribution,
@@ -191,12 +191,12 @@ def _checked(package: PackageStatus) -> JSON:
         "import_names": list(package.import_names),
     }
     if package.distribution is None:
-        told["error"] = f"no distribution and no module here has the name {package.name!r}"
+        fields["error"] = f"no distribution and no module here has the name {package.name!r}"
     elif not package.satisfied:
-        told["error"] = f"version {package.version} does not satisfy {package.requested!r}"
+        fields["error"] = f"version {package.version} does not satisfy {package.requested!r}"
     if not package.applies:
-        told["excluded"] = "its marker excludes this environment, so it is not needed here"
-    return told
+        fields["excluded"] = "its marker excludes this environment, so it is not needed here"
+    return fields
 
 
 def _seed_config(environment: Environment) -> JSONObject:

@@ -48,7 +48,7 @@ async def read_code_file(call: Call, asked: arguments.ReadCodeFile) -> CallToolR
         call.connection.scripts.read, asked.file_path, offset=asked.offset, limit=asked.limit
     )
     page = await to_thread.run_sync(read)
-    told: dict[str, JSON] = {
+    fields: dict[str, JSON] = {
         "status": "success",
         "file_path": str(page.path),
         "total_lines": page.total_lines,
@@ -57,5 +57,5 @@ async def read_code_file(call: Call, asked: arguments.ReadCodeFile) -> CallToolR
         "encoding_errors": page.encoding_errors,
     }
     if page.cut_lines:
-        told["cut_lines"] = list(page.cut_lines)
-    return structured(told, exact={"content": page.text})
+        fields["cut_lines"] = list(page.cut_lines)
+    return structured(fields, exact={"content": page.text})

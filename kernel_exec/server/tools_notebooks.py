@@ -22,12 +22,12 @@ async def export_notebook(call: Call, asked: arguments.ExportNotebook) -> CallTo
     if asked.verify or asked.verify_again:
         return await _verified(call, asked, document)
     exported = await exports.export(call.connection, document, session=asked.session)
-    told: dict[str, JSON] = {
+    fields: dict[str, JSON] = {
         "status": "success",
         "path": str(exported.path),
         "cells": exported.cells,
     }
-    return structured(told | await _others(call, asked.session))
+    return structured(fields | await _others(call, asked.session))
 
 
 async def add_note(call: Call, asked: arguments.AddNote) -> CallToolResult:

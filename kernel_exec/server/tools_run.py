@@ -158,12 +158,12 @@ async def _follow(call: Call, begun: Begun, wait_seconds: float | None) -> CallT
     result = await call.present(session, entry)
     if not begun.resent:
         return result
-    told = (
+    note = (
         f"[this code was already running as execution {entry.id}, and was not started again; to"
         " run it once more, send it after the end of that execution]\n"
     )
     *content, status = result.content
-    return result.model_copy(update={"content": [*content, TextContent(text=told), status]})
+    return result.model_copy(update={"content": [*content, TextContent(text=note), status]})
 
 
 async def _variables(session: Session | None, pattern: str) -> JSONObject:

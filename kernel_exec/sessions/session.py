@@ -21,7 +21,6 @@ from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.kernels.outputs import OutputEvent
 
 from .asides import undertake
 from .generations import Generations
@@ -73,6 +72,7 @@ class Session:
         self._slot: Slot | None = None
         self._ledger = Ledger(session_id=record.id, store=store, number=number)
         self._generations = Generations(session_id=record.id, store=store, number=generation)
+        self.events, self.last_words = self._ledger.events, self._ledger.last_words
         self._idle_limit = idle_limit
         self._tasks: TaskGroup | None = None
         self._queue: deque[str] = deque()
@@ -114,16 +114,6 @@ class Session:
     async def wait_change(self, entry_id: str, seen: int) -> int:
         """Wait for news of an entry; see `Ledger.wait_change`."""
         return await self._ledger.wait_change(entry_id, seen)
-
-    def last_words(self, entry_id: str) -> str:
-        """The end of the latest text that an entry produced."""
-        live = self._ledger.get(entry_id)
-        return live.last_words if live is not None else ""
-
-    def events(self, entry_id: str) -> list[OutputEvent] | None:
-        """What an entry has put out so far; None when only the store has it."""
-        live = self._ledger.get(entry_id)
-        return None if live is None or live.events is None else [*live.events]
 
     def background(self, entry_id: str) -> list[str]:
         """What executions other than this one have put out since this was asked last."""
