@@ -33,10 +33,10 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     inside         what runs in foreign interpreters: run from here, imported by nobody
     errors         what can go wrong
 
-A tool call travels `server/tools_run` -> `sessions/registry` -> `sessions/session` ->
-`kernels/kernel` -> `kernels/channels`, whose messages feed `kernels/conversation`; its events
-come back through the session into `history/store`, and `server/presenting` has `content/render`
-render them in a thread.
+A tool call travels `server/tools_run` -> `executions` -> `sessions/registry` ->
+`sessions/session` -> `kernels/kernel` -> `kernels/channels`, whose messages feed
+`kernels/conversation`; its events come back through the session into `history/store`, and while
+they are committed `server/presenting` has `content/render` render them in a thread.
 
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)

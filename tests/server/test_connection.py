@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from kernel_exec.app import App, open_app
 from kernel_exec.connection import Connection
-from kernel_exec.history.entries import Entry
+from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.server.create import create_server
 from kernel_exec.sessions.session import Session
@@ -55,6 +55,11 @@ async def two(folder: Path) -> AsyncIterator[tuple[App, Peer, Peer]]:
             yield app, one, other
 
 
+def cancelled(request_id: object) -> dict[str, Any]:
+    params = {"requestId": request_id, "reason": "cancelled by the user"}
+    return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+
+
 async def begun(app: App, peer: Peer, folder: Path) -> tuple[Session, Entry]:
     """Where `BLOCKED` runs, which the peer sends first of all; its answer is still to come."""
     await peer.say({**call("execute_code", code=BLOCKED, wait_seconds=60), "id": "same"})
@@ -71,7 +76,7 @@ async def test_variables_folders_passed_variables_and_waits_are_each_ones_own(
     async with two(tmp_path) as (app, one, other):
         told = await one.call("execute_code", code=f"secret = 1; {SEEN}")
         assert told.startswith("('a', 'SECRET_A')")
-        assert "[running" in await other.call("execute_code", code=SEEN)
+        assert "wait with get_execution" in await other.call("execute_code", code=SEEN)
         assert (await other.call("get_execution", wait_seconds=30)).startswith("('b', 'SECRET_B')")
         for name in ("", "main"):
             wrong = await other.call("execute_code", code="secret", session=name, wait_seconds=30)
@@ -97,8 +102,7 @@ async def test_the_same_request_id_of_another_connection_is_another_request(
         session, entry = await begun(app, one, tmp_path / "a")
         theirs, their_entry = await begun(app, other, tmp_path / "b")
         assert session is not theirs
-        cancel: dict[str, Any] = {"requestId": "same", "reason": "cancelled by the user"}
-        await other.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancel})
+        await other.say(cancelled("same"))
 
         stopped = await theirs.wait(their_entry.id, patient(20))
 
@@ -106,3 +110,24 @@ async def test_the_same_request_id_of_another_connection_is_another_request(
         assert (await session.wait(entry.id, 0)).outcome is Outcome.RUNNING
         session.interrupt(entry.id)
         assert (await session.wait(entry.id, patient(20))).outcome is Outcome.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    "request_id", ["answered", "reading", "unheard of", 7, None, ["list"], {"a": 1}]
+)
+async def test_only_a_request_that_began_work_and_waits_for_it_can_be_cancelled(
+    tmp_path: Path, request_id: object
+) -> None:
+    async with two(tmp_path) as (app, one, _):
+        os.mkfifo(tmp_path / "a" / "gate")
+        code = "open('gate').read()"
+        await one.say({**call("execute_code", code=code, wait_seconds=0), "id": "answered"})
+        assert (await one.hear())["id"] == "answered"
+        await one.say({**call("get_execution", wait_seconds=60), "id": "reading"})
+        await one.say(cancelled(request_id))
+        await one.call("kernel_status")
+        (session,) = app.sessions.all
+        await to_thread.run_sync((tmp_path / "a" / "gate").write_text, "")
+        ended = await app.store.latest(session.id, {EntryKind.CODE})
+        assert ended is not None
+        assert (await session.wait(ended.id, patient(20))).outcome is Outcome.OK
