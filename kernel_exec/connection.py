@@ -12,9 +12,7 @@ from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment
 from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
 from kernel_exec.kernels.outputs import OutputEvent
-from kernel_exec.sessions.generations import ended_status
 from kernel_exec.sessions.registry import Owner
-from kernel_exec.sessions.reports import KernelStatus
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import ConnectionSettings
 
@@ -41,6 +39,25 @@ class Begun:
     resent: bool = False
 
 
+class Requests:
+    """What the requests of one connection have begun; another one may use the same ids."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._begun: OrderedDict[RequestId, Begun] = OrderedDict()
+
+    def note(self, request: RequestId | None, session: Session, entry: Entry) -> None:
+        """Remember which entry a request has begun."""
+        if request is not None:
+            self._begun[request] = Begun(session=session, entry=entry)
+            while len(self._begun) > _REMEMBERED:
+                self._begun.popitem(last=False)
+
+    def take(self, request: RequestId | None) -> Begun | None:
+        """What a request has begun, which is forgotten: it was answered or cancelled."""
+        return None if request is None else self._begun.pop(request, None)
+
+
 class Connection:
     """One connection: its environment, default session, working directory, limits, requests.
 
@@ -60,7 +77,7 @@ class Connection:
         self._id = secrets.token_hex(8)
         self._worked_in = ""
         self._notice_shown = ""
-        self._requests: OrderedDict[RequestId, Begun] = OrderedDict()
+        self.requests = Requests()
 
     # Its sessions
 
@@ -131,19 +148,6 @@ class Connection:
         )
         return Switched(previous=previous, current=current)
 
-    # Its requests: an id is one connection's, and others may use the same
-
-    def note_begun(self, request: RequestId | None, session: Session, entry: Entry) -> None:
-        """Remember which entry a request has begun."""
-        if request is not None:
-            self._requests[request] = Begun(session=session, entry=entry)
-            while len(self._requests) > _REMEMBERED:
-                self._requests.popitem(last=False)
-
-    def take_begun(self, request: RequestId | None) -> Begun | None:
-        """What a request has begun, which is forgotten: it was answered or cancelled."""
-        return None if request is None else self._requests.pop(request, None)
-
     # What is shown to it
 
     async def events(self, session: Session | None, entry: Entry) -> Sequence[OutputEvent]:
@@ -154,17 +158,6 @@ class Connection:
     async def settle(self) -> None:
         """Wait until all that happened is on the disk, or `history` says why not."""
         await self.app.store.settle()
-
-    async def session_name(self, entry: Entry) -> str:
-        """The name of the session that an entry belongs to."""
-        record = await self.app.store.session(entry.session_id)
-        return record.name if record is not None else DEFAULT_NAME
-
-    async def kernel_status(self, found: Session | SessionRecord) -> KernelStatus:
-        """The kernel of a session, also of one that is not open here."""
-        if isinstance(found, Session):
-            return found.status()
-        return ended_status(await self.app.store.kernels(found.id))
 
     @property
     def history(self) -> str:

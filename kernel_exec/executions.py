@@ -4,11 +4,19 @@ from anyio import to_thread
 
 from kernel_exec.connection import Begun, Connection
 from kernel_exec.errors import NotFoundError, StorageError, UnencodableError
-from kernel_exec.history.entries import Entry, EntryKind, is_isolated, script_arguments
+from kernel_exec.history.entries import (
+    DEFAULT_NAME,
+    Entry,
+    EntryKind,
+    SessionRecord,
+    is_isolated,
+    script_arguments,
+)
 from kernel_exec.jsons import JSONObject
 from kernel_exec.scripts import checked_source
+from kernel_exec.sessions.generations import ended_status
 from kernel_exec.sessions.replay import replayable, steps_of
-from kernel_exec.sessions.reports import Submission
+from kernel_exec.sessions.reports import KernelStatus, Submission
 from kernel_exec.sessions.session import Session
 
 _EXECUTED = frozenset({EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL, EntryKind.VERIFICATION})
@@ -124,6 +132,21 @@ async def find(
     if isinstance(found, Session):
         return found, found.entry(latest.id) or latest
     return None, await _stored(connection, latest.id) or latest
+
+
+async def session_name(connection: Connection, session: Session | None, entry: Entry) -> str:
+    """The name of the session that an entry belongs to, whether that is open here or not."""
+    if session is not None:
+        return session.name
+    record = await connection.app.store.session(entry.session_id)
+    return record.name if record is not None else DEFAULT_NAME
+
+
+async def kernel_status(connection: Connection, found: Session | SessionRecord) -> KernelStatus:
+    """The kernel of a session, also of one that is not open here."""
+    if isinstance(found, Session):
+        return found.status()
+    return ended_status(await connection.app.store.kernels(found.id))
 
 
 async def replay(

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 from mcp_types import CallToolResult
 
+from kernel_exec import executions
 from kernel_exec.connection import Connection, RequestId
 from kernel_exec.content.plain import one_line
 from kernel_exec.content.render import Circumstances
@@ -52,7 +53,7 @@ class Call:
 
     def begun(self, session: Session, entry: Entry) -> None:
         """Note which entry this request has begun, in case that it is cancelled."""
-        self.connection.note_begun(self.request, session, entry)
+        self.connection.requests.note(self.request, session, entry)
 
     async def follow(self, session: Session, entry: Entry, seconds: float) -> Entry:
         """Wait for an entry within a window, reporting progress."""
@@ -86,9 +87,8 @@ class Call:
         return result if after == now else await self.presenter.show(entry, events, after, part)
 
     async def _circumstances(self, session: Session | None, entry: Entry) -> Circumstances:
-        name = session.name if session is not None else await self.connection.session_name(entry)
         return Circumstances(
-            session=name,
+            session=await executions.session_name(self.connection, session, entry),
             own=(entry.file_path or "", str(self.connection.host.storage_root)),
             home=str(Path.home()),
             texts=self.presenter.texts,

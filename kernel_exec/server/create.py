@@ -98,7 +98,7 @@ class _Dispatch:
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the session
             result = _refused(params.name, bare(error))
         # some clients cancel requests that were answered already; their work goes on on purpose
-        self._connection.take_begun(ctx.request_id)
+        self._connection.requests.take(ctx.request_id)
         return result
 
     async def watch_cancellation(
@@ -108,7 +108,9 @@ class _Dispatch:
         if ctx.method == "notifications/cancelled":
             params = ctx.params or {}
             request = params.get("requestId")
-            begun = self._connection.take_begun(request) if isinstance(request, int | str) else None
+            begun = (
+                self._connection.requests.take(request) if isinstance(request, int | str) else None
+            )
             if begun is not None and not _TIMED_OUT.search(str(params.get("reason") or "")):
                 begun.session.interrupt(begun.entry.id)
         return await call_next(ctx)

@@ -112,7 +112,7 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
     """What the kernel is and does, and which variables it holds."""
     found = await call.connection.existing(asked.session)
     session = found if isinstance(found, Session) else None
-    status = await call.connection.kernel_status(found)
+    status = await executions.kernel_status(call.connection, found)
     fields: dict[str, JSON] = {
         "session": found.name,
         "environment": (
