@@ -202,7 +202,10 @@ def _user_folder(key: str) -> Path:
         folder: Path = getattr(folders, places.get(key, "user_config_path"))
         if folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
             return folder
-    raise InvalidArgumentError(f"no home folder is known for this user; set {BY_KEY[key].names}")
+    setting = BY_KEY[key]
+    raise InvalidArgumentError(
+        f"no home folder is known for this user; set {setting.variable} or pass {setting.option}"
+    )
 
 
 def _layers(

@@ -20,7 +20,7 @@ import click
 
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import InvalidArgumentError, KernelExecError
-from kernel_exec.options import SETTINGS
+from kernel_exec.options import BY_KEY
 
 COMMANDS = {
     "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
@@ -92,20 +92,15 @@ class _SettingOption(click.Option):
 
 
 def _settings(*, hidden: bool) -> Sequence[click.Option]:
-    texts = [
-        (setting.option, setting.key, f"{setting.help} [{setting.variable}]")
-        for setting in SETTINGS
-    ]
-    texts.append(("--config", "config", "Configuration file. [KERNEL_EXEC_CONFIG]"))
     return [
         _SettingOption(
-            [option, key],
-            help=text,
+            [setting.option, setting.key],
+            help=f"{setting.help} [{setting.variable}]",
             hidden=hidden,
             expose_value=not hidden,
             callback=_keep if hidden else None,
         )
-        for option, key, text in texts
+        for setting in BY_KEY.values()
     ]
 
 
@@ -142,7 +137,7 @@ group.params[:0] = _settings(hidden=False)
 
 
 def _refuse_settings(command: str, options: dict[str, str | None]) -> None:
-    given = [f"--{key.replace('_', '-')}" for key, value in options.items() if value is not None]
+    given = [BY_KEY[key].option for key, value in options.items() if value is not None]
     if command in _WITHOUT_SETTINGS and given:
         raise click.UsageError(f"`{command}` takes no settings such as {given[0]}")
 
@@ -193,7 +188,7 @@ def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
     message += "" if message.endswith((".", "?")) else "."
     shown = [_VALUE.sub("…", each) for each in given]
     line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
-    ours = [*COMMANDS, *(setting.option for setting in SETTINGS)]
+    ours = [*COMMANDS, *(setting.option for setting in BY_KEY.values())]
     if any(difflib.get_close_matches(each.partition("=")[0], ours) for each in given):
         return (
             f"{message} If a client started this, correct {line} in its configuration, or remove"
