@@ -16,7 +16,6 @@ from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
-from kernel_exec.options import BY_KEY
 from kernel_exec.places import Places
 from kernel_exec.scripts import ScriptStore
 from kernel_exec.sessions.registry import Sessions
@@ -80,6 +79,6 @@ def _make_root(settings: HostSettings) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidArgumentError(
-            f"the storage folder {str(root)!r} can't be used as a folder ({error.strerror}):"
-            f" name one that the server's user may write to with {BY_KEY['storage_dir'].names}"
+            f"{settings.storage_source} is {str(root)!r}, which can't be used as a folder"
+            f" ({error.strerror}): name one that the server's user may write to"
         ) from error

@@ -65,8 +65,8 @@ def read_content(file: Path, source: str = "") -> bytes:
     """
     try:
         if not file.is_file():  # a pipe would be waited for
-            named = f", which {source} names," if source else ""
-            raise InvalidArgumentError(f"configuration file {file}{named} not found")
+            named = f" (named by {source})" if source else ""
+            raise InvalidArgumentError(f"configuration file {file} not found{named}")
         with file.open("rb") as stream:
             content = stream.read(_FILE_LIMIT + 1)
     except OSError as error:

@@ -38,11 +38,13 @@ _Layer: TypeAlias = Mapping[str, Written]
 class HostSettings:
     """What holds for everybody below one storage root.
 
-    `history_age` and `idle_limit` are in seconds, `history_size` in bytes, each None for no
-    limit. `variables` are the server's own, for tools that it starts itself.
+    `storage_source` is where the storage root was set. `history_age` and `idle_limit` are in
+    seconds, `history_size` in bytes, each None for no limit. `variables` are the server's own, for
+    tools that it starts itself.
     """
 
     storage_root: Path
+    storage_source: str
     cache: Path
     max_kernels: int
     idle_limit: float | None
@@ -132,8 +134,10 @@ def read_settings(
         written = _first(layers, key)
         return BY_KEY[key].default if written is None else BY_KEY[key].parse(written)
 
+    storage = _first(layers, "storage_dir")
     host = HostSettings(
         storage_root=take("storage_dir") or _user_folder("storage_dir"),
+        storage_source="the default folder" if storage is None else storage.where,
         cache=take("cache") or _user_folder("cache"),
         max_kernels=take("max_kernels"),
         idle_limit=take("idle_limit"),
