@@ -13,15 +13,9 @@ from kernel_exec.history.entries import Entry, EntryKind, is_replay, script_argu
 from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Began, Event, Outcome, Produced, Request
-from kernel_exec.kernels.outputs import (
-    DisplayData,
-    ErrorOutput,
-    ExecuteResult,
-    OutputEvent,
-    Stream,
-    Update,
-)
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream
 
+from .recent import Recent
 from .reports import Submission
 
 KEPT = 100
@@ -29,9 +23,6 @@ KEPT = 100
 
 _KEPT_SOURCE = 4_000_000
 """Characters of source that ended entries may keep in memory; one may have two millions."""
-
-_KEPT_OUTPUT = 4_000_000
-"""Characters of output of one entry that are kept in memory; a kernel sends 256 KB of text."""
 
 _MOST_BACKGROUND = 3
 """Executions whose late output is told of at once."""
@@ -61,7 +52,7 @@ class Signal:
 class Live:
     """An entry that this server began. `cancel` stops work that runs beside the kernel.
 
-    `events` are its outputs while they are few and it was not ended long ago, None afterwards.
+    `recent` are its outputs until another one has ended after it.
     `began` is when it was begun or started, by a clock that nobody sets.
     """
 
@@ -73,8 +64,7 @@ class Live:
     handed_out: bool = False
     changes: int = 0
     last_words: str = ""
-    events: list[OutputEvent] | None = field(default_factory=list)
-    events_size: int = 0
+    recent: Recent = field(default_factory=Recent)
     changed: Signal = field(default_factory=Signal)
     done: anyio.Event = field(default_factory=anyio.Event)
 
@@ -93,14 +83,6 @@ class Live:
             arguments=script_arguments(self.entry),
             time_limit=self.time_limit,
         )
-
-    def keep(self, output: OutputEvent) -> None:
-        """Take in an output, unless there are too many to have them in memory."""
-        self.events_size += _size(output)
-        if self.events_size > _KEPT_OUTPUT:
-            self.events = None
-        if self.events is not None:
-            self.events.append(output)
 
     def note_change(self) -> None:
         """Something of it has changed."""
@@ -225,7 +207,7 @@ class Ledger:
         if (live := self._live.get(entry_id)) is not None:
             if isinstance(output, Stream) and output.text.strip():
                 live.last_words = output.text.rstrip()[-_LAST_WORDS:]
-            live.keep(output)
+            live.recent.add(output)
             live.note_change()
 
     def listen(self, event: Event) -> None:
@@ -284,7 +266,7 @@ class Ledger:
     def events(self, entry_id: str) -> list[OutputEvent] | None:
         """What an entry has put out so far; None when only the store has it."""
         live = self._live.get(entry_id)
-        return None if live is None or live.events is None else [*live.events]
+        return live.recent.events if live is not None else None
 
     def resent(self, kind: EntryKind, source: str) -> Live | None:
         """What runs with this source, and nobody waits for it any more.
@@ -309,19 +291,9 @@ class Ledger:
         live.done.set()
         self._unfinished.pop(live.entry.id, None)
         if self._ended and (before := self._live.get(self._ended[-1])) is not None:
-            before.events = None  # from now on they are read from the store
+            before.recent.drop()  # from now on they are read from the store
         self._ended.append(live.entry.id)
         self._ended_source += len(live.entry.source)
         while len(self._ended) > KEPT or self._ended_source > _KEPT_SOURCE:
             oldest = self._live.pop(self._ended.popleft())
             self._ended_source -= len(oldest.entry.source)
-
-
-def _size(output: OutputEvent) -> int:
-    """Characters of an output, more or less."""
-    if isinstance(output, Stream):
-        return len(output.text)
-    if isinstance(output, ErrorOutput):
-        return sum(map(len, output.traceback))
-    data = output.data if isinstance(output, (DisplayData, ExecuteResult, Update)) else {}
-    return sum(len(each if isinstance(each, str) else repr(each)) for each in data.values())
