@@ -5,10 +5,13 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     cli            the commands a person types
     host           how clients reach the server: stdin and stdout
     server         the MCP surface: tools, their arguments, one way through all of them
-    client         what one connected client does with the services
+    executions     what a connection runs, and how it finds that again
+    installs       what a connection installs, and what is installed
     exports        a session as a document, on request run again first
-    app            the services as fields, opened in order and closed in reverse
-    settings       options, environment variables, kernel_exec.toml, defaults
+    connection     what is one connection's own; the only thing that tools see
+    app            what is everybody's: the services as fields, opened in order
+    settings       options, variables, kernel_exec.toml and defaults: the host's, a connection's
+    options        everything that can be set, and how each is read
     trust          which configuration files are read, and which the user trusts
     configuration  kernel_exec.toml itself: read, and an environment added to it
     content        what a model sees: text and pictures within a budget, pages of the rest
@@ -28,10 +31,11 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     inside         what runs in foreign interpreters: run from here, imported by nobody
     errors         what can go wrong
 
-A tool call travels `server/tools_run` -> `sessions/registry` -> `sessions/session`, its queue and
-worker -> `kernels/kernel` -> `kernels/driver` -> `kernels/channels`. Messages come back through the
-driver and its `kernels/conversation`; the events go through the session into `history/store`, and
-`server/presenting` has `content/render` render them in a thread.
+A tool call travels `server/tools_run` -> `executions` -> `sessions/registry` -> `sessions/session`,
+its queue and worker -> `kernels/kernel` -> `kernels/driver` -> `kernels/channels`. Messages come
+back through the driver and its `kernels/conversation`; the events go through the session into
+`history/store`, and while they are committed `server/presenting` has `content/render` render them
+in a thread.
 
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)

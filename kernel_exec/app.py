@@ -1,6 +1,6 @@
-"""The services as fields, opened in order.
+"""What is everybody's: the services as fields, opened in order.
 
-`App` does not know how many clients there are, nor by what transport they come.
+`App` does not know how many connections there are, nor by what transport they come.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -18,25 +18,25 @@ from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.kernel import Kernels
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
+from kernel_exec.places import Places
 from kernel_exec.scripts.store import ScriptStore
-from kernel_exec.sessions.registry import Places, Sessions
-from kernel_exec.settings import Settings
+from kernel_exec.sessions.registry import Sessions
+from kernel_exec.settings import ConnectionSettings, HostSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """What the program is made of, opened by `open_app`."""
 
-    settings: Settings
+    settings: HostSettings
     store: Store
-    catalog: Catalog
     kernels: Kernels
     sessions: Sessions
     scripts: ScriptStore
 
 
 @asynccontextmanager
-async def open_app(settings: Settings) -> AsyncIterator[App]:
+async def open_app(settings: HostSettings) -> AsyncIterator[App]:
     """Open the services in order; leaving ends the kernels, then closes the store.
 
     What an earlier server left behind is swept first.
@@ -45,27 +45,17 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         InvalidArgumentError: The storage folder can't be one.
     """
     await to_thread.run_sync(_make_root, settings)
-    folder = settings.storage_root / ".kernel_exec"
-    catalog = Catalog(
-        storage_root=settings.storage_root,
-        cache=settings.cache,
-        base_variables=settings.server_variables,
-        passed_variables=settings.pass_env,
-        configured=settings.environment,
-        named=settings.named_environments,
-    )
     await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)
     async with (
-        processes.warden(allowed_variables(settings.server_variables, passed=())),
+        processes.warden(allowed_variables(settings.variables, passed=())),
         open_store(
             settings.storage_root,
             limits=Limits(age=settings.history_age, size=settings.history_size),
         ) as store,
         Sessions(
             store=store,
-            catalog=catalog,
             kernels=(kernels := make_kernels(settings, unwritten=store.unwritten)),
-            places=Places(folder=folder, working_directory=settings.working_directory),
+            places=Places(settings.storage_root),
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,
         ) as sessions,
@@ -73,19 +63,30 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         yield App(
             settings=settings,
             store=store,
-            catalog=catalog,
             kernels=kernels,
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
         )
 
 
-def make_kernels(settings: Settings, *, unwritten: Callable[[], int] = lambda: 0) -> Kernels:
+def make_kernels(settings: HostSettings, *, unwritten: Callable[[], int] = lambda: 0) -> Kernels:
     """Where all kernels come from; `unwritten` are the bytes of output that are not kept yet."""
     return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten)
 
 
-def _make_root(settings: Settings) -> None:
+def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
+    """The environments of a connection: its own names and variables, everybody's cache."""
+    return Catalog(
+        storage_root=host.storage_root,
+        cache=host.cache,
+        base_variables=host.variables,
+        passed_variables=connection.pass_env,
+        configured=connection.environment,
+        named=connection.named_environments,
+    )
+
+
+def _make_root(settings: HostSettings) -> None:
     root = settings.storage_root
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)

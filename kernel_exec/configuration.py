@@ -5,15 +5,13 @@ options and variables are read in the same way. Only what `write` is given is ev
 """
 
 import difflib
-import importlib
+import json
 import os
 import re
-import shutil
 import stat
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,9 +28,8 @@ _PATH_LIMIT: Final = 4096
 """Characters of a path, as Linux has it."""
 _SHOWN: Final = 200
 """Characters of a wrong value that a message repeats."""
-_BYTE_ORDER_MARK: Final = "\ufeff"
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE: Final = "use letters, digits, '_', '.' and '-', at most 100 of them"
 _RESERVED: Final = frozenset({"default", "configured"})
 """What the environment where servers begin is called."""
@@ -40,7 +37,7 @@ _KINDS: Final = "one of " + ", ".join(EnvironmentKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Written:
     """A value as the user wrote it, where that was, and the folder that is relative to."""
 
     value: object
@@ -52,31 +49,24 @@ class Given:
         return InvalidArgumentError(f"{self.where} is {_shown(self.value)}: it must be {allowed}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """The values of one source, None where it says nothing; `spell` is how it writes a word."""
-
-    values: Mapping[str, object]
-    folder: Path
-    spell: Callable[[str], str]
-
-    def get(self, word: str) -> Given | None:
-        """What it says about a word."""
-        value = self.values.get(word)
-        if value is None:
-            return None
-        return Given(value=value, where=self.spell(word), folder=self.folder)
+def written_in(file: Path, table: Mapping[str, object], prefix: str = "") -> dict[str, Written]:
+    """The values of a table of the file, by key; `prefix` is what leads to the table."""
+    return {
+        key: Written(value=value, where=f"`{prefix}{key}` in {file}", folder=file.parent)
+        for key, value in table.items()
+    }
 
 
-def read_content(file: Path) -> bytes:
-    """The content of a configuration file.
+def read_content(file: Path, source: str = "") -> bytes:
+    """The content of a configuration file; `source` is what named it, if anything did.
 
     Raises:
         InvalidArgumentError: It is missing, can't be read, or is too large to be one.
     """
     try:
         if not file.is_file():  # a pipe would be waited for
-            raise InvalidArgumentError(f"configuration file {file} not found")
+            named = f" (named by {source})" if source else ""
+            raise InvalidArgumentError(f"configuration file {file} not found{named}")
         with file.open("rb") as stream:
             content = stream.read(_FILE_LIMIT + 1)
     except OSError as error:
@@ -92,7 +82,10 @@ def parse_table(file: Path, content: bytes) -> dict[str, object]:
     Raises:
         InvalidArgumentError: It is no TOML.
     """
-    return _parse(file, _text(file, content))
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgumentError(f"{file} is not valid TOML: {error}") from error
 
 
 def refuse_unknown(
@@ -101,89 +94,90 @@ def refuse_unknown(
     """Raise when a key is none of `allowed`; people write the names in `variables` for them."""
     for key in table:
         if key not in allowed:
-            close = difflib.get_close_matches(key.lower()[:_SHOWN], allowed, n=1, cutoff=0.0)
-            raise InvalidArgumentError(
-                f"{where} the key {_shown(key)} is unknown;"
-                f" did you mean `{variables.get(key, close[0])}`?"
-            )
+            close = difflib.get_close_matches(key.lower()[:_SHOWN], allowed, n=1)
+            meant = variables.get(key) or (close[0] if close else "")
+            hint = f"did you mean `{meant}`?" if meant else f"it can be {', '.join(allowed)}"
+            raise InvalidArgumentError(f"{where} the key {_shown(key)} is unknown; {hint}")
 
 
-def named_environments(tables: object, file: Path) -> dict[str, Environment]:
-    """The environments by name, from what the file has under `environments`."""
-    where = f"`environments` in {file}"
-    if not isinstance(tables, dict):
-        raise Given(value=tables, where=where, folder=file.parent).refuse(
-            "tables, such as [environments.analysis]"
-        )
-    return {str(name): _named_environment(str(name), table, file) for name, table in tables.items()}
+def named_environments(table: Mapping[str, object], file: Path) -> dict[str, Environment]:
+    """The environments by name, from the whole table of the file."""
+    written = written_in(file, table).get("environments")
+    if written is None:
+        return {}
+    if not isinstance(written.value, dict):
+        raise written.refuse("tables, such as [environments.analysis]")
+    tables = written_in(file, written.value, "environments.")
+    return {name: _named_environment(name, each, file) for name, each in tables.items()}
 
 
-def environment_of(kind: EnvironmentKind, given: Given) -> Environment:
+def environment_of(kind: EnvironmentKind, written: Written) -> Environment:
     """The environment of a kind whose path, or name for conda, is given."""
-    text = parse_text(given)
+    text = parse_text(written)
     # a relative prefix can't be told from a name that went wrong
     if kind is EnvironmentKind.CONDA and not (text.startswith("~") or Path(text).is_absolute()):
-        return _conda(given)
-    return Environment(kind=kind, path=parse_path(given))
+        return _conda(written)
+    return Environment(kind=kind, path=parse_path(written))
 
 
-def parse_kind(given: Given) -> EnvironmentKind:
+def parse_kind(written: Written) -> EnvironmentKind:
     """An environment's kind."""
-    if isinstance(given.value, str) and given.value in set(EnvironmentKind):
-        return EnvironmentKind(given.value)
-    raise given.refuse(_KINDS)
+    if isinstance(written.value, str) and written.value in set(EnvironmentKind):
+        return EnvironmentKind(written.value)
+    raise written.refuse(_KINDS)
 
 
-def parse_text(given: Given) -> str:
+def parse_text(written: Written) -> str:
     """Text that is not empty."""
-    value = given.value
+    value = written.value
     if not isinstance(value, str) or not value.strip():
-        raise given.refuse("a text that is not empty")
+        raise written.refuse("a text that is not empty")
     if _NOT_TEXT.search(value):
-        raise given.refuse("text in UTF-8 without NUL")
+        raise written.refuse("text in UTF-8 without NUL")
     return value
 
 
-def parse_path(given: Given) -> Path:
+def parse_path(written: Written) -> Path:
     """An absolute path; a relative one is taken from where it was written."""
-    value = parse_text(given)
+    value = parse_text(written)
     if len(value) > _PATH_LIMIT:
-        raise given.refuse(f"a path of at most {_PATH_LIMIT} characters")
+        raise written.refuse(f"a path of at most {_PATH_LIMIT} characters")
     try:
-        return given.folder / Path(value).expanduser()
+        return written.folder / Path(value).expanduser()
     except RuntimeError as error:
-        raise given.refuse("a path whose `~` names a user with a home folder") from error
+        raise written.refuse("a path whose `~` names a user with a home folder") from error
 
 
 def with_environment(file: Path, name: str, environment: Environment, *, replace: bool) -> bytes:
-    """What the file would hold with `environment` in it; its comments and layout are kept.
+    """What the file would hold with `environment` in it, in a table of its own.
+
+    All other lines stay as they are, and so do comments in a table that is replaced.
 
     Raises:
         InvalidArgumentError: The name is not allowed, or taken and not to be replaced; or the
             file can't be read, or is laid out in a way that can't be added to.
     """
     _check_name(name, "")
-    content = _text(file, read_content(file)) if os.path.lexists(file) else ""
-    table = _parse(file, content)
-    tables: Any = table.get("environments", {})
-    if name in named_environments(tables, file) and not replace:
+    content = read_content(file) if os.path.lexists(file) else b""
+    table = parse_table(file, content)
+    if name in named_environments(table, file) and not replace:
         raise InvalidArgumentError(
             f"`environments.{name}` already exists in {file}; choose another name or pass --replace"
         )
-    words = {"kind": environment.kind.value}
-    if environment.path is None:
-        words["name"] = str(environment.name)
-    else:
-        path = Given(value=str(environment.path), where="the path", folder=file.parent)
-        words["path"] = parse_text(path)
-    changed = _edited(file, content, name, words)
-    # tomlkit misplaces a table after keys with dots
-    if _parse(file, changed) != {**table, "environments": {**tables, name: words}}:
-        raise InvalidArgumentError(
-            f"`environments` in {file} has a layout that can't be extended;"
-            " write each environment as a table, such as [environments.analysis]"
-        )
-    return changed.encode()
+    place = {"name": environment.name} if environment.path is None else {"path": environment.path}
+    fields = {key: str(value) for key, value in {"kind": environment.kind, **place}.items()}
+    changed = _with_table(content.decode(), name, fields).encode()
+    tables: Any = table.get("environments", {})
+    wanted = {**table, "environments": {**tables, name: fields}}
+    try:
+        if parse_table(file, changed) == wanted:
+            return changed
+    except InvalidArgumentError:
+        pass  # the others are in an inline table, which TOML closes
+    raise InvalidArgumentError(
+        f"`environments` in {file} has a layout that can't be extended;"
+        " write each environment as a table, such as [environments.analysis]"
+    )
 
 
 def write(file: Path, content: bytes, *, make_folder: bool = False) -> None:
@@ -196,8 +190,8 @@ def write(file: Path, content: bytes, *, make_folder: bool = False) -> None:
         if make_folder:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = Path(os.path.realpath(file))  # of a link the file that it leads to
-        before = file.stat() if file.exists() else None
-        if before is not None and not (before.st_mode & 0o222 and os.access(file, os.W_OK)):
+        mode = file.stat().st_mode if file.exists() else None
+        if mode is not None and not (mode & 0o222 and os.access(file, os.W_OK)):
             raise StorageError(f"{file} is read-only; make it writable or name another file")
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".writing-") as folder:
             whole = Path(folder, file.name)
@@ -205,10 +199,8 @@ def write(file: Path, content: bytes, *, make_folder: bool = False) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            if before is not None:
-                with suppress(PermissionError):  # root may edit the file of somebody else
-                    shutil.chown(whole, before.st_uid, before.st_gid)
-                whole.chmod(stat.S_IMODE(before.st_mode))
+            if mode is not None:
+                whole.chmod(stat.S_IMODE(mode))
             whole.replace(file)
     except OSError as error:
         raise StorageError(
@@ -216,88 +208,54 @@ def write(file: Path, content: bytes, *, make_folder: bool = False) -> None:
         ) from error
 
 
-def _text(file: Path, content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except ValueError as error:
-        raise _no_toml(file, error) from error
+def _with_table(content: str, name: str, fields: Mapping[str, str]) -> str:
+    """The file's text with the table of an environment: in its place, or at the end."""
+    key = name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)
+    lines = "".join(
+        f"{word} = {json.dumps(value, ensure_ascii=False)}\n" for word, value in fields.items()
+    )
+    header = f"[environments.{key}]"
+    found = re.search(rf"(?m)^{re.escape(header)}.*\n((?:(?!\[).*\n|(?!\[).+)*)", content)
+    if found is None:
+        gap = "" if not content or content.endswith("\n") else "\n"
+        return f"{content}{gap}\n{header}\n{lines}" if content else f"{header}\n{lines}"
+    others = re.sub(r"(?m)^(?:kind|path|name)[ \t]*=.*\n?", "", found[1])
+    return f"{content[: found.start(1)]}{lines}{others}{content[found.end() :]}"
 
 
-def _parse(file: Path, content: str) -> dict[str, object]:
-    try:
-        return tomllib.loads(content.removeprefix(_BYTE_ORDER_MARK))
-    except (ValueError, RecursionError) as error:
-        raise _no_toml(file, error) from error
-
-
-def _no_toml(file: Path, error: Exception) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{file} is not valid TOML: {error}")
-
-
-def _edited(file: Path, content: str, name: str, words: Mapping[str, str]) -> str:
-    # its import takes 25 ms, which a server that adds nothing need not wait for
-    tomlkit: Any = importlib.import_module("tomlkit")
-    mark = _BYTE_ORDER_MARK if content.startswith(_BYTE_ORDER_MARK) else ""
-    text = content.removeprefix(mark)
-    try:
-        document = tomlkit.parse(text if not text or text.endswith("\n") else f"{text}\n")
-        if "environments" not in document:
-            document["environments"] = tomlkit.table(is_super_table=True)
-        tables = document["environments"]
-        if name not in tables:
-            inline = isinstance(tables, tomlkit.items.InlineTable)
-            tables[name] = tomlkit.inline_table() if inline else tomlkit.table()
-        for word in {"name", "path"} & set(tables[name]) - set(words):
-            del tables[name][word]
-        tables[name].update(words)
-        return mark + str(tomlkit.dumps(document))
-    except tomlkit.exceptions.TOMLKitError as error:
-        raise _no_toml(file, error) from error
-
-
-def _named_environment(name: str, table: object, file: Path) -> Environment:
+def _named_environment(name: str, written: Written, file: Path) -> Environment:
     where = f"`environments.{name[:_SHOWN]}` in {file}"
     _check_name(name, f"in {file} ")
-    if not isinstance(table, dict):
-        raise Given(value=table, where=where, folder=file.parent).refuse(
-            f"a table, such as [environments.{name}]"
-        )
-    refuse_unknown(table, ("kind", "path", "name"), f"in {where}", variables={})
-    layer = Layer(
-        values=table,
-        folder=file.parent,
-        spell=lambda word: f"`environments.{name}.{word}` in {file}",
-    )
-    kind, path, called = (layer.get(word) for word in ("kind", "path", "name"))
-    if kind is None:
+    if not isinstance(written.value, dict):
+        raise written.refuse(f"a table, such as [environments.{name}]")
+    refuse_unknown(written.value, ("kind", "path", "name"), f"in {where}", variables={})
+    fields = written_in(file, written.value, f"environments.{name}.")
+    if "kind" not in fields:
         raise InvalidArgumentError(f"{where} has no `kind`: it must be {_KINDS}")
-    wanted = parse_kind(kind)
-    conda = wanted is EnvironmentKind.CONDA
-    if (path is None) == (called is None) or (called is not None and not conda):
-        needed = "either `name` or `path`" if conda else "`path`, and no `name`"
-        raise InvalidArgumentError(f"{where} is of kind {wanted.value!r}: it must have {needed}")
-    if called is not None:
-        return _conda(called)
-    assert path is not None
-    return Environment(kind=wanted, path=parse_path(path))
+    kind = parse_kind(fields["kind"])
+    allowed = [{"path"}, {"name"}] if kind is EnvironmentKind.CONDA else [{"path"}]
+    if fields.keys() - {"kind"} not in allowed:
+        needed = "either `name` or `path`" if len(allowed) > 1 else "`path`, and no `name`"
+        raise InvalidArgumentError(f"{where} is of kind {kind.value!r}: it must have {needed}")
+    if "name" in fields:
+        return _conda(fields["name"])
+    return Environment(kind=kind, path=parse_path(fields["path"]))
 
 
 def _check_name(name: str, where: str) -> None:
-    if not _ENVIRONMENT_NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name in _RESERVED:
+        why = _NAME_RULE
+        if name in _RESERVED:
+            why = "it stands for the environment where servers begin; choose another name"
         raise InvalidArgumentError(
-            f"{where}the environment name {_shown(name)} is not allowed: {_NAME_RULE}"
-        )
-    if name in _RESERVED:
-        raise InvalidArgumentError(
-            f"{where}the environment name {name!r} is not allowed: it stands for the environment"
-            " where servers begin; choose another name"
+            f"{where}the environment name {_shown(name)} is not allowed: {why}"
         )
 
 
-def _conda(given: Given) -> Environment:
-    name = parse_text(given)
-    if not _ENVIRONMENT_NAME.fullmatch(name):
-        raise given.refuse(
+def _conda(written: Written) -> Environment:
+    name = parse_text(written)
+    if not _NAME.fullmatch(name):
+        raise written.refuse(
             "a name of at most 100 letters, digits, '_', '.' and '-', or an absolute path"
         )
     return Environment(kind=EnvironmentKind.CONDA, name=name)

@@ -7,24 +7,25 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from kernel_exec.app import App
+from kernel_exec.connection import Begun, Connection
 from kernel_exec.documents.export import Document, Exported, chosen_path, export_session
 from kernel_exec.documents.verified import Again, Verify, verified_export
 from kernel_exec.documents.writing import require_replaceable
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import NotFoundError
-from kernel_exec.history.entries import EntryKind, SessionRecord
+from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
+from kernel_exec.places import Places
+from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.registry import address
 from kernel_exec.sessions.session import Session
-from kernel_exec.sessions.work import Work
 
 _STEPS = (EntryKind.CODE, EntryKind.SCRIPT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class _Subject:
     """What is exported, and to which file."""
 
     asked: Document
@@ -32,13 +33,67 @@ class Subject:
     path: Path
 
 
-async def subject(app: App, asked: Document, found: Session | SessionRecord) -> Subject:
-    """What is to be exported, once it is clear that the document may be written.
+async def export(connection: Connection, asked: Document, *, session: str = "") -> Exported:
+    """Write a session's document.
 
     Raises:
         InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
         NotFoundError: The session has run nothing.
+        StorageError: It can't be written.
     """
+    found = await connection.existing(session)
+    return await _export(connection, await _subject(connection, asked, found))
+
+
+async def verify(
+    connection: Connection,
+    asked: Document,
+    *,
+    session: str = "",
+    time_limit: float | None,
+    anew: bool,
+) -> Begun:
+    """Begin to run a session again and to write it with the verdict; raises what `export` does.
+
+    The work belongs to the session, or to the connection's own if that is not open here. Its
+    verdict of before is used while it holds, unless it is wanted `anew`. Each cell may run
+    `time_limit` seconds.
+    """
+    found = await connection.existing(session)
+    subject = await _subject(connection, asked, found)
+    owner = found if isinstance(found, Session) else await connection.session()
+    source = f"verify session {found.name} and write it to {subject.path}"
+    if (resent := owner.ledger.resent(EntryKind.VERIFICATION, source)) is not None:
+        return Begun(session=owner, entry=resent, resent=True)
+    kinds = {EntryKind.VERIFICATION}
+    earlier = None if anew else await connection.app.store.latest(owner.id, kinds)
+    again = _again(connection, subject.record, time_limit, earlier)
+    work = verified_export(partial(_export, connection, subject), again)
+    details: JSONObject = {"client": connection.name}
+    submission = Submission(source=source, kind=EntryKind.VERIFICATION, details=details)
+    return Begun(session=owner, entry=owner.undertake(submission, work))
+
+
+async def others(connection: Connection, session: str = "") -> list[JSONObject]:
+    """The other sessions that have run something here, and what exports each."""
+    besides = (await connection.existing(session)).id
+    here = (await connection.current_environment()).key
+    listed: list[JSONObject] = []
+    for each in connection.open_sessions:
+        if each.id != besides and (steps := await connection.app.store.count(each.id, _STEPS)):
+            name, environment = address(each, here), each.environment.key
+            call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"
+            listed.append(
+                {"session": name, "environment": environment, "steps": steps, "export": call}
+            )
+    return listed
+
+
+async def _subject(
+    connection: Connection, asked: Document, found: Session | SessionRecord
+) -> _Subject:
+    """What is to be exported, once it is clear that the document may be written."""
+    app = connection.app
     key = found.environment if isinstance(found, SessionRecord) else found.environment.key
     record = await app.store.session(found.id) or SessionRecord(
         id=found.id, name=found.name, environment=key, created=0.0
@@ -48,65 +103,39 @@ async def subject(app: App, asked: Document, found: Session | SessionRecord) -> 
         raise NotFoundError(f"session {found.name!r} has run nothing yet")
     if not asked.overwrite:
         await to_thread.run_sync(require_replaceable, path, record.id)
-    return Subject(asked=asked, record=record, path=path)
+    return _Subject(asked=asked, record=record, path=path)
 
 
-async def export(app: App, wanted: Subject, verify: Verify | None = None) -> Exported:
-    """Write a session, and stamp what `verify` says of its notebook.
-
-    Raises:
-        StorageError: It can't be written.
-    """
-    settings, asked = app.settings, wanted.asked
+async def _export(
+    connection: Connection, subject: _Subject, verify: Verify | None = None
+) -> Exported:
+    """Write a session, and stamp what `verify` says of its notebook."""
+    settings = connection.settings
     return await export_session(
-        app.store,
-        wanted.record,
-        wanted.path,
-        overwrite=asked.overwrite,
+        connection.app.store,
+        subject.record,
+        subject.path,
+        overwrite=subject.asked.overwrite,
         limit=settings.notebook_size,
-        variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
-        private=not asked.path,
+        variables=allowed_variables(connection.app.settings.variables, passed=settings.pass_env),
+        private=not subject.asked.path,
         verify=verify,
     )
 
 
-async def verify(
-    app: App,
-    wanted: Subject,
-    *,
-    owner: Session,
-    working_directory: Path,
-    time_limit: float | None,
-    anew: bool,
-) -> Work:
-    """Work of `owner` that runs a session again, and writes it with the verdict.
-
-    The verdict of the owner's latest verification is used while it holds, unless it is wanted
-    `anew`. Each cell may run `time_limit` seconds.
-    """
-    environment = Environment.from_key(wanted.record.environment)
+def _again(
+    connection: Connection, record: SessionRecord, time_limit: float | None, earlier: Entry | None
+) -> Again:
+    """How the session's notebook is run again."""
+    app = connection.app
+    environment = Environment.from_key(record.environment)
     assert environment is not None, "history keeps the keys of environments"
-    kinds = {EntryKind.VERIFICATION}
-    again = Again(
+    return Again(
         kernels=app.kernels,
-        prepare=partial(app.catalog.prepare, environment),
+        prepare=partial(connection.catalog.prepare, environment),
         slot=partial(app.sessions.slots.taken, environment=environment.key),
-        working_directory=working_directory,
-        documents=app.settings.storage_root / "notebooks",
+        working_directory=connection.working_directory,
+        documents=Places(app.settings.storage_root).notebooks,
         time_limit=time_limit,
-        earlier=None if anew else await app.store.latest(owner.id, kinds),
+        earlier=earlier,
     )
-    return verified_export(partial(export, app, wanted), again)
-
-
-async def others(app: App, session_id: str, here: Environment) -> list[JSONObject]:
-    """The sessions but one that have run something in this server, and what exports each."""
-    told: list[JSONObject] = []
-    for each in app.sessions.all:
-        if each.id != session_id and (steps := await app.store.count(each.id, _STEPS)):
-            name, environment = address(each, here.key), each.environment.key
-            call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"
-            told.append(
-                {"session": name, "environment": environment, "steps": steps, "export": call}
-            )
-    return told

@@ -1,6 +1,62 @@
-"""Where our own files lie."""
+"""Where our own files lie: below a storage root, and in this package."""
 
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-INSIDE = Path(__file__).with_name("inside") / "main.py"
+INSIDE: Final = Path(__file__).with_name("inside") / "main.py"
 """What a foreign interpreter runs, with a word for what it is to do: launch, probe or warden."""
+
+PRIVATE_FOLDER: Final = ".kernel_exec"
+"""The folder below a storage root that is the server's own: no tool reads or writes there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What lies where below the storage root `root`; nothing of it need be there."""
+
+    root: Path
+
+    @property
+    def private(self) -> Path:
+        """The server's own folder."""
+        return self.root / PRIVATE_FOLDER
+
+    @property
+    def environment(self) -> Path:
+        """The managed default environment."""
+        return self.private / "environment"
+
+    @property
+    def history(self) -> Path:
+        """The history database."""
+        return self.private / "history.db"
+
+    @property
+    def blobs(self) -> Path:
+        """Large outputs of history, each named by its content."""
+        return self.private / "blobs"
+
+    @property
+    def leases(self) -> Path:
+        """A lock for each session that some server has open, named by its id."""
+        return self.private / "sessions"
+
+    @property
+    def spill(self) -> Path:
+        """What is too long for the wire, in a folder for each session, named by its id."""
+        return self.private / "spill"
+
+    def make_spill_dir(self, session_id: str) -> Path:
+        """The folder there of one session, made if possible; outputs are cut without it."""
+        folder = self.spill / session_id
+        with suppress(OSError):
+            for each in (self.spill, folder):
+                each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def notebooks(self) -> Path:
+        """Exports, unless somebody says otherwise."""
+        return self.root / "notebooks"

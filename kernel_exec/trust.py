@@ -24,44 +24,36 @@ _STORE_NAME: Final = "trusted.json"
 class ConfigFiles:
     """The tables that hold, the strongest first, each with its file.
 
-    `ignored` is the file in the current folder if it is not trusted.
+    `notice` is a sentence about the file in the current folder if it is not trusted, or "".
     """
 
     tables: Sequence[tuple[Path, Mapping[str, object]]]
-    ignored: Path | None = None
-
-    @property
-    def notice(self) -> str:
-        """A sentence about the file that is ignored, "" without one."""
-        if self.ignored is None:
-            return ""
-        return (
-            f"{self.ignored} is ignored because it is not trusted; after reading it, run"
-            f" `kernel-exec trust {self.ignored}`, or name it with --config"
-        )
+    notice: str = ""
 
 
-def read_files(*, named: Path | None, folder: Path, user: Path | None) -> ConfigFiles:
-    """The file that was `named`, otherwise the one in `folder` if trusted, then the user's own.
+def read_files(*, named: Path | None, source: str, folder: Path, user: Path | None) -> ConfigFiles:
+    """The file that `source` has named, otherwise that in `folder` if trusted, then the user's own.
 
     Raises:
         InvalidArgumentError: A file that holds can't be read, or is no TOML.
     """
     if named is not None:
-        return ConfigFiles(tables=[(named, parse_table(named, read_content(named)))])
+        return ConfigFiles(tables=[(named, parse_table(named, read_content(named, source)))])
     own = None if user is None else user / CONFIG_NAME
     tables = []
-    here = folder / CONFIG_NAME
-    ignored = None
+    here, notice = folder / CONFIG_NAME, ""
     if os.path.lexists(here) and (own is None or os.path.realpath(here) != os.path.realpath(own)):
         content = _content(here)
-        if user is not None and content is not None and _is_trusted(user, here, content):
+        if user is not None and trusted(user).get(_key(here)) == _hash(content):
             tables.append((here, parse_table(here, content)))
         else:
-            ignored = here
+            notice = (
+                f"{here} is ignored because it is not trusted; after reading it, run"
+                f" `kernel-exec trust {here}`, or name it with --config"
+            )
     if own is not None and os.path.lexists(own):
         tables.append((own, parse_table(own, read_content(own))))
-    return ConfigFiles(tables=tables, ignored=ignored)
+    return ConfigFiles(tables=tables, notice=notice)
 
 
 def trust(user: Path, file: Path, content: bytes) -> None:
@@ -98,19 +90,15 @@ def trusted(user: Path) -> dict[str, str]:
 
 def holds(file: str, digest: str) -> bool:
     """True when a trusted file still has the content that was trusted."""
-    content = _content(Path(file))
-    return content is not None and _hash(content) == digest
+    return _hash(_content(Path(file))) == digest
 
 
-def _is_trusted(user: Path, file: Path, content: bytes) -> bool:
-    return trusted(user).get(_key(file)) == _hash(content)
-
-
-def _content(file: Path) -> bytes | None:
+def _content(file: Path) -> bytes:
+    """What a file holds; nothing when it can't be a configuration file."""
     try:
         return read_content(file)
     except InvalidArgumentError:
-        return None
+        return b""
 
 
 def _key(file: Path) -> str:

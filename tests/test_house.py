@@ -14,8 +14,8 @@ import pytest
 import kernel_exec
 from kernel_exec import errors
 from kernel_exec.errors import KernelExecError
+from kernel_exec.options import SETTINGS
 from kernel_exec.server.tools import TOOLS
-from kernel_exec.settings import WORDS
 
 pytestmark = pytest.mark.house
 
@@ -163,6 +163,28 @@ def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:
     assert not found
 
 
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_our_folder_and_the_default_session_are_spelled_in_one_place(path: Path) -> None:
+    """HTML has an element of that name."""
+    spelled = {
+        node.value
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if node.value.startswith(".kernel_exec") or node.value in {"history.db", "main"}
+    }
+
+    assert path.name in {"places.py", "entries.py", "markup.py"} or not spelled
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.parent.name == "server"], ids=_name
+)
+def test_a_tool_sees_its_connection_and_nothing_behind_it(path: Path) -> None:
+    reached = {node.attr for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute)}
+
+    assert not reached & {"app", "store"}
+
+
 def test_ci_runs_the_tests_as_the_readme_says() -> None:
     commands = re.findall(r"^(python3 -m pip .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
 
@@ -176,7 +198,7 @@ def test_ci_runs_the_tests_as_the_readme_says() -> None:
 def test_the_readme_lists_every_setting_and_every_tool() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
 
-    for word in WORDS:
+    for word in SETTINGS:
         assert f"| `{word.option}` | `{word.variable}` | `{word.key}` | {word.help} |" in lines
     described = [line.split("`")[1] for line in lines if re.match(r"\| `\w+` \| [a-z]", line)]
     tools = [spec.name for spec in TOOLS]

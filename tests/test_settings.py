@@ -7,7 +7,8 @@ import pytest
 
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError
-from kernel_exec.settings import WORDS, Settings, read_settings
+from kernel_exec.options import SETTINGS
+from kernel_exec.settings import Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -41,20 +42,20 @@ def refusal(toml: str = "", variables: dict[str, str] | None = None, /, **option
 def test_with_nothing_set_everything_has_a_default() -> None:
     settings = read()
 
-    assert settings.environment is None
-    assert settings.named_environments == {}
-    assert settings.storage_root.is_absolute()
-    assert settings.working_directory == settings.storage_root
-    assert settings.cache.is_absolute()
-    assert settings.wait_seconds == 45
-    assert settings.time_limit == 1800
-    assert settings.max_kernels == 20
-    assert settings.idle_limit is None
-    assert settings.pass_env == frozenset()
-    assert settings.inline_images == 2
-    assert settings.history_age == 365 * 24 * 3600
-    assert settings.history_size == 10_000_000_000
-    assert settings.notebook_size == 500_000
+    assert settings.connection.environment is None
+    assert settings.connection.named_environments == {}
+    assert settings.host.storage_root.is_absolute()
+    assert settings.connection.working_directory == settings.host.storage_root
+    assert settings.host.cache.is_absolute()
+    assert settings.connection.wait_seconds == 45
+    assert settings.connection.time_limit == 1800
+    assert settings.host.max_kernels == 20
+    assert settings.host.idle_limit is None
+    assert settings.connection.pass_env == frozenset()
+    assert settings.connection.inline_images == 2
+    assert settings.host.history_age == 365 * 24 * 3600
+    assert settings.host.history_size == 10_000_000_000
+    assert settings.connection.notebook_size == 500_000
 
 
 def test_an_option_beats_a_variable_beats_the_file_beats_the_default() -> None:
@@ -63,11 +64,11 @@ def test_an_option_beats_a_variable_beats_the_file_beats_the_default() -> None:
 
     settings = read(toml, variables, wait_seconds="21")
 
-    assert (settings.wait_seconds, settings.time_limit) == (21, 12)
-    assert (settings.max_kernels, settings.inline_images) == (3, 2)
+    assert (settings.connection.wait_seconds, settings.connection.time_limit) == (21, 12)
+    assert (settings.host.max_kernels, settings.connection.inline_images) == (3, 2)
 
 
-@pytest.mark.parametrize("word", [word for word in WORDS if "_path" not in word.key])
+@pytest.mark.parametrize("word", [word for word in SETTINGS if "_path" not in word.key])
 def test_every_setting_has_an_option_a_variable_and_a_key_that_are_read(
     word: object, here: Path
 ) -> None:
@@ -88,27 +89,25 @@ def test_every_setting_has_an_option_a_variable_and_a_key_that_are_read(
 
 def test_limits_of_history_are_in_days_and_megabytes_and_0_is_none() -> None:
     settings = read("history_days = 0.5\nhistory_size = 20")
-    assert (settings.history_age, settings.history_size) == (12 * 3600, 20_000_000)
+    assert (settings.host.history_age, settings.host.history_size) == (12 * 3600, 20_000_000)
 
     settings = read("", {"KERNEL_EXEC_HISTORY_DAYS": "0", "KERNEL_EXEC_HISTORY_SIZE": "0"})
-    assert (settings.history_age, settings.history_size) == (None, None)
+    assert (settings.host.history_age, settings.host.history_size) == (None, None)
 
 
 def test_the_size_of_a_notebook_is_in_kilobytes_and_0_is_none() -> None:
-    assert read("notebook_size = 1.5").notebook_size == 1500
-    assert read("", {"KERNEL_EXEC_NOTEBOOK_SIZE": "0"}).notebook_size is None
+    assert read("notebook_size = 1.5").connection.notebook_size == 1500
+    assert read("", {"KERNEL_EXEC_NOTEBOOK_SIZE": "0"}).connection.notebook_size is None
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
-    variables = {word.variable: "" for word in WORDS} | {"KERNEL_EXEC_CONFIG": ""}
+    variables = {word.variable: "" for word in SETTINGS} | {"KERNEL_EXEC_CONFIG": ""}
 
-    assert read("", variables).wait_seconds == 45
+    assert read("", variables).connection.wait_seconds == 45
 
 
 def test_the_environment_variables_are_those_of_the_process_when_none_are_given() -> None:
-    script = (
-        "from kernel_exec.settings import read_settings as read;print(read(options={}).max_kernels)"
-    )
+    script = "from kernel_exec.settings import *; print(read_settings(options={}).host.max_kernels)"
     variables = {**os.environ, "KERNEL_EXEC_MAX_KERNELS": "5"}
     variables["PYTHONPATH"] = str(Path(__file__).parents[1])
 
@@ -120,7 +119,7 @@ def test_the_environment_variables_are_those_of_the_process_when_none_are_given(
 
 
 def test_the_variables_for_our_own_tools_are_all_of_them() -> None:
-    assert read("", {"SECRET": "x"}).server_variables == {"SECRET": "x"}
+    assert read("", {"SECRET": "x"}).host.variables == {"SECRET": "x"}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +139,7 @@ def test_the_variables_for_our_own_tools_are_all_of_them() -> None:
 def test_the_environment_is_what_the_seeds_variables_say(
     variables: dict[str, str], kind: str, path: str | None, name: str | None
 ) -> None:
-    assert read("", variables).environment == Environment(
+    assert read("", variables).connection.environment == Environment(
         kind=EnvironmentKind(kind), path=Path(path) if path else None, name=name
     )
 
@@ -150,7 +149,10 @@ def test_the_strongest_source_that_speaks_of_an_environment_decides() -> None:
 
     settings = read(toml, {"VENV_PATH": "/v"}, python_path="/p")
 
-    assert settings.environment == Environment(kind=EnvironmentKind.PYTHON, path=Path("/p"))
+    assert settings.connection.environment == Environment(
+        kind=EnvironmentKind.PYTHON, path=Path("/p")
+    )
+    assert "ENV_TYPE is 'docker'" in refusal("", {"ENV_TYPE": "docker"}, python_path="/p")
 
 
 def test_a_kind_given_as_an_option_takes_its_path_from_a_variable() -> None:
@@ -158,7 +160,9 @@ def test_a_kind_given_as_an_option_takes_its_path_from_a_variable() -> None:
 
     settings = read("", variables, env_type="venv")
 
-    assert settings.environment == Environment(kind=EnvironmentKind.VENV, path=Path("/v"))
+    assert settings.connection.environment == Environment(
+        kind=EnvironmentKind.VENV, path=Path("/v")
+    )
 
 
 @pytest.mark.parametrize(
@@ -241,16 +245,16 @@ def test_a_count_is_a_whole_number_in_bounds(key: str, value: str) -> None:
 def test_zero_means_no_limit(text: str, seconds: float | None) -> None:
     settings = read(time_limit=text, idle_limit=text)
 
-    assert (settings.time_limit, settings.idle_limit) == (seconds, seconds)
+    assert (settings.connection.time_limit, settings.host.idle_limit) == (seconds, seconds)
 
 
 @pytest.mark.parametrize("text", ["A,B_1", "A B_1", " A , B_1 ,", "A\tB_1"])
 def test_names_to_pass_have_commas_or_spaces_between_them(text: str) -> None:
-    assert read(pass_env=text).pass_env == {"A", "B_1"}
+    assert read(pass_env=text).connection.pass_env == {"A", "B_1"}
 
 
 def test_names_to_pass_are_a_list_in_the_file() -> None:
-    assert read('pass_env = ["A", "B"]').pass_env == {"A", "B"}
+    assert read('pass_env = ["A", "B"]').connection.pass_env == {"A", "B"}
 
 
 @pytest.mark.parametrize("text", ["A=1", "*", "1A", "A;B", "é"])
@@ -265,9 +269,9 @@ def test_relative_paths_are_taken_from_where_they_were_written(here: Path) -> No
 
     settings = read("", {"CODE_STORAGE_DIR": "store"}, config="conf/my.toml")
 
-    assert settings.storage_root == here / "store"
-    assert settings.cache == here / "conf" / "c"
-    lab = settings.named_environments["lab"].path
+    assert settings.host.storage_root == here / "store"
+    assert settings.host.cache == here / "conf" / "c"
+    lab = settings.connection.named_environments["lab"].path
     assert lab is not None
     assert lab.resolve() == here / "lab"
 
@@ -275,7 +279,7 @@ def test_relative_paths_are_taken_from_where_they_were_written(here: Path) -> No
 def test_the_null_device_stands_for_no_configuration_file() -> None:
     own().write_text("wait_seconds = 3")
 
-    assert read(config=os.devnull).wait_seconds == 45
+    assert read(config=os.devnull).connection.wait_seconds == 45
 
 
 @pytest.mark.parametrize("word", ["storage_dir", "cache"])
@@ -292,7 +296,7 @@ def test_without_a_home_what_would_be_there_must_be_named(
 
 
 def test_a_tilde_is_the_home_folder() -> None:
-    assert read(storage_dir="~/store").storage_root == Path.home() / "store"
+    assert read(storage_dir="~/store").host.storage_root == Path.home() / "store"
 
 
 def test_the_home_folder_of_nobody_is_refused() -> None:
@@ -313,7 +317,7 @@ def test_environments_have_names_in_the_file(here: Path) -> None:
         '[environments.lab]\nkind = "venv-uv"\npath = "lab"'
     )
 
-    assert settings.named_environments == {
+    assert settings.connection.named_environments == {
         "ml": Environment(kind=EnvironmentKind.CONDA, name="ml-2"),
         "lab": Environment(kind=EnvironmentKind.VENV_UV, path=own().parent / "lab"),
     }
@@ -358,7 +362,8 @@ def test_an_unknown_key_names_the_nearest_that_is_allowed(key: str, nearest: str
     told = refusal(f"{key} = 1")
 
     assert repr(key) in told
-    assert nearest in told.replace(repr(key), "")
+    assert f"did you mean `{nearest}`?" in told
+    assert "did you mean" not in refusal("colour = 1")
 
 
 @pytest.mark.parametrize(
@@ -383,7 +388,7 @@ def test_a_file_that_is_not_ours_is_refused_by_its_path(content: bytes, here: Pa
 def test_a_byte_order_mark_in_the_file_does_no_harm(here: Path) -> None:
     own().write_bytes(b"\xef\xbb\xbfwait_seconds = 3")
 
-    assert read().wait_seconds == 3
+    assert read().connection.wait_seconds == 3
 
 
 @pytest.mark.parametrize("name", ["missing.toml", ".", "pipe"])
@@ -391,5 +396,6 @@ def test_a_file_that_was_asked_for_must_be_there(name: str, here: Path) -> None:
     if name == "pipe":
         os.mkfifo(here / "pipe")
 
-    assert str(here) in refusal(config=name)
-    assert str(here) in refusal("", {"KERNEL_EXEC_CONFIG": name})
+    for told in (refusal(config=name), refusal("", {"KERNEL_EXEC_CONFIG": name})):
+        assert str(here) in told
+        assert "option --config" in told or "variable KERNEL_EXEC_CONFIG" in told

@@ -44,21 +44,21 @@ def test_a_file_in_the_current_folder_is_ignored_and_reported(
 
     settings = read()
 
-    assert settings.environment is None
-    assert settings.pass_env == frozenset()
-    assert settings.config_files == []
-    assert f"`kernel-exec trust {Path.cwd() / FILE}`" in settings.notice
+    assert settings.connection.environment is None
+    assert settings.connection.pass_env == frozenset()
+    assert settings.connection.config_files == []
+    assert f"`kernel-exec trust {Path.cwd() / FILE}`" in settings.connection.notice
 
 
 def test_a_trusted_file_holds_until_its_content_changes(own: Path) -> None:
     Path(FILE).write_text("wait_seconds = 3")
 
     assert trust() == 0
-    assert (read().wait_seconds, read().notice) == (3, "")
+    assert (read().connection.wait_seconds, read().connection.notice) == (3, "")
 
     Path(FILE).write_text("wait_seconds = 4")
-    assert read().wait_seconds == 45
-    assert read().notice
+    assert read().connection.wait_seconds == 45
+    assert read().connection.notice
 
 
 def test_trust_belongs_to_a_path(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_trust_belongs_to_a_path(own: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.chdir(elsewhere)
 
-    assert read().wait_seconds == 45
+    assert read().connection.wait_seconds == 45
 
 
 def test_a_trusted_file_beats_the_users_own_and_adds_to_its_environments(own: Path) -> None:
@@ -84,15 +84,15 @@ def test_a_trusted_file_beats_the_users_own_and_adds_to_its_environments(own: Pa
 
     settings = read()
 
-    assert (settings.wait_seconds, settings.time_limit) == (4, 9)
-    assert {name: each.path for name, each in settings.named_environments.items()} == {
+    assert (settings.connection.wait_seconds, settings.connection.time_limit) == (4, 9)
+    assert {name: each.path for name, each in settings.connection.named_environments.items()} == {
         "a": own / "a",
         "b": Path.cwd() / "b",
         "c": Path.cwd() / "c",
     }
     assert settings.environment_files["a"] == own / FILE
     assert settings.environment_files["b"] == Path.cwd() / FILE
-    assert settings.config_files == [Path.cwd() / FILE, own / FILE]
+    assert settings.connection.config_files == [Path.cwd() / FILE, own / FILE]
 
 
 def test_a_file_that_was_named_needs_no_trust_and_holds_alone(own: Path) -> None:
@@ -102,7 +102,11 @@ def test_a_file_that_was_named_needs_no_trust_and_holds_alone(own: Path) -> None
 
     settings = read({"KERNEL_EXEC_CONFIG": FILE})
 
-    assert (settings.wait_seconds, settings.time_limit, settings.notice) == (3, 1800, "")
+    assert (
+        settings.connection.wait_seconds,
+        settings.connection.time_limit,
+        settings.connection.notice,
+    ) == (3, 1800, "")
 
 
 def test_trust_is_listed_and_taken_back(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +141,7 @@ def test_a_broken_list_of_trust_trusts_nothing(own: Path) -> None:
 
     for broken in ("", "[]", "{", '{"a": 3}', "[" * 100_000):
         (own / "trusted.json").write_text(broken)
-        assert read().wait_seconds == 45
+        assert read().connection.wait_seconds == 45
 
 
 def test_a_user_without_a_home_has_no_file_in_the_current_folder_for_one(
@@ -151,5 +155,5 @@ def test_a_user_without_a_home_has_no_file_in_the_current_folder_for_one(
     (folder / FILE).write_text("wait_seconds = 3")
     named = {"storage_dir": "s", "cache": "c"}
 
-    assert read_settings(options=named, variables={}).wait_seconds == 45
+    assert read_settings(options=named, variables={}).connection.wait_seconds == 45
     assert trust("--list") == 2

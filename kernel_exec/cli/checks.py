@@ -3,11 +3,11 @@
 import tempfile
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kernel_exec.app import make_kernels
-from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
+from kernel_exec.app import make_kernels, open_catalog
+from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import KernelExecError, KernelStartError
 from kernel_exec.kernels.outcomes import Event, Outcome, Request
@@ -46,14 +46,8 @@ async def check(settings: Settings, environment: Environment | None) -> Checked:
     began = time.monotonic()
     prepared, error = None, ""
     try:
-        catalog = Catalog(
-            storage_root=settings.storage_root,
-            cache=settings.cache,
-            base_variables=settings.server_variables,
-            passed_variables=settings.pass_env,
-            configured=environment,
-            named={},
-        )
+        only = replace(settings.connection, environment=environment, named_environments={})
+        catalog = open_catalog(settings.host, only)
         prepared = await catalog.prepare(await catalog.default())
         await _use(prepared, settings)
     except KernelStartError as failure:
@@ -69,7 +63,7 @@ async def _use(prepared: PreparedEnvironment, settings: Settings) -> None:
     """Start a kernel as a server would, but in a folder of its own, and run code in it."""
     with tempfile.TemporaryDirectory(prefix="kernel-exec-check-") as name:
         folder = Path(name)
-        kernels = make_kernels(settings)
+        kernels = make_kernels(settings.host)
         start = kernels.starter(prepared, working_directory=folder, spill_dir=folder)
         async with start(_ignore) as kernel:
             ending = await kernel.execute(

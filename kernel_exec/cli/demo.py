@@ -17,7 +17,8 @@ from rich.markup import escape
 from rich.syntax import Syntax
 
 from kernel_exec.environments.tools import tool_variables
-from kernel_exec.settings import WORDS, process_variables
+from kernel_exec.options import SETTINGS
+from kernel_exec.settings import process_variables
 
 from .analysis import NOTE, PACKAGES, STEPS
 
@@ -57,7 +58,7 @@ def _server(folder: Path, variables: Mapping[str, str]) -> StdioServerParameters
     It gets the settings of proxies, certificates and package indexes, and is found where this
     program was, but not in the current folder.
     """
-    settings = {word.variable for word in WORDS}
+    settings = {setting.variable for setting in SETTINGS}
     kept = {
         name: value
         for name, value in tool_variables(variables, passed=()).items()

@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 import anyio
 import click
 
-from kernel_exec.configuration import Given, environment_of, with_environment, write
-from kernel_exec.environments.activation import allowed_variables
+from kernel_exec.configuration import Written, environment_of, with_environment, write
 from kernel_exec.environments.catalog import default_environment
 from kernel_exec.environments.interpreters import Interpreter, ask, find_executable, home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
@@ -108,7 +107,7 @@ def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: 
     settings = settings_of(options, config_required=False)
     where = f"option --{option.replace('_', '-')}"
     environment = _tidied(
-        environment_of(_KINDS[option], Given(value=place, where=where, folder=Path.cwd()))
+        environment_of(_KINDS[option], Written(value=place, where=where, folder=Path.cwd()))
     )
     interpreter = anyio.run(_probe, settings, environment)
     file, was_named = config_file_to_write(options=options)
@@ -137,7 +136,7 @@ def check(options: Options, names: Sequence[str], as_json: bool) -> int:
     rows: list[dict[str, Any]] = []
     width = _width(chosen)
     for each in chosen:
-        managed = each.active and settings.environment is None
+        managed = each.active and settings.connection.environment is None
         checked = anyio.run(checks.check, settings, None if managed else each.environment)
         row = {word: each.as_json()[word] for word in ("name", "kind", "path")} | checked.as_json()
         rows.append(row)
@@ -171,14 +170,15 @@ def path(options: Options, name: str, as_json: bool) -> None:
 
 def _configured(settings: Settings) -> list[Configured]:
     active = Configured(
-        name="(default)" if settings.environment is None else "(configured)",
-        environment=settings.environment or default_environment(settings.storage_root),
+        name="(default)" if settings.connection.environment is None else "(configured)",
+        environment=settings.connection.environment
+        or default_environment(settings.host.storage_root),
         source=settings.environment_source,
         active=True,
     )
     return [active] + [
         _named(name, environment, settings.environment_files[name])
-        for name, environment in settings.named_environments.items()
+        for name, environment in settings.connection.named_environments.items()
     ]
 
 
@@ -199,12 +199,12 @@ def _find(found: Sequence[Configured], name: str) -> Configured:
 
 
 def _executable(settings: Settings, environment: Environment) -> Path:
-    variables = settings.server_variables
+    variables = settings.host.variables
     return find_executable(environment, home=home_folder(variables), base=variables)
 
 
 async def _probe(settings: Settings, environment: Environment) -> Interpreter:
-    variables = allowed_variables(settings.server_variables, passed=settings.pass_env)
+    variables = settings.allowed_variables
     return await ask(_executable(settings, environment), variables=variables)
 
 
@@ -244,5 +244,5 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:half]} [...] {text[-half:]}"
 
 
-def _print_json(told: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    click.echo(json.dumps(told, indent=2))
+def _print_json(value: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
+    click.echo(json.dumps(value, indent=2))

@@ -7,11 +7,11 @@ import anyio
 import click
 
 from kernel_exec.documents.export import FORMATS, default_path, export_session, format_of
-from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.errors import NotFoundError, StorageError
 from kernel_exec.history.entries import SessionRecord
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.notebooks.build import Wanted
+from kernel_exec.places import Places
 from kernel_exec.settings import Settings
 
 from .reading import settings_of
@@ -78,10 +78,10 @@ async def _export(
         exported = await export_session(
             store,
             record,
-            target or default_path(settings.storage_root, record, f".{document or 'ipynb'}"),
+            target or default_path(settings.host.storage_root, record, f".{document or 'ipynb'}"),
             overwrite=overwrite,
-            limit=settings.notebook_size,
-            variables=allowed_variables(settings.server_variables, passed=settings.pass_env),
+            limit=settings.connection.notebook_size,
+            variables=settings.allowed_variables,
             wanted=wanted,
             private=target is None and not wanted.portable,
         )
@@ -94,8 +94,8 @@ def history_root(settings: Settings) -> Path:
     Raises:
         NotFoundError: It has none, as when somebody mistyped the folder.
     """
-    root = settings.storage_root
-    if not (root / ".kernel_exec").is_dir():
+    root = settings.host.storage_root
+    if not Places(root).private.is_dir():
         raise NotFoundError(
             f"no history in {str(root)!r}; pass --storage-dir or set CODE_STORAGE_DIR to the"
             " server's storage folder"

@@ -20,7 +20,7 @@ import click
 
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import InvalidArgumentError, KernelExecError
-from kernel_exec.settings import WORDS
+from kernel_exec.options import BY_KEY
 
 COMMANDS = {
     "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
@@ -92,17 +92,15 @@ class _SettingOption(click.Option):
 
 
 def _settings(*, hidden: bool) -> Sequence[click.Option]:
-    texts = [(word.option, word.key, f"{word.help} [{word.variable}]") for word in WORDS]
-    texts.append(("--config", "config", "Configuration file. [KERNEL_EXEC_CONFIG]"))
     return [
         _SettingOption(
-            [option, key],
-            help=text,
+            [setting.option, setting.key],
+            help=f"{setting.help} [{setting.variable}]",
             hidden=hidden,
             expose_value=not hidden,
             callback=_keep if hidden else None,
         )
-        for option, key, text in texts
+        for setting in BY_KEY.values()
     ]
 
 
@@ -139,7 +137,7 @@ group.params[:0] = _settings(hidden=False)
 
 
 def _refuse_settings(command: str, options: dict[str, str | None]) -> None:
-    given = [f"--{key.replace('_', '-')}" for key, value in options.items() if value is not None]
+    given = [BY_KEY[key].option for key, value in options.items() if value is not None]
     if command in _WITHOUT_SETTINGS and given:
         raise click.UsageError(f"`{command}` takes no settings such as {given[0]}")
 
@@ -168,10 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given = sys.argv[1:] if arguments is None else arguments
         if _OF_PEOPLE & set(given):
             _explain([error])
-        told = _way_out(error, given)
+        message = _way_out(error, given)
         if sys.stdin is None or not sys.stdin.isatty():
-            importlib.import_module("kernel_exec.cli.serve").refuse(told)
-        _explain([click.UsageError(told, error.ctx)])
+            importlib.import_module("kernel_exec.cli.serve").refuse(message)
+        _explain([click.UsageError(message, error.ctx)])
     except _EXPLAINED as error:
         _explain([error])
     sys.exit(result if isinstance(result, int) else 0)
@@ -186,18 +184,18 @@ _VALUE = re.compile(r"(?<==).+", re.DOTALL)
 
 def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
     """What is wrong with the arguments of a server, and the line of its configuration to change."""
-    told = error.format_message()
-    told += "" if told.endswith((".", "?")) else "."
+    message = error.format_message()
+    message += "" if message.endswith((".", "?")) else "."
     shown = [_VALUE.sub("…", each) for each in given]
     line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
-    ours = [*COMMANDS, *(word.option for word in WORDS)]
+    ours = [*COMMANDS, *(setting.option for setting in BY_KEY.values())]
     if any(difflib.get_close_matches(each.partition("=")[0], ours) for each in given):
         return (
-            f"{told} If a client started this, correct {line} in its configuration, or remove that"
-            " line if it is another program's"
+            f"{message} If a client started this, correct {line} in its configuration, or remove"
+            " that line if it is another program's"
         )
     return (
-        f"{told} These are the arguments of another program: remove {line} from the client's"
+        f"{message} These are the arguments of another program: remove {line} from the client's"
         " configuration"
     )
 

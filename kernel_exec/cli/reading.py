@@ -10,6 +10,6 @@ from kernel_exec.settings import Settings, read_settings
 def settings_of(options: Mapping[str, str | None], *, config_required: bool = True) -> Settings:
     """The settings that a command runs with; raises what `read_settings` raises."""
     settings = read_settings(options=options, config_required=config_required)
-    if settings.notice:
-        click.echo(f"warning: {settings.notice}", err=True)
+    if settings.connection.notice:
+        click.echo(f"warning: {settings.connection.notice}", err=True)
     return settings

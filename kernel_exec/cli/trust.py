@@ -7,7 +7,7 @@ import click
 from kernel_exec import trust as trusting
 from kernel_exec.configuration import (
     CONFIG_NAME,
-    Given,
+    Written,
     named_environments,
     parse_path,
     parse_table,
@@ -32,7 +32,7 @@ def trust(path: str, listed: bool, remove: bool) -> None:
         for name, digest in sorted(trusting.trusted(user).items()):
             click.echo(name if trusting.holds(name, digest) else f"{name} (changed since)")
         return
-    where = Given(value=path or ".", where="PATH", folder=Path.cwd())
+    where = Written(value=path or ".", where="PATH", folder=Path.cwd())
     file = parse_path(where)
     if file.is_dir():
         file /= CONFIG_NAME
@@ -43,6 +43,6 @@ def trust(path: str, listed: bool, remove: bool) -> None:
     content = read_content(file)
     table = parse_table(file, content)
     refuse_unknown_keys(table, file)
-    named_environments(table.get("environments", {}), file)
+    named_environments(table, file)
     trusting.trust(user, file, content)
     click.echo(f"trusted {file}, which sets {', '.join(map(repr, table)) or 'nothing'}", err=True)

@@ -12,13 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from kernel_exec import processes
-from kernel_exec.app import make_kernels
-from kernel_exec.configuration import Given, parse_path
+from kernel_exec.app import make_kernels, open_catalog
+from kernel_exec.configuration import Written, parse_path
 from kernel_exec.content.plain import clean, one_line
 from kernel_exec.documents.export import read_notebook
 from kernel_exec.documents.writing import write
 from kernel_exec.environments.activation import allowed_variables
-from kernel_exec.environments.catalog import Catalog, default_environment
+from kernel_exec.environments.catalog import default_environment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import (
     InvalidArgumentError,
@@ -122,16 +122,9 @@ async def _verify(
             "--stamp writes into a notebook; export the session first, then verify its file"
         )
     make_plan(subject.notebook)  # tells what is no notebook in Python before anything is started
-    catalog = Catalog(
-        storage_root=settings.storage_root,
-        cache=settings.cache,
-        base_variables=settings.server_variables,
-        passed_variables=settings.pass_env,
-        configured=settings.environment,
-        named=settings.named_environments,
-    )
+    catalog = open_catalog(settings.host, settings.connection)
     kept = text(ours(subject.notebook), "environment")
-    async with processes.warden(allowed_variables(settings.server_variables, passed=())):
+    async with processes.warden(allowed_variables(settings.host.variables, passed=())):
         environment = chosen or Environment.from_key(kept) or catalog.active
         if environment == catalog.active:
             environment = await catalog.default()  # which makes the managed one if need be
@@ -143,7 +136,7 @@ async def _verify(
             ) from error
         with _ProgressBar() as tell:
             verification = await verify_in(
-                make_kernels(settings),
+                make_kernels(settings.host),
                 prepared,
                 subject.notebook,
                 working_directory=_working_directory(settings, subject),
@@ -151,8 +144,8 @@ async def _verify(
                 on_cell=tell,
             )
     if as_json:
-        told = {"notebook": subject.name, **verification.as_json(), "stamped": stamped}
-        click.echo(json.dumps(told, indent=2))
+        report = {"notebook": subject.name, **verification.as_json(), "stamped": stamped}
+        click.echo(json.dumps(report, indent=2))
     else:
         _print(subject.name, verification)
     if stamped:
@@ -170,7 +163,7 @@ async def _subject(settings: Settings, target: str) -> _Subject:
         if store.notice:
             click.echo(f"warning: {store.notice}", err=True)
         record = await find_session(store, target)
-        variables = allowed_variables(settings.server_variables, passed=settings.pass_env)
+        variables = settings.allowed_variables
         notebook = await read_notebook(store, record, variables=variables)
         return _Subject(name=f"session {record.name}", notebook=notebook)
 
@@ -178,19 +171,19 @@ async def _subject(settings: Settings, target: str) -> _Subject:
 def _chosen(settings: Settings, name: str | None, python: str | None) -> Environment | None:
     """The environment that was asked for, if one was."""
     if python is not None:
-        given = Given(value=python, where="option --python", folder=Path.cwd())
+        given = Written(value=python, where="option --python", folder=Path.cwd())
         return Environment(kind=EnvironmentKind.PYTHON, path=parse_path(given))
     if name is None:
         return None
     if name in {"default", "configured"}:
-        return settings.environment or default_environment(settings.storage_root)
-    if name not in settings.named_environments:
-        known = ", ".join(map(repr, settings.named_environments)) or "none"
+        return settings.connection.environment or default_environment(settings.host.storage_root)
+    if name not in settings.connection.named_environments:
+        known = ", ".join(map(repr, settings.connection.named_environments)) or "none"
         raise NotFoundError(
             f"no environment {name!r} is configured (known are: {known});"
             " `kernel-exec env add` adds one, --python names any Python"
         )
-    return settings.named_environments[name]
+    return settings.connection.named_environments[name]
 
 
 def _working_directory(settings: Settings, subject: _Subject) -> Path:
@@ -199,7 +192,7 @@ def _working_directory(settings: Settings, subject: _Subject) -> Path:
     if not session_of(subject.notebook):
         return beside
     kept = text(ours(subject.notebook), "working_directory")
-    session = Path(kept) if kept else settings.working_directory
+    session = Path(kept) if kept else settings.connection.working_directory
     return session if session.is_dir() else beside
 
 

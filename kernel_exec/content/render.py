@@ -8,7 +8,7 @@ newline, small enough for all of them, and say how to get what is not shown.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kernel_exec.history.entries import Entry, EntryKind
+from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output
@@ -68,7 +68,7 @@ class Circumstances:
     files that outputs go on in.
     """
 
-    session: str = "main"
+    session: str = DEFAULT_NAME
     own: tuple[str, ...] = ()
     home: str = ""
     texts: Texts = field(default_factory=Texts)

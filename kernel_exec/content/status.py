@@ -7,7 +7,7 @@ bounded line, or a few, before it stands in one of ours.
 import re
 from collections.abc import Sequence
 
-from kernel_exec.history.entries import Entry, EntryKind, is_isolated
+from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, is_isolated
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 
@@ -38,7 +38,7 @@ def status_line(entry: Entry, *, session: str, history: str, notice: str, waitin
     elif entry.generation:
         parts.append(f"kernel {entry.generation}")
     parts.append(f"id {entry.id}")
-    if session != "main":
+    if session != DEFAULT_NAME:
         parts.append(f"session {session}")
     if not entry.outcome.ended:
         parts.append(_go_on(entry))

@@ -23,6 +23,7 @@ from kernel_exec.notebooks.budget import fit, written
 from kernel_exec.notebooks.build import Surroundings, Wanted, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.value import cells, session_of, writable
+from kernel_exec.places import PRIVATE_FOLDER, Places
 from kernel_exec.verification.results import Verification, stamp
 
 from .percent import marker, percent
@@ -41,7 +42,7 @@ _MESSAGE = 300
 def default_path(storage_root: Path, session: SessionRecord, suffix: str) -> Path:
     """Where a session's document goes unless somebody says otherwise."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", session.name)[:_NAME].lstrip(".") or "session"
-    return storage_root / "notebooks" / f"{name}-{session.id[:8]}{suffix}"
+    return Places(storage_root).notebooks / f"{name}-{session.id[:8]}{suffix}"
 
 
 def chosen_path(storage_root: Path, session: SessionRecord, path: str, format_: str) -> Path:
@@ -62,7 +63,7 @@ def chosen_path(storage_root: Path, session: SessionRecord, path: str, format_: 
     given = PurePath(path)
     if not given.is_absolute():
         parts = given.parts
-        if path.startswith("~") or ".." in parts or parts[:1] == (".kernel_exec",):
+        if path.startswith("~") or ".." in parts or parts[:1] == (PRIVATE_FOLDER,):
             raise InvalidArgumentError(
                 f"path {path!r} is not allowed: a relative path is below {str(storage_root)!r},"
                 " without '..' and '~'; give an absolute path for any other place"

@@ -14,6 +14,7 @@ import anyio
 
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.leases import locked
+from kernel_exec.places import Places
 
 from . import conda
 from .activation import activate, allowed_variables
@@ -163,7 +164,7 @@ class Catalog:
 
 def default_environment(storage_root: Path) -> Environment:
     """Where the default environment is, or will be."""
-    path = storage_root / ".kernel_exec" / "environment"
+    path = Places(storage_root).environment
     return Environment(kind=EnvironmentKind.VENV_UV, path=path)
 
 
@@ -180,7 +181,7 @@ async def ensure_default(
         UnusableEnvironmentError: It can't be made, or does not answer now.
         BusyError: No process can be started now.
     """
-    folder = storage_root / ".kernel_exec"
+    folder = Places(storage_root).private
     environment = default_environment(storage_root)
     if await _works(environment, variables):
         return environment

@@ -8,10 +8,14 @@ never changed; `kernel_exec.kernels.outputs.fold` turns them into what is shown.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import OutputEvent
+
+DEFAULT_NAME: Final = "main"
+"""What a default session is called, by its owner and in history."""
 
 
 class EntryKind(StrEnum):

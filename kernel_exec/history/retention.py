@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from kernel_exec.leases import is_held, take
+from kernel_exec.places import Places
 
 from .blobs import UNFINISHED
 from .database import FAILURES, Database, last_uses
@@ -142,8 +143,8 @@ class _Sweep:
         self._limits = limits
         self._now = now
         self._born = born
-        self._leases = database.file.folder / "sessions"
-        self._spill = database.file.folder / "spill"
+        places = Places(database.file.folder.parent)
+        self._leases, self._spill = places.leases, places.spill
         self._spilled: dict[str, int] = {}
         self._files = 0
 

@@ -24,6 +24,7 @@ import anyio
 
 from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
+from kernel_exec.places import Places
 
 from .database import (
     FAILURES,
@@ -314,12 +315,12 @@ class Store(Reading):
 
 @asynccontextmanager
 async def open_store(storage_root: Path, *, limits: Limits | None = None) -> AsyncIterator[Store]:
-    """The history in `.kernel_exec` below `storage_root`, kept within `limits` if any are given.
+    """The history below `storage_root`, kept within `limits` if any are given.
 
     Never fails: where the database can't be used, `Store.degraded` says why. Leaving writes what
     is pending.
     """
-    store = Store(Database(storage_root / ".kernel_exec"), limits)
+    store = Store(Database(Places(storage_root).private), limits)
     try:
         await store.settle()
         yield store

@@ -19,10 +19,10 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kernel_exec.app import open_app
+from kernel_exec.connection import Connection
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelExecError, bare
-from kernel_exec.server.create import create_server
-from kernel_exec.server.refusing import refusing_server
+from kernel_exec.server.create import create_server, refusing_server
 from kernel_exec.settings import Settings
 
 from .frames import Probe, Refusal, decode, encode, probed
@@ -60,18 +60,19 @@ async def serve(begin: Callable[[], Settings]) -> int:
         async with AsyncExitStack() as stack:
             talk = await stack.enter_async_context(_conversation())
             try:
-                app = await stack.enter_async_context(open_app(begin()))
+                settings = begin()
+                app = await stack.enter_async_context(open_app(settings.host))
             except (KernelExecError, OSError, ExceptionGroup) as error:
                 reason = bare(error)
                 if on_terminal or not isinstance(reason, KernelExecError | OSError):
                     raise
-                told = clean(str(reason)).rstrip(".")
+                message = clean(str(reason)).rstrip(".")
                 with suppress(OSError, ValueError, AttributeError):
-                    sys.stderr.write(f"error: {told}\n")
+                    sys.stderr.write(f"error: {message}\n")
                     sys.stderr.flush()
-                await talk(refusing_server(told))
+                await talk(refusing_server(message))
                 return 2
-            await talk(create_server(app))
+            await talk(create_server(Connection(app=app, settings=settings.connection)))
     return 0
 
 

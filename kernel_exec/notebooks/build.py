@@ -21,6 +21,7 @@ from kernel_exec.history.entries import (
 )
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
+from kernel_exec.places import PRIVATE_FOLDER
 
 from .cells import (
     Step,
@@ -38,7 +39,7 @@ from .portable import portable_entry, portable_kernel, portable_session
 from .provenance import CODE, about_session
 from .value import without_outputs, without_times, writable
 
-_NAMELESS = {"venv", ".venv", "env", ".env", "environment", ".kernel_exec"}
+_NAMELESS = {"venv", ".venv", "env", ".env", "environment", PRIVATE_FOLDER}
 """Folders that say nothing about an environment; the one above does."""
 
 _BROKEN = {"SyntaxError", "IndentationError", "TabError"}

@@ -26,9 +26,7 @@ from kernel_exec.errors import (
     NotFoundError,
     StorageError,
 )
-
-PRIVATE_FOLDER: Final = ".kernel_exec"
-"""What the server keeps below its storage root for itself; no path leads there."""
+from kernel_exec.places import PRIVATE_FOLDER
 
 _PATH_LIMIT: Final = 1024
 _PART_LIMIT: Final = 255

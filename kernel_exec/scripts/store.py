@@ -21,8 +21,9 @@ from kernel_exec.errors import (
     StorageError,
     UnencodableError,
 )
+from kernel_exec.places import PRIVATE_FOLDER
 
-from .confined import PRIVATE_FOLDER, Place, folder_of, open_in, opened, place_below
+from .confined import Place, folder_of, open_in, opened, place_below
 from .encodings import decoded, extended
 from .pages import ScriptPage, read_page
 

@@ -1,24 +1,21 @@
-"""One tool call: who calls, how to tell of progress, and how to follow an entry to its end."""
+"""One tool call: who calls, how to report progress, and how to follow an entry to its end."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
 from mcp_types import CallToolResult
 
-from kernel_exec.app import App
-from kernel_exec.client import Client
-from kernel_exec.content.paging import Asked
+from kernel_exec import executions
+from kernel_exec.connection import Connection, RequestId
 from kernel_exec.content.plain import one_line
 from kernel_exec.content.render import Circumstances
 from kernel_exec.history.entries import Entry
-from kernel_exec.kernels.outputs import OutputEvent
-from kernel_exec.sessions.registry import DEFAULT_NAME
 from kernel_exec.sessions.session import Session
 
-from .presenting import Presenter
+from .presenting import Part, Presenter
 
 _FIRST_PROGRESS = 1.0
 """Seconds before the first progress: most calls are over by then."""
@@ -37,26 +34,29 @@ Progress = Callable[[float, str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What a tool works with; `begun` tells which entry this request has started."""
+    """What a tool works with; `request` is the id of what its client sent."""
 
-    app: App
-    client: Client
+    connection: Connection
     presenter: Presenter
     progress: Progress
-    begun: Callable[[Session, Entry], None]
+    request: RequestId | None
 
     def window(self, wait_seconds: float | None) -> float:
         """How long to wait, in seconds."""
-        return self.app.settings.wait_seconds if wait_seconds is None else wait_seconds
+        return self.connection.settings.wait_seconds if wait_seconds is None else wait_seconds
 
     def limit(self, timeout_seconds: float | None) -> float | None:
         """Seconds that code may run, None for no limit."""
         if timeout_seconds is None:
-            return self.app.settings.time_limit
+            return self.connection.settings.time_limit
         return timeout_seconds or None
 
+    def begun(self, session: Session, entry: Entry) -> None:
+        """Note which entry this request has begun, in case that it is cancelled."""
+        self.connection.requests.note(self.request, session, entry)
+
     async def follow(self, session: Session, entry: Entry, seconds: float) -> Entry:
-        """Wait for an entry within a window, telling of progress."""
+        """Wait for an entry within a window, reporting progress."""
         if session.entry(entry.id) is None:
             return entry  # another server began it
         began = time.monotonic()
@@ -64,51 +64,42 @@ class Call:
         if entry.outcome.ended or seconds <= _FIRST_PROGRESS:
             return entry
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._tell, session, entry, began)
+            tasks.start_soon(self._report, session, entry, began)
             entry = await session.wait(entry.id, seconds - _FIRST_PROGRESS)
             tasks.cancel_scope.cancel()
         return entry
 
-    async def present(self, session: Session | None, entry: Entry) -> CallToolResult:
-        """An entry as the model sees it."""
-        events, now = await self._read(session, entry)
-        return await self.presenter.whole(entry, events, now)
-
-    async def page(
-        self, session: Session | None, entry: Entry, stream: str, asked: Asked, search: str
+    async def present(
+        self, session: Session | None, entry: Entry, part: Part = None
     ) -> CallToolResult:
-        """Lines of what an entry has put out, or those in which `search` is found."""
-        events, now = await self._read(session, entry)
-        return await self.presenter.page(entry, events, now, stream, asked, search)
+        """An entry, or a part of it, once it is on the disk or history says why it is not.
 
-    async def picture(self, session: Session | None, entry: Entry, number: int) -> CallToolResult:
-        """One of an entry's pictures, counted from 1."""
-        events, now = await self._read(session, entry)
-        return await self.presenter.picture(entry, events, now, number)
+        Committing and rendering go on side by side. Where the commit fails the result has to say
+        so, and is rendered again.
+        """
+        events = await self.connection.events(session, entry)
+        now = await self._circumstances(session, entry)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.connection.settle)
+            result = await self.presenter.show(entry, events, now, part)
+        notice = now.notice or self.connection.news()
+        after = replace(now, history=self.connection.history, notice=notice)
+        return result if after == now else await self.presenter.show(entry, events, after, part)
 
-    async def _read(
-        self, session: Session | None, entry: Entry
-    ) -> tuple[Sequence[OutputEvent], Circumstances]:
-        """What an entry has put out, and then, as reading writes first, how history is."""
-        events = await self.app.store.events(entry.id)
-        return [each.event for each in events], await self._now(session, entry)
-
-    async def _now(self, session: Session | None, entry: Entry) -> Circumstances:
-        settings = self.app.settings
-        record = session or await self.app.store.session(entry.session_id)
+    async def _circumstances(self, session: Session | None, entry: Entry) -> Circumstances:
         return Circumstances(
-            session=record.name if record is not None else DEFAULT_NAME,
-            own=(entry.file_path or "", str(settings.storage_root)),
+            session=await executions.session_name(self.connection, session, entry),
+            own=(entry.file_path or "", str(self.connection.host.storage_root)),
             home=str(Path.home()),
             texts=self.presenter.texts,
             background=session.ledger.background.take(entry.id) if session is not None else (),
-            history=self.app.store.degraded,
-            notice=self.client.news(),
+            history=self.connection.history,
+            notice=self.connection.news(),
             waiting=session.waiting_before(entry.id) if session is not None else 0,
-            most_pictures=settings.inline_images,
+            most_pictures=self.connection.settings.inline_images,
         )
 
-    async def _tell(self, session: Session, entry: Entry, began: float) -> None:
+    async def _report(self, session: Session, entry: Entry, began: float) -> None:
         """Report progress until cancelled."""
         seen = 0
         while True:

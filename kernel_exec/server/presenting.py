@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 from mcp_types import CallToolResult, ImageContent, TextContent
@@ -24,10 +26,23 @@ from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.kernels.outputs import OutputEvent, fold
+from kernel_exec.kernels.outputs import Output, OutputEvent, fold
 
 _AT_ONCE = 2
 """Results that are made at once; more would only wait for the interpreter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Lines of a stream, or those in which the regular expression `search` is found."""
+
+    stream: str
+    asked: Asked
+    search: str
+
+
+Part: TypeAlias = Lines | int | None
+"""What is shown of an entry: some lines, one picture counted from 1, or all as far as it fits."""
 
 
 class Presenter:
@@ -39,64 +54,32 @@ class Presenter:
         self._searches = Searches(variables)
         self._limiter = CapacityLimiter(_AT_ONCE)
 
-    async def whole(
-        self, entry: Entry, events: Sequence[OutputEvent], now: Circumstances
+    async def show(
+        self, entry: Entry, events: Sequence[OutputEvent], now: Circumstances, part: Part
     ) -> CallToolResult:
-        """All of it, as far as that fits."""
-        return await to_thread.run_sync(_whole, entry, events, now, limiter=self._limiter)
-
-    async def page(
-        self,
-        entry: Entry,
-        events: Sequence[OutputEvent],
-        now: Circumstances,
-        stream: str,
-        asked: Asked,
-        search: str,
-    ) -> CallToolResult:
-        """Lines of a stream, or those in which the expression `search` is found.
+        """The part of the entry, with its status.
 
         Raises:
-            InvalidArgumentError: It is no regular expression, or takes too long.
+            InvalidArgumentError: There is no such picture, or what is searched for is no regular
+                expression, or takes too long.
         """
 
-        def sources() -> list[Source]:
-            return list(sources_of(fold(events), stream))
+        def make() -> CallToolResult | list[Source]:
+            outputs = fold(events)
+            if part is None:
+                return _whole(entry, outputs, now)
+            if isinstance(part, int):
+                return _picture(entry, outputs, now, part)
+            sources = list(sources_of(outputs, part.stream))
+            if part.search:
+                return sources
+            return _lines(entry, page(self.texts, sources, part.asked), now, part)
 
-        if search:
-            searched = await to_thread.run_sync(sources, limiter=self._limiter)
-            shown = await self._searches.search(search, searched, asked)
-        else:
-            shown = await to_thread.run_sync(
-                lambda: page(self.texts, sources(), asked), limiter=self._limiter
-            )
-        told = (shown.text, where(entry, shown, stream, search), status(entry, now))
-        blocks = [TextContent(text=each.removesuffix("\n") + "\n") for each in told if each]
-        return _result(entry, blocks, fields(entry, now))
-
-    async def picture(
-        self, entry: Entry, events: Sequence[OutputEvent], now: Circumstances, number: int
-    ) -> CallToolResult:
-        """One of the pictures, counted from 1.
-
-        Raises:
-            InvalidArgumentError: There are not so many.
-        """
-
-        def shown() -> list[TextContent | ImageContent]:
-            pictures = pictures_of(fold(events))
-            if number > len(pictures):
-                many = {0: "no pictures", 1: "one picture"}.get(len(pictures))
-                raise InvalidArgumentError(
-                    f"picture {number} does not exist: execution {entry.id} has"
-                    f" {many or f'{len(pictures)} pictures'}"
-                )
-            wanted = pictures[number - 1]
-            about = about_picture(number, len(pictures), wanted)
-            return [_shown(wanted), TextContent(text=f"[{about}]\n")]
-
-        blocks = await to_thread.run_sync(shown, limiter=self._limiter)
-        return _result(entry, [*blocks, TextContent(text=status(entry, now))], fields(entry, now))
+        made = await to_thread.run_sync(make, limiter=self._limiter)
+        if isinstance(made, CallToolResult):
+            return made
+        assert isinstance(part, Lines)
+        return _lines(entry, await self._searches.search(part.search, made, part.asked), now, part)
 
 
 def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
@@ -116,20 +99,42 @@ def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
     else:
         place = f"line {first:,}" if first == last else f"lines {first:,}-{last:,}"
     cut = f"; a line longer than {ROW:,} characters counts as several" if shown.goes_on else ""
-    told = f"{place}; {total}{cut}"
+    described = f"{place}; {total}{cut}"
     if shown.next_offset is None:
-        return f"[{told}]"
+        return f"[{described}]"
     what = f", search={json.dumps(search, ensure_ascii=False)}" if search else ""
     return (
-        f'[{told}; next: get_execution(execution_id="{entry.id}", stream="{stream}",'
+        f'[{described}; next: get_execution(execution_id="{entry.id}", stream="{stream}",'
         f" offset={shown.next_offset}{what})]"
     )
 
 
-def _whole(entry: Entry, events: Sequence[OutputEvent], now: Circumstances) -> CallToolResult:
-    rendered = render(entry, fold(events), now)
+def _whole(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> CallToolResult:
+    rendered = render(entry, outputs, now)
     *blocks, last = [TextContent(text=block.text) for block in rendered.texts]
     return _result(entry, [*blocks, *map(_shown, rendered.pictures), last], rendered.meta)
+
+
+def _lines(entry: Entry, shown: Page, now: Circumstances, part: Lines) -> CallToolResult:
+    texts = (shown.text, where(entry, shown, part.stream, part.search), status(entry, now))
+    blocks = [TextContent(text=each.removesuffix("\n") + "\n") for each in texts if each]
+    return _result(entry, blocks, fields(entry, now))
+
+
+def _picture(
+    entry: Entry, outputs: Sequence[Output], now: Circumstances, number: int
+) -> CallToolResult:
+    pictures = pictures_of(outputs)
+    if number > len(pictures):
+        many = {0: "no pictures", 1: "one picture"}.get(len(pictures))
+        raise InvalidArgumentError(
+            f"picture {number} does not exist: execution {entry.id} has"
+            f" {many or f'{len(pictures)} pictures'}"
+        )
+    picture = pictures[number - 1]
+    about = f"[{about_picture(number, len(pictures), picture)}]\n"
+    blocks = [_shown(picture), TextContent(text=about), TextContent(text=status(entry, now))]
+    return _result(entry, blocks, fields(entry, now))
 
 
 def _result(

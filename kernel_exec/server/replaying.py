@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import anyio
 from mcp_types import CallToolResult
 
+from kernel_exec import executions
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelStartError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSON, JSONObject, text
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.sessions.replay import replayable, steps_of
 from kernel_exec.sessions.session import Session
 
 from .call import Call
@@ -36,34 +36,32 @@ async def replay(
     Raises:
         KernelStartError: The new kernel did not start.
     """
-    store = call.app.store
-    found = replayable(await store.entries(session.id), await store.kernels(session.id))
-    if not found:
+    before = session.status().generation
+    lost, steps = await executions.replay(call.connection, session, time_limit=time_limit)
+    if not steps:
         report = await session.restart()
         return _answer(session, "success", report.generation, report.lost, [])
-    before = session.status().generation
-    lost, steps = session.replay(steps_of(found, time_limit=time_limit))
     call.begun(session, steps[-1])
     ended = await _follow(call, session, steps, window)
     if ended and (error := text(ended[0].details, "error")):
         raise KernelStartError(error)
     generation = max(session.status().generation, before + 1)
     if ended and ended[-1].outcome is not Outcome.OK:
-        told: dict[str, JSON] = {
+        rest: dict[str, JSON] = {
             "stopped_at": _described(ended[-1]),
             "not_replayed": len(steps) - len(ended),
         }
-        return _answer(session, "stopped", generation, lost, ended, told)
+        return _answer(session, "stopped", generation, lost, ended, rest)
     if len(ended) < len(steps):
         last = steps[-1].id
-        told = {
+        rest = {
             "execution_id": last,
             "not_replayed": len(steps) - len(ended),
             "message": "the replay continues; wait for its last step with"
             f' get_execution(execution_id="{last}", wait_seconds=45), stop it with'
             f' interrupt_execution(execution_id="{last}")',
         }
-        return _answer(session, "running", generation, lost, ended, told)
+        return _answer(session, "running", generation, lost, ended, rest)
     return _answer(session, "success", generation, lost, ended)
 
 

@@ -2,11 +2,15 @@
 
 import json
 
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ImageContent, TextContent
+from pydantic import BaseModel
 
 from kernel_exec.content.items import ITEM_BUDGET, cut
 from kernel_exec.content.plain import clean, escaped, escaped_json
 from kernel_exec.jsons import JSON, JSONObject
+
+RESULT_LIMIT = 900_000
+"""Bytes of one result on the wire; the smallest host breaks at a million."""
 
 
 def texts(*blocks: str) -> CallToolResult:
@@ -28,8 +32,8 @@ def structured(fields: JSONObject, exact: JSONObject | None = None) -> CallToolR
 
 def with_fields(result: CallToolResult, fields: JSONObject) -> CallToolResult:
     """An execution's result with its fields, and these, where programs look for them."""
-    told = {**(result.meta or {}).get("kernel-exec", {}), **fields}
-    return result.model_copy(update={"structured_content": _safe_object(told)})
+    both = {**(result.meta or {}).get("kernel-exec", {}), **fields}
+    return result.model_copy(update={"structured_content": _safe_object(both)})
 
 
 def failed(message: str) -> CallToolResult:
@@ -40,6 +44,26 @@ def failed(message: str) -> CallToolResult:
         structured_content={"status": "error", "error": shown},
         is_error=True,
     )
+
+
+def bounded(result: CallToolResult) -> CallToolResult:
+    """Leave pictures out of a result that would break its host, the largest first, then text."""
+    if _size(result) <= RESULT_LIMIT:
+        return result
+    content = list(result.content)
+    order = [(not isinstance(block, ImageContent), -_size(block)) for block in content]
+    for at in sorted(range(len(content)), key=order.__getitem__):
+        dropped = _size(content[at])
+        content[at] = TextContent(text=f"[left out: {dropped:,} bytes; see the notebook]\n")
+        smaller = result.model_copy(update={"content": content})
+        if _size(smaller) <= RESULT_LIMIT:
+            return smaller
+    return failed("the result is too large to send: ask for less, with a pattern or fewer names")
+
+
+def _size(part: BaseModel) -> int:
+    """Bytes on the wire."""
+    return len(part.model_dump_json(by_alias=True, exclude_none=True).encode())
 
 
 def _safe_object(fields: JSONObject) -> dict[str, JSON]:

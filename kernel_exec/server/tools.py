@@ -6,7 +6,7 @@ from typing import Any
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
-from kernel_exec.server import arguments as given
+from kernel_exec.server import arguments
 from kernel_exec.server import tools_environment as environment
 from kernel_exec.server import tools_files as files
 from kernel_exec.server import tools_notebooks as notebooks
@@ -26,7 +26,7 @@ class ToolSpec:
     title: str
     description: str
     handler: _Handler
-    model: type[given.Arguments]
+    model: type[arguments.Arguments]
     read_only: bool = False
     destructive: bool = False
     idempotent: bool = False
@@ -59,7 +59,7 @@ TOOLS: Sequence[ToolSpec] = (
         " an execution_id and the code keeps running; use get_execution to wait for it. %magics,"
         " !commands and top-level await work; input() does not.",
         handler=run.execute_code,
-        model=given.ExecuteCode,
+        model=arguments.ExecuteCode,
         destructive=True,
         open_world=True,
     ),
@@ -70,7 +70,7 @@ TOOLS: Sequence[ToolSpec] = (
         " kernel or isolated in a separate process. If it is still running after wait_seconds,"
         " the call returns an execution_id and the script keeps running.",
         handler=run.execute_code_file,
-        model=given.ExecuteCodeFile,
+        model=arguments.ExecuteCodeFile,
         destructive=True,
         open_world=True,
     ),
@@ -80,7 +80,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="Store Python in a new file without running it, to write a long script step"
         " by step. Returns its file_path.",
         handler=files.initialize_code_file,
-        model=given.InitializeCodeFile,
+        model=arguments.InitializeCodeFile,
     ),
     ToolSpec(
         name="append_to_code_file",
@@ -88,7 +88,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="Append code to a stored file, on a new line, without running it. Repeating"
         " the call appends it again.",
         handler=files.append_to_code_file,
-        model=given.AppendToCodeFile,
+        model=arguments.AppendToCodeFile,
     ),
     ToolSpec(
         name="read_code_file",
@@ -96,7 +96,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="Show a stored file, a page of lines at a time; pass next_offset as offset"
         " for the next page.",
         handler=files.read_code_file,
-        model=given.ReadCodeFile,
+        model=arguments.ReadCodeFile,
         read_only=True,
         idempotent=True,
     ),
@@ -107,7 +107,7 @@ TOOLS: Sequence[ToolSpec] = (
         " imported at once. Reports what changed and which already-imported modules need a kernel"
         " restart.",
         handler=environment.install_dependencies,
-        model=given.InstallDependencies,
+        model=arguments.InstallDependencies,
         destructive=True,
         open_world=True,
     ),
@@ -117,7 +117,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="Show which packages are installed, with versions, by distribution or import"
         " name. Imports nothing.",
         handler=environment.check_installed_packages,
-        model=given.CheckInstalledPackages,
+        model=arguments.CheckInstalledPackages,
         read_only=True,
         idempotent=True,
     ),
@@ -127,7 +127,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="Switch to another Python environment. The previous environment's kernel and"
         " variables are kept and available again after switching back.",
         handler=environment.configure_environment,
-        model=given.ConfigureEnvironment,
+        model=arguments.ConfigureEnvironment,
         idempotent=True,
     ),
     ToolSpec(
@@ -136,7 +136,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="Show the environment in use, its interpreter, limits and folders, and which"
         " kernels are running.",
         handler=environment.get_environment_config,
-        model=given.GetEnvironmentConfig,
+        model=arguments.GetEnvironmentConfig,
         read_only=True,
         idempotent=True,
     ),
@@ -147,7 +147,7 @@ TOOLS: Sequence[ToolSpec] = (
         " time, from the end (tail), or the lines that match a regular expression. Works while it"
         " runs, as often as you like, and for earlier executions.",
         handler=run.get_execution,
-        model=given.GetExecution,
+        model=arguments.GetExecution,
         read_only=True,
         idempotent=True,
     ),
@@ -157,7 +157,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="Stop a running execution or remove a queued one; the kernel and its"
         " variables are kept. With force, a kernel that does not stop is killed.",
         handler=run.interrupt_execution,
-        model=given.InterruptExecution,
+        model=arguments.InterruptExecution,
         destructive=True,
         idempotent=True,
     ),
@@ -167,7 +167,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="End the kernel and start a new one; all variables are lost. With"
         " restore=replay, the steps that succeeded run again in order, up to the first failure.",
         handler=run.restart_kernel,
-        model=given.RestartKernel,
+        model=arguments.RestartKernel,
         destructive=True,
     ),
     ToolSpec(
@@ -176,7 +176,7 @@ TOOLS: Sequence[ToolSpec] = (
         description="Show the kernel's state, even while code is running. With variables=true,"
         " also list variables with type, shape or length, and size.",
         handler=run.kernel_status,
-        model=given.KernelStatus,
+        model=arguments.KernelStatus,
         read_only=True,
         idempotent=True,
     ),
@@ -187,7 +187,7 @@ TOOLS: Sequence[ToolSpec] = (
         " (html), a script (py) or a report (md). With verify, it is rerun in a fresh kernel and"
         " compared cell by cell.",
         handler=notebooks.export_notebook,
-        model=given.ExportNotebook,
+        model=arguments.ExportNotebook,
         destructive=True,
         idempotent=True,
     ),
@@ -197,6 +197,6 @@ TOOLS: Sequence[ToolSpec] = (
         description="Add markdown between the steps of the notebook: findings, decisions and"
         " their reasons.",
         handler=notebooks.add_note,
-        model=given.AddNote,
+        model=arguments.AddNote,
     ),
 )

@@ -5,27 +5,36 @@ from pathlib import Path
 
 from mcp_types import CallToolResult
 
-from kernel_exec.app import App
-from kernel_exec.configuration import Given, parse_path
+from kernel_exec import installs
+from kernel_exec.configuration import Written, parse_path
+from kernel_exec.connection import Connection
 from kernel_exec.content.installs import install_fields
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
 from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.packages.inventory import PackageStatus
-from kernel_exec.server import arguments as given
+from kernel_exec.server import arguments
 
 from .call import Call
 from .results import structured, with_fields
 
+_ARGUMENTS = {
+    EnvironmentKind.CONDA: "conda_name",
+    EnvironmentKind.VENV: "venv_path",
+    EnvironmentKind.VENV_UV: "uv_venv_path",
+    EnvironmentKind.PYTHON: "python_path",
+}
+"""The argument of each kind's path or name, and what the server we replace calls it."""
 
-async def install_dependencies(call: Call, asked: given.InstallDependencies) -> CallToolResult:
+
+async def install_dependencies(call: Call, asked: arguments.InstallDependencies) -> CallToolResult:
     """Install packages into the environment while its kernel lives.
 
-    Its words are those of an execution; its fields have also what the server we replace told.
+    Its words are those of an execution; its fields include those of the server we replace.
     """
-    session, entry = await call.client.install(
-        asked.packages, upgrade=asked.upgrade, allow_build=asked.allow_build
+    session, entry = await installs.install(
+        call.connection, asked.packages, upgrade=asked.upgrade, allow_build=asked.allow_build
     )
     call.begun(session, entry)
     entry = await call.follow(session, entry, call.window(asked.wait_seconds))
@@ -36,15 +45,15 @@ async def install_dependencies(call: Call, asked: given.InstallDependencies) -> 
 
 
 async def check_installed_packages(
-    call: Call, asked: given.CheckInstalledPackages
+    call: Call, asked: arguments.CheckInstalledPackages
 ) -> CallToolResult:
     """What is installed, from metadata."""
-    found = await call.client.check(asked.packages)
+    found = await installs.check(call.connection, asked.packages)
     needed = [each for each in found if each.applies]
     return structured(
         {
             "status": "success",
-            "env_type": (await call.client.current_environment()).kind.value,
+            "env_type": (await call.connection.current_environment()).kind.value,
             "all_installed": bool(needed) and all(each.satisfied for each in needed),
             "not_installed": [each.requested for each in needed if not each.satisfied],
             "package_details": {each.requested: _checked(each) for each in found},
@@ -52,60 +61,65 @@ async def check_installed_packages(
     )
 
 
-async def configure_environment(call: Call, asked: given.ConfigureEnvironment) -> CallToolResult:
+async def configure_environment(
+    call: Call, asked: arguments.ConfigureEnvironment
+) -> CallToolResult:
     """Switch to another environment, once it is known to work."""
-    base = call.client.working_directory
-    environment = _environment(call.app, asked, base)
+    base = call.connection.working_directory
+    environment = _environment(call.connection, asked, base)
     directory = _folder(asked.working_directory, base) if asked.working_directory else None
-    configured = await call.client.configure(environment, working_directory=directory)
-    current = configured.current
+    switched = await call.connection.switch(environment, working_directory=directory)
+    current = switched.current
     return structured(
         {
             "status": "success",
             "message": f"switched to {current.environment.key}; the previous environment's kernel"
             " and variables are kept"
             + ("; the next kernel starts in the working directory" if directory else ""),
-            "previous": _seed_config(configured.previous),
+            "previous": _seed_config(switched.previous),
             "current": {**_seed_config(current.environment), **_described(current)},
-            "working_directory": str(call.client.working_directory),
+            "working_directory": str(call.connection.working_directory),
         }
     )
 
 
-async def get_environment_config(call: Call, asked: given.GetEnvironmentConfig) -> CallToolResult:
+async def get_environment_config(
+    call: Call, asked: arguments.GetEnvironmentConfig
+) -> CallToolResult:
     """What is configured, what was found, and which kernels live."""
-    app, settings = call.app, call.app.settings
-    environment = await call.client.current_environment()
+    connection, settings, host = call.connection, call.connection.settings, call.connection.host
+    environment = await connection.current_environment()
     try:
-        found = _described(await app.catalog.prepare(environment))
-    except UnusableEnvironmentError as error:  # what is configured can be told all the same
+        found = _described(await connection.catalog.prepare(environment))
+    except UnusableEnvironmentError as error:  # what is configured can be shown all the same
         found = {"error": str(error)}
     return structured(
         {
             "status": "success",
             "config": {**_seed_config(environment), **found},
-            "storage_root": str(settings.storage_root),
+            "storage_root": str(host.storage_root),
             "config_files": [str(file) for file in settings.config_files],
             **({"notice": settings.notice} if settings.notice else {}),
-            "working_directory": str(call.client.working_directory),
+            "working_directory": str(call.connection.working_directory),
             "limits": {
                 "wait_seconds": settings.wait_seconds,
                 "time_limit": settings.time_limit,
-                "max_kernels": settings.max_kernels,
-                "idle_limit": settings.idle_limit,
+                "max_kernels": host.max_kernels,
+                "idle_limit": host.idle_limit,
             },
-            "environments": _known(app, environment),
+            "environments": _environments(connection, environment),
         }
     )
 
 
-def _known(app: App, current: Environment) -> list[JSON]:
+def _environments(connection: Connection, current: Environment) -> list[JSON]:
     """All environments that may be switched to or have a kernel, with their kernels' states."""
     found = {
-        environment.key: (name, environment) for name, environment in app.catalog.known().items()
+        environment.key: (name, environment)
+        for name, environment in connection.catalog.known().items()
     }
     kernels: dict[str, list[JSON]] = {}
-    for session in app.sessions.all:
+    for session in connection.open_sessions:
         found.setdefault(session.environment.key, ("", session.environment))
         status = session.status()
         kernels.setdefault(session.environment.key, []).append(
@@ -127,10 +141,12 @@ def _known(app: App, current: Environment) -> list[JSON]:
     ]
 
 
-def _environment(app: App, asked: given.ConfigureEnvironment, base: Path) -> Environment:
+def _environment(
+    connection: Connection, asked: arguments.ConfigureEnvironment, base: Path
+) -> Environment:
     """The environment that the arguments name; a relative path is taken from `base`."""
     if asked.name:
-        known = app.catalog.known()
+        known = connection.catalog.known()
         if asked.name not in known:
             names = ", ".join(map(repr, known))
             raise NotFoundError(f"no environment named {asked.name!r}; known are {names}")
@@ -138,28 +154,20 @@ def _environment(app: App, asked: given.ConfigureEnvironment, base: Path) -> Env
     if not asked.type:
         raise InvalidArgumentError("configure_environment needs type or name")
     kind = EnvironmentKind(asked.type)
-    argument, value = {
-        EnvironmentKind.CONDA: ("conda_name", asked.conda_name),
-        EnvironmentKind.VENV: ("venv_path", asked.venv_path),
-        EnvironmentKind.VENV_UV: ("uv_venv_path", asked.uv_venv_path),
-        EnvironmentKind.PYTHON: ("python_path", asked.python_path),
-    }[kind]
+    argument = _ARGUMENTS[kind]
+    value = getattr(asked, argument)
     if not value:
         raise InvalidArgumentError(f"type {kind.value!r} needs {argument}")
-    # a relative prefix can't be told from a name that went wrong
     if kind is EnvironmentKind.CONDA and not (value.startswith("~") or Path(value).is_absolute()):
         return Environment(kind=kind, name=value)
-    return Environment(kind=kind, path=_path(value, argument, base))
-
-
-def _path(value: str, argument: str, base: Path) -> Path:
-    """The absolute path that an argument names; a relative one is taken from `base`."""
-    return parse_path(Given(value=value, where=argument, folder=base))
+    return Environment(
+        kind=kind, path=parse_path(Written(value=value, where=argument, folder=base))
+    )
 
 
 def _folder(value: str, base: Path) -> Path:
     """The folder that `working_directory` names; a relative one is taken from `base`."""
-    path = _path(value, "working_directory", base)
+    path = parse_path(Written(value=value, where="working_directory", folder=base))
     try:
         if path.is_dir() and os.access(path, os.X_OK):
             return path
@@ -174,7 +182,7 @@ def _folder(value: str, base: Path) -> Path:
 
 
 def _checked(package: PackageStatus) -> JSON:
-    told: dict[str, JSON] = {
+    fields: dict[str, JSON] = {
         "installed": package.distribution is not None,
         "satisfied": package.satisfied,
         "distribution": package.distribution,
@@ -183,24 +191,18 @@ def _checked(package: PackageStatus) -> JSON:
         "import_names": list(package.import_names),
     }
     if package.distribution is None:
-        told["error"] = f"no distribution and no module here has the name {package.name!r}"
+        fields["error"] = f"no distribution and no module here has the name {package.name!r}"
     elif not package.satisfied:
-        told["error"] = f"version {package.version} does not satisfy {package.requested!r}"
+        fields["error"] = f"version {package.version} does not satisfy {package.requested!r}"
     if not package.applies:
-        told["excluded"] = "its marker excludes this environment, so it is not needed here"
-    return told
+        fields["excluded"] = "its marker excludes this environment, so it is not needed here"
+    return fields
 
 
 def _seed_config(environment: Environment) -> JSONObject:
     """An environment in the words of the server we replace."""
-    keys = {
-        EnvironmentKind.CONDA: "conda_name",
-        EnvironmentKind.VENV: "venv_path",
-        EnvironmentKind.VENV_UV: "uv_venv_path",
-        EnvironmentKind.PYTHON: "python_path",
-    }
     where: JSON = str(environment.path) if environment.path is not None else environment.name
-    return {"type": environment.kind.value, keys[environment.kind]: where}
+    return {"type": environment.kind.value, _ARGUMENTS[environment.kind]: where}
 
 
 def _described(prepared: PreparedEnvironment) -> JSONObject:

@@ -6,15 +6,15 @@ from anyio import to_thread
 from mcp_types import CallToolResult
 
 from kernel_exec.jsons import JSON
-from kernel_exec.server import arguments as given
+from kernel_exec.server import arguments
 
 from .call import Call
 from .results import structured
 
 
-async def initialize_code_file(call: Call, asked: given.InitializeCodeFile) -> CallToolResult:
+async def initialize_code_file(call: Call, asked: arguments.InitializeCodeFile) -> CallToolResult:
     """Store code as a new script."""
-    path = await to_thread.run_sync(call.app.scripts.save, asked.content, asked.filename)
+    path = await to_thread.run_sync(call.connection.scripts.save, asked.content, asked.filename)
     return structured(
         {
             "status": "success",
@@ -26,9 +26,11 @@ async def initialize_code_file(call: Call, asked: given.InitializeCodeFile) -> C
     )
 
 
-async def append_to_code_file(call: Call, asked: given.AppendToCodeFile) -> CallToolResult:
+async def append_to_code_file(call: Call, asked: arguments.AppendToCodeFile) -> CallToolResult:
     """Add code to a script."""
-    appended = await to_thread.run_sync(call.app.scripts.append, asked.file_path, asked.content)
+    appended = await to_thread.run_sync(
+        call.connection.scripts.append, asked.file_path, asked.content
+    )
     return structured(
         {
             "status": "success",
@@ -40,9 +42,11 @@ async def append_to_code_file(call: Call, asked: given.AppendToCodeFile) -> Call
     )
 
 
-async def read_code_file(call: Call, asked: given.ReadCodeFile) -> CallToolResult:
+async def read_code_file(call: Call, asked: arguments.ReadCodeFile) -> CallToolResult:
     """Show lines of a script."""
-    read = partial(call.app.scripts.read, asked.file_path, offset=asked.offset, limit=asked.limit)
+    read = partial(
+        call.connection.scripts.read, asked.file_path, offset=asked.offset, limit=asked.limit
+    )
     page = await to_thread.run_sync(read)
     fields: dict[str, JSON] = {
         "status": "success",

@@ -4,25 +4,27 @@ from dataclasses import asdict
 
 from mcp_types import CallToolResult, TextContent
 
-from kernel_exec.client import Begun
+from kernel_exec import executions
+from kernel_exec.connection import Begun
 from kernel_exec.content.paging import Asked
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import EntryKind, SessionRecord
 from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.kernel import Variable
-from kernel_exec.server import arguments as given
-from kernel_exec.sessions.generations import ended_status
+from kernel_exec.server import arguments
 from kernel_exec.sessions.session import Session
 
 from .call import Call
+from .presenting import Lines
 from .replaying import replay
 from .results import structured, texts
 from .verifying import present_verification
 
 
-async def execute_code(call: Call, asked: given.ExecuteCode) -> CallToolResult:
+async def execute_code(call: Call, asked: arguments.ExecuteCode) -> CallToolResult:
     """Run code in the session's kernel."""
-    begun = await call.client.run(
+    begun = await executions.run(
+        call.connection,
         source=asked.code,
         session=asked.session,
         filename=asked.filename,
@@ -32,9 +34,10 @@ async def execute_code(call: Call, asked: given.ExecuteCode) -> CallToolResult:
     return await _follow(call, begun, asked.wait_seconds)
 
 
-async def execute_code_file(call: Call, asked: given.ExecuteCodeFile) -> CallToolResult:
+async def execute_code_file(call: Call, asked: arguments.ExecuteCodeFile) -> CallToolResult:
     """Run a stored script."""
-    begun = await call.client.run_script(
+    begun = await executions.run_script(
+        call.connection,
         asked.file_path,
         tuple(asked.args),
         isolated=asked.mode == "isolated",
@@ -45,33 +48,36 @@ async def execute_code_file(call: Call, asked: given.ExecuteCodeFile) -> CallToo
     return await _follow(call, begun, asked.wait_seconds)
 
 
-async def get_execution(call: Call, asked: given.GetExecution) -> CallToolResult:
+async def get_execution(call: Call, asked: arguments.GetExecution) -> CallToolResult:
     """Wait for an execution, or page and search what it has produced."""
-    session, entry = await call.client.find(execution_id=asked.execution_id, session=asked.session)
+    session, entry = await executions.find(
+        call.connection, execution_id=asked.execution_id, session=asked.session
+    )
     if session is not None and not entry.outcome.ended:
         entry = await call.follow(session, entry, asked.wait_seconds)
     if asked.picture is not None:
-        return await call.picture(session, entry, asked.picture)
+        return await call.present(session, entry, asked.picture)
     lines = (asked.offset, asked.limit)
     if lines == (None, None) and asked.stream == "all" and not asked.tail and not asked.search:
         if entry.kind is EntryKind.VERIFICATION:
             return await present_verification(call, session, entry)
         return await call.present(session, entry)
     limit = _MOST_LINES if asked.limit is None else asked.limit
-    wanted = Asked(offset=asked.offset or 0, limit=limit, tail=asked.tail)
-    return await call.page(session, entry, asked.stream, wanted, asked.search)
+    page = Asked(offset=asked.offset or 0, limit=limit, tail=asked.tail)
+    part = Lines(stream=asked.stream, asked=page, search=asked.search)
+    return await call.present(session, entry, part)
 
 
-async def interrupt_execution(call: Call, asked: given.InterruptExecution) -> CallToolResult:
+async def interrupt_execution(call: Call, asked: arguments.InterruptExecution) -> CallToolResult:
     """Stop an execution and keep the kernel, if it obeys."""
     if target := asked.execution_id:
-        session, entry = await call.client.find(execution_id=target)
+        session, entry = await executions.find(call.connection, execution_id=target)
         if entry.outcome.ended:
             return texts(f"execution {target} has ended already: {entry.outcome.value}")
         if session is None:
             raise BusyError(f"execution {target} runs in another server: stop it there")
     else:
-        found = await call.client.existing(asked.session)
+        found = await call.connection.existing(asked.session)
         session = found if isinstance(found, Session) else None
         if session is None:
             return texts(f"nothing is running in session {found.name!r}")
@@ -82,10 +88,10 @@ async def interrupt_execution(call: Call, asked: given.InterruptExecution) -> Ca
     return await call.present(session, entry)
 
 
-async def restart_kernel(call: Call, asked: given.RestartKernel) -> CallToolResult:
+async def restart_kernel(call: Call, asked: arguments.RestartKernel) -> CallToolResult:
     """Begin with a new kernel, on request with the old state made again."""
-    await call.client.existing(asked.session)  # what does not exist is not begun by a restart
-    session = await call.client.session(asked.session)
+    await call.connection.existing(asked.session)  # what does not exist is not begun by a restart
+    session = await call.connection.session(asked.session)
     if asked.restore == "replay":
         return await replay(
             call,
@@ -104,42 +110,39 @@ async def restart_kernel(call: Call, asked: given.RestartKernel) -> CallToolResu
     )
 
 
-async def kernel_status(call: Call, asked: given.KernelStatus) -> CallToolResult:
+async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolResult:
     """What the kernel is and does, and which variables it holds."""
-    found = await call.client.existing(asked.session)
+    found = await call.connection.existing(asked.session)
     session = found if isinstance(found, Session) else None
-    if session is not None:
-        now = session.status()
-    else:
-        now = ended_status(await call.app.store.kernels(found.id))
-    told: dict[str, JSON] = {
+    status = await executions.kernel_status(call.connection, found)
+    fields: dict[str, JSON] = {
         "session": found.name,
         "environment": (
             found.environment if isinstance(found, SessionRecord) else found.environment.key
         ),
-        "state": now.state,
-        "generation": now.generation,
-        "queued": now.queued,
-        "history": call.app.store.degraded or "ok",
+        "state": status.state,
+        "generation": status.generation,
+        "queued": status.queued,
+        "history": call.connection.history or "ok",
     }
-    if call.app.store.notice:
-        told["notice"] = call.app.store.notice
-    if now.current is not None:
-        told["execution_id"] = now.current
-    if now.death:
-        told["died_of"] = now.death
-    if session is not None and now.started is not None:
-        told |= {
-            "pid": now.pid,
+    if call.connection.notice:
+        fields["notice"] = call.connection.notice
+    if status.current is not None:
+        fields["execution_id"] = status.current
+    if status.death:
+        fields["died_of"] = status.death
+    if session is not None and status.started is not None:
+        fields |= {
+            "pid": status.pid,
             **await _usage(session),
-            "python_version": now.python_version,
-            "ipykernel_version": now.ipykernel_version,
-            "kernel_support": now.support,
-            "started": now.started,
+            "python_version": status.python_version,
+            "ipykernel_version": status.ipykernel_version,
+            "kernel_support": status.support,
+            "started": status.started,
         }
     if asked.variables or asked.pattern != "*":
-        told |= await _variables(session, asked.pattern)
-    return structured(told)
+        fields |= await _variables(session, asked.pattern)
+    return structured(fields)
 
 
 _MOST_LINES = 200
@@ -157,12 +160,12 @@ async def _follow(call: Call, begun: Begun, wait_seconds: float | None) -> CallT
     result = await call.present(session, entry)
     if not begun.resent:
         return result
-    told = (
+    note = (
         f"[this code was already running as execution {entry.id}, and was not started again; to"
         " run it once more, send it after the end of that execution]\n"
     )
     *content, status = result.content
-    return result.model_copy(update={"content": [*content, TextContent(text=told), status]})
+    return result.model_copy(update={"content": [*content, TextContent(text=note), status]})
 
 
 async def _variables(session: Session | None, pattern: str) -> JSONObject:

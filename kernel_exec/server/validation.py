@@ -1,9 +1,12 @@
-"""Arguments as they are sent: checked against their model, and what a wrong one is answered."""
+"""Calls as they are sent: checked against their model, and what a wrong one is answered."""
 
 import difflib
 from collections.abc import Iterator
 from typing import Any
 
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, CallToolRequestParams
 from pydantic import ValidationError
 
 from kernel_exec.content.plain import counted
@@ -36,6 +39,21 @@ def parse(model: type[Arguments], given: dict[str, Any] | None) -> Arguments:
         if more := len(problems) - len(lines):
             lines.append(f"{counted(more, 'more argument')} {'is' if more == 1 else 'are'} wrong")
         raise InvalidArgumentError("\n".join(lines)) from error
+
+
+async def explain_malformed(
+    ctx: ServerRequestContext[Any, Any], call_next: CallNext
+) -> HandlerResult:
+    """Name what is wrong with a call, where the SDK says that its parameters are invalid."""
+    if ctx.method == "tools/call":
+        try:
+            CallToolRequestParams.model_validate(ctx.params or {}, by_name=False)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in problem["loc"])
+            message = f"invalid parameters of tools/call: {place}: {problem['msg']}"
+            raise MCPError(code=INVALID_PARAMS, message=message) from error
+    return await call_next(ctx)
 
 
 def schema(model: type[Arguments]) -> dict[str, Any]:

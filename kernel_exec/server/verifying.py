@@ -28,29 +28,28 @@ async def present_verification(
     call: Call, session: Session | None, entry: Entry, more: JSONObject | None = None
 ) -> CallToolResult:
     """What came of it, or how far it is; one that did not end well is shown as any execution."""
-    told: dict[str, JSON] = {"execution_id": entry.id, **(more or {})}
+    fields: dict[str, JSON] = {"execution_id": entry.id, **(more or {})}
     if not entry.outcome.ended:
-        live = session.ledger.get(entry.id) if session is not None else None
-        words = live.last_words.splitlines() if live is not None else []
-        told = {
+        words = session.ledger.last_words(entry.id).splitlines() if session is not None else []
+        fields = {
             "status": "running",
             "progress": words[-1].removesuffix(":") if words else "starting a kernel",
             "message": "the verification continues; wait for it with"
             f' get_execution(execution_id="{entry.id}", wait_seconds=45), stop it with'
             f' interrupt_execution(execution_id="{entry.id}")',
-            **told,
+            **fields,
         }
-        return structured(told)
+        return structured(fields)
     if entry.outcome is not Outcome.OK:
         return await call.present(session, entry)
-    told = {
+    fields = {
         "status": "success",
         "path": entry.details.get("path"),
         "cells": entry.details.get("cells"),
         "verification": _verdict(entry.details),
-        **told,
+        **fields,
     }
-    return structured(told)
+    return structured(fields)
 
 
 def _verdict(details: JSONObject) -> JSON:
@@ -58,10 +57,10 @@ def _verdict(details: JSONObject) -> JSON:
     verification = mapping(details, "verification")
     cells = objects(verification.get("cells"))
     differing = [cell for cell in cells if text(cell, "verdict") not in _FINE]
-    told: dict[str, JSON] = {
+    fields: dict[str, JSON] = {
         key: verification.get(key) for key in ("verdict", "counts", "seconds", "reason", "when")
     }
-    told["differences"] = [
+    fields["differences"] = [
         {
             "step": cell.get("number"),
             "title": text(cell, "title"),
@@ -71,8 +70,8 @@ def _verdict(details: JSONObject) -> JSON:
         for cell in differing[:_DIFFERENCES]
     ]
     if details.get("reused") is True:
-        told["reused"] = _reused(verification)
-    return told
+        fields["reused"] = _reused(verification)
+    return fields
 
 
 def _reused(verification: Mapping[str, JSON]) -> str:

@@ -16,6 +16,7 @@ from kernel_exec.kernels.outcomes import Began, Ending, Event, Outcome, Produced
 from kernel_exec.kernels.outputs import OutputEvent, Stream
 
 from .background import Background
+from .recent import Recent
 
 KEPT = 100
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""
@@ -60,6 +61,7 @@ class Signal:
 class Live:
     """An entry that this server began. `cancel` stops work that runs beside the kernel.
 
+    `recent` are its outputs until another one has ended after it.
     `began` is when it was begun or started, by a clock that nobody sets.
     """
 
@@ -71,6 +73,7 @@ class Live:
     handed_out: bool = False
     changes: int = 0
     last_words: str = ""
+    recent: Recent = field(default_factory=Recent)
     changed: Signal = field(default_factory=Signal)
     done: anyio.Event = field(default_factory=anyio.Event)
 
@@ -174,6 +177,7 @@ class Ledger:
         if (live := self._live.get(entry_id)) is not None:
             if isinstance(output, Stream) and output.text.strip():
                 live.last_words = output.text.rstrip()[-_LAST_WORDS:]
+            live.recent.add(output)
             live.note_change()
 
     def listen(self, event: Event) -> None:
@@ -224,6 +228,16 @@ class Ledger:
         """The live entry, if this server began it and still keeps it."""
         return self._live.get(entry_id)
 
+    def last_words(self, entry_id: str) -> str:
+        """The end of the latest text that an entry produced."""
+        live = self._live.get(entry_id)
+        return live.last_words if live is not None else ""
+
+    def events(self, entry_id: str) -> list[OutputEvent] | None:
+        """What an entry has put out so far; None when only the store has it."""
+        live = self._live.get(entry_id)
+        return live.recent.events if live is not None else None
+
     def resent(self, kind: EntryKind, source: str) -> Entry | None:
         """What runs with this source, and nobody waits for it any more.
 
@@ -250,6 +264,8 @@ class Ledger:
 
     def _note_end(self, live: Live) -> None:
         live.done.set()
+        if self._ended and (before := self._live.get(self._ended[-1])) is not None:
+            before.recent.drop()  # from now on they are read from the store
         self._ended.append(live.entry.id)
         self._ended_source += len(live.entry.source)
         while len(self._ended) > KEPT or self._ended_source > _KEPT_SOURCE:

@@ -6,7 +6,6 @@ import re
 import time
 import uuid
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,15 +18,15 @@ from anyio.abc import TaskGroup
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
-from kernel_exec.history.entries import SessionRecord
+from kernel_exec.history.entries import DEFAULT_NAME, SessionRecord
 from kernel_exec.history.store import Store
 from kernel_exec.kernels.kernel import Kernels, KernelStarter
 from kernel_exec.leases import Lease, take
+from kernel_exec.places import Places
 
 from .session import Session
 from .slots import Slots
 
-DEFAULT_NAME = "main"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _ID = re.compile(r"[0-9a-f]{32}")
 _LONGEST = 100
@@ -42,19 +41,15 @@ _MOST_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where sessions keep things: `folder` holds history and files of our own."""
+class Owner:
+    """Who opens sessions: default ones are its own, and the kernels it starts get what it has.
 
-    folder: Path
+    `catalog` holds the environments it knows and the variables it passes on.
+    """
+
+    id: str
+    catalog: Catalog
     working_directory: Path
-
-    def make_spill_dir(self, session_id: str) -> Path:
-        """Where outputs of a session go that are too long; without it they are cut."""
-        spill_dir = self.folder / "spill" / session_id
-        with suppress(OSError):
-            for folder in (spill_dir.parent, spill_dir):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return spill_dir
 
 
 class Sessions:
@@ -64,7 +59,6 @@ class Sessions:
         self,
         *,
         store: Store,
-        catalog: Catalog,
         kernels: Kernels,
         places: Places,
         max_kernels: int,
@@ -72,13 +66,12 @@ class Sessions:
     ) -> None:
         """Nothing is open yet."""
         self._store = store
-        self._catalog = catalog
         self._kernels = kernels
         self._places = places
         self.slots = Slots(max_kernels, room=self._room)
         self._idle_limit = idle_limit
         self._sessions: dict[_Key, Session] = {}
-        self._directories: dict[_Key, Path] = {}
+        self._owners: dict[_Key, Owner] = {}
         self._opening = anyio.Lock()
         self._leases: list[Lease] = []
         self._tasks: TaskGroup | None = None
@@ -110,7 +103,7 @@ class Sessions:
         return self._sessions.values()
 
     async def find(
-        self, name: str, environment: Environment, *, owner: str
+        self, name: str, environment: Environment, *, owner: Owner
     ) -> Session | SessionRecord:
         """The session in this environment with this name, opened here or only recorded.
 
@@ -123,7 +116,7 @@ class Sessions:
         """
         if (session := self._with_id(name)) is not None:
             return session
-        name, environment = self._placed(name, environment)
+        name, environment = self._placed(name, environment, owner.catalog)
         if (session := self._sessions.get(_key(name, environment, owner))) is not None:
             return session
         if not name:
@@ -136,19 +129,12 @@ class Sessions:
             raise await self._unknown(name, environment)
         return record
 
-    async def open(
-        self,
-        name: str,
-        environment: Environment,
-        *,
-        owner: str,
-        working_directory: Path | None = None,
-    ) -> Session:
+    async def open(self, name: str, environment: Environment, *, owner: Owner) -> Session:
         """The session in this environment with this name, or with the id or the name@environment.
 
         A named one belongs to all clients, and continues where an earlier server left it unless
         another server has it. The default one ("" or "main") is its owner's own and begins empty.
-        Its next kernel starts in `working_directory`, if one is given.
+        Its next kernel gets what the owner has who opened it last.
 
         Raises:
             InvalidArgumentError: The name is not allowed, or the session can't be continued.
@@ -156,15 +142,16 @@ class Sessions:
         if (found := self._with_id(name)) is not None:
             name, environment = _checked(found.name), found.environment
         else:
-            name, environment = await self._recorded(*self._placed(name, environment))
+            name, environment = await self._recorded(
+                *self._placed(name, environment, owner.catalog)
+            )
         key = _key(name, environment, owner)
         if found is not None and self._sessions.get(key) is not found:
             raise InvalidArgumentError(
                 f"session {found.id} is the default session of another client and can only be"
                 " exported; use another session to run code"
             )
-        if working_directory is not None:
-            self._directories[key] = working_directory
+        self._owners[key] = owner
         async with self._opening:
             if key not in self._sessions:
                 session = await self._make(name, environment, key)
@@ -176,7 +163,9 @@ class Sessions:
     def _with_id(self, session_id: str) -> Session | None:
         return next((each for each in self.all if each.id == session_id), None)
 
-    def _placed(self, wanted: str, environment: Environment) -> tuple[str, Environment]:
+    def _placed(
+        self, wanted: str, environment: Environment, catalog: Catalog
+    ) -> tuple[str, Environment]:
         """The name and the environment of a session that may be given as name@environment.
 
         Raises:
@@ -186,7 +175,7 @@ class Sessions:
         name, at, place = wanted.partition("@")
         if not at:
             return _checked(wanted), environment
-        known = self._catalog.known()
+        known = catalog.known()
         found = known.get(place) or Environment.from_key(place)
         if found is None:
             names = ", ".join(dict.fromkeys([*known, *(each.environment.key for each in self.all)]))
@@ -242,9 +231,10 @@ class Sessions:
     async def _prepare(
         self, record: SessionRecord, environment: Environment, key: _Key
     ) -> KernelStarter:
-        prepared = await self._catalog.prepare(environment)
-        directory = self._directories.get(key, self._places.working_directory)
+        owner = self._owners[key]
+        prepared = await owner.catalog.prepare(environment)
         spill_dir = self._places.make_spill_dir(record.id)
+        directory = owner.working_directory
         _make_working_directory(directory)
         return self._kernels.starter(prepared, working_directory=directory, spill_dir=spill_dir)
 
@@ -286,7 +276,7 @@ class Sessions:
 
     def _lease(self, record: SessionRecord) -> bool:
         """Make a session ours until we end; False when another server has it."""
-        folder = self._places.folder / "sessions"
+        folder = self._places.leases
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lease = take(folder / f"{record.id}.lock")
@@ -327,5 +317,5 @@ def _checked(name: str) -> str:
     return "" if name == DEFAULT_NAME else name
 
 
-def _key(name: str, environment: Environment, owner: str) -> _Key:
-    return (name, environment.key, "") if name else (DEFAULT_NAME, environment.key, owner)
+def _key(name: str, environment: Environment, owner: Owner) -> _Key:
+    return (name, environment.key, "") if name else (DEFAULT_NAME, environment.key, owner.id)

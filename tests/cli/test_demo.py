@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.cli.demo import _server
-from kernel_exec.settings import WORDS
+from kernel_exec.options import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 SESSION = ROOT / "examples" / "session.py"
@@ -31,7 +31,7 @@ def demo(folder: Path, *arguments: str, **variables: str) -> subprocess.Complete
 
 def test_the_server_of_the_demo_gets_proxies_and_indexes_and_nothing_that_configures_it() -> None:
     passed = {"https_proxy": "p", "UV_DEFAULT_INDEX": "i", "PIP_CERT": "c", "SSL_CERT_FILE": "f"}
-    configured = {word.variable: "x" for word in WORDS} | {"KERNEL_EXEC_CONFIG": "x"}
+    configured = {word.variable: "x" for word in SETTINGS} | {"KERNEL_EXEC_CONFIG": "x"}
     others = {"VIRTUAL_ENV": "/v", "SECRET": "s", "PYTHONSTARTUP": "/p"}
 
     server = _server(Path("/demo"), {**passed, **configured, **others})

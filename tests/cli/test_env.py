@@ -75,7 +75,7 @@ def spoiled_venv(folder: Path, then: str) -> Path:
 
 
 def named(file: Path) -> Any:
-    return read_settings(options={"config": str(file)}).named_environments
+    return read_settings(options={"config": str(file)}).connection.named_environments
 
 
 def test_the_managed_environment_is_listed_and_not_made(run: Run, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_the_source_of_the_active_environment_is_where_it_was_set(
 
 
 def test_the_list_needs_neither_jupyter_nor_mcp(here: Path) -> None:
-    heavy = {"mcp", "zmq", "jupyter_client", "IPython", "rich", "pydantic", "tomlkit"}
+    heavy = {"mcp", "zmq", "jupyter_client", "IPython", "rich", "pydantic"}
     script = (
         "import atexit, sys; from kernel_exec.cli.main import main;"
         f"atexit.register(lambda: print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr));"
@@ -243,7 +243,7 @@ def test_the_values_are_replaced_in_place_when_asked(run: Run, here: Path) -> No
     )
     assert run("env", "add", "a", "--python", sys.executable, "--replace")[0] == 0
     assert file.read_text() == (
-        f'[environments.a] # one\nkind = "python" # two\n# three\npath = "{sys.executable}"\n'
+        f'[environments.a] # one\nkind = "python"\npath = "{sys.executable}"\n# three\n'
         '[environments.b]\nkind = "venv"\npath = "/b"\n'
     )
 
@@ -251,8 +251,8 @@ def test_the_values_are_replaced_in_place_when_asked(run: Run, here: Path) -> No
 @pytest.mark.parametrize(
     "before",
     [
-        "environments = {} # none\nwait_seconds = 3\n",
-        'environments = {a = {kind = "venv", path = "/a"}}\nwait_seconds = 3\n',
+        'environments.a.kind = "venv"\nenvironments.a.path = "/a"\nwait_seconds = 3\n',
+        'environments.a = {kind = "venv", path = "/a"}\nwait_seconds = 3\n',
         '[environments]\na = {kind = "venv", path = "/a"}\n',
         "wait_seconds = 3",
         "",
@@ -276,8 +276,8 @@ def test_an_environment_can_be_added_however_the_others_are_written(
 @pytest.mark.parametrize(
     "before",
     [
-        'environments.a.kind = "venv"\nenvironments.a.path = "/a"\n',
-        'environments.a = {kind = "venv", path = "/a"}\nwait_seconds = 1\n',
+        "environments = {} # none\nwait_seconds = 3\n",
+        'environments = {a = {kind = "venv", path = "/a"}}\n',
     ],
 )
 def test_a_file_that_would_say_something_else_afterwards_is_left_alone(

@@ -12,7 +12,7 @@ import pytest
 
 from kernel_exec.cli import main as command_line
 from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
-from kernel_exec.settings import WORDS
+from kernel_exec.options import SETTINGS
 
 ROOT = Path(command_line.__file__).parents[2]
 
@@ -40,7 +40,7 @@ def test_help_names_every_option_and_command(tmp_path: Path) -> None:
 
     assert finished.returncode == 0
     assert finished.stderr == ""
-    for word in WORDS:
+    for word in SETTINGS:
         assert word.option in finished.stdout
         assert word.variable in finished.stdout
     for name in ("--config", "--version", "serve", "demo", "export", "env"):

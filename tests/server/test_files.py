@@ -14,7 +14,9 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from kernel_exec.app import open_app
-from kernel_exec.server.create import RESULT_LIMIT, create_server
+from kernel_exec.connection import Connection
+from kernel_exec.server.create import create_server
+from kernel_exec.server.results import RESULT_LIMIT
 from kernel_exec.settings import read_settings
 from tests.shared import CACHE
 from tests.waits import patient
@@ -60,7 +62,10 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
         options={"storage_dir": str(tmp_path / "storage"), "python_path": sys.executable},
         variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
-    async with open_app(settings) as app, Client(create_server(app)) as client:
+    async with (
+        open_app(settings.host) as app,
+        Client(create_server(Connection(app=app, settings=settings.connection))) as client,
+    ):
         yield Agent(client, tmp_path / "storage")
 
 

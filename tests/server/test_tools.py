@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,10 +12,12 @@ from typing import Any, Literal
 import anyio
 import pytest
 from mcp import Client
-from mcp_types import CallToolResult, ImageContent, TextContent
+from mcp_types import CallToolResult, TextContent
 
 from kernel_exec.app import App, open_app
-from kernel_exec.server.create import RESULT_LIMIT, create_server
+from kernel_exec.connection import Connection
+from kernel_exec.server.create import create_server
+from kernel_exec.server.results import RESULT_LIMIT
 from kernel_exec.server.tools import TOOLS
 from kernel_exec.settings import read_settings
 from tests.shared import CACHE
@@ -57,7 +58,12 @@ async def agent_in(
         options={"storage_dir": str(folder / "storage"), "python_path": sys.executable, **options},
         variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
-    async with open_app(settings) as app, Client(create_server(app), mode=mode) as client:
+    async with (
+        open_app(settings.host) as app,
+        Client(
+            create_server(Connection(app=app, settings=settings.connection)), mode=mode
+        ) as client,
+    ):
         yield Agent(client, app)
 
 
@@ -122,18 +128,6 @@ async def test_a_failing_cell_is_a_normal_result_that_names_the_line(shared: Age
     assert "Traceback (most recent call last)" in full
 
 
-async def test_a_plot_comes_as_a_small_picture_before_the_status(shared: Agent) -> None:
-    result = await shared.call(
-        "execute_code",
-        code="import matplotlib.pyplot as plt\nplt.figure(figsize=(20, 10)); plt.plot([1, 2])",
-        wait_seconds=60,
-    )
-    pictures = [block for block in result.content if isinstance(block, ImageContent)]
-    assert [picture.mime_type for picture in pictures] == ["image/png"]
-    assert isinstance(result.content[-1], TextContent)
-    assert meta_of(result)["images"] == {"shown": 1, "total": 1}
-
-
 async def test_a_call_that_outlasts_its_window_returns_a_handle(agent: Agent) -> None:
     await agent.run("import threading; go = threading.Event()")
     result = await agent.call(
@@ -149,51 +143,6 @@ async def test_a_call_that_outlasts_its_window_returns_a_handle(agent: Agent) ->
     stopped = await agent.call("interrupt_execution", execution_id=meta["execution_id"])
     assert meta_of(stopped)["outcome"] == "interrupted"
     assert "the kernel and its variables are kept" in text_of(stopped)
-
-
-async def test_a_time_limit_stops_the_code_and_shows_where_it_was(shared: Agent) -> None:
-    result = await shared.call("execute_code", code="while True:\n    pass", timeout_seconds=0.5)
-    meta = meta_of(result)
-    assert (meta["outcome"], meta["kernel"]["state"]) == ("timeout", "kept")
-    assert "where it was at its time limit" in text_of(result)
-    assert f'{meta["generated_filename"]}", line' in text_of(result)
-
-
-async def test_death_is_told_and_so_is_what_was_lost(agent: Agent) -> None:
-    await agent.run("model = 1")
-    died = await agent.call("execute_code", code="import os; os.kill(os.getpid(), 9)")
-    assert meta_of(died)["outcome"] == "kernel_died"
-    assert meta_of(died)["kernel"]["state"] == "lost"
-    assert "signal SIGKILL" in text_of(died)
-    after = await agent.run("1")
-    assert "variables of kernel 1 were lost (signal SIGKILL): model int" in after
-    assert "kernel 2" in after
-
-
-async def test_nothing_begins_in_a_kernel_that_exit_is_about_to_end(agent: Agent) -> None:
-    await agent.run("x = 1")
-    assert "exit() ends the kernel" in await agent.run("exit()")
-    after = await agent.run("1 + 1")
-    assert after.startswith("2\n")
-    assert "variables of kernel 1 were lost (exit code 0): x int" in after
-    assert "kernel 2" in after
-
-
-async def test_long_output_is_cut_and_the_rest_can_be_paged_and_searched(shared: Agent) -> None:
-    result = await shared.call("execute_code", code="for i in range(50_000): print('row', i)")
-    shown = text_of(result)
-    assert len(shown) < 10_500
-    assert "row 0\n" in shown
-    assert "row 49999\n" in shown
-    assert meta_of(result)["truncated"]
-    page = text_of(await shared.call("get_execution", stream="stdout", offset=30_000, limit=2))
-    assert page.startswith("row 30000\nrow 30001\n")
-    assert "offset=30002" in page
-    tail = text_of(await shared.call("get_execution", tail=2))
-    assert tail.startswith("row 49998\nrow 49999\n")
-    found = text_of(await shared.call("get_execution", search="9999$", limit=10))
-    assert "9999: row 9999\n" in found
-    assert "[matches 1-5 of 5; 50,000 lines (" in found
 
 
 async def test_a_result_never_exceeds_what_hosts_can_take(shared: Agent) -> None:
@@ -212,36 +161,6 @@ async def test_the_kernel_can_be_asked_while_code_runs(agent: Agent) -> None:
     await agent.call("interrupt_execution")
 
 
-async def test_a_restart_with_replay_makes_the_state_again(agent: Agent) -> None:
-    await agent.run("x = 1")
-    await agent.run("1 / 0")
-    await agent.run("x += 1")
-    told = (await agent.call("restart_kernel", restore="replay")).structured_content or {}
-    assert told["generation"] == 2
-    assert "x" in told["lost"]
-    assert [replayed["outcome"] for replayed in told["replayed"]] == ["ok", "ok"]
-    assert (await agent.run("x")).startswith("2\n")
-
-
-async def test_sessions_do_not_share_variables(agent: Agent) -> None:
-    await agent.run("x = 1", session="one")
-    assert "NameError" in await agent.run("x", session="two")
-
-
-async def test_two_clients_share_no_default_session_and_every_named_one(tmp_path: Path) -> None:
-    async with agent_in(tmp_path) as one, Client(create_server(one.app)) as client:
-        other = Agent(client, one.app)
-        await one.run("secret = 1")
-        for name in ("", "main"):
-            assert "NameError" in await other.run("secret", session=name)
-        await other.run("secret = 2")
-        theirs = next(iter(one.app.sessions.all)).id
-        assert "default session of another client" in await other.run("secret", session=theirs)
-        assert (await one.run("secret", session=theirs)).startswith("1\n")
-        await one.run("shared = 3", session="both")
-        assert (await other.run("shared", session="both")).startswith("3\n")
-
-
 async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
     await agent.run("x = 1", title="Begin")
     await agent.call("add_note", markdown="Because.")
@@ -254,23 +173,6 @@ async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
     assert ("code", "x = 1") in cells
     assert ("markdown", "Because.") in cells
     assert ("code", "1 / 0") in cells
-
-
-async def test_cancelling_a_call_interrupts_what_it_had_begun(tmp_path: Path) -> None:
-    async with agent_in(tmp_path, mode="legacy") as agent:
-        await agent.run("x = 1")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(agent.run, "import time; time.sleep(60)")
-            session = next(iter(agent.app.sessions.all))
-            with anyio.fail_after(patient(10)):
-                while session.status().current is None:
-                    await anyio.lowlevel.checkpoint()
-            entry = session.entry(session.status().current or "")
-            tasks.cancel_scope.cancel()
-        assert entry is not None
-        with anyio.fail_after(patient(10)):
-            ended = await session.wait(entry.id, patient(10))
-        assert ended.outcome.value == "interrupted"
 
 
 # What is wrong gets a clear answer, and nothing is lost
@@ -336,23 +238,6 @@ FORGIVEN: dict[str, tuple[dict[str, Any], str]] = {
 async def test_what_is_odd_but_clear_works(shared: Agent, name: str) -> None:
     arguments, told = FORGIVEN[name]
     assert told in text_of(await shared.call("execute_code", **arguments))
-
-
-async def test_an_environment_that_is_deleted_is_named_and_the_history_is_kept(
-    tmp_path: Path,
-) -> None:
-    place = make_venv(tmp_path / "venv")
-    async with agent_in(tmp_path) as agent:
-        result = await agent.call("configure_environment", type="venv-uv", uv_venv_path=str(place))
-        assert not result.is_error, text_of(result)
-        await agent.run("x = 1")
-        shutil.rmtree(place)
-        await agent.call("restart_kernel")
-        gone = await agent.call("execute_code", code="x")
-        assert gone.is_error
-        assert str(place) in text_of(gone)
-        told = await agent.call("export_notebook")
-        assert not told.is_error
 
 
 async def test_a_working_directory_is_that_of_the_next_kernel(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
+from kernel_exec import executions
 from kernel_exec.app import open_app
-from kernel_exec.client import Client
+from kernel_exec.connection import Connection
 from kernel_exec.documents.export import read_notebook
 from kernel_exec.errors import BusyError, InvalidArgumentError
 from kernel_exec.jsons import JSONObject
@@ -78,12 +79,12 @@ async def recorded(folder: Path, *sources: str, until: str = "") -> JSONObject:
         "PATH": os.environ["PATH"],
     }
     settings = read_settings(options={}, variables=variables, working_directory=folder)
-    async with open_app(settings) as app:
-        client = Client(app=app, name="test")
+    async with open_app(settings.host) as app:
+        connection = Connection(app=app, settings=settings.connection)
         for source in sources:
-            begun = await client.run(source=source)
+            begun = await executions.run(connection, source=source)
             await begun.session.wait(begun.entry.id, PATIENCE)
-        session = await client.session()
+        session = await connection.session()
         with anyio.fail_after(PATIENCE):
             while until not in repr(await app.store.session_events(session.id)):
                 await app.store.settle()

@@ -1,0 +1,177 @@
+"""What is one connection's own, and the way from there to what is everybody's."""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from kernel_exec.app import App, open_catalog
+from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.environments.spec import Environment
+from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
+from kernel_exec.kernels.outputs import OutputEvent
+from kernel_exec.sessions.registry import Owner
+from kernel_exec.sessions.session import Session
+from kernel_exec.settings import ConnectionSettings
+
+RequestId: TypeAlias = str | int
+
+_REMEMBERED = 200
+"""Requests whose execution is remembered, for a cancellation that comes late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switched:
+    """A switch of environment that was made."""
+
+    previous: Environment
+    current: PreparedEnvironment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What runs now, or waits; `resent` when it did so already as the same was sent again."""
+
+    session: Session
+    entry: Entry
+    resent: bool = False
+
+
+class Requests:
+    """What the requests of one connection have begun; another one may use the same ids."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._begun: OrderedDict[RequestId, Begun] = OrderedDict()
+
+    def note(self, request: RequestId | None, session: Session, entry: Entry) -> None:
+        """Remember which entry a request has begun."""
+        if request is not None:
+            self._begun[request] = Begun(session=session, entry=entry)
+            while len(self._begun) > _REMEMBERED:
+                self._begun.popitem(last=False)
+
+    def take(self, request: RequestId | None) -> Begun | None:
+        """What a request has begun, which is forgotten: it was answered or cancelled."""
+        return None if request is None else self._begun.pop(request, None)
+
+
+class Connection:
+    """One connection: its environment, default session, working directory, limits, requests.
+
+    `name` is how its client introduced itself, `environment` what it switched to last.
+    """
+
+    def __init__(self, *, app: App, settings: ConnectionSettings, name: str = "") -> None:
+        """Begin with what is configured."""
+        self.app = app
+        self.host = app.settings
+        self.settings = settings
+        self.scripts = app.scripts
+        self.name = name
+        self.catalog = open_catalog(app.settings, settings)
+        self.environment: Environment | None = None
+        self.working_directory: Path = settings.working_directory
+        self._id = secrets.token_hex(8)
+        self._worked_in = ""
+        self._notice_shown = ""
+        self.requests = Requests()
+
+    # Its sessions
+
+    async def session(self, name: str = "") -> Session:
+        """The session `name` ("" for the connection's own), begun if need be."""
+        environment = await self.current_environment()
+        return await self.app.sessions.open(name, environment, owner=self._owner())
+
+    async def working_session(self, name: str) -> Session:
+        """The same, which is what it works in from now on."""
+        session = await self.session(name)
+        self._worked_in = "" if session.name == DEFAULT_NAME else session.name
+        return session
+
+    async def latest_session(self) -> Session:
+        """The session that has the name of the one worked in last, in the environment of now."""
+        return await self.session(self._worked_in)
+
+    async def existing(self, name: str = "") -> Session | SessionRecord:
+        """The session `name`, without beginning one; see `Sessions.find`.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        environment = await self.current_environment()
+        return await self.app.sessions.find(name, environment, owner=self._owner())
+
+    @property
+    def open_sessions(self) -> Collection[Session]:
+        """All sessions that are open, also those of others."""
+        return self.app.sessions.all
+
+    def _owner(self) -> Owner:
+        return Owner(id=self._id, catalog=self.catalog, working_directory=self.working_directory)
+
+    # Its environment
+
+    async def current_environment(self) -> Environment:
+        """The environment that it switched to last, at first the configured one."""
+        if self.environment is None:
+            self.environment = await self.catalog.default()
+        return self.environment
+
+    async def switch(
+        self, environment: Environment, *, working_directory: Path | None = None
+    ) -> Switched:
+        """Go to `environment` once it is known to work; kernels elsewhere stay as they are.
+
+        What is noted belongs to the session there that has the name of the one worked in last.
+
+        Raises:
+            UnusableEnvironmentError: It does not work; nothing has changed.
+        """
+        previous = await self.current_environment()
+        current = await self.catalog.prepare(environment)
+        self.environment = environment
+        if working_directory is not None:
+            self.working_directory = working_directory
+        (await self.latest_session()).note(
+            EntryKind.ENVIRONMENT,
+            environment.key,
+            details={
+                "previous": previous.key,
+                "python_version": current.interpreter.python_version,
+                "executable": str(current.interpreter.executable),
+                "working_directory": str(self.working_directory),
+            },
+        )
+        return Switched(previous=previous, current=current)
+
+    # What is shown to it
+
+    async def events(self, session: Session | None, entry: Entry) -> Sequence[OutputEvent]:
+        """What an entry has put out, from memory where it is still there."""
+        kept = session.ledger.events(entry.id) if session is not None else None
+        if kept is None:
+            kept = [each.event for each in await self.app.store.events(entry.id)]
+        return kept
+
+    async def settle(self) -> None:
+        """Wait until all that happened is on the disk, or `history` says why not."""
+        await self.app.store.settle()
+
+    @property
+    def history(self) -> str:
+        """Why history is only in memory, "" when all is well."""
+        return self.app.store.degraded
+
+    @property
+    def notice(self) -> str:
+        """What became of earlier history, "" when nothing did."""
+        return self.app.store.notice
+
+    def news(self) -> str:
+        """The part of `notice` that has not been shown before."""
+        before, self._notice_shown = self._notice_shown, self.notice
+        return self._notice_shown.removeprefix(before).removeprefix("; ")
