@@ -79,7 +79,7 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         self.file: Final = HistoryFile(folder)
-        self.blobs: Final = Blobs(folder / "blobs")
+        self.blobs: Final = Blobs(Places(folder.parent).blobs)
         self.degraded = ""
         self.finished = 0
         self._pending: deque[Write] = deque()

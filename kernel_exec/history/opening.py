@@ -20,6 +20,7 @@ from kernel_exec.errors import StorageError
 from kernel_exec.jsons import JSON
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.leases import Lease, is_held, take
+from kernel_exec.places import Places
 
 from .schema import Cell, Row, decode, encode
 
@@ -96,7 +97,7 @@ class HistoryFile:
 
     def __init__(self, folder: Path) -> None:
         self.folder: Final = folder
-        self.path: Final = folder / "history.db"
+        self.path: Final = Places(folder.parent).history
         self.server: Final = secrets.token_hex(8)
         self.notice = ""
         self._lease: Lease | None = None
