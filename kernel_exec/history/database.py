@@ -25,7 +25,6 @@ from .schema import (
     EVENT,
     SESSION,
     Cell,
-    KeptEvent,
     Query,
     Row,
     T,
@@ -326,8 +325,8 @@ def count(database: Database, query: Query[T]) -> int:
 
 def events(database: Database, entry_id: str, after: int | None) -> list[Numbered]:
     """What an entry has produced behind event number `after`."""
-    found = find(database, Query(table=EVENT, where={"entry": (entry_id,)}, after=after))
-    return [_numbered(database, kept.n, kept) for kept in found]
+    rows = database.rows(Query(table=EVENT, where={"entry": (entry_id,)}, after=after))
+    return [_numbered(database, row[1], row) for row in rows]
 
 
 def all_events(database: Database, after: int, first: int) -> list[Numbered]:
@@ -336,21 +335,19 @@ def all_events(database: Database, after: int, first: int) -> list[Numbered]:
     SQLite numbers rows as they are committed.
     """
     names = ", ".join(EVENT.columns)
-    query = f"SELECT rowid, {names} FROM event WHERE rowid > ? ORDER BY rowid LIMIT ?"
-    rows = database.select(query, (after, first))
-    return [_numbered(database, int(row[0] or 0), EVENT.read(row[1:])) for row in rows]
+    query = f"SELECT {names}, rowid FROM event WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    return [_numbered(database, row[-1], row) for row in database.select(query, (after, first))]
 
 
 def session_events(database: Database, session_id: str) -> dict[str, list[OutputEvent]]:
     """What each entry of a session has produced, by the entry's id."""
-    owners = [
-        entry.id for entry in find(database, Query(table=ENTRY, where={"session": (session_id,)}))
-    ]
+    entries = database.rows(Query(table=ENTRY, where={"session": (session_id,)}))
+    owners = [as_text(row[0]) for row in entries]
     found: dict[str, list[OutputEvent]] = {owner: [] for owner in owners}
     for start in range(0, len(owners), _TOGETHER):
         some = Query(table=EVENT, where={"entry": owners[start : start + _TOGETHER]})
-        for kept in find(database, some):
-            found[kept.entry].append(_event(database, kept))
+        for row in database.rows(some):
+            found[as_text(row[0])].append(_event(database, row))
     return found
 
 
@@ -366,13 +363,17 @@ def describe(error: BaseException) -> str:
     return f"history.db: {error}" if isinstance(error, sqlite3.Error) else str(error)
 
 
-def _numbered(database: Database, number: int, kept: KeptEvent) -> Numbered:
-    return Numbered(entry_id=kept.entry, number=number, event=_event(database, kept))
+def _numbered(database: Database, number: Cell, row: Row) -> Numbered:
+    assert isinstance(number, int)
+    return Numbered(entry_id=as_text(row[0]), number=number, event=_event(database, row))
 
 
-def _event(database: Database, kept: KeptEvent) -> OutputEvent:
-    try:
-        body = kept.body if kept.blob is None else database.blobs.get(kept.blob).decode()
-        return read_event(body or "")
-    except (StorageError, ValueError) as error:
-        return lost(f"can't be read: {error}")
+def _event(database: Database, row: Row) -> OutputEvent:
+    """The event in a row; a line says so where its file is lost."""
+    _, _, body, blob, *_ = row
+    if blob is not None:
+        try:
+            body = database.blobs.get(as_text(blob))
+        except StorageError as error:
+            return lost(f"can't be read: {error}")
+    return read_event(body)
