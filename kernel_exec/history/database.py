@@ -16,6 +16,7 @@ from typing import Final
 
 from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
+from kernel_exec.places import Places
 
 from .blobs import Blobs
 from .entries import Numbered
@@ -25,7 +26,6 @@ from .schema import (
     EVENT,
     SESSION,
     Cell,
-    KeptEvent,
     Query,
     Row,
     T,
@@ -51,10 +51,10 @@ _UNKEEPABLE: Final = (
 )
 """What a row raises that will never be accepted, and must not hold up the others."""
 
-BATCH_LIMIT: Final = 4 * 1024 * 1024
+_BATCH_LIMIT: Final = 4 * 1024 * 1024
 """Bytes in one transaction, which is what an attempt on a full disk costs."""
 
-_PENDING_LIMIT: Final = 64 * 1024 * 1024
+_WAITING_LIMIT: Final = 64 * 1024 * 1024
 """Bytes kept in memory while writing fails, before outputs are dropped."""
 
 _INLINE_LIMIT: Final = 64 * 1024
@@ -70,31 +70,85 @@ _TOGETHER: Final = 10_000
 """Entries whose events one query reads; SQLite takes 32,766 parameters."""
 
 
+class Waiting:
+    """Rows that are not committed yet, in the order of their writes.
+
+    `finished` counts the bytes of those that left: they are committed, or outputs that were
+    `dropped`.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.finished = 0
+        self._writes: deque[Write] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._writes)
+
+    def add(self, write: Write) -> None:
+        """Have `write` wait behind all others."""
+        self._writes.append(write)
+        self._size += write.size
+
+    def batch(self) -> list[Write]:
+        """The first writes, as many as one transaction takes."""
+        size = 0
+        batch = []
+        for write in self._writes:
+            batch.append(write)
+            size += write.size
+            if size > _BATCH_LIMIT:
+                break
+        return batch
+
+    def remove(self, batch: Sequence[Write]) -> None:
+        """The first writes, `batch`, are committed."""
+        for _ in batch:
+            self._finish(self._writes.popleft())
+
+    def drop_outputs(self) -> None:
+        """Give up the oldest outputs where there is more than memory should hold."""
+        if self._size <= _WAITING_LIMIT:
+            return
+        kept: deque[Write] = deque()
+        for write in self._writes:
+            if write.table is EVENT and self._size > _WAITING_LIMIT // 2:
+                self._finish(write)
+                self.dropped += 1
+            else:
+                kept.append(write)
+        self._writes = kept
+
+    def rows(self, query: Query[T]) -> list[Row]:
+        """Those that `query` means."""
+        return [
+            write.row
+            for write in self._writes
+            if write.table is query.table and query.means(write.row)
+        ]
+
+    def _finish(self, write: Write) -> None:
+        self._size -= write.size
+        self.finished += write.size
+
+
 class Database:
     """`history.db` below `folder` and the rows that wait for it; one thread uses it.
 
-    `degraded` says why rows wait, or "". `finished` counts the bytes of all rows that were
-    written, or given up.
+    `degraded` says why rows wait, or "".
     """
 
     def __init__(self, folder: Path) -> None:
         self.file: Final = HistoryFile(folder)
         self.blobs: Final = Blobs(Places(folder.parent).blobs)
+        self.waiting: Final = Waiting()
         self.degraded = ""
-        self.finished = 0
-        self._pending: deque[Write] = deque()
-        self._size = 0
-        self._dropped = 0
         self._live: dict[tuple[str, Row], Write] = {}
         self._refused = False
         self._connection: sqlite3.Connection | None = None
         self._fault: sqlite3.Error | None = None
         """What speaks against the connection, or against its file."""
-
-    def take(self, write: Write) -> None:
-        """Add `write` to what waits."""
-        self._pending.append(write)
-        self._size += write.size
 
     def flush(self) -> None:
         """Commit what waits as far as that is possible now, opening the file first if needed."""
@@ -108,30 +162,22 @@ class Database:
         except Exception as error:  # noqa: BLE001 - whatever held it up, what waits is reported
             if not isinstance(error, FAILURES):
                 _log.exception("history could not be written")
-            self._drop_outputs()
+            self.waiting.drop_outputs()
             self.degraded = describe(error)
-            if self._dropped:
-                self.degraded += f" ({self._dropped} outputs dropped)"
+            if dropped := self.waiting.dropped:
+                self.degraded += f" ({dropped} outputs dropped)"
             return
-        if self._dropped:
-            self.file.notify(f"history lost {self._dropped} outputs: {self.degraded}")
-        self.degraded, self._dropped = "", 0
+        if dropped := self.waiting.dropped:
+            self.file.notify(f"history lost {dropped} outputs: {self.degraded}")
+        self.degraded, self.waiting.dropped = "", 0
 
     def rows(self, query: Query[T]) -> list[Row]:
         """What `query` finds, in the order of its table; raises `sqlite3.Error`."""
         rows = self.select(*query.select(query.table.columns))
         if query.last is not None:
             rows.reverse()
-        waiting = self.waiting(query)
+        waiting = self.waiting.rows(query)
         return query.merged(rows, waiting) if waiting else rows
-
-    def waiting(self, query: Query[T]) -> list[Row]:
-        """Those that are not committed yet, in the order of their writes."""
-        return [
-            write.row
-            for write in self._pending
-            if write.table is query.table and query.means(write.row)
-        ]
 
     def select(self, query: str, parameters: Sequence[Cell] = ()) -> list[Row]:
         """The rows in the file that `query` finds, none where it could not be opened.
@@ -150,7 +196,7 @@ class Database:
         Raises one of `FAILURES`, also where the file has yet to be opened.
         """
         connection = self._connection
-        if connection is None or not self._is_current():
+        if connection is None or self._fault is not None or self.file.is_replaced:
             raise StorageError("the history database is not open")
         with self._watched(), transaction(connection, wait=0):
             yield connection
@@ -163,8 +209,8 @@ class Database:
 
     def close(self) -> None:
         """Close the file; what still waits is lost."""
-        if self._pending:
-            _log.warning("history lost %d records: %s", len(self._pending), self.degraded)
+        if self.waiting:
+            _log.warning("history lost %d records: %s", len(self.waiting), self.degraded)
         self.file.release()
         if self._connection is not None:
             with suppress(*FAILURES):
@@ -174,18 +220,15 @@ class Database:
     def _wait(self) -> float:
         return _IMPATIENCE if self.degraded else _PATIENCE
 
-    def _is_current(self) -> bool:
-        return self._fault is None and not self.file.is_replaced
-
     def _commit(self) -> None:
         connection = self._usable()
-        while batch := _batch(self._pending):
+        while batch := self.waiting.batch():
             with self._watched(), transaction(connection, wait=self._wait):
                 # No sweep of another server takes a file for one of the past meanwhile: it
                 # removes those that no row refers to under the same lock.
-                self._insert(connection, [self._stored(write) for write in batch])
+                self._insert(connection, [_stored(self.blobs, write) for write in batch])
+            self.waiting.remove(batch)
             for write in batch:
-                self._finish(self._pending.popleft())
                 if write.live:
                     self._live[write.key] = write
                 else:
@@ -193,10 +236,9 @@ class Database:
 
     def _usable(self) -> sqlite3.Connection:
         """The connection, or a new one where that failed or lost its file."""
-        held = self._connection
-        if held is not None and self._is_current():
+        held, replaced = self._connection, self.file.is_replaced
+        if held is not None and self._fault is None and not replaced:
             return held
-        replaced = self.file.is_replaced
         corrupt = is_corruption(self._fault) and not replaced
         if held is not None and corrupt:
             held.close()
@@ -207,37 +249,9 @@ class Database:
             with self._watched(), transaction(fresh, wait=self._wait):
                 self._insert(fresh, self._live.values())
             if held is not None and replaced:
-                self._carry_over(held, fresh)
+                sessions = [id_ for name, id_ in self._live if name == SESSION.name]
+                self.file.notify(_carry_over(held, fresh, sessions))
         return fresh
-
-    def _carry_over(self, held: sqlite3.Connection, fresh: sqlite3.Connection) -> None:
-        """Write what this server's sessions did again: the file it is in has been removed."""
-        sessions = [row for name, row in self._live if name == SESSION.name]
-        try:
-            with transaction(fresh, wait=self._wait):
-                for table, of_session in _OF_SESSION.items():
-                    for session in sessions:
-                        rows = held.execute(f"SELECT * FROM {table} WHERE {of_session}", session)
-                        marks = ", ".join("?" * len(rows.description))
-                        fresh.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
-        except sqlite3.Error as error:
-            self.file.notify(
-                f"history.db was removed while in use, and all in it is lost ({error})"
-            )
-        else:
-            self.file.notify(
-                "history.db was removed while in use: the records of this server's sessions were"
-                " written to a new one, all others are lost"
-            )
-
-    def _stored(self, write: Write) -> Write:
-        """`write`, with a large body put into its file; raises `OSError`."""
-        if write.table is not EVENT:
-            return write
-        entry, n, body, _ = write.row
-        if not isinstance(body, str) or len(body) <= _INLINE_LIMIT:
-            return write
-        return Write(table=EVENT, row=(entry, n, None, self.blobs.put(body.encode())), live=False)
 
     def _insert(self, connection: sqlite3.Connection, writes: Iterable[Write]) -> None:
         for write in writes:
@@ -249,23 +263,6 @@ class Database:
                         f"history could not keep a record of {write.table.name}: {error}"
                     )
                 self._refused = True
-
-    def _drop_outputs(self) -> None:
-        """Give up the oldest outputs where there is more than memory should hold."""
-        if self._size <= _PENDING_LIMIT:
-            return
-        kept: deque[Write] = deque()
-        for write in self._pending:
-            if write.table is EVENT and self._size > _PENDING_LIMIT // 2:
-                self._finish(write)
-                self._dropped += 1
-            else:
-                kept.append(write)
-        self._pending = kept
-
-    def _finish(self, write: Write) -> None:
-        self._size -= write.size
-        self.finished += write.size
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -286,6 +283,35 @@ _OF_SESSION: Final = {
 """How the rows of a session are found, each table after those that it refers to."""
 
 
+def _carry_over(
+    held: sqlite3.Connection, fresh: sqlite3.Connection, sessions: Sequence[Row]
+) -> str:
+    """Write all rows of `sessions` again, whose file was removed; what to say of that."""
+    try:
+        with transaction(fresh, wait=_PATIENCE):
+            for table, of_session in _OF_SESSION.items():
+                for session in sessions:
+                    rows = held.execute(f"SELECT * FROM {table} WHERE {of_session}", session)
+                    marks = ", ".join("?" * len(rows.description))
+                    fresh.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
+    except sqlite3.Error as error:
+        return f"history.db was removed while in use, and all in it is lost ({error})"
+    return (
+        "history.db was removed while in use: the records of this server's sessions were written"
+        " to a new one, all others are lost"
+    )
+
+
+def _stored(blobs: Blobs, write: Write) -> Write:
+    """`write`, with a large body put into its file; raises `OSError`."""
+    if write.table is not EVENT:
+        return write
+    entry, n, body, _ = write.row
+    if not isinstance(body, str) or len(body) <= _INLINE_LIMIT:
+        return write
+    return Write(table=EVENT, row=(entry, n, None, blobs.put(body.encode())), live=False)
+
+
 def find(database: Database, query: Query[T]) -> list[T]:
     """The values that `query` means."""
     return [query.table.read(row) for row in database.rows(query)]
@@ -295,13 +321,13 @@ def count(database: Database, query: Query[T]) -> int:
     """How many values `query` means; reads none of them."""
     key = query.table.key
     keys = set(database.select(*query.select(query.table.columns[:key])))
-    return len(keys.union(row[:key] for row in database.waiting(query)))
+    return len(keys.union(row[:key] for row in database.waiting.rows(query)))
 
 
 def events(database: Database, entry_id: str, after: int | None) -> list[Numbered]:
     """What an entry has produced behind event number `after`."""
-    found = find(database, Query(table=EVENT, where={"entry": (entry_id,)}, after=after))
-    return [_numbered(database, kept.n, kept) for kept in found]
+    rows = database.rows(Query(table=EVENT, where={"entry": (entry_id,)}, after=after))
+    return [_numbered(database, row[1], row) for row in rows]
 
 
 def all_events(database: Database, after: int, first: int) -> list[Numbered]:
@@ -310,21 +336,19 @@ def all_events(database: Database, after: int, first: int) -> list[Numbered]:
     SQLite numbers rows as they are committed.
     """
     names = ", ".join(EVENT.columns)
-    query = f"SELECT rowid, {names} FROM event WHERE rowid > ? ORDER BY rowid LIMIT ?"
-    rows = database.select(query, (after, first))
-    return [_numbered(database, int(row[0] or 0), EVENT.read(row[1:])) for row in rows]
+    query = f"SELECT {names}, rowid FROM event WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    return [_numbered(database, row[-1], row) for row in database.select(query, (after, first))]
 
 
 def session_events(database: Database, session_id: str) -> dict[str, list[OutputEvent]]:
     """What each entry of a session has produced, by the entry's id."""
-    owners = [
-        entry.id for entry in find(database, Query(table=ENTRY, where={"session": (session_id,)}))
-    ]
+    entries = database.rows(Query(table=ENTRY, where={"session": (session_id,)}))
+    owners = [as_text(row[0]) for row in entries]
     found: dict[str, list[OutputEvent]] = {owner: [] for owner in owners}
     for start in range(0, len(owners), _TOGETHER):
         some = Query(table=EVENT, where={"entry": owners[start : start + _TOGETHER]})
-        for kept in find(database, some):
-            found[kept.entry].append(_event(database, kept))
+        for row in database.rows(some):
+            found[as_text(row[0])].append(_event(database, row))
     return found
 
 
@@ -340,25 +364,17 @@ def describe(error: BaseException) -> str:
     return f"history.db: {error}" if isinstance(error, sqlite3.Error) else str(error)
 
 
-def _numbered(database: Database, number: int, kept: KeptEvent) -> Numbered:
-    return Numbered(entry_id=kept.entry, number=number, event=_event(database, kept))
+def _numbered(database: Database, number: Cell, row: Row) -> Numbered:
+    assert isinstance(number, int)
+    return Numbered(entry_id=as_text(row[0]), number=number, event=_event(database, row))
 
 
-def _event(database: Database, kept: KeptEvent) -> OutputEvent:
-    try:
-        body = kept.body if kept.blob is None else database.blobs.get(kept.blob).decode()
-        return read_event(body or "")
-    except (StorageError, ValueError) as error:
-        return lost(f"can't be read: {error}")
-
-
-def _batch(pending: Iterable[Write]) -> list[Write]:
-    """The first writes that are pending, up to one beyond the limit of a transaction."""
-    batch: list[Write] = []
-    size = 0
-    for write in pending:
-        batch.append(write)
-        size += write.size
-        if size > BATCH_LIMIT:
-            break
-    return batch
+def _event(database: Database, row: Row) -> OutputEvent:
+    """The event in a row; a line says so where its file is lost."""
+    _, _, body, blob, *_ = row
+    if blob is not None:
+        try:
+            body = database.blobs.get(as_text(blob))
+        except StorageError as error:
+            return lost(f"can't be read: {error}")
+    return read_event(body)

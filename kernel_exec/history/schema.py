@@ -131,8 +131,13 @@ class Query(Generic[T]):
     last: int | None = None
 
     def select(self, columns: Sequence[str]) -> tuple[str, list[Cell]]:
-        """The statement that finds `columns` of these rows, the last one first, and its values."""
+        """The statement that finds `columns` of these rows, and its values.
+
+        The `last` rows come in reverse.
+        """
         order = self.table.order
+        # By the whole key where the order ends it: no index has another one for several owners.
+        sorting = (*self.table.columns[: self.table.key - 1], order, "rowid")
         conditions = [f"{name} IN ({', '.join('?' * len(cells))})" for name, cells in self._where]
         values = [cell for _, cells in self._where for cell in cells]
         if self.after is not None:
@@ -144,7 +149,7 @@ class Query(Generic[T]):
         statement = (
             f"SELECT {', '.join(columns)} FROM {self.table.name}"
             f"{' WHERE ' + ' AND '.join(conditions) if conditions else ''}"
-            f" ORDER BY {order} {way}, rowid {way} LIMIT {limit}"
+            f" ORDER BY {', '.join(f'{name} {way}' for name in sorting)} LIMIT {limit}"
         )
         return statement, values
 
@@ -160,11 +165,8 @@ class Query(Generic[T]):
         # Of two states of one row the later one counts, which stands behind the other.
         latest = {row[: self.table.key]: row for row in (*rows, *waiting)}
         ordered = sorted(latest.values(), key=self.table.position)
-        return (
-            ordered[: self.first]
-            if self.last is None
-            else ordered[max(0, len(ordered) - self.last) :]
-        )
+        skipped = 0 if self.last is None else max(0, len(ordered) - self.last)
+        return ordered[skipped:][: self.first]
 
     @cached_property
     def _where(self) -> list[tuple[str, set[Cell]]]:
@@ -196,23 +198,20 @@ class Write:
 
 def encode_event(event: OutputEvent) -> JSONObject:
     """`event` as a JSON object, for keeping: its type, and its fields by their names."""
-    body: dict[str, JSON] = {each.name: getattr(event, each.name) for each in fields(event)}
+    body: dict[str, JSON] = {name: getattr(event, name) for name, _ in _FIELDS[type(event)]}
     if isinstance(event, ErrorOutput):
         body["traceback"] = list(event.traceback)
         if event.path is None:  # it is whole, as nearly all are
             del body["path"], body["characters"]
-    return {"type": _TYPES[type(event)], **body}
+    return {"type": _NAMES[type(event)], **body}
 
 
 def decode_event(body: JSONObject) -> OutputEvent:
     """The event that `encode_event` wrote; raises `ValueError` for anything else."""
-    for event, name in _TYPES.items():
-        if body.get("type") == name:
-            make: Callable[..., OutputEvent] = event
-            return make(
-                **{each.name: _READERS[each.type](body, each.name) for each in fields(event)}
-            )
-    raise ValueError(f"no output event has type {body.get('type')!r}")
+    make = _EVENTS.get(text(body, "type"))
+    if make is None:
+        raise ValueError(f"no output event has type {body.get('type')!r}")
+    return make(**{name: read(body, name) for name, read in _FIELDS[make]})
 
 
 def kept(entry_id: str, number: int, event: OutputEvent) -> KeptEvent:
@@ -224,7 +223,7 @@ def kept(entry_id: str, number: int, event: OutputEvent) -> KeptEvent:
     return KeptEvent(entry=entry_id, n=number, body=body)
 
 
-def read_event(body: str) -> OutputEvent:
+def read_event(body: Cell) -> OutputEvent:
     """The event in a body; one that can't be read becomes a line that says so."""
     try:
         return decode_event(decode(body))
@@ -343,7 +342,7 @@ def _text_or_none(body: JSONObject, key: str) -> str | None:
     return text(body, key) if isinstance(body.get(key), str) else None
 
 
-_TYPES: Mapping[type[OutputEvent], str] = {
+_NAMES: Mapping[type[OutputEvent], str] = {
     Stream: "stream",
     DisplayData: "display_data",
     ExecuteResult: "execute_result",
@@ -353,7 +352,9 @@ _TYPES: Mapping[type[OutputEvent], str] = {
     Update: "update_display_data",
 }
 
-_READERS: Mapping[object, Callable[[JSONObject, str], object]] = {
+_Reader: TypeAlias = Callable[[JSONObject, str], object]
+
+_READERS: Mapping[object, _Reader] = {
     str: text,
     str | None: _text_or_none,
     bool: lambda body, key: body.get(key) is True,
@@ -363,3 +364,9 @@ _READERS: Mapping[object, Callable[[JSONObject, str], object]] = {
     tuple[str, ...]: _traceback,
 }
 """How a field of each type is read, for which absent is what has another type."""
+
+_EVENTS: Mapping[str, Callable[..., OutputEvent]] = {name: event for event, name in _NAMES.items()}
+
+_FIELDS: Mapping[Callable[..., OutputEvent], list[tuple[str, _Reader]]] = {
+    event: [(each.name, _READERS[each.type]) for each in fields(event)] for event in _NAMES
+}

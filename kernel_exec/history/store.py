@@ -142,7 +142,7 @@ class _Thread:
 
     def _flush(self) -> None:
         for _ in range(len(self._inbox)):
-            self.database.take(self._inbox.popleft())
+            self.database.waiting.add(self._inbox.popleft())
         self.database.flush()
 
     def _answer(self, future: Future[_T], question: Callable[[], _T]) -> None:
@@ -278,7 +278,9 @@ class Store(Reading):
 
     def unwritten(self) -> int:
         """Bytes that wait to be written; 0 while nothing can be, as waiting would not help."""
-        return 0 if self.degraded else self._thread.put_size - self._thread.database.finished
+        return (
+            0 if self.degraded else self._thread.put_size - self._thread.database.waiting.finished
+        )
 
     def put_session(self, record: SessionRecord) -> None:
         """Keep a session."""

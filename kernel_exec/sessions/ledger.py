@@ -140,18 +140,14 @@ class Ledger:
     def start(self, live: Live, *, generation: int, details: JSONObject) -> None:
         """An entry that was queued runs now, in a kernel."""
         live.began = time.monotonic()
-        started = replace(
+        live.entry = replace(
             live.entry,
             outcome=Outcome.RUNNING,
             started=time.time(),
             generation=generation,
             details={**live.entry.details, **details},
         )
-        self._keep(live, started)
-
-    def _keep(self, live: Live, entry: Entry) -> None:
-        live.entry = entry
-        self._store.put_entry(entry)
+        self._store.put_entry(live.entry)
         live.note_change()
 
     def end(self, live: Live, outcome: Outcome, details: JSONObject) -> None:
@@ -161,7 +157,9 @@ class Ledger:
         ended = time.time()
         if entry.started is not None:
             ended = entry.started + time.monotonic() - live.began
-        self._keep(live, replace(entry, outcome=outcome, ended=ended, details=details))
+        live.entry = replace(entry, outcome=outcome, ended=ended, details=details)
+        self._store.put_entry(live.entry)
+        live.note_change()
         self._note_end(live)
 
     def end_all(self, reason: str) -> None:

@@ -42,18 +42,18 @@ def put(
     server = database.file.server
     at = NOW - used * DAY
     record = SessionRecord(id=session, name=session, environment="e", created=at)
-    database.take(Write(table=SESSION, row=SESSION.row(record, server)))
+    database.waiting.add(Write(table=SESSION, row=SESSION.row(record, server)))
     kernel = KernelRecord(session_id=session, generation=1, started=at, executable="python",
                           python_version="3.12", support="own", ended=at,
                           end_reason="done")  # fmt: skip
-    database.take(Write(table=KERNEL, row=KERNEL.row(kernel, server)))
+    database.waiting.add(Write(table=KERNEL, row=KERNEL.row(kernel, server)))
     for number in range(entries):
         entry = Entry(id=f"{session}-{number}", session_id=session, number=number,
                       kind=EntryKind.CODE, source="1", outcome=Outcome.OK,
                       queued=at)  # fmt: skip
-        database.take(Write(table=ENTRY, row=ENTRY.row(entry, server)))
+        database.waiting.add(Write(table=ENTRY, row=ENTRY.row(entry, server)))
         for n, text in enumerate(outputs):
-            database.take(output(entry.id, n, text))
+            database.waiting.add(output(entry.id, n, text))
     database.flush()
     assert database.degraded == ""
     database.close()

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from kernel_exec.errors import StorageError
+from kernel_exec.history import opening
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.jsons import JSON, JSONObject
@@ -522,6 +523,34 @@ async def test_a_database_that_is_not_for_us_is_left_alone(
 
     assert query(tmp_path, "SELECT id FROM session") == [("s1",)]
     assert set_aside(tmp_path) == []
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_database_of_an_earlier_version_opens_with_all_that_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    folder(tmp_path).mkdir()
+    with monkeypatch.context() as earlier, closing(sqlite3.connect(database(tmp_path))) as old:
+        earlier.setattr(opening, "_MIGRATIONS", opening._MIGRATIONS[:version])
+        opening.migrate(old)
+        old.execute("INSERT INTO session VALUES ('s1', 'main', 'venv:/v', 1.0)")
+        old.execute(
+            "INSERT INTO kernel VALUES"
+            " ('s1', 1, 1.0, '/v/bin/python', '3.12.1', 'own', 2.0, 'done', 'x')"
+        )
+        old.execute(
+            "INSERT INTO entry VALUES ('e1', 's1', 1, 'code', 'print(1)', 'ok', '', 'agent', 0,"
+            " NULL, 2.0, NULL, NULL, '{}', NULL, '{}', 'x')"
+        )
+        old.execute("""INSERT INTO event VALUES ('e1', 0, '{"type":"stream","text":"x"}', NULL)""")
+        old.commit()
+
+    async with open_store(tmp_path) as store:
+        assert (store.degraded, store.notice) == ("", "")
+        assert await store.sessions() == [SESSION]
+        assert await store.kernels("s1") == [replace(KERNEL, ended=2.0, end_reason="done")]
+        assert await store.entries("s1") == [ENTRY]
+        assert await events(store, "e1") == [Stream(name="", text="x")]
 
 
 async def test_no_acknowledged_entry_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
