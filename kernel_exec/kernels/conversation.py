@@ -121,7 +121,7 @@ class Conversation:
     def __init__(self, spill_dir: PurePath) -> None:
         """Begin with nothing said. The kernel writes what is too long to files in `spill_dir`.
 
-        `names` are the user's names and their descriptions, as the last replies told.
+        `names` are the user's names and their descriptions, as the last replies have them.
         """
         self.names: dict[str, str] = {}
         self._spill_dir = spill_dir
@@ -277,11 +277,11 @@ class Conversation:
 
     def _take_reply(self, current: _Current, message: Message) -> list[Event]:
         current.reply = message.content
-        told = mapping(message.metadata, "kernel_exec")
-        current.names = _note_names(self.names, told)
-        current.moved_to = text(told, "working_directory")
-        current.interrupted = told.get("interrupted") is True
-        current.exit_requested = told.get("exits") is True
+        fields = mapping(message.metadata, "kernel_exec")
+        current.names = _note_names(self.names, fields)
+        current.moved_to = text(fields, "working_directory")
+        current.interrupted = fields.get("interrupted") is True
+        current.exit_requested = fields.get("exits") is True
         current.timing["shell.execute_reply"] = message.date
         if started := text(message.metadata, "started"):
             current.timing["shell.execute_reply.started"] = started
@@ -350,17 +350,19 @@ def _is_interrupt(current: _Current, reply: JSONObject) -> bool:
     return current.interrupted or bool(names & _INTERRUPTS)
 
 
-def _note_names(known: dict[str, str], told: JSONObject) -> NameChanges:
+def _note_names(known: dict[str, str], fields: JSONObject) -> NameChanges:
     """Take into `known` what our kernel tells in its replies; other kernels tell nothing."""
-    described = {name: str(what) for name, what in mapping(told, "names").items()}
+    described = {name: str(what) for name, what in mapping(fields, "names").items()}
     changed = {name: what for name, what in described.items() if name in known}
-    lost = told.get("gone")
+    lost = fields.get("gone")
     gone = tuple(str(name) for name in lost) if isinstance(lost, (list, tuple)) else ()
     known.update(described)
     for name in gone:
         known.pop(name, None)
     added = {name: what for name, what in described.items() if name not in changed}
-    return NameChanges(added=added, changed=changed, gone=gone, unknown=told.get("unknown") is True)
+    return NameChanges(
+        added=added, changed=changed, gone=gone, unknown=fields.get("unknown") is True
+    )
 
 
 _Value = TypeVar("_Value")
@@ -376,7 +378,7 @@ def _remember(latest: dict[str, _Value], key: str, value: _Value, *, most: int) 
 def _replied(current: _Current, reply: JSONObject) -> Ending:
     """The ending that a reply decides."""
     status = text(reply, "status")
-    told = count(reply, "execution_count")
+    number = count(reply, "execution_count")
     failed = status != "ok" and not (status == UNREADABLE and current.error is None)
     outcome = Outcome.EXCEPTION if failed else Outcome.OK
     if status == "aborted":
@@ -385,7 +387,7 @@ def _replied(current: _Current, reply: JSONObject) -> Ending:
         outcome = current.signalled
     return Ending(
         outcome=outcome,
-        execution_count=told if told is not None else current.execution_count,
+        execution_count=number if number is not None else current.execution_count,
         error=current.error,
         exit_requested=current.exit_requested,
         names=current.names,

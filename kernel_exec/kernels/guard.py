@@ -43,7 +43,7 @@ class Guard:
         self._heard = b""
 
     def launch(self, launch: Launch) -> None:
-        """Start the launcher, and listen to its guardian; what it is told to do is written here.
+        """Start the launcher, and listen to its guardian; its configuration is written here.
 
         Raises:
             OSError: A file can't be written.
@@ -143,7 +143,7 @@ class Guard:
     def _look_for_end(self, looks: int) -> None:
         """The guardian is at its end, and all that it guarded with it.
 
-        If it never told how the kernel ended, as when Python itself does not start, its own end
+        If it never reported how the kernel ended, as when Python itself does not start, its own end
         says so; that follows its last word within milliseconds.
         """
         code = self._guardian.poll() if self._guardian is not None else None

@@ -73,8 +73,8 @@ class LocalKernels:
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow, listener=listener, spill_dir=spill_dir)
             try:
-                told = await _start(process, launch, run_dir)
-                yield LocalKernel(process, run_dir, _info(told, process, prepared), told)
+                reply = await _start(process, launch, run_dir)
+                yield LocalKernel(process, run_dir, _info(reply, process, prepared), reply)
             finally:
                 process.driver.end_reason = process.driver.end_reason or "it was closed"
                 with anyio.CancelScope(shield=True):
@@ -104,11 +104,11 @@ async def _start(process: LocalProcess, launch: Launch, run_dir: RunDir) -> JSON
         ) from error
 
 
-def _info(told: JSONObject, process: LocalProcess, prepared: PreparedEnvironment) -> KernelInfo:
+def _info(reply: JSONObject, process: LocalProcess, prepared: PreparedEnvironment) -> KernelInfo:
     return KernelInfo(
         pid=process.pid,
         executable=str(prepared.interpreter.executable),
-        python_version=text(mapping(told, "language_info"), "version"),
+        python_version=text(mapping(reply, "language_info"), "version"),
         ipykernel_version=prepared.support.ipykernel_version,
         support=prepared.support.kind.value,
     )
@@ -118,10 +118,10 @@ class LocalKernel(DrivenKernel):
     """See `Kernel`; started by `LocalKernels`."""
 
     def __init__(
-        self, process: LocalProcess, run_dir: RunDir, info: KernelInfo, told: JSONObject
+        self, process: LocalProcess, run_dir: RunDir, info: KernelInfo, reply: JSONObject
     ) -> None:
-        """The process answers, and has `told` what it can do."""
-        features = told.get("supported_features")
+        """The process answers, and its `reply` to our greeting says what it can do."""
+        features = reply.get("supported_features")
         subshells = isinstance(features, list) and "kernel subshells" in features
         super().__init__(process.driver, info, subshells=subshells)
         self._process = process

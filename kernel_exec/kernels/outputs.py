@@ -185,8 +185,8 @@ def parse_payload(payload: JSONObject, spill_dir: PurePath) -> OutputEvent | Non
 def files(output: OutputEvent) -> Mapping[str, str]:
     """The files that hold the whole of what is too long: by MIME type, or by "" for text."""
     if isinstance(output, (DisplayData, ExecuteResult, Update)):
-        told = mapping(mapping(output.metadata, "kernel_exec"), "files")
-        return {mime: path for mime, path in told.items() if isinstance(path, str)}
+        named = mapping(mapping(output.metadata, "kernel_exec"), "files")
+        return {mime: path for mime, path in named.items() if isinstance(path, str)}
     path = output.path if isinstance(output, (Stream, ErrorOutput, Spill)) else None
     return {"": path} if path else {}
 

@@ -138,11 +138,11 @@ def _is_deep(value: JSON) -> bool:
 
 def _report(what: str, size: int, error: Exception, message: Message | None = None) -> Message:
     """An output that stands for what can't be read, with the same parent."""
-    told = f"[kernel-exec] {what} of {size:,} bytes can't be read: {error}\n"
+    note = f"[kernel-exec] {what} of {size:,} bytes can't be read: {error}\n"
     return Message(
         channel=Channel.IOPUB,
         msg_type="stream",
-        content={"name": "stderr", "text": told},
+        content={"name": "stderr", "text": note},
         parent_id="" if message is None else message.parent_id,
         metadata={},
         date="" if message is None else message.date,

@@ -57,7 +57,7 @@ class Worker:
         self._start_error: KernelExecError | None = None
         self._restart_wanted = False
         self._started = Signal()
-        self._death_told = False
+        self._death_shown = False
         self._idle_since = time.monotonic()
 
     def begin_anew(self, origin: Origin) -> Mapping[str, str]:
@@ -185,7 +185,7 @@ class Worker:
             live.entry, execution_count=ending.execution_count, timing=ending.timing
         )
         restarted = ending.outcome is Outcome.KERNEL_DIED and self._restart_wanted
-        self._death_told = ending.death is not None
+        self._death_shown = ending.death is not None
         if ending.exit_requested or ending.death is not None:
             self._note_leaving()
         self._queue.end(
@@ -213,7 +213,7 @@ class Worker:
     def _note_start(self, kernel: Kernel) -> None:
         self._starting = False
         self.kernel = kernel
-        self._death_told = False
+        self._death_shown = False
         self._idle_since = time.monotonic()
         self._generations.begin(kernel)
         self._started.fire()
@@ -222,4 +222,4 @@ class Worker:
         """A generation is over, or never began."""
         kernel, self.kernel = self.kernel, None
         if kernel is not None:
-            self._generations.end(kernel, asked=self._restart_wanted, told=self._death_told)
+            self._generations.end(kernel, asked=self._restart_wanted, told=self._death_shown)

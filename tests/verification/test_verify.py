@@ -203,13 +203,14 @@ async def test_hostile_cells_are_survived_and_leave_nothing(
         code("import os; os.kill(os.getpid(), 9)"),
         code("1", result("1")),
     )
+    kernels = all_kernels()
     spilled = tmp_path / "spilled"
     spilled.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(spilled))
     left: list[Path] = []
 
     verification = await verify_in(
-        all_kernels(),
+        kernels,
         await prepared(tmp_path),
         notebook,
         working_directory=tmp_path,
