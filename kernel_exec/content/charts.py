@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
 
+from .media import decoded_size
 from .plain import counted
 
 _MOST_FIELDS = 8
@@ -159,5 +160,4 @@ def _length(value: JSON) -> int:
     if not isinstance(value, Mapping):
         return 0
     size = text(value, "dtype")[-1:]
-    bytes_ = len(text(value, "bdata").rstrip("=")) * 3 // 4
-    return bytes_ // int(size) if size in {"1", "2", "4", "8"} else 0
+    return decoded_size(text(value, "bdata")) // int(size) if size in {"1", "2", "4", "8"} else 0

@@ -9,7 +9,7 @@ from kernel_exec.jsons import JSON, JSONObject, text
 
 from .charts import describe_chart
 from .markup import html_text
-from .media import drawing_words, pictures_within, without_data
+from .media import decoded_size, drawing_words, pictures_within, without_data
 from .paging import PICTURES, written_out
 from .plain import one_line
 
@@ -117,7 +117,7 @@ def _other(data: JSONObject) -> str:
 
 def _size(mime: str, value: JSON) -> str:
     if isinstance(value, str) and mime.startswith(_ENCODED):
-        return f"{len(value.rstrip('=')) * 3 // 4:,} bytes"
+        return f"{decoded_size(value):,} bytes"
     return f"{len(written_out(value)):,} characters"
 
 

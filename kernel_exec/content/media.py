@@ -57,7 +57,7 @@ def named_media(html: str, *, pages: bool = True) -> str:
 
 def without_data(written: str) -> str:
     """`written` with each encoded file in it as the number of its bytes."""
-    return _ENCODED.sub(lambda found: f"{found[1]}… ({_bytes(found[2]):,} bytes)", written)
+    return _ENCODED.sub(lambda found: f"{found[1]}… ({decoded_size(found[2]):,} bytes)", written)
 
 
 def pictures_within(page: str) -> list[tuple[str, str]]:
@@ -100,7 +100,7 @@ def _name(kind: str, attributes: Mapping[str, str]) -> str:
     if source.startswith("data:"):
         how, _, payload = source.partition(",")
         seconds = _seconds(payload) if ";base64" in how else None
-        facts = [f"{how[5:].partition(';')[0]}", f"{_bytes(payload):,} bytes"]
+        facts = [f"{how[5:].partition(';')[0]}", f"{decoded_size(payload):,} bytes"]
         facts += [] if seconds is None else [f"{seconds:.1f} s"]
         return f"[{' '.join(filter(None, words))}: {', '.join(filter(None, facts))}]"
     address = f": {one_line(source, _ADDRESS)}" if source else ""
@@ -109,7 +109,8 @@ def _name(kind: str, attributes: Mapping[str, str]) -> str:
     return f"[{' '.join(filter(None, words))}{address}]"
 
 
-def _bytes(encoded: str) -> int:
+def decoded_size(encoded: str) -> int:
+    """The number of bytes that a text in base64 stands for."""
     return len(encoded.rstrip("=")) * 3 // 4
 
 
@@ -122,4 +123,4 @@ def _seconds(encoded: str) -> float | None:
     rate = int.from_bytes(head[28:32], "little")
     if head[:4] != b"RIFF" or head[8:16] != b"WAVEfmt " or not rate:
         return None
-    return max(0, _bytes(encoded) - 44) / rate
+    return max(0, decoded_size(encoded) - 44) / rate
