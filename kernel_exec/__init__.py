@@ -26,6 +26,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     processes      starts and stops child processes; the only module that does
     leases         files that are locked while their holder lives
     terminal       what a terminal would show of text
+    pictures       what kernels draw: opened in one place, shrunk, compared
     places, jsons  where our own files lie; JSON as others send it
     inside         what runs in foreign interpreters: run from here, imported by nobody
     errors         what can go wrong

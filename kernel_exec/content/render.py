@@ -12,13 +12,13 @@ from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output
+from kernel_exec.pictures import size_of
 
 from .displays import pictures
 from .hints import hint
 from .installs import installed
 from .items import ITEM_BUDGET, Item, Items, call, cut
 from .lines import Texts
-from .pictures import size_of
 from .plain import clean, counted, one_line
 from .status import names_line, status_line
 from .tracebacks import headline

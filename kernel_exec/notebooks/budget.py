@@ -10,14 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kernel_exec.content.pictures import UNREADABLE, in_few_colours, opened, png
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.pictures import COLOURS, in_few_colours
 
 from .outputs import rest, rest_of
 from .value import cells, joined, objects, ours
-
-COLOURS = 256
-"""Colours of a plot when the notebook would be too large; one with a palette is a third."""
 
 _ENDINGS = {
     "image/png": "png",
@@ -79,19 +76,6 @@ def fit(notebook: JSONObject, *, limit: int | None, folder: str, size: int) -> F
     }
     excess = (_size(few_colours) if plots else size) - limit
     return _cut_largest(few_colours, excess, folder)
-
-
-def quantise(data: str) -> str:
-    """A PNG (base64) with a palette; as it was when that is not smaller, or it can't be read."""
-    try:
-        with opened(base64.b64decode(data), ("PNG",)) as image:
-            if getattr(image, "n_frames", 1) > 1 or image.mode == "P":
-                return data
-            decoded = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        smaller = base64.b64encode(png(in_few_colours(decoded))).decode("ascii")
-    except UNREADABLE:
-        return data
-    return smaller if len(smaller) < len(data) else data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +211,7 @@ def _with_few_colours(output: JSONObject) -> JSONObject:
     data = mapping(output, "data")
     if not (before := joined(data.get("image/png"))):
         return output
-    png = quantise(before)
+    png = in_few_colours(before)
     if png == before:
         return output
     metadata = mapping(output, "metadata")

@@ -8,7 +8,6 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 
 from kernel_exec.content.lines import ROW, Source, Texts
 from kernel_exec.content.paging import Asked, Page, page, sources_of
-from kernel_exec.content.pictures import shrunk
 from kernel_exec.content.plain import counted
 from kernel_exec.content.render import (
     Circumstances,
@@ -25,6 +24,7 @@ from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import OutputEvent, fold
+from kernel_exec.pictures import shrunk
 
 _AT_ONCE = 2
 """Results that are made at once; more would only wait for the interpreter."""

@@ -12,10 +12,10 @@ from enum import StrEnum
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.outputs import with_rests
 from kernel_exec.notebooks.value import joined, ours, writable
+from kernel_exec.pictures import picture_difference
 
 from .identifiers import renamed, undated
 from .normalise import ANY_TIME, Now, alike, settled, settled_json
-from .pixels import picture_difference
 
 
 class Verdict(StrEnum):

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from kernel_exec.jsons import JSON, JSONObject
-from kernel_exec.notebooks.budget import quantise
 from kernel_exec.notebooks.outputs import rest
+from kernel_exec.pictures import in_few_colours
 from kernel_exec.verification.compare import SAME, Comparison, Verdict, compare, worst
 from kernel_exec.verification.normalise import ANY_TIME, Now
 
@@ -493,7 +493,7 @@ def test_a_figure_that_is_drawn_again_is_the_same_and_another_one_is_not(
     mime = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}[kind]
     before = drawn(kind)
     if form != kind:
-        before = quantise(before)
+        before = in_few_colours(before)
         assert before != drawn(kind)
 
     assert page_verdict(before, drawn(kind, **change), mime) == verdict
