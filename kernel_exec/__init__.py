@@ -13,6 +13,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     configuration  kernel_exec.toml itself: read, and an environment added to it
     content        what a model sees: text and pictures within a budget, pages of the rest
     documents      a notebook as what people open: a file in one of four formats
+    review         a notebook as a page for reviewers: one file, without script or network
     verification   a notebook that is run again, and compared with what it holds
     notebooks      a session as a notebook, the one value that all of these work on
     scripts        stored .py files
@@ -49,6 +50,6 @@ To change                            go to
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)
     what a cell or an output becomes notebooks/cells.py, notebooks/outputs.py (pure)
-    how large a notebook may be      notebooks/budget.py
-    what the review page shows       documents/review.py (pure), its style documents/review.css
+    how large a notebook may be      documents/budget.py (pure)
+    what the review page shows       review/page.py (pure), its style review/page.css
 """

@@ -14,7 +14,8 @@ from rich.text import Text
 from kernel_exec import processes
 from kernel_exec.configuration import Given, parse_path
 from kernel_exec.content.plain import clean, one_line
-from kernel_exec.documents.export import read_notebook
+from kernel_exec.documents.budget import written
+from kernel_exec.documents.export import session_notebook
 from kernel_exec.documents.writing import write
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import Catalog
@@ -28,11 +29,9 @@ from kernel_exec.errors import (
 )
 from kernel_exec.history.store import open_store
 from kernel_exec.jsons import JSONObject, text
-from kernel_exec.notebooks.budget import written
-from kernel_exec.notebooks.value import ours, session_of
+from kernel_exec.notebooks.reading import ours, parse, read_bytes, session_of
 from kernel_exec.settings import Settings
 from kernel_exec.verification.plan import make_plan
-from kernel_exec.verification.reading import parse, read_bytes
 from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
@@ -171,7 +170,7 @@ async def _subject(settings: Settings, target: str) -> _Subject:
             click.echo(f"warning: {store.notice}", err=True)
         record = await find_session(store, target)
         variables = allowed_variables(settings.server_variables, passed=settings.pass_env)
-        notebook = await read_notebook(store, record, variables=variables)
+        notebook = await session_notebook(store, record, variables=variables)
         return _Subject(name=f"session {record.name}", notebook=notebook)
 
 

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kernel_exec.content.plain import counted
+from kernel_exec.documents.budget import content_of
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
-from kernel_exec.notebooks.budget import content_of
 from kernel_exec.notebooks.markdown import fence, heading, html, literal, picture
-from kernel_exec.notebooks.value import cells, joined, objects, ours, session_of
+from kernel_exec.notebooks.provenance import marker
+from kernel_exec.notebooks.reading import cells, joined, objects, ours, session_of
 from kernel_exec.terminal import strip_ansi
-
-from .percent import marker
 
 _TEXT = 4000
 """Characters of a text output; the notebook has the rest."""

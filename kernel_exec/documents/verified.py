@@ -11,7 +11,7 @@ from kernel_exec.errors import BusyError, UnusableEnvironmentError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.notebooks.value import ours
+from kernel_exec.notebooks.reading import ours
 from kernel_exec.sessions.reports import Aside, Done, Work
 from kernel_exec.sessions.slots import TakeSlot
 from kernel_exec.verification.basis import basis

@@ -11,10 +11,9 @@ from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ErrorOutput, Output
 from kernel_exec.terminal import strip_ansi
 
-from . import script_cells
 from .markdown import fence, heading, html, literal, one_line
+from .needs import SCRIPT_END, Inventory, can_tell, script_begin
 from .outputs import count, notebook_outputs, printed
-from .pep723 import Inventory
 from .provenance import OURS, about_entry
 
 _TAIL = 2000
@@ -173,13 +172,13 @@ def _lent(step: Step, code: JSONObject, inventory: Inventory | None) -> list[JSO
     """The code cell, for a script between those that let it run as one."""
     entry = step.entry
     arguments = script_arguments(entry)
-    if arguments is None or not script_cells.can_tell(entry.source, arguments, inventory):
+    if arguments is None or not can_tell(entry.source, arguments, inventory):
         return [code]
-    begin = script_cells.begin(entry.file_path or "script.py", arguments)
+    begin = script_begin(entry.file_path or "script.py", arguments)
     return [
         generated(begin, cell_id=_cell_id(entry, "begin"), role="script-begin", entry=entry),
         code,
-        generated(script_cells.END, cell_id=_cell_id(entry, "end"), role="script-end", entry=entry),
+        generated(SCRIPT_END, cell_id=_cell_id(entry, "end"), role="script-end", entry=entry),
     ]
 
 

@@ -17,7 +17,7 @@ from kernel_exec.kernels.outputs import (
 )
 
 from .markdown import fence, one_line, picture
-from .value import objects, ours
+from .reading import objects, ours
 
 _ALT = 500
 """Characters that describe a picture."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.outputs import with_rests
-from kernel_exec.notebooks.value import joined, ours, writable
+from kernel_exec.notebooks.reading import joined, ours, writable
 from kernel_exec.pictures import picture_difference
 
 from .identifiers import renamed, undated

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from kernel_exec.jsons import JSON
-from kernel_exec.notebooks.value import writable
+from kernel_exec.notebooks.reading import writable
 from kernel_exec.terminal import carry_out, strip_ansi
 
 TOLERANCE = 1e-6

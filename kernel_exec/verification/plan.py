@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.provenance import OURS
-from kernel_exec.notebooks.value import joined, objects, ours, tags, writable
+from kernel_exec.notebooks.reading import joined, objects, ours, tags, writable
 
 _HELP = re.compile(r"\?{1,2}[\w.]+|[\w.]+\?{1,2}")
 _PYTHON = {"python", "python3", "ipython"}

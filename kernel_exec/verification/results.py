@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
-from kernel_exec.notebooks.value import objects, ours
+from kernel_exec.notebooks.reading import objects, ours
 
 from .compare import Verdict
 from .plan import PlannedCell

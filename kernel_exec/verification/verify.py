@@ -27,8 +27,8 @@ from kernel_exec.kernels.kernel import Kernel, KernelStarter
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outcomes import Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, fold
+from kernel_exec.notebooks.needs import imports
 from kernel_exec.notebooks.outputs import notebook_outputs
-from kernel_exec.notebooks.pep723 import imports
 
 from .compare import Comparison, Verdict, compare
 from .normalise import ANY_TIME, Now

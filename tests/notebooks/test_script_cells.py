@@ -12,9 +12,9 @@ from nbclient import NotebookClient
 from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.notebooks.build import Surroundings, build
+from kernel_exec.notebooks.build import InterpreterFacts, build
 from kernel_exec.notebooks.cells import Step
-from kernel_exec.notebooks.script_cells import can_tell
+from kernel_exec.notebooks.needs import can_tell
 
 SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
 
@@ -45,9 +45,9 @@ def script(source: str, *arguments: str, path: str = "/s/x.py", mode: str = "ker
 
 
 def cells(step: Step) -> list[dict[str, Any]]:
-    around = Surroundings(inventory={"pandas": [("pandas", "2.0")]})
+    facts = InterpreterFacts(inventory={"pandas": [("pandas", "2.0")]})
     notebook: dict[str, Any] = json.loads(
-        json.dumps(build(session=SESSION, kernels=[], steps=[step], surroundings=around))
+        json.dumps(build(session=SESSION, kernels=[], steps=[step], facts=facts))
     )
     nbformat.validate(notebook)
     made: list[dict[str, Any]] = notebook["cells"]

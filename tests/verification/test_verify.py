@@ -12,15 +12,14 @@ import pytest
 
 from kernel_exec.app import open_app
 from kernel_exec.client import Client
-from kernel_exec.documents.export import read_notebook
+from kernel_exec.documents.export import session_notebook
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel, Listener
 from kernel_exec.kernels.outcomes import Death
-from kernel_exec.notebooks.value import cells, ours
+from kernel_exec.notebooks.reading import cells, ours, parse
 from kernel_exec.settings import read_settings
 from kernel_exec.verification.compare import Verdict
-from kernel_exec.verification.reading import parse
 from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
 from kernel_exec.verification.verify import verify, verify_in
 from tests.fakes import FakeKernels
@@ -91,7 +90,7 @@ async def recorded(folder: Path, *sources: str, until: str = "") -> JSONObject:
                 await app.store.settle()
         record = await app.store.session(session.id)
         assert record is not None
-        return await read_notebook(app.store, record)
+        return await session_notebook(app.store, record)
 
 
 SESSION = {

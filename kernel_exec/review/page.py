@@ -16,11 +16,10 @@ from importlib import resources
 
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.notebooks.markdown import inline, one_line
-from kernel_exec.notebooks.value import cells, objects, ours, tags
+from kernel_exec.notebooks.provenance import marker
+from kernel_exec.notebooks.reading import cells, objects, ours, session_of, tags
 
-from .hypertext import escape, highlighted
-from .prose import Anchors, Heading, attached, line, prose, title
-from .review_facts import (
+from .facts import (
     VERDICTS,
     badge_html,
     code_of,
@@ -32,9 +31,11 @@ from .review_facts import (
     source_of,
     verdict_html,
 )
-from .review_outputs import outputs_html, text_box
+from .hypertext import escape, highlighted
+from .outputs import outputs_html, text_box
+from .prose import Anchors, Heading, attached, line, prose, title
 
-_STYLE = (resources.files(__package__) / "review.css").read_text("utf-8")
+_STYLE = (resources.files(__package__) / "page.css").read_text("utf-8")
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY = (
     f"default-src 'none'; img-src data:; style-src 'sha256-{_HASH}'; "
@@ -100,12 +101,12 @@ def review(notebook: JSONObject) -> str:
     entries = [entry for part in parts for entry in part.entries]
     contents = _contents(entries or [entry for part in parts for entry in part.fallback])
     body = "\n".join(part.html for part in parts) or '<p class="note">There are no cells.</p>'
-    session = text(ours(notebook), "name")
-    kicker = (
-        "Notebook" if not ours(notebook) else "Session" if session == name else f"Session {session}"
-    )
+    session, about = session_of(notebook), ours(notebook)
+    mark = f"<!-- {marker(session)} -->\n" if session else ""  # above the doctype it would break it
+    called = text(about, "name")
+    kicker = "Notebook" if not about else "Session" if called == name else f"Session {called}"
     page = f"""<!doctype html>
-<html lang="en">
+{mark}<html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">

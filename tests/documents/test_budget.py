@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from PIL import Image
 
+from kernel_exec.documents.budget import Fitted, fit, written
 from kernel_exec.jsons import JSONObject
-from kernel_exec.notebooks.budget import Fitted, fit, written
 from kernel_exec.notebooks.outputs import rest, rest_of
 
 
@@ -49,8 +49,9 @@ def stream(text: str) -> JSONObject:
 
 
 def fitted(made: JSONObject, limit: int | None) -> tuple[Any, Fitted]:
-    found = fit(made, limit=limit, folder="n_files", size=len(written(made).encode()))
-    nbformat.validate(json.loads(written(found.notebook)))
+    found = fit(made, limit=limit, folder="n_files")
+    assert found.text == written(found.notebook)
+    nbformat.validate(json.loads(found.text))
     return found.notebook, found
 
 

@@ -12,7 +12,7 @@ from kernel_exec.content.charts import describe_chart
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.outputs import is_picture, rest_of
-from kernel_exec.notebooks.value import joined, objects
+from kernel_exec.notebooks.reading import joined, objects
 from kernel_exec.terminal import carry_out
 
 from .hypertext import coloured, escape, picture, sanitised, vector

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
-from kernel_exec.notebooks.value import cells, joined, objects, ours, tags
+from kernel_exec.notebooks.reading import cells, joined, objects, ours, tags
 
 from .hypertext import escape
 

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import kernel_exec.documents.review as module
-from kernel_exec.documents.hypertext import coloured, escape, highlighted, sanitised
-from kernel_exec.documents.prose import Anchors, line, prose
-from kernel_exec.documents.review import review
-from kernel_exec.documents.review_facts import duration
-from kernel_exec.documents.review_outputs import outputs_html
+import kernel_exec.review.page as module
 from kernel_exec.notebooks.markdown import inline
 from kernel_exec.notebooks.outputs import rest
+from kernel_exec.review.facts import duration
+from kernel_exec.review.hypertext import coloured, escape, highlighted, sanitised
+from kernel_exec.review.outputs import outputs_html
+from kernel_exec.review.page import review
+from kernel_exec.review.prose import Anchors, line, prose
 
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -630,7 +630,7 @@ def test_the_same_notebook_makes_the_same_page_and_is_not_changed() -> None:
 
 def test_both_schemes_can_be_read() -> None:
     """WCAG 2.2, success criterion 1.4.3: 4.5 to 1 for text."""
-    style = Path(module.__file__).with_name("review.css").read_text()
+    style = Path(module.__file__).with_name("page.css").read_text()
     pairs = dict(re.findall(r"--([\w-]+): light-dark\((#\w+, #\w+)\)", style))
     colours = {name: pair.split(", ") for name, pair in pairs.items()}
     over = {
