@@ -1,7 +1,7 @@
 """`kernel-exec verify`: a notebook or a session, run again in a fresh kernel and compared."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from kernel_exec.jsons import JSONObject, text
 from kernel_exec.notebooks.reading import ours, parse, read_bytes, session_of
 from kernel_exec.settings import Settings
 from kernel_exec.verification.plan import make_plan
-from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
+from kernel_exec.verification.results import CellReport, OnCell, Verification, stamp
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
 from .export import find_session, history_root
@@ -218,16 +218,16 @@ class _ProgressBar:
         )
         self._task = self._progress.add_task("running", total=None)
 
-    def __enter__(self) -> Callable[[CellDone], None]:
+    def __enter__(self) -> OnCell:
         self._progress.start()
         return self._tell
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def _tell(self, done: CellDone) -> None:
-        words = f"step {done.number} is {done.verdict}"
-        self._progress.update(self._task, completed=done.done, total=done.total, description=words)
+    def _tell(self, report: CellReport, done: int, total: int) -> None:
+        words = f"step {report.cell.number} is {report.verdict}"
+        self._progress.update(self._task, completed=done, total=total, description=words)
 
 
 def _print(name: str, verification: Verification) -> None:
@@ -243,12 +243,12 @@ def _print(name: str, verification: Verification) -> None:
     console.print(Text(verification.summary + seconds, style=_COLOURS[verification.verdict]))
 
 
-def _line(cell: CellReport, width: int) -> Text:
-    seconds = "" if cell.seconds is None else f"{cell.seconds:8.2f} s"
+def _line(report: CellReport, width: int) -> Text:
+    seconds = "" if report.seconds is None else f"{report.seconds:8.2f} s"
     return Text.assemble(
-        f"{cell.number:{width}}  ",
-        (f"{cell.verdict.value:9}", _COLOURS[cell.verdict.value]),
-        f"{seconds:10}  {one_line(cell.title)}".rstrip(),
+        f"{report.cell.number:{width}}  ",
+        (f"{report.verdict.value:9}", _COLOURS[report.verdict.value]),
+        f"{seconds:10}  {one_line(report.cell.title)}".rstrip(),
     )
 
 

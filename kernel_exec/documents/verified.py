@@ -92,7 +92,7 @@ class _Run:
                 working_directory=self._directory,
                 runtime_dir=self._again.runtime_dir,
                 time_limit=self._again.time_limit,
-                on_cell=lambda done: self._tell(done.done, f"{done.verdict}\n"),
+                on_cell=lambda report, done, _: self._tell(done, f"{report.verdict}\n"),
             )
 
     async def _prepared(self) -> PreparedEnvironment:

@@ -16,9 +16,9 @@ from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.notebooks.outputs import rest
 from kernel_exec.pictures import in_few_colours
 from kernel_exec.verification.compare import SAME, Comparison, Verdict, compare, worst
-from kernel_exec.verification.normalise import ANY_TIME, Now
+from kernel_exec.verification.normalise import ANY_RERUN, Rerun
 
-NOW = Now(
+NOW = Rerun(
     moment=dt.datetime(2026, 11, 25, 15, 4, tzinfo=dt.timezone(dt.timedelta(hours=2))), process=4321
 )
 
@@ -66,8 +66,8 @@ def error(name: str, message: str) -> dict[str, Any]:
     return {"output_type": "error", "ename": name, "evalue": message, "traceback": []}
 
 
-def text_verdict(before: str, after: str, now: Now = NOW) -> str:
-    return compare([stream(before)], [stream(after)], now=now).verdict.value
+def text_verdict(before: str, after: str, rerun: Rerun = NOW) -> str:
+    return compare([stream(before)], [stream(after)], rerun=rerun).verdict.value
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_means_something_is_different(before: str, after: str) -> None:
 
 
 def test_any_date_is_close_to_any_other_when_the_day_is_not_known() -> None:
-    assert text_verdict("2020-01-01", "2020-01-02", now=ANY_TIME) == "close"
+    assert text_verdict("2020-01-01", "2020-01-02", rerun=ANY_RERUN) == "close"
 
 
 @pytest.mark.parametrize("day", ["2026-11-24", "2026-11-26"])
@@ -556,7 +556,7 @@ def test_the_worst_part_decides() -> None:
 
 @given(OUTPUTS)
 def test_anything_is_the_same_as_itself(outputs: Any) -> None:
-    assert compare(outputs, json.loads(json.dumps(outputs)), now=NOW).verdict is Verdict.SAME
+    assert compare(outputs, json.loads(json.dumps(outputs)), rerun=NOW).verdict is Verdict.SAME
 
 
 @given(OUTPUTS, OUTPUTS, st.booleans(), st.booleans())
@@ -581,7 +581,7 @@ def test_only_errors_have_a_direction(one: Any, other: Any) -> None:
 @given(WORDS, WORDS)
 def test_texts_are_compared_alike_in_both_directions(one: str, other: str) -> None:
     assert text_verdict(one, one) in {"same", "close"}
-    assert text_verdict(one, other, now=ANY_TIME) == text_verdict(other, one, now=ANY_TIME)
+    assert text_verdict(one, other, rerun=ANY_RERUN) == text_verdict(other, one, rerun=ANY_RERUN)
 
 
 @pytest.mark.parametrize(
