@@ -80,12 +80,12 @@ def _top(notebook: JSONObject) -> Iterator[str]:
     ]
     lines = [f"- {name}: {literal(value)}" for name, value in facts if value]
     counts = mapping(about, "counts")
-    told = [
+    listed = [
         counted(number, thing) if key != "failed" else f"{number:,} failed"
         for key, thing in _COUNTS.items()
         if (number := count(counts, key))
     ]
-    lines += [f"- {', '.join(told)}"] if told else []
+    lines += [f"- {', '.join(listed)}"] if listed else []
     lines += _verdict(mapping(about, "verification"))
     yield "\n".join(lines)
 
@@ -94,11 +94,11 @@ def _verdict(verification: JSONObject) -> list[str]:
     if not verification:
         return []
     counts = mapping(verification, "counts")
-    told = ", ".join(f"{number} {html(name)}" for name, number in counts.items() if number)
+    listed = ", ".join(f"{number} {html(name)}" for name, number in counts.items() if number)
     when = text(verification, "when")
     at = f", {html(when)}" if when else ""
     return [
-        f"- Run again in a fresh kernel: **{html(text(verification, 'verdict'))}** ({told}){at}"
+        f"- Run again in a fresh kernel: **{html(text(verification, 'verdict'))}** ({listed}){at}"
     ]
 
 

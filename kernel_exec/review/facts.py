@@ -41,13 +41,13 @@ def verdict_html(notebook: JSONObject) -> str:
         return f'<p class="verdict unknown"><span class="mark">○</span> {words}</p>'
     css_class, mark, _ = VERDICTS[verdict]
     counts = mapping(found, "counts")
-    told = [
+    listed = [
         f"{number:,} {escape(words)}"
         for key, (_, _, words) in VERDICTS.items()
         if (number := count(counts, key))
     ]
     how = [
-        ", ".join(told),
+        ", ".join(listed),
         _when(found.get("when"), None),
         duration(found.get("seconds")),
         f"Python {escape(python)}" if (python := text(found, "python")) else "",
@@ -74,10 +74,10 @@ def badge_html(cell: JSONObject) -> str:
 
 def facts_html(notebook: JSONObject) -> str:
     """Environment, time and counts as a list of terms."""
-    told = "".join(
+    terms = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in _facts(notebook) if value
     )
-    return f'<dl class="facts">{told}</dl>{_packages(notebook)}'
+    return f'<dl class="facts">{terms}</dl>{_packages(notebook)}'
 
 
 def _facts(notebook: JSONObject) -> Iterator[tuple[str, str]]:
@@ -128,8 +128,8 @@ def has_error(cell: JSONObject) -> bool:
 
 
 def _restarts(about: JSONObject) -> int:
-    told = count(mapping(about, "counts"), "restarts")
-    return max(0, len(objects(about.get("kernels"))) - 1) if told is None else told
+    restarts = count(mapping(about, "counts"), "restarts")
+    return max(0, len(objects(about.get("kernels"))) - 1) if restarts is None else restarts
 
 
 def _packages(notebook: JSONObject) -> str:
@@ -151,9 +151,9 @@ def _code(words: str) -> str:
 
 def seconds_of(cell: JSONObject) -> float | None:
     """How long a cell ran: as we noted it, or by the protocol's own times."""
-    told = ours(cell).get("seconds")
-    if isinstance(told, int | float) and not isinstance(told, bool):
-        return float(told)
+    noted = ours(cell).get("seconds")
+    if isinstance(noted, int | float) and not isinstance(noted, bool):
+        return float(noted)
     times = mapping(mapping(cell, "metadata"), "execution")
     ends = [_read(times.get(key)) for key in ("iopub.execute_input", "shell.execute_reply")]
     if ends[0] is None or ends[1] is None:

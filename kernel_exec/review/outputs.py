@@ -139,7 +139,7 @@ def _display(output: JSONObject, described: str) -> str:
     for mime in (*_PICTURES, "image/svg+xml"):
         if mime in texts and (address := _address(mime, texts[mime])):
             return _figure(address, mapping(metadata, mime), described)
-    if summary := describe_chart({**data, **{mime: told for mime, told in texts.items() if told}}):
+    if summary := describe_chart({**data, **{mime: form for mime, form in texts.items() if form}}):
         words = escape(summary.removeprefix("[").removesuffix("]"))
         return f'<p class="note">{words} (interactive, not drawn here)</p>'
     if any(mime.startswith(_LOADERS) for mime in data):
@@ -156,13 +156,13 @@ def _address(mime: str, content: str) -> str | None:
 
 
 def _figure(address: str, metadata: JSONObject, described: str) -> str:
-    told = text(metadata, "alt")
+    alt = text(metadata, "alt")
     size = "".join(
         f' {name}="{value}"'
         for name in ("width", "height")
         if isinstance(value := metadata.get(name), int) and 0 < value < 10_000
     )
-    return f'<figure><img src="{address}" alt="{escape(told or described)}"{size}></figure>'
+    return f'<figure><img src="{address}" alt="{escape(alt or described)}"{size}></figure>'
 
 
 def _readings(data: JSONObject, texts: Mapping[str, str]) -> Iterator[str]:
@@ -208,7 +208,7 @@ def _markup(markup: str) -> str:
 
 def _unseen(data: JSONObject) -> str:
     sizes = {mime: len(_text_of(value) or _as_json(value)) for mime, value in data.items() if value}
-    told = ", ".join(
+    listed = ", ".join(
         f"{escape(mime)} ({counted(size, 'character')})" for mime, size in sizes.items()
     )
-    return f'<p class="note">Not shown on a page without scripts: {told}</p>' if told else ""
+    return f'<p class="note">Not shown on a page without scripts: {listed}</p>' if listed else ""

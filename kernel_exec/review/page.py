@@ -136,8 +136,8 @@ def review(notebook: JSONObject) -> str:
 
 def _name(notebook: JSONObject) -> str:
     """What the notebook is called: by its metadata, its first words, or its session."""
-    told = text(mapping(notebook, "metadata"), "title").strip()
-    return told or _first_title(notebook) or text(ours(notebook), "name") or "Untitled"
+    given = text(mapping(notebook, "metadata"), "title").strip()
+    return given or _first_title(notebook) or text(ours(notebook), "name") or "Untitled"
 
 
 def _first_title(notebook: JSONObject) -> str:
@@ -298,19 +298,19 @@ def _head(cell: JSONObject, anchor: str, remark: str, css_class: str) -> str:
         escape(author) if (author := text(ours(cell), "author")) not in {"", "agent"} else "",
         duration(seconds_of(cell)),
     ]
-    told = "\n".join(f"<span>{each}</span>" for each in about if each)
+    about_html = "\n".join(f"<span>{each}</span>" for each in about if each)
     reason = f'\n<span class="reason">{_reason(cell)}</span>' if _is_hidden(cell) else ""
     return (
         f'<{tag} class="name" id="{anchor}-name">{number} <bdi>{named}</bdi></{tag}>'
-        f'\n<span class="about">{told}</span>{reason}'
+        f'\n<span class="about">{about_html}</span>{reason}'
     )
 
 
 def _reason(cell: JSONObject) -> str:
     """The last error of a cell in a line."""
     errors = [each for each in objects(cell.get("outputs")) if each.get("output_type") == "error"]
-    told = [one_line(text(errors[-1], key)) for key in ("ename", "evalue")] if errors else []
-    return escape(": ".join(filter(None, told)))
+    words = [one_line(text(errors[-1], key)) for key in ("ename", "evalue")] if errors else []
+    return escape(": ".join(filter(None, words)))
 
 
 def _remark(cell: JSONObject, *, is_code: bool) -> tuple[str, str]:
@@ -330,12 +330,12 @@ def _remark(cell: JSONObject, *, is_code: bool) -> tuple[str, str]:
 
 
 def _difference(cell: JSONObject) -> str:
-    told = text(mapping(ours(cell), "verdict"), "difference")
-    if not told.strip():
+    difference = text(mapping(ours(cell), "verdict"), "difference")
+    if not difference.strip():
         return ""
     return (
         '<details class="difference"><summary>What differs in a fresh kernel</summary>'
-        f"{text_box(told)}</details>"
+        f"{text_box(difference)}</details>"
     )
 
 

@@ -10,9 +10,9 @@ from mcp_types import CallToolResult
 
 from kernel_exec.app import App
 from kernel_exec.client import Client
+from kernel_exec.content.items import RenderContext
 from kernel_exec.content.paging import Asked
 from kernel_exec.content.plain import one_line
-from kernel_exec.content.render import Circumstances
 from kernel_exec.history.entries import Entry
 from kernel_exec.kernels.outputs import OutputEvent
 from kernel_exec.sessions.registry import DEFAULT_NAME
@@ -88,15 +88,15 @@ class Call:
 
     async def _read(
         self, session: Session | None, entry: Entry
-    ) -> tuple[Sequence[OutputEvent], Circumstances]:
+    ) -> tuple[Sequence[OutputEvent], RenderContext]:
         """What an entry has put out, and then, as reading writes first, how history is."""
         events = await self.app.store.events(entry.id)
         return events, await self._now(session, entry)
 
-    async def _now(self, session: Session | None, entry: Entry) -> Circumstances:
+    async def _now(self, session: Session | None, entry: Entry) -> RenderContext:
         settings = self.app.settings
         record = session or await self.app.store.session(entry.session_id)
-        return Circumstances(
+        return RenderContext(
             session=record.name if record is not None else DEFAULT_NAME,
             own=(entry.file_path or "", str(settings.storage_root)),
             home=str(Path.home()),

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from anyio import CapacityLimiter, to_thread
 from mcp_types import CallToolResult, ImageContent, TextContent
 
+from kernel_exec.content.items import RenderContext
 from kernel_exec.content.lines import ROW, Source, Texts
 from kernel_exec.content.paging import Asked, Page, page, sources_of
 from kernel_exec.content.plain import counted
 from kernel_exec.content.render import (
-    Circumstances,
     Picture,
     about_picture,
     fields,
@@ -40,7 +40,7 @@ class Presenter:
         self._limiter = CapacityLimiter(_AT_ONCE)
 
     async def whole(
-        self, entry: Entry, events: Sequence[OutputEvent], now: Circumstances
+        self, entry: Entry, events: Sequence[OutputEvent], now: RenderContext
     ) -> CallToolResult:
         """All of it, as far as that fits."""
         return await to_thread.run_sync(_whole, entry, events, now, limiter=self._limiter)
@@ -49,7 +49,7 @@ class Presenter:
         self,
         entry: Entry,
         events: Sequence[OutputEvent],
-        now: Circumstances,
+        now: RenderContext,
         stream: str,
         asked: Asked,
         search: str,
@@ -75,7 +75,7 @@ class Presenter:
         return _result(entry, blocks, fields(entry, now))
 
     async def picture(
-        self, entry: Entry, events: Sequence[OutputEvent], now: Circumstances, number: int
+        self, entry: Entry, events: Sequence[OutputEvent], now: RenderContext, number: int
     ) -> CallToolResult:
         """One of the pictures, counted from 1.
 
@@ -126,7 +126,7 @@ def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
     )
 
 
-def _whole(entry: Entry, events: Sequence[OutputEvent], now: Circumstances) -> CallToolResult:
+def _whole(entry: Entry, events: Sequence[OutputEvent], now: RenderContext) -> CallToolResult:
     rendered = render(entry, fold(events), now)
     *blocks, last = [TextContent(text=block.text) for block in rendered.texts]
     return _result(entry, [*blocks, *map(_shown, rendered.pictures), last], rendered.meta)

@@ -86,7 +86,7 @@ def compare(
         before: As recorded.
         after: As they are now.
         may_fail: The cell is tagged `raises-exception`.
-        errors_only: No outputs were recorded, so that only a new error can be told.
+        errors_only: No outputs were recorded, so that only a new error counts.
         source: The cell's code.
         rerun: When it ran again, and in which process.
     """
@@ -248,7 +248,7 @@ def _display(
 
 def _value(mime: str, value: JSON) -> str:
     if mime == _WIDGET:
-        return "a widget"  # all that is told of it is an identifier
+        return "a widget"  # all that a notebook has of it is an identifier
     if JSON_MIME.match(mime) or not isinstance(value, Sequence):
         said = settled_json(value)
     elif BASE64.match(mime):

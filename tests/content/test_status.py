@@ -1,9 +1,11 @@
 """The last lines of a result."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from kernel_exec.content.items import RenderContext
 from kernel_exec.content.status import names_line, status_line
 from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.jsons import JSONObject
@@ -25,9 +27,8 @@ ENTRY = Entry(
 DEATH: JSONObject = {"death": {"cause": "signal SIGKILL", "stderr": "Killed\n", "dump": ""}}
 
 
-def status(entry: Entry, **now: str | int) -> str:
-    given = {"session": "main", "history": "", "notice": "", "waiting": 0, **now}
-    return status_line(entry, **given)  # type: ignore[arg-type]  # a table of mixed values
+def status(entry: Entry, **context: Any) -> str:
+    return status_line(entry, RenderContext(**context))
 
 
 @pytest.mark.parametrize(
