@@ -16,7 +16,7 @@ from kernel_exec.notebooks.outputs import rest, rest_of
 from kernel_exec.notebooks.reading import cells, joined, ours, outputs_of, traceback_of
 from kernel_exec.pictures import COLOURS, in_few_colours
 
-_ENDINGS = {
+ENDINGS = {
     "image/png": "png",
     "image/jpeg": "jpg",
     "image/gif": "gif",
@@ -28,6 +28,8 @@ _ENDINGS = {
     "application/json": "json",
     "application/pdf": "pdf",
 }
+"""The endings of files by type, the best form of a picture first."""
+
 _TEXTS = frozenset({"text/plain", "text/latex"})
 """Types of which a beginning and an end say something."""
 
@@ -182,7 +184,7 @@ def _cut_display(output: JSONObject, in_files: JSONObject, stem: str) -> _Cut:
         if _size(value) <= _SMALL_FORM or begins == value:
             continue
         if mime not in in_files:
-            paths[mime] = path = f"{stem}.{_ENDINGS.get(mime, _other_ending(mime))}"
+            paths[mime] = path = f"{stem}.{ENDINGS.get(mime, _other_ending(mime))}"
             files[path] = content_of(mime, value)
         data[mime] = begins
         if not begins:

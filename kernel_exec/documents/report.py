@@ -1,15 +1,27 @@
 """A notebook as a Markdown document, for reading and for comments in reviews. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kernel_exec.content.plain import counted
-from kernel_exec.documents.budget import content_of
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.markdown import fence, heading, html, literal, picture
+from kernel_exec.notebooks.outputs import is_picture
 from kernel_exec.notebooks.provenance import marker
-from kernel_exec.notebooks.reading import cells, joined, objects, ours, session_of
+from kernel_exec.notebooks.reading import (
+    cells,
+    is_code,
+    joined,
+    ours,
+    outputs_of,
+    role_of,
+    session_of,
+    source_of,
+    traceback_of,
+)
 from kernel_exec.terminal import strip_ansi
+
+from .budget import ENDINGS, content_of
 
 _TEXT = 4000
 """Characters of a text output; the notebook has the rest."""
@@ -20,14 +32,8 @@ _COUNTS = {
     "restarts": "restart",
     "installs": "install",
 }
-_PICTURES = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/svg+xml": "svg",
-}
-"""Types that are shown as pictures, the best first, and the endings of their files."""
+_PICTURES = tuple(mime for mime in ENDINGS if is_picture(mime))
+"""Types that are shown as pictures, the best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +58,11 @@ def report(notebook: JSONObject, *, folder: str) -> Report:
     parts: list[str] = [*_top(notebook)]
     files: dict[str, bytes] = {}
     for cell in cells(notebook):
-        if text(ours(cell), "role") in {"script-begin", "script-end"}:  # nobody ran these
+        if role_of(cell) in {"script-begin", "script-end"}:  # nobody ran these
             continue
         for at, part in enumerate(_cell(cell)):
             if isinstance(part, _Picture):
-                name = f"{text(cell, 'id') or 'cell'}-{at}.{_PICTURES[part.mime]}"
+                name = f"{text(cell, 'id') or 'cell'}-{at}.{ENDINGS[part.mime]}"
                 files[name] = part.content
                 parts.append(picture(f"{folder}/{name}", part.alt))
             else:
@@ -103,12 +109,11 @@ def _verdict(verification: JSONObject) -> list[str]:
 
 
 def _cell(cell: JSONObject) -> Iterator[str | _Picture]:
-    source = joined(cell.get("source"))
-    if cell.get("cell_type") != "code":
-        yield source
+    if not is_code(cell):
+        yield source_of(cell)
         return
-    yield fence(source, "python")
-    for output in objects(cell.get("outputs")):
+    yield fence(source_of(cell), "python")
+    for output in outputs_of(cell):
         yield from _output(output)
     verdict = mapping(ours(cell), "verdict")
     if (word := text(verdict, "verdict")) not in {"", "same", "close", "not run"}:
@@ -123,10 +128,8 @@ def _output(output: JSONObject) -> Iterator[str | _Picture]:
         case "stream":
             yield _text(joined(output.get("text")))
         case "error":
-            lines = output.get("traceback")
-            blocks = [str(line) for line in lines] if isinstance(lines, Sequence) else []
             last = f"{text(output, 'ename')}: {text(output, 'evalue')}"
-            yield _text("\n".join(blocks) or last)
+            yield _text(traceback_of(output) or last)
         case _:
             yield from _display(mapping(output, "data"), mapping(output, "metadata"))
 

@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
-from kernel_exec.notebooks.reading import cells, joined, objects, ours, tags
+from kernel_exec.notebooks.reading import (
+    cells,
+    is_code,
+    objects,
+    ours,
+    outputs_of,
+    source_of,
+    tags,
+)
 
 from .hypertext import escape
 
@@ -82,7 +90,7 @@ def facts_html(notebook: JSONObject) -> str:
 
 def _facts(notebook: JSONObject) -> Iterator[tuple[str, str]]:
     about, metadata = ours(notebook), mapping(notebook, "metadata")
-    code = [cell for cell in cells(notebook) if cell.get("cell_type") == "code"]
+    code = [cell for cell in cells(notebook) if is_code(cell)]
     ran = [cell for cell in cells(notebook) if seconds_of(cell) is not None]
     failed = count(about, "failed")
     interpreter = mapping(about, "interpreter")
@@ -124,7 +132,7 @@ def _failures(code: Sequence[JSONObject]) -> int:
 
 def has_error(cell: JSONObject) -> bool:
     """True when an error is among the outputs of a cell."""
-    return any(output.get("output_type") == "error" for output in objects(cell.get("outputs")))
+    return any(output.get("output_type") == "error" for output in outputs_of(cell))
 
 
 def _restarts(about: JSONObject) -> int:
@@ -205,15 +213,10 @@ def first_line(source: str) -> str:
     return next((line for line in lines if line and not line.startswith("#")), "")
 
 
-def source_of(cell: JSONObject) -> str:
-    """The source of a cell, whichever way it is kept."""
-    return joined(cell.get("source"))
-
-
 def code_of(cell: JSONObject) -> str:
     """The code of a step, also where it is folded."""
     source = source_of(cell)
-    if cell.get("cell_type") == "code":
+    if is_code(cell):
         return source
     fence = _FENCE.search(source)
     return source[fence.end() :].partition(f"\n{fence[1]}")[0] if fence else ""

@@ -12,7 +12,7 @@ from kernel_exec.content.charts import describe_chart
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.outputs import is_picture, rest_of
-from kernel_exec.notebooks.reading import joined, objects
+from kernel_exec.notebooks.reading import joined, objects, role_of, traceback_of
 from kernel_exec.terminal import carry_out
 
 from .hypertext import coloured, escape, picture, sanitised, vector
@@ -119,9 +119,7 @@ def _error(output: JSONObject) -> str:
     name = joined(output.get("ename")) or "Error"
     value = joined(output.get("evalue"))
     shown = value if len(value) <= _LONG_LINE else f"{value[:_LONG_LINE]}…"
-    blocks = output.get("traceback")
-    lines = [blocks] if isinstance(blocks, str) else blocks if isinstance(blocks, Sequence) else []
-    traceback = "\n".join(line for line in lines if isinstance(line, str)).strip("\n")
+    traceback = traceback_of(output).strip("\n")
     head = f"<p><strong>{coloured(name)}</strong>{f': {coloured(shown)}' if shown else ''}</p>"
     if not traceback:
         return f'<div class="error">{head}</div>'
@@ -133,7 +131,7 @@ def _error(output: JSONObject) -> str:
 
 def _display(output: JSONObject, described: str) -> str:
     data, metadata = mapping(output, "data"), mapping(output, "metadata")
-    if text(mapping(metadata, "kernel_exec"), "role") == "late":
+    if role_of(output) == "late":
         return '<p class="note late">What follows came after the cell had ended.</p>'
     texts = {mime: _text_of(value) for mime, value in data.items()}
     for mime in (*_PICTURES, "image/svg+xml"):

@@ -17,7 +17,16 @@ from importlib import resources
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.notebooks.markdown import inline, one_line
 from kernel_exec.notebooks.provenance import marker
-from kernel_exec.notebooks.reading import cells, objects, ours, session_of, tags
+from kernel_exec.notebooks.reading import (
+    cells,
+    is_code,
+    ours,
+    outputs_of,
+    role_of,
+    session_of,
+    source_of,
+    tags,
+)
 
 from .facts import (
     VERDICTS,
@@ -28,7 +37,6 @@ from .facts import (
     first_line,
     has_error,
     seconds_of,
-    source_of,
     verdict_html,
 )
 from .hypertext import escape, highlighted
@@ -143,7 +151,7 @@ def _name(notebook: JSONObject) -> str:
 def _first_title(notebook: JSONObject) -> str:
     """The title that somebody wrote before anything else."""
     for cell in cells(notebook):
-        role = text(ours(cell), "role")
+        role = role_of(cell)
         if role not in {*_GENERATED, "install", "environment"}:
             words = cell.get("cell_type") == "markdown" and role in {"", "note"}
             return title(source_of(cell)) if words else ""
@@ -177,10 +185,10 @@ def _parts(writer: _Writer, all_cells: Sequence[JSONObject]) -> Iterator[_Part]:
     """The parts of the page, one for each step or for each cell that is none."""
     above: list[JSONObject] = []
     for at, cell in enumerate(all_cells):
-        role = text(ours(cell), "role")
+        role = role_of(cell)
         if role in _LEADS:
             above.append(cell)
-        elif role == "folded" or (cell.get("cell_type") == "code" and role not in _GENERATED):
+        elif role == "folded" or (is_code(cell) and role not in _GENERATED):
             yield _step(writer, cell, above, f"cell-{at}")
             above = []
         else:
@@ -193,7 +201,7 @@ def _parts(writer: _Writer, all_cells: Sequence[JSONObject]) -> Iterator[_Part]:
 
 def _other(writer: _Writer, cell: JSONObject, anchor: str, *, followed_by: str = "") -> _Part:
     """A cell that is no step: words, an install, a new kernel, what we added."""
-    role, kind = text(ours(cell), "role"), cell.get("cell_type")
+    role, kind = role_of(cell), cell.get("cell_type")
     source = source_of(cell)
     if role in _GENERATED and kind == "code":
         return _Part(html=_generated(role, source))
@@ -242,12 +250,9 @@ def _step(writer: _Writer, cell: JSONObject, above: Sequence[JSONObject], anchor
     """A cell that ran, under its intent; closed where the notebook hides its failure."""
     about, number = ours(cell), _number(cell)
     intent = _titled(cell)[1]
-    is_code = cell.get("cell_type") == "code"
-    remark, css_class = _remark(cell, is_code=is_code)
-    inside = [
-        _lead(writer, each) for each in above if text(ours(each), "role") != "title" or not intent
-    ]
-    if is_code:
+    remark, css_class = _remark(cell)
+    inside = [_lead(writer, each) for each in above if role_of(each) != "title" or not intent]
+    if is_code(cell):
         inside += _code_and_outputs(writer, cell, intent or (f"step {number}" if number else ""))
     else:
         inside.append(prose(source_of(cell), writer.anchors, pictures={}).html)
@@ -289,8 +294,11 @@ def _head(cell: JSONObject, anchor: str, remark: str, css_class: str) -> str:
     # a cell of a notebook that is not ours is no heading: its headings are in its words
     tag = "h2" if step else "span"
     named = _titled(cell)[0]
-    is_code = cell.get("cell_type") == "code"
-    if not named and (not is_code or _is_hidden(cell)) and (first := first_line(code_of(cell))):
+    if (
+        not named
+        and (not is_code(cell) or _is_hidden(cell))
+        and (first := first_line(code_of(cell)))
+    ):
         named = f"<code>{escape(first[:_ENTRY])}</code>"
     about = [
         f'<span class="badge {css_class}">{escape(remark)}</span>' if remark else "",
@@ -308,12 +316,12 @@ def _head(cell: JSONObject, anchor: str, remark: str, css_class: str) -> str:
 
 def _reason(cell: JSONObject) -> str:
     """The last error of a cell in a line."""
-    errors = [each for each in objects(cell.get("outputs")) if each.get("output_type") == "error"]
+    errors = [each for each in outputs_of(cell) if each.get("output_type") == "error"]
     words = [one_line(text(errors[-1], key)) for key in ("ename", "evalue")] if errors else []
     return escape(": ".join(filter(None, words)))
 
 
-def _remark(cell: JSONObject, *, is_code: bool) -> tuple[str, str]:
+def _remark(cell: JSONObject) -> tuple[str, str]:
     """How a step ended, where that is not well, and the class for it."""
     about = ours(cell)
     outcome = text(about, "outcome")
@@ -326,7 +334,7 @@ def _remark(cell: JSONObject, *, is_code: bool) -> tuple[str, str]:
         return "output incomplete", "cut"
     if about.get("truncated") is True:
         return "output cut", "cut"
-    return "", "" if is_code else "earlier"
+    return "", "" if is_code(cell) else "earlier"
 
 
 def _difference(cell: JSONObject) -> str:
@@ -340,8 +348,8 @@ def _difference(cell: JSONObject) -> str:
 
 
 def _lead(writer: _Writer, cell: JSONObject) -> str:
-    role = text(ours(cell), "role")
-    if cell.get("cell_type") == "code":
+    role = role_of(cell)
+    if is_code(cell):
         return _generated(role, source_of(cell)) if role in _GENERATED else ""
     return (
         f'<div class="prose event">{prose(source_of(cell), writer.anchors, pictures={}).html}</div>'

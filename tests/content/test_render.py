@@ -18,21 +18,12 @@ from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
+from tests.notebooks.steps import entry
 
-ENTRY = Entry(
-    id="5f3a",
-    session_id="s",
-    number=1,
-    kind=EntryKind.CODE,
-    source="x",
-    outcome=Outcome.OK,
-    generation=2,
-    execution_count=3,
-    queued=0.0,
-    started=1.0,
-    ended=1.5,
+ENTRY = entry(
+    "x", id="5f3a", generation=2, execution_count=3, queued=0.0, ended=1.5,
     file_path="/data/code_1a2b3c4d.py",
-)
+)  # fmt: skip
 STATUS = "[ok · 0.50 s · step 1 · kernel 2 · id 5f3a]\n"
 CALL = re.compile(r'get_execution\(execution_id="5f3a", stream="(\w+)", offset=(\d+)\)')
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
+from kernel_exec.history.entries import EntryKind, KernelRecord
 from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import (
@@ -24,8 +24,8 @@ from kernel_exec.kernels.outputs import (
 from kernel_exec.notebooks.build import InterpreterFacts, OutputOptions, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.outputs import rest_of
+from tests.notebooks.steps import SESSION, step
 
-SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
 FAILURE = ErrorOutput(ename="ValueError", evalue="<no> & `no`", traceback=("ValueError: no",))
 
 
@@ -39,24 +39,6 @@ def kernel(generation: int = 1, end_reason: str = "") -> KernelRecord:
         support="own",
         end_reason=end_reason,
     )
-
-
-def step(source: str, *outputs: Output, number: int = 1, **more: Any) -> Step:
-    fields: dict[str, Any] = {
-        "id": f"{number:016x}",
-        "session_id": SESSION.id,
-        "number": number,
-        "kind": EntryKind.CODE,
-        "source": source,
-        "outcome": Outcome.OK,
-        "generation": 1,
-        "execution_count": number,
-        "queued": 1.0,
-        "started": 1.0,
-        "ended": 2.0,
-        **more,
-    }
-    return Step(entry=Entry(**fields), outputs=outputs)
 
 
 def made(*steps: Step, kernels: Sequence[KernelRecord] = (kernel(),)) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kernel_exec.history.entries import Entry, EntryKind
-from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.notebooks.needs import Needs, block, imports, needs
+from tests.notebooks.steps import entry
 
 # the reference implementation's, from PEP 723
 REFERENCE = r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"
@@ -26,15 +26,8 @@ INVENTORY = {
 }
 
 
-def code(source: str, number: int = 1, kind: EntryKind = EntryKind.CODE, **details: Any) -> Entry:
-    return Entry(
-        id=str(number), session_id="s", number=number, kind=kind, source=source,
-        outcome=Outcome.OK, queued=0.0, details=details,
-    )  # fmt: skip
-
-
-def install(source: str, number: int = 1, **versions: Any) -> Entry:
-    return code(source, number, EntryKind.INSTALL, **versions)
+def install(requirements: str, number: int = 1, **details: Any) -> Entry:
+    return entry(requirements, number, kind=EntryKind.INSTALL, details=details)
 
 
 def read(source: str) -> dict[str, object]:
@@ -107,26 +100,26 @@ NEEDED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_is_imported_is_pinned(name: str) -> None:
     source, dependencies, unknown = NEEDED[name]
-    found = needs([code(source)], python_version="3.12.1", inventory=INVENTORY)
+    found = needs([entry(source)], python_version="3.12.1", inventory=INVENTORY)
     assert (found.python, found.dependencies, found.unknown) == ("3.12", dependencies, unknown)
 
 
 def test_what_was_asked_to_be_installed_is_needed_though_nothing_imports_it() -> None:
-    steps = [install("pyarrow>=3\nPy_Arrow\nnot-there"), code("x", 2)]
+    steps = [install("pyarrow>=3\nPy_Arrow\nnot-there"), entry("x", 2)]
     found = needs(steps, python_version="3.12.1", inventory=INVENTORY)
     assert found.dependencies == ("pyarrow==20.0",)
 
 
 def test_a_package_replaced_after_its_import_counts_as_it_was() -> None:
     upgrade = install("", 2, before={"pandas": "2.2.0"}, after={"pandas": "2.3.1"})
-    before = needs([code("import pandas"), upgrade], python_version="", inventory=INVENTORY)
-    after = needs([upgrade, code("import pandas", 3)], python_version="", inventory=INVENTORY)
+    before = needs([entry("import pandas"), upgrade], python_version="", inventory=INVENTORY)
+    after = needs([upgrade, entry("import pandas", 3)], python_version="", inventory=INVENTORY)
     assert (before.dependencies, after.dependencies) == (("pandas==2.2.0",), ("pandas==2.3.1",))
 
 
 def test_an_interpreter_that_is_gone_makes_no_requirement_of_a_name() -> None:
     """A package that is called as a local module may be anybody's."""
-    steps = [install("six", after={"six": "1.17.0"}), code("import helpers, six", 2)]
+    steps = [install("six", after={"six": "1.17.0"}), entry("import helpers, six", 2)]
     found = needs(steps, python_version="3.9.1", inventory=None)
     assert found.dependencies == ("six==1.17.0",)
     assert found.unknown == ("helpers", "six")
@@ -134,6 +127,6 @@ def test_an_interpreter_that_is_gone_makes_no_requirement_of_a_name() -> None:
 
 def test_a_name_of_a_distribution_can_not_end_the_block() -> None:
     inventory = {"x": [('x"\n# ///\n# evil', "1")]}
-    found = needs([code("import x")], python_version="3.12.1", inventory=inventory)
+    found = needs([entry("import x")], python_version="3.12.1", inventory=inventory)
     assert len(block(found, known=True).splitlines()) == 6
     assert read(block(found, known=True))["requires-python"] == "==3.12.*"
