@@ -50,6 +50,7 @@ To change                            go to
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)
     what a cell or an output becomes notebooks/cells.py, notebooks/outputs.py (pure)
+    what code needs to run again     notebooks/needs.py (pure)
     how large a notebook may be      documents/budget.py (pure)
     what the review page shows       review/page.py (pure), its style review/page.css
 """

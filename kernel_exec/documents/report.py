@@ -18,6 +18,7 @@ from kernel_exec.notebooks.reading import (
     session_of,
     source_of,
     traceback_of,
+    verdict_of,
 )
 from kernel_exec.terminal import strip_ansi
 
@@ -115,9 +116,8 @@ def _cell(cell: JSONObject) -> Iterator[str | _Picture]:
     yield fence(source_of(cell), "python")
     for output in outputs_of(cell):
         yield from _output(output)
-    verdict = mapping(ours(cell), "verdict")
-    if (word := text(verdict, "verdict")) not in {"", "same", "close", "not run"}:
-        difference = text(verdict, "difference")
+    word, difference = verdict_of(cell)
+    if word not in {"", "same", "close", "not run"}:
         yield f"*Run again:* **{html(word)}**"
         if difference:
             yield fence(difference, "diff")

@@ -90,6 +90,9 @@ def build(
         kernels = [replace(kernel, executable="") for kernel in kernels]
         steps = [replace(step, entry=portable_entry(step.entry)) for step in steps]
     last = max((step.entry.generation for step in steps if _ran(step.entry)), default=0)
+    # The variables at the end are the last kernel's, so the body is what that one ran. Of the body
+    # everything runs again but what was stopped, which might not end, and what ran nothing. Which
+    # steps depend on which is not asked: a set that is too large only costs time.
     body = [step for step in steps if _ran(step.entry) and step.entry.generation == last]
     counted = any(_COUNTED.search(step.entry.source) for step in body)
     again = {step.entry.id for step in body if _runs_again(step, counted=counted)}
@@ -178,6 +181,8 @@ def _cells(
 
 def _earlier(generation: int, lives: Mapping[int, Sequence[Step]]) -> Iterator[JSONObject]:
     """An earlier kernel's steps, without those that ran again in a later one."""
+    # a step is left out where any later kernel ran it again, be it the last one or not: each
+    # kernel's own block shows it, and so the newest of its runs is always there
     later = {
         _original(step.entry)
         for other, life in lives.items()

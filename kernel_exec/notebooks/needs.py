@@ -108,6 +108,7 @@ def needs(entries: Sequence[Entry], *, python_version: str, inventory: Inventory
     for entry in entries:
         for name in () if entry.kind is EntryKind.INSTALL else imports(entry.source):
             first.setdefault(name, entry.number)
+    # modules of the standard library need nothing, and what is in no distribution stays a name
     known = inventory or {}
     foreign = [name for name in first if not is_standard(name)]
     found = {

@@ -77,6 +77,17 @@ def role_of(part: JSONObject) -> str:
     return text(ours(part), "role")
 
 
+def verdict_of(cell: JSONObject) -> tuple[str, str]:
+    """How a cell did when it was last run again, and what differed; "" where nobody knows."""
+    verdict = mapping(ours(cell), "verdict")
+    return text(verdict, "verdict"), text(verdict, "difference")
+
+
+def errors_of(cell: JSONObject) -> list[JSONObject]:
+    """The errors among the outputs of a cell."""
+    return [each for each in outputs_of(cell) if each.get("output_type") == "error"]
+
+
 def session_of(notebook: JSONObject) -> str:
     """The id of the session that a notebook is the export of, or ""."""
     return text(ours(notebook), "session")

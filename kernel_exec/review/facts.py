@@ -8,12 +8,13 @@ from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.reading import (
     cells,
+    errors_of,
     is_code,
     objects,
     ours,
-    outputs_of,
     source_of,
     tags,
+    verdict_of,
 )
 
 from .hypertext import escape
@@ -73,7 +74,7 @@ def verdict_html(notebook: JSONObject) -> str:
 
 def badge_html(cell: JSONObject) -> str:
     """What verification found of a cell."""
-    verdict = text(mapping(ours(cell), "verdict"), "verdict")
+    verdict, _ = verdict_of(cell)
     if verdict not in VERDICTS:
         return ""
     css_class, mark, words = VERDICTS[verdict]
@@ -127,12 +128,7 @@ def _run_count(code: Sequence[JSONObject]) -> int:
 
 
 def _failures(code: Sequence[JSONObject]) -> int:
-    return sum(has_error(cell) or "raises-exception" in tags(cell) for cell in code)
-
-
-def has_error(cell: JSONObject) -> bool:
-    """True when an error is among the outputs of a cell."""
-    return any(output.get("output_type") == "error" for output in outputs_of(cell))
+    return sum(bool(errors_of(cell)) or "raises-exception" in tags(cell) for cell in code)
 
 
 def _restarts(about: JSONObject) -> int:

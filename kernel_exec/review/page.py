@@ -19,13 +19,14 @@ from kernel_exec.notebooks.markdown import inline, one_line
 from kernel_exec.notebooks.provenance import marker
 from kernel_exec.notebooks.reading import (
     cells,
+    errors_of,
     is_code,
     ours,
-    outputs_of,
     role_of,
     session_of,
     source_of,
     tags,
+    verdict_of,
 )
 
 from .facts import (
@@ -35,7 +36,6 @@ from .facts import (
     duration,
     facts_html,
     first_line,
-    has_error,
     seconds_of,
     verdict_html,
 )
@@ -71,7 +71,7 @@ _LEADS = {"title", "script", "script-begin"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """A line of the contents."""
+    """A line of the contents; a `spare` one is for a notebook that has no others."""
 
     anchor: str
     words: str
@@ -79,6 +79,7 @@ class _Entry:
     level: int = 2
     css_class: str = ""
     remark: str = ""
+    spare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +88,6 @@ class _Part:
 
     html: str
     entries: Sequence[_Entry] = ()
-    fallback: Sequence[_Entry] = ()
-    """Lines for a notebook that has no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +106,7 @@ def review(notebook: JSONObject) -> str:
     name = _name(notebook)
     parts = list(_parts(_Writer(language=language, name=name), cells(notebook)))
     entries = [entry for part in parts for entry in part.entries]
-    contents = _contents(entries or [entry for part in parts for entry in part.fallback])
+    contents = _contents([entry for entry in entries if not entry.spare] or entries)
     body = "\n".join(part.html for part in parts) or '<p class="note">There are no cells.</p>'
     session, about = session_of(notebook), ours(notebook)
     mark = f"<!-- {marker(session)} -->\n" if session else ""  # above the doctype it would break it
@@ -248,7 +247,7 @@ def _number(cell: JSONObject) -> str:
 
 def _step(writer: _Writer, cell: JSONObject, above: Sequence[JSONObject], anchor: str) -> _Part:
     """A cell that ran, under its intent; closed where the notebook hides its failure."""
-    about, number = ours(cell), _number(cell)
+    number = _number(cell)
     intent = _titled(cell)[1]
     remark, css_class = _remark(cell)
     inside = [_lead(writer, each) for each in above if role_of(each) != "title" or not intent]
@@ -257,11 +256,12 @@ def _step(writer: _Writer, cell: JSONObject, above: Sequence[JSONObject], anchor
     else:
         inside.append(prose(source_of(cell), writer.anchors, pictures={}).html)
     inside.append(_difference(cell))
-    verdict, _, _ = VERDICTS.get(text(mapping(about, "verdict"), "verdict"), ("", "", ""))
+    verdict, _, _ = VERDICTS.get(verdict_of(cell)[0], ("", "", ""))
     entry = _Entry(
         anchor=anchor,
         words=intent or first_line(code_of(cell)) or "Nothing",
         number=number,
+        spare=not number,
         css_class=" ".join(filter(None, [css_class, verdict, "" if intent else "code"])),
         remark=", ".join(filter(None, [remark, "differs" if verdict == "different" else ""])),
     )
@@ -276,8 +276,7 @@ def _step(writer: _Writer, cell: JSONObject, above: Sequence[JSONObject], anchor
         f'<section class="step {css_class}" id="{anchor}" aria-labelledby="{anchor}-name">\n'
         f"{whole}\n</section>"
     )
-    entries, fallback = ([entry], []) if number else ([], [entry])
-    return _Part(html=html, entries=entries, fallback=fallback)
+    return _Part(html=html, entries=[entry])
 
 
 def _is_hidden(cell: JSONObject) -> bool:
@@ -316,7 +315,7 @@ def _head(cell: JSONObject, anchor: str, remark: str, css_class: str) -> str:
 
 def _reason(cell: JSONObject) -> str:
     """The last error of a cell in a line."""
-    errors = [each for each in outputs_of(cell) if each.get("output_type") == "error"]
+    errors = errors_of(cell)
     words = [one_line(text(errors[-1], key)) for key in ("ename", "evalue")] if errors else []
     return escape(": ".join(filter(None, words)))
 
@@ -326,7 +325,7 @@ def _remark(cell: JSONObject) -> tuple[str, str]:
     about = ours(cell)
     outcome = text(about, "outcome")
     failed = _OUTCOMES.get(outcome, "")
-    if not failed and not outcome and (has_error(cell) or "raises-exception" in tags(cell)):
+    if not failed and not outcome and (errors_of(cell) or "raises-exception" in tags(cell)):
         failed = "failed"
     if failed:
         return failed, "failed"
@@ -338,7 +337,7 @@ def _remark(cell: JSONObject) -> tuple[str, str]:
 
 
 def _difference(cell: JSONObject) -> str:
-    difference = text(mapping(ours(cell), "verdict"), "difference")
+    _, difference = verdict_of(cell)
     if not difference.strip():
         return ""
     return (
