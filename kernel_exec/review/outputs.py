@@ -7,6 +7,7 @@ can't be shown is named, and long text keeps its beginning and its end in sight.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from kernel_exec.content.charts import describe_chart
 from kernel_exec.content.plain import counted
@@ -41,27 +42,25 @@ _ACTIVE = re.compile(
 def outputs_html(outputs: JSON, described: str) -> str:
     """The outputs of a cell; `described` are the words for pictures that have none."""
     parts: list[str] = []
-    written, stream = "", ""
-    nothing: JSONObject = {}
-    for output in (*objects(outputs), nothing):
-        kind, name = text(output, "output_type"), text(output, "name") or "stdout"
-        goes_on = kind == "stream" and name == stream
-        if written and not goes_on:
-            parts.append(_stream(stream, written))
-            written = ""
-        stream = name if kind == "stream" else ""
-        if kind == "stream":
-            written += joined(output.get("text"))
-        elif missing := rest_of(output):
-            parts.append(_rest(missing))
-        elif kind == "error":
-            parts.append(_error(output))
-        elif output:
-            parts.append(_guarded(output, described))
+    for name, run in groupby(objects(outputs), _stream_name):
+        if name:
+            written = "".join(joined(output.get("text")) for output in run)
+            parts += [_stream(name, written)] if written else []
+        else:
+            parts += [_other(output, described) for output in run]
     return "\n".join(filter(None, parts))
 
 
-def _guarded(output: JSONObject, described: str) -> str:
+def _stream_name(output: JSONObject) -> str:
+    """The stream that an output is a part of, "" for all else."""
+    return (text(output, "name") or "stdout") if output.get("output_type") == "stream" else ""
+
+
+def _other(output: JSONObject, described: str) -> str:
+    if missing := rest_of(output):
+        return _rest(missing)
+    if output.get("output_type") == "error":
+        return _error(output)
     try:
         return _display(output, described)
     except RecursionError:  # a reader of ours went down what was nested too deep
