@@ -16,6 +16,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     configuration  kernel_exec.toml itself: read, and an environment added to it
     content        what a model sees: text and pictures within a budget, pages of the rest
     documents      a notebook as what people open: a file in one of four formats
+    review         a notebook as a page for reviewers: one file, without script or network
     verification   a notebook that is run again, and compared with what it holds
     notebooks      a session as a notebook, the one value that all of these work on
     scripts        stored .py files: saved, appended to, read by pages, confined to their folder
@@ -27,6 +28,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     processes      starts and stops child processes; the only module that does
     leases         files that are locked while their holder lives
     terminal       what a terminal would show of text
+    pictures       what kernels draw: opened in one place, shrunk, compared
     places, jsons  where our own files lie; JSON as others send it
     inside         what runs in foreign interpreters: run from here, imported by nobody
     errors         what can go wrong
@@ -53,6 +55,7 @@ To change                            go to
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)
     what a cell or an output becomes notebooks/cells.py, notebooks/outputs.py (pure)
-    how large a notebook may be      notebooks/budget.py
-    what the review page shows       documents/review.py (pure), its style documents/review.css
+    what code needs to run again     notebooks/needs.py (pure)
+    how large a notebook may be      documents/budget.py (pure)
+    what the review page shows       review/page.py (pure), its style review/page.css
 """

@@ -8,7 +8,8 @@ from pathlib import Path
 from anyio import to_thread
 
 from kernel_exec.connection import Begun, Connection
-from kernel_exec.documents.export import Document, Exported, chosen_path, export_session
+from kernel_exec.documents.export import Document, Exported, export_session
+from kernel_exec.documents.paths import chosen_path
 from kernel_exec.documents.verified import Again, Verify, verified_export
 from kernel_exec.documents.writing import require_replaceable
 from kernel_exec.environments.activation import allowed_variables

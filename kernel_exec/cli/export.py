@@ -6,11 +6,12 @@ from pathlib import Path
 import anyio
 import click
 
-from kernel_exec.documents.export import FORMATS, default_path, export_session, format_of
+from kernel_exec.documents.export import export_session
+from kernel_exec.documents.paths import FORMATS, default_path, format_of
 from kernel_exec.errors import NotFoundError, StorageError
 from kernel_exec.history.entries import SessionRecord
 from kernel_exec.history.store import Store, open_store
-from kernel_exec.notebooks.build import Wanted
+from kernel_exec.notebooks.build import OutputOptions
 from kernel_exec.places import Places
 from kernel_exec.settings import Settings
 
@@ -59,7 +60,7 @@ def export(
     target = None if output is None else output.absolute()
     if target is not None:
         format_of(target, document or "")
-    wanted = Wanted(outputs=not no_outputs, times=not no_timing)
+    wanted = OutputOptions(outputs=not no_outputs, times=not no_timing)
     click.echo(anyio.run(_export, settings, session, target, document, wanted, overwrite))
 
 
@@ -68,7 +69,7 @@ async def _export(
     session: str,
     target: Path | None,
     document: str | None,
-    wanted: Wanted,
+    wanted: OutputOptions,
     overwrite: bool,
 ) -> Path:
     async with open_store(history_root(settings)) as store:
@@ -82,7 +83,7 @@ async def _export(
             overwrite=overwrite,
             limit=settings.connection.notebook_size,
             variables=settings.allowed_variables,
-            wanted=wanted,
+            options=wanted,
             private=target is None and not wanted.portable,
         )
         return exported.path

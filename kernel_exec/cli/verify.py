@@ -1,7 +1,7 @@
 """`kernel-exec verify`: a notebook or a session, run again in a fresh kernel and compared."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from kernel_exec import processes
 from kernel_exec.app import make_kernels, open_catalog
 from kernel_exec.configuration import Written, parse_path
 from kernel_exec.content.plain import clean, one_line
-from kernel_exec.documents.export import read_notebook
+from kernel_exec.documents.budget import written
+from kernel_exec.documents.export import session_notebook
 from kernel_exec.documents.writing import write
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import default_environment
@@ -28,12 +29,10 @@ from kernel_exec.errors import (
 )
 from kernel_exec.history.store import open_store
 from kernel_exec.jsons import JSONObject, text
-from kernel_exec.notebooks.budget import written
-from kernel_exec.notebooks.value import ours, session_of
+from kernel_exec.notebooks.reading import ours, parse, read_bytes, session_of
 from kernel_exec.settings import Settings
 from kernel_exec.verification.plan import make_plan
-from kernel_exec.verification.reading import parse, read_bytes
-from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
+from kernel_exec.verification.results import CellReport, OnCell, Verification, stamp
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
 from .export import find_session, history_root
@@ -164,7 +163,7 @@ async def _subject(settings: Settings, target: str) -> _Subject:
             click.echo(f"warning: {store.notice}", err=True)
         record = await find_session(store, target)
         variables = settings.allowed_variables
-        notebook = await read_notebook(store, record, variables=variables)
+        notebook = await session_notebook(store, record, variables=variables)
         return _Subject(name=f"session {record.name}", notebook=notebook)
 
 
@@ -212,16 +211,16 @@ class _ProgressBar:
         )
         self._task = self._progress.add_task("running", total=None)
 
-    def __enter__(self) -> Callable[[CellDone], None]:
+    def __enter__(self) -> OnCell:
         self._progress.start()
         return self._tell
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def _tell(self, done: CellDone) -> None:
-        words = f"step {done.number} is {done.verdict}"
-        self._progress.update(self._task, completed=done.done, total=done.total, description=words)
+    def _tell(self, report: CellReport, done: int, total: int) -> None:
+        words = f"step {report.cell.number} is {report.verdict}"
+        self._progress.update(self._task, completed=done, total=total, description=words)
 
 
 def _print(name: str, verification: Verification) -> None:
@@ -237,12 +236,12 @@ def _print(name: str, verification: Verification) -> None:
     console.print(Text(verification.summary + seconds, style=_COLOURS[verification.verdict]))
 
 
-def _line(cell: CellReport, width: int) -> Text:
-    seconds = "" if cell.seconds is None else f"{cell.seconds:8.2f} s"
+def _line(report: CellReport, width: int) -> Text:
+    seconds = "" if report.seconds is None else f"{report.seconds:8.2f} s"
     return Text.assemble(
-        f"{cell.number:{width}}  ",
-        (f"{cell.verdict.value:9}", _COLOURS[cell.verdict.value]),
-        f"{seconds:10}  {one_line(cell.title)}".rstrip(),
+        f"{report.cell.number:{width}}  ",
+        (f"{report.verdict.value:9}", _COLOURS[report.verdict.value]),
+        f"{seconds:10}  {one_line(report.cell.title)}".rstrip(),
     )
 
 

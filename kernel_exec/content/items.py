@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from kernel_exec.history.entries import Entry
+from kernel_exec.history.entries import DEFAULT_NAME, Entry
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,
@@ -51,17 +51,33 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Items:
-    """The outputs of an entry, each of which can be asked for its text.
+class RenderContext:
+    """What a result depends on besides its entry.
 
-    `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`.
+    `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`;
+    `history` says why history is degraded, `waiting` how many executions run before this one,
+    `background` what earlier executions have put out since the last result; `texts` reads the
+    files that outputs go on in.
     """
+
+    session: str = DEFAULT_NAME
+    own: tuple[str, ...] = ()
+    home: str = ""
+    texts: Texts = field(default_factory=Texts)
+    background: Sequence[str] = ()
+    history: str = ""
+    notice: str = ""
+    waiting: int = 0
+    most_pictures: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """The outputs of an entry, each of which can be asked for its text."""
 
     entry: Entry
     outputs: Sequence[Output]
-    texts: Texts = field(default_factory=Texts)
-    own: tuple[str, ...] = ()
-    home: str = ""
+    context: RenderContext
 
     def at(self, place: int) -> Item | None:
         """The output at `place`, None when there is nothing to read."""
@@ -88,14 +104,16 @@ class Items:
     def rows_before(self, place: int, stream: str = "all") -> int:
         """The row of a stream, as `get_execution` counts them, at which an output begins."""
         sources = sources_of(self.outputs[:place], stream)
-        return sum(self.texts.size(source).rows for source in sources)
+        return sum(self.context.texts.size(source).rows for source in sources)
 
     def _shown(self, place: int, output: Output) -> _Shown:
         if isinstance(output, Stream):
             return self._stream(place, output)
         if isinstance(output, ErrorOutput):
             full = call(self.entry, stream="error")
-            summary = clean(summarise(output, own=self.own, home=self.home, full=full))
+            summary = clean(
+                summarise(output, own=self.context.own, home=self.context.home, full=full)
+            )
             return summary, summary
         return self._display(output)
 
@@ -127,17 +145,17 @@ class Items:
         for mime, path in files(output).items():
             if mime in output.data:
                 shown = self._both_ends(whole, path, how) or shown
-            elif (size := self.texts.bytes_of(path)) is not None:
+            elif (size := self.context.texts.bytes_of(path)) is not None:
                 left_out.append(f"[{one_line(mime)}, {counted(size, 'byte')}: {path}]")
         return whole, "\n".join([*([shown] if shown else []), *left_out])
 
     def _both_ends(self, begins: str, path: str, how: _How) -> str | None:
         """Head and tail of a text that goes on in a file, None when the file is gone."""
         try:
-            tail = self.texts.end(path, int(ITEM_BUDGET * (1 - _HEAD)))
+            tail = self.context.texts.end(path, int(ITEM_BUDGET * (1 - _HEAD)))
         except OSError:
             return None
-        size = self.texts.size(Source(text=begins, path=path))
+        size = self.context.texts.size(Source(text=begins, path=path))
         head = begins[: int(ITEM_BUDGET * _HEAD)]
         return (
             f"{head}\n[… in total {counted(size.rows, 'line')}"

@@ -6,19 +6,18 @@ newline, small enough for all of them, and say how to get what is not shown.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind
+from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output
+from kernel_exec.pictures import size_of
 
 from .displays import pictures
 from .hints import hint
 from .installs import installed
-from .items import ITEM_BUDGET, Item, Items, call, cut
-from .lines import Texts
-from .pictures import size_of
+from .items import ITEM_BUDGET, Item, Items, RenderContext, call, cut
 from .plain import clean, counted, one_line
 from .status import names_line, status_line
 from .tracebacks import headline
@@ -59,27 +58,6 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
-    """What a result depends on besides its entry.
-
-    `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`;
-    `history` says why history is degraded, `waiting` how many executions run before this one,
-    `background` what earlier executions have put out since the last result; `texts` reads the
-    files that outputs go on in.
-    """
-
-    session: str = DEFAULT_NAME
-    own: tuple[str, ...] = ()
-    home: str = ""
-    texts: Texts = field(default_factory=Texts)
-    background: Sequence[str] = ()
-    history: str = ""
-    notice: str = ""
-    waiting: int = 0
-    most_pictures: int = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
     """Blocks for the model, the last of which is the status, and fields for programs."""
 
@@ -88,21 +66,21 @@ class Rendered:
     meta: JSONObject
 
 
-def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rendered:
+def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> Rendered:
     """What a model sees of `entry` at this moment; `outputs` are folded."""
-    shown = _shown(entry, outputs, now)
+    shown = _shown(entry, outputs, context)
     found = pictures_of(outputs)
-    inline = found[: now.most_pictures]
-    lines = [*shown.lines, *_about_pictures(entry, found, now.most_pictures)]
-    background = [one_line(line, _BACKGROUND) for line in now.background]
+    inline = found[: context.most_pictures]
+    lines = [*shown.lines, *_about_pictures(entry, found, context.most_pictures)]
+    background = [one_line(line, _BACKGROUND) for line in context.background]
     after = (f"hint: {advice}" if (advice := hint(outputs)) else "", *background)
     lines += [f"{line}\n" for line in (*after, names_line(entry)) if line]
     whole = None if shown.hidden else "".join(shown.lines)
     return Rendered(
-        texts=tuple(Text(text=each) for each in ("".join(lines), status(entry, now)) if each),
+        texts=tuple(Text(text=each) for each in ("".join(lines), status(entry, context)) if each),
         pictures=tuple(inline),
         meta={
-            **fields(entry, now),
+            **fields(entry, context),
             "output": whole if whole is not None and len(whole) <= _SMALL_OUTPUT else None,
             "error": _error(entry, outputs),
             "truncated": shown.hidden or shown.cut,
@@ -111,16 +89,13 @@ def render(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> Rende
     )
 
 
-def status(entry: Entry, now: Circumstances) -> str:
+def status(entry: Entry, context: RenderContext) -> str:
     """The line that ends a result."""
-    line = status_line(
-        entry, session=now.session, history=now.history, notice=now.notice, waiting=now.waiting
-    )
-    return f"{line}\n"
+    return f"{status_line(entry, context)}\n"
 
 
-def fields(entry: Entry, now: Circumstances) -> dict[str, JSON]:
-    """What programs are told of an entry, but for its outputs."""
+def fields(entry: Entry, context: RenderContext) -> dict[str, JSON]:
+    """The fields of an entry for programs, but for its outputs."""
     path = entry.file_path
     lost = "death" in entry.details
     return {
@@ -128,7 +103,7 @@ def fields(entry: Entry, now: Circumstances) -> dict[str, JSON]:
         "outcome": entry.outcome.value,
         "execution_id": entry.id,
         "execution_count": entry.execution_count,
-        "session": now.session,
+        "session": context.session,
         "kernel": {"generation": entry.generation, "state": "lost" if lost else "kept"},
         "file_path": path,
         "generated_filename": path.rpartition("/")[2] if path else None,
@@ -138,7 +113,7 @@ def fields(entry: Entry, now: Circumstances) -> dict[str, JSON]:
             "ended_at": entry.ended,
             "seconds": entry.duration,
         },
-        "history": now.history or "ok",
+        "history": context.history or "ok",
     }
 
 
@@ -151,13 +126,13 @@ class _Shown:
     cut: bool = False
 
 
-def _shown(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> _Shown:
+def _shown(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> _Shown:
     """The texts of outputs: the first and the last of those that do not fit together."""
     if entry.kind is EntryKind.INSTALL and entry.outcome in {Outcome.OK, Outcome.EXCEPTION}:
         whole = clean(installed(entry))
         shown = cut(whole, ITEM_BUDGET, lambda _: call(entry, stream="stdout"))
         return _Shown(lines=[shown], cut=shown != whole)
-    items = Items(entry=entry, outputs=outputs, texts=now.texts, own=now.own, home=now.home)
+    items = Items(entry=entry, outputs=outputs, context=context)
     first, last, hidden = _chosen(items)
     lines = [item.text for item in first]
     if hidden:

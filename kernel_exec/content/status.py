@@ -11,6 +11,7 @@ from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, is_isola
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 
+from .items import RenderContext
 from .plain import clean, counted, one_line
 
 _FOREIGN = re.compile(
@@ -29,24 +30,26 @@ _LONGEST_LINE = 2000
 """Characters of a line of a message or of last words; messages of ours name long paths twice."""
 
 
-def status_line(entry: Entry, *, session: str, history: str, notice: str, waiting: int) -> str:
+def status_line(entry: Entry, context: RenderContext) -> str:
     """One line in brackets, after blocks that only failures have."""
     details = entry.details
-    parts = [_outcome(entry, waiting), f"step {entry.number}"]
+    parts = [_outcome(entry, context.waiting), f"step {entry.number}"]
     if is_isolated(entry):
         parts.append("isolated")
     elif entry.generation:
         parts.append(f"kernel {entry.generation}")
     parts.append(f"id {entry.id}")
-    if session != DEFAULT_NAME:
-        parts.append(f"session {session}")
+    if context.session != DEFAULT_NAME:
+        parts.append(f"session {context.session}")
     if not entry.outcome.ended:
         parts.append(_go_on(entry))
     if details.get("complete") is False and "death" not in details:
         parts.append("outputs may be missing")
-    if history:
-        parts.append(f"history: degraded ({one_line(history, _LONG_LINE)})")
-    parts += [one_line(each, _LONG_LINE) for each in (text(details, "unstored"), notice) if each]
+    if context.history:
+        parts.append(f"history: degraded ({one_line(context.history, _LONG_LINE)})")
+    parts += [
+        one_line(each, _LONG_LINE) for each in (text(details, "unstored"), context.notice) if each
+    ]
     blocks = [
         *_state_lost(mapping(details, "state_lost")),
         *_last_words(entry, mapping(details, "death")),
@@ -60,8 +63,8 @@ def names_line(entry: Entry) -> str:
     names = mapping(entry.details, "names")
     parts = []
     for sign, key in (("+", "added"), ("~", "changed")):
-        if told := _described(mapping(names, key)):
-            parts.append(f"{sign} {_some(told)}")
+        if described := _described(mapping(names, key)):
+            parts.append(f"{sign} {_some(described)}")
     gone = names.get("gone")
     if isinstance(gone, (list, tuple)) and gone:
         parts.append(f"- {_some([one_line(name) for name in gone])}")
@@ -130,8 +133,8 @@ def _state_lost(lost: JSONObject) -> list[str]:
     if not lost:
         return []
     generation, reason = lost.get("generation"), one_line(lost.get("reason"), _LONG_LINE)
-    told = _described(mapping(lost, "names"))
-    which = f": {_some(told)}" if told else ""
+    described = _described(mapping(lost, "names"))
+    which = f": {_some(described)}" if described else ""
     blocks = _words(
         ("the kernel's fault dump", text(lost, "dump")), ("its stderr", text(lost, "stderr"))
     )
@@ -153,10 +156,10 @@ def _last_words(entry: Entry, death: JSONObject) -> list[str]:
     )
 
 
-def _words(*told: tuple[str, str]) -> list[str]:
+def _words(*titled: tuple[str, str]) -> list[str]:
     """A block for each text that is not empty, without the lines that are not the user's."""
     blocks = []
-    for title, words in told:
+    for title, words in titled:
         if words:
             plain = clean(words).split("\n")
             lines = [line[:_LONGEST_LINE] for line in plain if line and not _FOREIGN.search(line)]
@@ -170,6 +173,6 @@ def _described(names: JSONObject) -> list[str]:
     return [f"{one_line(name)} {one_line(what)}" for name, what in names.items()]
 
 
-def _some(told: Sequence[str]) -> str:
-    shown = ", ".join(told[:_MOST_NAMES])
-    return shown if len(told) <= _MOST_NAMES else f"{shown}, … ({counted(len(told), 'name')})"
+def _some(listed: Sequence[str]) -> str:
+    shown = ", ".join(listed[:_MOST_NAMES])
+    return shown if len(listed) <= _MOST_NAMES else f"{shown}, … ({counted(len(listed), 'name')})"

@@ -118,12 +118,12 @@ def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -
     else:
         *callers, last = mine or frames[-1:]
         lines = [f"  {last}", *_notes(error, text)]
-    told = [_cause(part, head, owner) for part in causes[: -_MOST_CAUSES - 1 : -1]]
+    causes_shown = [_cause(part, head, owner) for part in causes[: -_MOST_CAUSES - 1 : -1]]
     hidden = [
         _counted(len(frames) - len(mine or frames[-1:]) + _left_out(callers, text), "frame"),
-        _counted(len(causes) - len(told), "cause"),
+        _counted(len(causes) - len(causes_shown), "cause"),
     ]
-    lines = [head, *lines, *_called_from(callers), *filter(None, told)]
+    lines = [head, *lines, *_called_from(callers), *filter(None, causes_shown)]
     if any(hidden):
         lines.append(f"({', '.join(filter(None, hidden))}: {full})")
     return "\n".join(lines)

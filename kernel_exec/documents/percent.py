@@ -8,10 +8,11 @@ Source: jupytext, "The percent format"; magics are comments, as jupytext has the
 import ast
 import json
 import re
-import warnings
 
 from kernel_exec.jsons import JSONObject, mapping, text
-from kernel_exec.notebooks.value import cells, joined, session_of, tags
+from kernel_exec.notebooks.needs import parsed_python
+from kernel_exec.notebooks.provenance import marker
+from kernel_exec.notebooks.reading import cells, is_code, session_of, source_of, tags
 
 _MAGIC = re.compile(r"\s*(?:#\s*)*(?:%{1,2}[^\W\d]|!|\?|[%\w.*]+\?{1,2}\s*$)")
 """A line of IPython's own, or a comment that would be read as one."""
@@ -58,17 +59,11 @@ def _header(notebook: JSONObject) -> str:
     return _commented("\n".join([*lines, "---"]))
 
 
-def marker(session: str) -> str:
-    """What says, in a comment, of which session a document is the export."""
-    return f"kernel-exec session: {re.sub(r'[^A-Za-z0-9_-]', '_', session)[:64]}"
-
-
 def _cell(cell: JSONObject) -> str:
-    source = joined(cell.get("source"))
-    kind = cell.get("cell_type")
+    source = source_of(cell)
     marked = f" tags={json.dumps(tagged)}" if (tagged := tags(cell)) else ""
-    if kind != "code":
-        name = "markdown" if kind == "markdown" else "raw"
+    if not is_code(cell):
+        name = "markdown" if cell.get("cell_type") == "markdown" else "raw"
         return f"# %% [{name}]{marked}\n{_commented(source)}"
     first, _, rest = source.partition("\n")
     if (found := re.match(r"%%(\w+)\s*$", first)) and found[1] in _LANGUAGES:
@@ -79,7 +74,7 @@ def _cell(cell: JSONObject) -> str:
 
 def _tried(code: str) -> str:
     """`code` in a `try`; the lines that begin within a string stay as they are."""
-    tree = _parsed(code)
+    tree = parsed_python(code)
     if tree is None or not tree.body:
         return code
     inside = {
@@ -96,7 +91,7 @@ def _tried(code: str) -> str:
 
 
 def _code(source: str) -> str:
-    plain = _parsed(source) is not None
+    plain = parsed_python(source) is not None
     if plain and not _COMMENTED.search(source):
         return source
 
@@ -105,15 +100,6 @@ def _code(source: str) -> str:
         return f"# {line}" if special else line
 
     return "\n".join(map(shown, source.split("\n")))
-
-
-def _parsed(source: str) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def _commented(lines: str) -> str:

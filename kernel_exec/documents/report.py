@@ -1,16 +1,28 @@
 """A notebook as a Markdown document, for reading and for comments in reviews. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
-from kernel_exec.notebooks.budget import content_of
 from kernel_exec.notebooks.markdown import fence, heading, html, literal, picture
-from kernel_exec.notebooks.value import cells, joined, objects, ours, session_of
+from kernel_exec.notebooks.outputs import is_picture
+from kernel_exec.notebooks.provenance import marker
+from kernel_exec.notebooks.reading import (
+    cells,
+    is_code,
+    joined,
+    ours,
+    outputs_of,
+    role_of,
+    session_of,
+    source_of,
+    traceback_of,
+    verdict_of,
+)
 from kernel_exec.terminal import strip_ansi
 
-from .percent import marker
+from .budget import ENDINGS, content_of
 
 _TEXT = 4000
 """Characters of a text output; the notebook has the rest."""
@@ -21,14 +33,8 @@ _COUNTS = {
     "restarts": "restart",
     "installs": "install",
 }
-_PICTURES = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/svg+xml": "svg",
-}
-"""Types that are shown as pictures, the best first, and the endings of their files."""
+_PICTURES = tuple(mime for mime in ENDINGS if is_picture(mime))
+"""Types that are shown as pictures, the best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +59,11 @@ def report(notebook: JSONObject, *, folder: str) -> Report:
     parts: list[str] = [*_top(notebook)]
     files: dict[str, bytes] = {}
     for cell in cells(notebook):
-        if text(ours(cell), "role") in {"script-begin", "script-end"}:  # nobody ran these
+        if role_of(cell) in {"script-begin", "script-end"}:  # nobody ran these
             continue
         for at, part in enumerate(_cell(cell)):
             if isinstance(part, _Picture):
-                name = f"{text(cell, 'id') or 'cell'}-{at}.{_PICTURES[part.mime]}"
+                name = f"{text(cell, 'id') or 'cell'}-{at}.{ENDINGS[part.mime]}"
                 files[name] = part.content
                 parts.append(picture(f"{folder}/{name}", part.alt))
             else:
@@ -81,12 +87,12 @@ def _top(notebook: JSONObject) -> Iterator[str]:
     ]
     lines = [f"- {name}: {literal(value)}" for name, value in facts if value]
     counts = mapping(about, "counts")
-    told = [
+    listed = [
         counted(number, thing) if key != "failed" else f"{number:,} failed"
         for key, thing in _COUNTS.items()
         if (number := count(counts, key))
     ]
-    lines += [f"- {', '.join(told)}"] if told else []
+    lines += [f"- {', '.join(listed)}"] if listed else []
     lines += _verdict(mapping(about, "verification"))
     yield "\n".join(lines)
 
@@ -95,25 +101,23 @@ def _verdict(verification: JSONObject) -> list[str]:
     if not verification:
         return []
     counts = mapping(verification, "counts")
-    told = ", ".join(f"{number} {html(name)}" for name, number in counts.items() if number)
+    listed = ", ".join(f"{number} {html(name)}" for name, number in counts.items() if number)
     when = text(verification, "when")
     at = f", {html(when)}" if when else ""
     return [
-        f"- Run again in a fresh kernel: **{html(text(verification, 'verdict'))}** ({told}){at}"
+        f"- Run again in a fresh kernel: **{html(text(verification, 'verdict'))}** ({listed}){at}"
     ]
 
 
 def _cell(cell: JSONObject) -> Iterator[str | _Picture]:
-    source = joined(cell.get("source"))
-    if cell.get("cell_type") != "code":
-        yield source
+    if not is_code(cell):
+        yield source_of(cell)
         return
-    yield fence(source, "python")
-    for output in objects(cell.get("outputs")):
+    yield fence(source_of(cell), "python")
+    for output in outputs_of(cell):
         yield from _output(output)
-    verdict = mapping(ours(cell), "verdict")
-    if (word := text(verdict, "verdict")) not in {"", "same", "close", "not run"}:
-        difference = text(verdict, "difference")
+    word, difference = verdict_of(cell)
+    if word not in {"", "same", "close", "not run"}:
         yield f"*Run again:* **{html(word)}**"
         if difference:
             yield fence(difference, "diff")
@@ -124,10 +128,8 @@ def _output(output: JSONObject) -> Iterator[str | _Picture]:
         case "stream":
             yield _text(joined(output.get("text")))
         case "error":
-            lines = output.get("traceback")
-            blocks = [str(line) for line in lines] if isinstance(lines, Sequence) else []
             last = f"{text(output, 'ename')}: {text(output, 'evalue')}"
-            yield _text("\n".join(blocks) or last)
+            yield _text(traceback_of(output) or last)
         case _:
             yield from _display(mapping(output, "data"), mapping(output, "metadata"))
 

@@ -12,7 +12,7 @@ from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.kernels.kernel import Kernels
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.notebooks.value import ours
+from kernel_exec.notebooks.reading import ours
 from kernel_exec.sessions.slots import TakeSlot
 from kernel_exec.sessions.work import Done, Job, Work
 from kernel_exec.verification.basis import basis
@@ -80,29 +80,26 @@ class _Run:
         if kept and Path(kept).is_dir():
             self._directory = Path(kept)
         if (earlier := self._again.earlier) is not None:
-            known = text(earlier.details, "basis")
-            if known and known == await self.basis():
+            basis_then = text(earlier.details, "basis")
+            if basis_then and basis_then == await self.basis():
                 self.reused = True
                 return recalled(mapping(earlier.details, "verification"), self._plan)
         async with self._again.slot("verification"):
-            prepared = await self._prepared()
-            self._tell(0, "")
+            try:
+                prepared = await self._again.prepare()
+            except UnusableEnvironmentError as error:
+                raise UnusableEnvironmentError(
+                    f"{error}; the session can still be exported without verify"
+                ) from error
+            self._report(0, "")
             return await verify_in(
                 self._again.kernels,
                 prepared,
                 notebook,
                 working_directory=self._directory,
                 time_limit=self._again.time_limit,
-                on_cell=lambda done: self._tell(done.done, f"{done.verdict}\n"),
+                on_cell=lambda report, done, _: self._report(done, f"{report.verdict}\n"),
             )
-
-    async def _prepared(self) -> PreparedEnvironment:
-        try:
-            return await self._again.prepare()
-        except UnusableEnvironmentError as error:
-            raise UnusableEnvironmentError(
-                f"{error}; the session can still be exported without verify"
-            ) from error
 
     async def basis(self) -> str:
         """What the verdict rests on, as it is now; "" when the environment does not answer."""
@@ -117,8 +114,8 @@ class _Run:
         except (BusyError, UnusableEnvironmentError):
             return ""
 
-    def _tell(self, done: int, verdict: str) -> None:
-        """Say how a cell did, and which one runs now."""
+    def _report(self, done: int, verdict: str) -> None:
+        """Report how a cell did, and which one runs now."""
         cells = [cell for cell in self._plan if not cell.generated]
         following = ""
         if done < len(cells):

@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
-from kernel_exec.notebooks.value import session_of
-
-from .percent import marker
+from kernel_exec.notebooks.provenance import marker
+from kernel_exec.notebooks.reading import session_of
 
 _TOP = 4096
 """Bytes of a document in which its mark stands."""

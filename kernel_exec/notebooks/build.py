@@ -19,7 +19,7 @@ from kernel_exec.history.entries import (
     is_isolated,
     is_unreached,
 )
-from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, text
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.places import PRIVATE_FOLDER
 
@@ -33,11 +33,9 @@ from .cells import (
     plain_markdown,
     was_stopped,
 )
-from .pep723 import Install, Inventory, asked_for, block, needs
-from .plain import parsed
-from .portable import portable_entry, portable_kernel, portable_session
-from .provenance import CODE, about_session
-from .value import without_outputs, without_times, writable
+from .needs import Inventory, block, needs, parsed
+from .provenance import CODE, about_session, portable_entry, portable_session, without_times
+from .reading import writable
 
 _NAMELESS = {"venv", ".venv", "env", ".env", "environment", PRIVATE_FOLDER}
 """Folders that say nothing about an environment; the one above does."""
@@ -49,21 +47,15 @@ _COUNTED = re.compile(r"\b(?:In|Out)\[|\b_i?\d+\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What history does not know: our `version`, the interpreter's `platform` and packages.
+class InterpreterFacts:
+    """What a session's interpreter reports today; nothing when it is gone."""
 
-    `inventory` is None when the interpreter is gone. `folder` is where the notebook will be, ""
-    when that is not known.
-    """
-
-    version: str = ""
     platform: str = ""
     inventory: Inventory | None = None
-    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class OutputOptions:
     """What a notebook shows: outputs, times.
 
     Without outputs or times it is meant for version control, and names no path of a machine.
@@ -83,56 +75,52 @@ def build(
     session: SessionRecord,
     kernels: Sequence[KernelRecord],
     steps: Sequence[Step],
-    surroundings: Surroundings | None = None,
-    wanted: Wanted | None = None,
+    facts: InterpreterFacts | None = None,
+    options: OutputOptions | None = None,
+    folder: str = "",
+    version: str = "",
 ) -> JSONObject:
-    """The notebook, as the value that nbformat would read from its file."""
-    around, wanted = surroundings or Surroundings(), wanted or Wanted()
+    """The notebook, as the value that nbformat would read from its file.
+
+    It is to be in `folder`, "" when that is not known; `version` is ours.
+    """
+    facts, options = facts or InterpreterFacts(), options or OutputOptions()
     steps = [step for step in steps if not is_unreached(step.entry)]
-    if wanted.portable:
-        session, kernels = portable_session(session), list(map(portable_kernel, kernels))
+    if options.portable:
+        session = portable_session(session)
+        kernels = [replace(kernel, executable="") for kernel in kernels]
         steps = [replace(step, entry=portable_entry(step.entry)) for step in steps]
-    ran = [step.entry.generation for step in steps if _ran(step.entry)]
-    last = max(ran, default=0)
+    last = max((step.entry.generation for step in steps if _ran(step.entry)), default=0)
+    # The variables at the end are the last kernel's, so the body is what that one ran. Of the body
+    # everything runs again but what was stopped, which might not end, and what ran nothing. Which
+    # steps depend on which is not asked: a set that is too large only costs time.
     body = [step for step in steps if _ran(step.entry) and step.entry.generation == last]
     counted = any(_COUNTED.search(step.entry.source) for step in body)
     again = {step.entry.id for step in body if _runs_again(step, counted=counted)}
-    version = kernels[-1].python_version if kernels else ""
-    provenance = about_session(
-        session,
-        kernels,
-        [step.entry for step in steps],
-        version=around.version,
-        platform=around.platform,
-    )
+    entries = [step.entry for step in steps]
+    python = kernels[-1].python_version if kernels else ""
+    provenance = about_session(session, kernels, entries, version=version, platform=facts.platform)
+    if not options.outputs:
+        steps = [Step(entry=replace(entry, execution_count=None)) for entry in entries]
 
     def make(step: Step) -> list[JSONObject]:
-        return cells_of(
-            step,
-            again=step.entry.id in again,
-            folder=around.folder,
-            inventory=around.inventory,
-        )
+        runs = step.entry.id in again
+        return cells_of(step, again=runs, folder=folder, inventory=facts.inventory)
 
-    if not wanted.outputs:
-        steps = [replace(step, outputs=()) for step in steps]
-    requirements = list(_requirements(steps, again, version, around.inventory))
-    cells = [
-        *([] if counted else requirements),
-        *_cells(steps, kernels, last, make),
-        *_ending(kernels, last),
-        *(requirements if counted else []),  # where it shifts no count, such as `Out[3]`
-    ]
+    requirements = list(_requirements(entries, again, python, facts.inventory))
     whole: dict[str, JSON] = {
         "nbformat": 4,
         "nbformat_minor": 5,
-        "metadata": _metadata(session, version, provenance),
-        "cells": cells,
+        "metadata": _metadata(session, python, provenance),
+        "cells": [
+            *([] if counted else requirements),
+            *_cells(steps, kernels, last, make),
+            *_ending(kernels, last),
+            *(requirements if counted else []),  # where it shifts no count, such as `Out[3]`
+        ],
     }
     notebook: JSONObject = {key: writable(value) for key, value in whole.items()}
-    if not wanted.outputs:
-        notebook = without_outputs(notebook)
-    return notebook if wanted.times else without_times(notebook)
+    return notebook if options.times else without_times(notebook)
 
 
 def _metadata(session: SessionRecord, version: str, provenance: JSONObject) -> JSONObject:
@@ -194,6 +182,8 @@ def _cells(
 
 def _earlier(generation: int, lives: Mapping[int, Sequence[Step]]) -> Iterator[JSONObject]:
     """An earlier kernel's steps, without those that ran again in a later one."""
+    # a step is left out where any later kernel ran it again, be it the last one or not: each
+    # kernel's own block shows it, and so the newest of its runs is always there
     later = {
         _original(step.entry)
         for other, life in lives.items()
@@ -221,36 +211,19 @@ def _ending(kernels: Sequence[KernelRecord], last: int) -> Iterator[JSONObject]:
 
 
 def _requirements(
-    steps: Sequence[Step], again: Container[str], python_version: str, inventory: Inventory | None
+    entries: Sequence[Entry], again: Container[str], python: str, inventory: Inventory | None
 ) -> Iterator[JSONObject]:
     """The first cell: what the code that runs again needs."""
-    kept = [(step.entry.number, step.entry.source) for step in steps if step.entry.id in again]
-    if not kept:
+    if not any(entry.id in again for entry in entries):
         return
-    needed = needs(
-        kept,
-        [_install(step.entry) for step in steps if _installed(step.entry)],
-        python_version=python_version,
-        inventory=inventory,
-    )
+    kept = [
+        entry
+        for entry in entries
+        if entry.id in again or (entry.kind is EntryKind.INSTALL and entry.outcome is Outcome.OK)
+    ]
+    needed = needs(kept, python_version=python, inventory=inventory)
     source = block(needed, known=inventory is not None)
     yield generated(source, cell_id="requirements", role="requirements")
-
-
-def _installed(entry: Entry) -> bool:
-    return entry.kind is EntryKind.INSTALL and entry.outcome is Outcome.OK
-
-
-def _install(entry: Entry) -> Install:
-    def versions(key: str) -> dict[str, str]:
-        return {name: str(version) for name, version in mapping(entry.details, key).items()}
-
-    return Install(
-        number=entry.number,
-        asked=asked_for(entry.source),
-        before=versions("before"),
-        after=versions("after"),
-    )
 
 
 def _ran(entry: Entry) -> bool:

@@ -11,16 +11,15 @@ from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ErrorOutput, Output
 from kernel_exec.terminal import strip_ansi
 
-from . import script_cells
 from .markdown import fence, heading, html, literal, one_line
+from .needs import SCRIPT_END, Inventory, can_tell, script_begin
 from .outputs import count, notebook_outputs, printed
-from .pep723 import Inventory
 from .provenance import OURS, about_entry
 
 _TAIL = 2000
 """Characters of a folded cell's text that are shown."""
 _NAMES = 10
-"""Names that a stopped step is told to have set."""
+"""Names that a stopped step has set, which are listed."""
 _BLOCK = 50_000
 """Characters of one cell of an earlier kernel's steps; longer Markdown is laid out nowhere."""
 _WHAT_FAILED = {
@@ -82,8 +81,8 @@ def cells_of(
             if entry.kind is EntryKind.SCRIPT:
                 above.append(_markdown(step, "script", _script(entry)))
             if not again:
-                told = f"{_unrepeated(step)}{_folded(step)}"
-                return [*above, _markdown(step, "folded", told)]
+                source = f"{_unrepeated(step)}{_folded(step)}"
+                return [*above, _markdown(step, "folded", source)]
             return [*above, *_lent(step, _code(step, folder), inventory)]
 
 
@@ -120,8 +119,8 @@ def earlier_steps(steps: Sequence[Step], *, shown_later: int) -> list[str]:
         shown.append(f"<details>\n<summary>{summary}</summary>\n\n{inside}\n\n</details>")
     if shown_later:
         words = "step of it was" if shown_later == 1 else "steps of it were"
-        told = f"*{shown_later} {words} run again in a later kernel and shown there.*"
-        shown[:1] = ["\n\n".join([told, *shown[:1]])]
+        note = f"*{shown_later} {words} run again in a later kernel and shown there.*"
+        shown[:1] = ["\n\n".join([note, *shown[:1]])]
     return shown
 
 
@@ -173,13 +172,13 @@ def _lent(step: Step, code: JSONObject, inventory: Inventory | None) -> list[JSO
     """The code cell, for a script between those that let it run as one."""
     entry = step.entry
     arguments = script_arguments(entry)
-    if arguments is None or not script_cells.can_tell(entry.source, arguments, inventory):
+    if arguments is None or not can_tell(entry.source, arguments, inventory):
         return [code]
-    begin = script_cells.begin(entry.file_path or "script.py", arguments)
+    begin = script_begin(entry.file_path or "script.py", arguments)
     return [
         generated(begin, cell_id=_cell_id(entry, "begin"), role="script-begin", entry=entry),
         code,
-        generated(script_cells.END, cell_id=_cell_id(entry, "end"), role="script-end", entry=entry),
+        generated(SCRIPT_END, cell_id=_cell_id(entry, "end"), role="script-end", entry=entry),
     ]
 
 
@@ -194,12 +193,12 @@ def _markdown(step: Step, role: str, source: str) -> JSONObject:
 
 
 def _script(entry: Entry) -> str:
-    told = [f"*Script* {literal(entry.file_path or 'without a file')}"]
+    parts = [f"*Script* {literal(entry.file_path or 'without a file')}"]
     if arguments := script_arguments(entry):
-        told.append(f"*with arguments* {', '.join(map(literal, arguments))}")
+        parts.append(f"*with arguments* {', '.join(map(literal, arguments))}")
     if sha256 := text(entry.details, "sha256"):
-        told.append(f"(*SHA-256* {literal(sha256)})")
-    return " ".join(told)
+        parts.append(f"(*SHA-256* {literal(sha256)})")
+    return " ".join(parts)
 
 
 def _folded(step: Step, *, alone: bool = True) -> str:
@@ -230,8 +229,8 @@ def _unrepeated(step: Step) -> str:
     if not was_stopped(step) or entry.started is None or "death" in entry.details:
         return ""
     names = mapping(entry.details, "names")
-    told = [*mapping(names, "added"), *mapping(names, "changed")]
-    set_ = f", such as setting* {_listed(told)}*," if told else ""
+    set_names = [*mapping(names, "added"), *mapping(names, "changed")]
+    set_ = f", such as setting* {_listed(set_names)}*," if set_names else ""
     return f"*What this step had done when it was stopped{set_} is not repeated by a rerun.*\n\n"
 
 
@@ -256,9 +255,9 @@ def _what(entry: Entry) -> str:
 
 def _reason(entry: Entry) -> str:
     details = entry.details
-    told = text(details, "error") or text(mapping(details, "death"), "cause")
+    error = text(details, "error") or text(mapping(details, "death"), "cause")
     exited = "exit() ends the kernel" if details.get("exit_requested") else ""
-    return told or text(details, "reason") or exited
+    return error or text(details, "reason") or exited
 
 
 def _install(entry: Entry) -> str:

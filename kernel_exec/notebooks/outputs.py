@@ -17,14 +17,16 @@ from kernel_exec.kernels.outputs import (
 )
 
 from .markdown import fence, one_line, picture
-from .value import objects, ours
+from .reading import objects, ours, role_of
 
 _ALT = 500
 """Characters that describe a picture."""
 
-_PRIVATE = ("application/vnd.kernel-exec.", "text/llm+plain")
-_JSON_MIME = re.compile(r"application/(.*\+)?json$")
-_BASE64 = re.compile(r"image/(?!svg\+xml)|(?:audio|video)/|application/pdf")
+PRIVATE = ("application/vnd.kernel-exec.", "text/llm+plain")
+"""How types begin that are for our own ends, and no part of a notebook."""
+
+JSON_MIME = re.compile(r"application/(.*\+)?json$")
+BASE64 = re.compile(r"image/(?!svg\+xml)|(?:audio|video)/|application/pdf")
 
 
 def notebook_outputs(
@@ -40,7 +42,7 @@ def notebook_outputs(
         whole = {
             mime: seen_from(folder, path)
             for mime, path in files(output).items()
-            if not mime.startswith(_PRIVATE)
+            if not mime.startswith(PRIVATE)
         }
         shown = _output(output, entry, cut=bool(whole))
         if shown is None:
@@ -75,7 +77,7 @@ def rest(
 
 def rest_of(output: JSONObject) -> JSONObject:
     """What an output of `rest` says, nothing for any other output."""
-    return about if text(about := ours(output), "role") == "rest" else {}
+    return ours(output) if role_of(output) == "rest" else {}
 
 
 def with_rests(outputs: JSON) -> Iterator[tuple[JSONObject, JSONObject]]:
@@ -142,7 +144,7 @@ def _display(output: DisplayData | ExecuteResult, entry: Entry, *, cut: bool) ->
     data = {
         mime: _mime_value(mime, value)
         for mime, value in output.data.items()
-        if not mime.startswith(_PRIVATE) and value is not None
+        if not mime.startswith(PRIVATE) and value is not None
     }
     if not data and not cut:
         return None
@@ -161,11 +163,11 @@ def _display(output: DisplayData | ExecuteResult, entry: Entry, *, cut: bool) ->
 
 def _mime_value(mime: str, value: JSON) -> JSON:
     """JSON types hold any value, all others text, which may come as lines."""
-    if _JSON_MIME.match(mime):
+    if JSON_MIME.match(mime):
         return value
     lines = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     written = "".join(map(str, lines))
-    return "".join(written.split()) if _BASE64.match(mime) else written
+    return "".join(written.split()) if BASE64.match(mime) else written
 
 
 def _described(

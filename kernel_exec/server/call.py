@@ -10,8 +10,8 @@ from mcp_types import CallToolResult
 
 from kernel_exec import executions
 from kernel_exec.connection import Connection, RequestId
+from kernel_exec.content.items import RenderContext
 from kernel_exec.content.plain import one_line
-from kernel_exec.content.render import Circumstances
 from kernel_exec.history.entries import Entry
 from kernel_exec.sessions.session import Session
 
@@ -78,7 +78,7 @@ class Call:
         so, and is rendered again.
         """
         events = await self.connection.events(session, entry)
-        now = await self._circumstances(session, entry)
+        now = await self._context(session, entry)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.connection.settle)
             result = await self.presenter.show(entry, events, now, part)
@@ -86,8 +86,8 @@ class Call:
         after = replace(now, history=self.connection.history, notice=notice)
         return result if after == now else await self.presenter.show(entry, events, after, part)
 
-    async def _circumstances(self, session: Session | None, entry: Entry) -> Circumstances:
-        return Circumstances(
+    async def _context(self, session: Session | None, entry: Entry) -> RenderContext:
+        return RenderContext(
             session=await executions.session_name(self.connection, session, entry),
             own=(entry.file_path or "", str(self.connection.host.storage_root)),
             home=str(Path.home()),

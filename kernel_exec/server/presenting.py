@@ -8,12 +8,11 @@ from typing import TypeAlias
 from anyio import CapacityLimiter, to_thread
 from mcp_types import CallToolResult, ImageContent, TextContent
 
+from kernel_exec.content.items import RenderContext
 from kernel_exec.content.lines import ROW, Source, Texts
 from kernel_exec.content.paging import Asked, Page, page, sources_of
-from kernel_exec.content.pictures import shrunk
 from kernel_exec.content.plain import counted
 from kernel_exec.content.render import (
-    Circumstances,
     Picture,
     about_picture,
     fields,
@@ -27,6 +26,7 @@ from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Output, OutputEvent, fold
+from kernel_exec.pictures import shrunk
 
 _AT_ONCE = 2
 """Results that are made at once; more would only wait for the interpreter."""
@@ -55,7 +55,7 @@ class Presenter:
         self._limiter = CapacityLimiter(_AT_ONCE)
 
     async def show(
-        self, entry: Entry, events: Sequence[OutputEvent], now: Circumstances, part: Part
+        self, entry: Entry, events: Sequence[OutputEvent], now: RenderContext, part: Part
     ) -> CallToolResult:
         """The part of the entry, with its status.
 
@@ -109,20 +109,20 @@ def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
     )
 
 
-def _whole(entry: Entry, outputs: Sequence[Output], now: Circumstances) -> CallToolResult:
+def _whole(entry: Entry, outputs: Sequence[Output], now: RenderContext) -> CallToolResult:
     rendered = render(entry, outputs, now)
     *blocks, last = [TextContent(text=block.text) for block in rendered.texts]
     return _result(entry, [*blocks, *map(_shown, rendered.pictures), last], rendered.meta)
 
 
-def _lines(entry: Entry, shown: Page, now: Circumstances, part: Lines) -> CallToolResult:
+def _lines(entry: Entry, shown: Page, now: RenderContext, part: Lines) -> CallToolResult:
     texts = (shown.text, where(entry, shown, part.stream, part.search), status(entry, now))
     blocks = [TextContent(text=each.removesuffix("\n") + "\n") for each in texts if each]
     return _result(entry, blocks, fields(entry, now))
 
 
 def _picture(
-    entry: Entry, outputs: Sequence[Output], now: Circumstances, number: int
+    entry: Entry, outputs: Sequence[Output], now: RenderContext, number: int
 ) -> CallToolResult:
     pictures = pictures_of(outputs)
     if number > len(pictures):

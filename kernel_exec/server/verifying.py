@@ -8,7 +8,7 @@ from mcp_types import CallToolResult
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.notebooks.value import objects
+from kernel_exec.notebooks.reading import objects
 from kernel_exec.sessions.session import Session
 from kernel_exec.verification.compare import Verdict
 

@@ -47,7 +47,7 @@ async def basis(
     code: list[JSON] = [
         [cell.source, cell.outputs, cell.may_fail, cell.skipped, cell.generated] for cell in plan
     ]
-    told: list[JSON] = [
+    rests_on: list[JSON] = [
         importlib.metadata.version("kernel-exec"),
         time_limit,
         code,
@@ -55,7 +55,7 @@ async def basis(
         sorted(f"{each.name} {each.version} {each.location}" for each in installed),
         [str(working_directory), files],
     ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()
 
 
 def files_below(folder: Path, apart: Path) -> str | None:

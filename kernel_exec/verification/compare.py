@@ -5,17 +5,17 @@ raises. What a stream said is one text, however it was cut up; displays are comp
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
-from kernel_exec.notebooks.outputs import with_rests
-from kernel_exec.notebooks.value import joined, ours, writable
+from kernel_exec.notebooks.outputs import BASE64, JSON_MIME, PRIVATE, with_rests
+from kernel_exec.notebooks.reading import joined, role_of, writable
+from kernel_exec.pictures import picture_difference
 
 from .identifiers import renamed, undated
-from .normalise import ANY_TIME, Now, alike, settled, settled_json
-from .pixels import picture_difference
+from .normalise import ANY_RERUN, Rerun, alike, settled, settled_json
 
 
 class Verdict(StrEnum):
@@ -40,9 +40,6 @@ class Comparison:
 SAME = Comparison(verdict=Verdict.SAME)
 
 _ORDER = tuple(Verdict)
-_PRIVATE = ("application/vnd.kernel-exec.", "text/llm+plain")
-_JSON = re.compile(r"application/(?:.*\+)?json$")
-_BASE64 = re.compile(r"image/(?!svg\+xml)|(?:audio|video)/|application/pdf")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _MARKUP = ("text/html", "image/svg+xml")
 _PROGRAM = re.compile(r"application/(?:javascript|vnd\.(?:bokehjs|holoviews)_.*)$")
@@ -58,17 +55,20 @@ _SEARCHED = 5000
 """Lines among which the first that is not even close is looked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Shown:
-    """What a cell shows: text by stream, displays by MIME type, errors as name and message."""
+    """What a cell shows: texts by stream, displays by MIME type, its last error.
 
-    streams: Mapping[str, str] = field(default_factory=dict)
-    late: frozenset[str] = frozenset()
-    cut: frozenset[str] = frozenset()
-    displays: Sequence[JSONObject] = ()
-    cut_displays: frozenset[int] = frozenset()
-    errors: Sequence[tuple[str, str]] = ()
-    cut_error: bool = False
+    Of `cut` streams, displays and messages only a beginning is known; in a `late` stream something
+    came after the cell's end.
+    """
+
+    streams: dict[str, list[str]] = field(default_factory=dict)
+    cut: set[str] = field(default_factory=set)
+    late: set[str] = field(default_factory=set)
+    displays: list[tuple[JSONObject, bool]] = field(default_factory=list)
+    error: tuple[str, str] | None = None
+    cut_message: bool = False
 
 
 def compare(
@@ -78,7 +78,7 @@ def compare(
     may_fail: bool = False,
     errors_only: bool = False,
     source: str = "",
-    now: Now = ANY_TIME,
+    rerun: Rerun = ANY_RERUN,
 ) -> Comparison:
     """Compare the outputs recorded in a cell with those of now.
 
@@ -86,21 +86,22 @@ def compare(
         before: As recorded.
         after: As they are now.
         may_fail: The cell is tagged `raises-exception`.
-        errors_only: No outputs were recorded, so that only a new error can be told.
+        errors_only: No outputs were recorded, so that only a new error counts.
         source: The cell's code.
-        now: When it ran again, and in which process.
+        rerun: When it ran again, and in which process.
     """
-    ours, theirs = (_read(writable(outputs)) for outputs in (before, after))
-    if _WRITES.match(source):
-        ours, theirs = _without_history(ours), _without_history(theirs)
-    if errors_only and (may_fail or ours.errors):
+    recorded, found = (_read(writable(outputs)) for outputs in (before, after))
+    if errors_only and (may_fail or recorded.error):
         return SAME
-    found = list(_errors(ours, theirs, may_fail=may_fail, now=now))
+    compared = list(_errors(recorded, found, may_fail=may_fail, rerun=rerun))
     if not errors_only:
-        names = sorted({*ours.streams, *theirs.streams})
-        found += [_stream(name, ours, theirs, now) for name in names]
-        found += _displays(ours, theirs, now)
-    return worst(found)
+        writes = _WRITES.match(source) is not None
+        for name in sorted({*recorded.streams, *found.streams}):
+            before, after = (_said(shown, name, writes=writes) for shown in (recorded, found))
+            cut, late = name in recorded.cut | found.cut, name in recorded.late | found.late
+            compared.append(_stream(name, before, after, cut=cut, late=late, rerun=rerun))
+        compared += _displays(recorded.displays, found.displays, rerun)
+    return worst(compared)
 
 
 def worst(found: Sequence[Comparison]) -> Comparison:
@@ -109,160 +110,148 @@ def worst(found: Sequence[Comparison]) -> Comparison:
 
 
 def _read(outputs: JSON) -> _Shown:
-    streams: dict[str, list[str]] = {}
-    late: set[str] = set()
-    displays: list[JSONObject] = []
-    cut_displays: set[int] = set()
-    errors: list[tuple[str, str]] = []
-    cut: set[str] = set()
-    after_end = cut_error = False
+    shown = _Shown()
+    after_end = False
     for output, missing in with_rests(outputs):
-        about = ours(output)
         match output.get("output_type"):
             case "stream":
                 name = text(output, "name") or "stdout"
-                if name not in cut:  # else there is a gap before it
-                    streams.setdefault(name, []).append(joined(output.get("text")))
-                cut.update({name} if missing else ())
-                late.update({name} if after_end else ())
+                parts = shown.streams.setdefault(name, [])
+                if name not in shown.cut:  # else there is a gap before it
+                    parts.append(joined(output.get("text")))
+                shown.cut.update({name} if missing else ())
+                shown.late.update({name} if after_end else ())
             case "error":
-                errors.append((joined(output.get("ename")), joined(output.get("evalue"))))
-                cut_error = (count(missing, "message") or 0) > len(errors[-1][1])
+                name, message = joined(output.get("ename")), joined(output.get("evalue"))
+                shown.error = name, message
+                shown.cut_message = (count(missing, "message") or 0) > len(message)
             case "display_data" | "execute_result" | "pyout":
-                if about.get("role") == "late":
+                if role_of(output) == "late":
                     after_end = True
                     continue
-                shown = _bundle(mapping(output, "data"))
-                cut_displays.update({len(displays)} if missing else ())
-                displays += [shown] if shown or missing else []
+                display = {
+                    mime: value
+                    for mime, value in mapping(output, "data").items()
+                    if not mime.startswith(PRIVATE) and value is not None
+                }
+                if display or missing:
+                    shown.displays.append((display, bool(missing)))
             case _:
                 pass
-    return _Shown(
-        streams={name: "".join(parts) for name, parts in streams.items()},
-        late=frozenset(late),
-        cut=frozenset(cut),
-        displays=displays,
-        cut_displays=frozenset(cut_displays),
-        errors=errors,
-        cut_error=cut_error,
-    )
+    return shown
 
 
-def _without_history(shown: _Shown) -> _Shown:
-    """The same, whether the file that the cell wrote had been there or not."""
-    said = {name: _WRITTEN.sub("", written) for name, written in shown.streams.items()}
-    return replace(shown, streams=said)
+def _said(shown: _Shown, name: str, *, writes: bool) -> str:
+    """What a stream said; where the cell `writes` a file, whether that was there or not."""
+    said = "".join(shown.streams.get(name, ()))
+    return settled(_WRITTEN.sub("", said) if writes else said)
 
 
-def _bundle(data: JSONObject) -> JSONObject:
-    return {
-        mime: value
-        for mime, value in data.items()
-        if not mime.startswith(_PRIVATE) and value is not None
-    }
-
-
-def _errors(ours: _Shown, theirs: _Shown, *, may_fail: bool, now: Now) -> Iterator[Comparison]:
-    if not ours.errors and not theirs.errors:
-        return
-    if not ours.errors:
+def _errors(
+    recorded: _Shown, found: _Shown, *, may_fail: bool, rerun: Rerun
+) -> Iterator[Comparison]:
+    if found.error and not recorded.error:
         verdict = Verdict.DIFFERENT if may_fail else Verdict.NEW_ERROR
-        yield Comparison(verdict=verdict, difference=_phrase(theirs.errors[-1]))
-        return
-    if not theirs.errors:
-        words = f"no error any more; recorded was {_phrase(ours.errors[-1])}"
+        yield Comparison(verdict=verdict, difference=_phrase(found.error))
+    elif recorded.error and not found.error:
+        words = f"no error any more; recorded was {_phrase(recorded.error)}"
         yield Comparison(verdict=Verdict.FIXED, difference=words)
-        return
-    (name, said), (new_name, new) = ours.errors[-1], theirs.errors[-1]
-    if name != new_name:
-        words = _sides([_phrase((name, said))], [_phrase((new_name, new))], 0)
-        yield Comparison(verdict=Verdict.DIFFERENT, difference=f"another error\n{words}")
-        return
-    if ours.cut_error:
-        new = new[: len(said)]
-    if theirs.cut_error:
-        said = said[: len(new)]
-    compared = _texts("message of the error", settled(said), settled(new), now)
-    if may_fail and compared.verdict is Verdict.DIFFERENT:
-        compared = Comparison(verdict=Verdict.CLOSE, difference=compared.difference)
-    yield compared
+    elif recorded.error and found.error:
+        (name, message), (new_name, new) = recorded.error, found.error
+        if name != new_name:
+            words = _sides([_phrase(recorded.error)], [_phrase(found.error)], 0)
+            yield Comparison(verdict=Verdict.DIFFERENT, difference=f"another error\n{words}")
+            return
+        if recorded.cut_message:
+            new = new[: len(message)]
+        if found.cut_message:
+            message = message[: len(new)]
+        compared = _texts("message of the error", settled(message), settled(new), rerun)
+        if may_fail and compared.verdict is Verdict.DIFFERENT:
+            compared = replace(compared, verdict=Verdict.CLOSE)
+        yield compared
 
 
 def _phrase(error: tuple[str, str]) -> str:
-    name, said = error
-    if not name and not said.strip():
+    name, message = error
+    if not name and not message.strip():
         return "an error without a name"
-    return _clipped(f"{name}: {said}".strip().removesuffix(":").split("\n", 1)[0], 0)
+    return _clipped(f"{name}: {message}".strip().removesuffix(":").split("\n", 1)[0], 0)
 
 
-def _stream(name: str, ours: _Shown, theirs: _Shown, now: Now) -> Comparison:
-    before, after = (settled(shown.streams.get(name, "")) for shown in (ours, theirs))
-    if name in ours.cut | theirs.cut:
-        return _beginnings(name, before, after, now)
-    compared = _texts(name, before, after, now)
-    if compared.verdict is Verdict.DIFFERENT and name in ours.late | theirs.late:
+def _stream(
+    name: str, before: str, after: str, *, cut: bool, late: bool, rerun: Rerun
+) -> Comparison:
+    if cut:
+        return _beginnings(name, before, after, rerun)
+    compared = _texts(name, before, after, rerun)
+    if compared.verdict is Verdict.DIFFERENT and late:
         one, other = ("\n".join(sorted(each.split("\n"))) for each in (before, after))
-        if alike(one, other, now):  # threads write when they get to it
-            return Comparison(verdict=Verdict.CLOSE, difference=compared.difference)
+        if alike(one, other, rerun):  # threads write when they get to it
+            return replace(compared, verdict=Verdict.CLOSE)
     return compared
 
 
-def _beginnings(name: str, before: str, after: str, now: Now) -> Comparison:
+def _beginnings(name: str, before: str, after: str, rerun: Rerun) -> Comparison:
     """Compare what is there of both; nobody knows about the rest."""
-    ours, theirs = before.split("\n"), after.split("\n")
-    lines = min(len(ours), len(theirs)) - 1  # the last line may be a part of one
+    one, other = before.split("\n"), after.split("\n")
+    lines = min(len(one), len(other)) - 1  # the last line may be a part of one
     if lines:
-        compared = _texts(name, "\n".join(ours[:lines]), "\n".join(theirs[:lines]), now)
+        compared = _texts(name, "\n".join(one[:lines]), "\n".join(other[:lines]), rerun)
     else:
-        most = min(len(ours[0]), len(theirs[0]))
-        compared = _texts(name, ours[0][:most], theirs[0][:most], now)
+        most = min(len(one[0]), len(other[0]))
+        compared = _texts(name, one[0][:most], other[0][:most], rerun)
     if compared.verdict is not Verdict.SAME:
         return compared
     words = f"{name}: only its beginning is kept, and that is the same"
     return Comparison(verdict=Verdict.CLOSE, difference=words)
 
 
-def _displays(ours: _Shown, theirs: _Shown, now: Now) -> Iterator[Comparison]:
-    both = min(len(ours.displays), len(theirs.displays))
-    several = max(len(ours.displays), len(theirs.displays)) > 1
-    for at in range(both):
-        partial = at in ours.cut_displays | theirs.cut_displays
-        label = f"output {at + 1}" if several else "output"
-        yield from _display(label, ours.displays[at], theirs.displays[at], partial, now)
-    for words, shown in (("recorded but missing now", ours), ("not recorded", theirs)):
-        for at, display in enumerate(shown.displays[both:], both + 1):
+def _displays(
+    recorded: Sequence[tuple[JSONObject, bool]],
+    found: Sequence[tuple[JSONObject, bool]],
+    rerun: Rerun,
+) -> Iterator[Comparison]:
+    both = min(len(recorded), len(found))
+    several = max(len(recorded), len(found)) > 1
+    pairs = zip(recorded, found, strict=False)
+    for at, ((before, cut), (after, cut_now)) in enumerate(pairs, 1):
+        label = f"output {at}" if several else "output"
+        yield from _display(label, before, after, cut or cut_now, rerun)
+    for words, shown in (("recorded but missing now", recorded), ("not recorded", found)):
+        for at, (display, _) in enumerate(shown[both:], both + 1):
             described = f"output {at} is {words}: {_described(display)}"
             yield Comparison(verdict=Verdict.DIFFERENT, difference=described)
 
 
 def _display(
-    label: str, before: JSONObject, after: JSONObject, partial: bool, now: Now
+    label: str, before: JSONObject, after: JSONObject, cut: bool, rerun: Rerun
 ) -> Iterator[Comparison]:
     both = [mime for mime in before if mime in after]
-    if partial:
+    if cut:
         words = f"{label}: only a part of it is kept"
         yield Comparison(verdict=Verdict.CLOSE, difference=words)
     elif len(both) < max(len(before), len(after)):
-        recorded, found = (", ".join(sorted(display)) for display in (before, after))
-        words = f"types of {label}\n{_sides([recorded], [found], 0)}"
+        types, types_now = ([", ".join(sorted(display))] for display in (before, after))
+        words = f"types of {label}\n{_sides(types, types_now, 0)}"
         yield Comparison(verdict=Verdict.DIFFERENT, difference=words)
         return
+    compare_texts = _beginnings if cut else _texts
     for mime in both:
         where = label if mime == "text/plain" else f"{mime} of {label}"
-        if partial and mime not in _PICTURES:
-            yield _beginnings(where, _value(mime, before[mime]), _value(mime, after[mime]), now)
-        elif mime in _PICTURES:
+        if mime in _PICTURES:
             yield _pictures(where, joined(before[mime]), joined(after[mime]))
         else:
-            yield _texts(where, _value(mime, before[mime]), _value(mime, after[mime]), now)
+            value, value_now = (_value(mime, display[mime]) for display in (before, after))
+            yield compare_texts(where, value, value_now, rerun)
 
 
 def _value(mime: str, value: JSON) -> str:
     if mime == _WIDGET:
-        return "a widget"  # all that is told of it is an identifier
-    if _JSON.match(mime) or not isinstance(value, Sequence):
+        return "a widget"  # all that a notebook has of it is an identifier
+    if JSON_MIME.match(mime) or not isinstance(value, Sequence):
         said = settled_json(value)
-    elif _BASE64.match(mime):
+    elif BASE64.match(mime):
         packed = "".join(joined(value).split())
         return undated(packed) if mime == "application/pdf" else packed
     else:
@@ -290,17 +279,17 @@ def _pictures(where: str, before: str, after: str) -> Comparison:
     return Comparison(verdict=verdict, difference=f"{where}: {found.words}")
 
 
-def _texts(where: str, before: str, after: str, now: Now) -> Comparison:
+def _texts(where: str, before: str, after: str, rerun: Rerun) -> Comparison:
     if before == after:
         return SAME
-    verdict = Verdict.CLOSE if alike(before, after, now) else Verdict.DIFFERENT
-    ours, theirs = before.split("\n"), after.split("\n")
-    first = _first(ours, theirs, now, verdict)
-    words = f"{where}, line {first + 1}\n{_sides(ours, theirs, first)}"
+    verdict = Verdict.CLOSE if alike(before, after, rerun) else Verdict.DIFFERENT
+    one, other = before.split("\n"), after.split("\n")
+    first = _first(one, other, rerun, verdict)
+    words = f"{where}, line {first + 1}\n{_sides(one, other, first)}"
     return Comparison(verdict=verdict, difference=words)
 
 
-def _first(ours: Sequence[str], theirs: Sequence[str], now: Now, of: Verdict) -> int:
+def _first(ours: Sequence[str], theirs: Sequence[str], rerun: Rerun, of: Verdict) -> int:
     """The first line that differs; where the texts are not close, the first that is not either."""
     unequal: int | None = None
     for at, (one, other) in enumerate(zip(ours, theirs, strict=False)):
@@ -310,7 +299,7 @@ def _first(ours: Sequence[str], theirs: Sequence[str], now: Now, of: Verdict) ->
             unequal = at
         if of is Verdict.CLOSE or at > unequal + _SEARCHED:
             return unequal
-        if not alike(one, other, now):
+        if not alike(one, other, rerun):
             return at
     if len(ours) != len(theirs):
         return min(len(ours), len(theirs))

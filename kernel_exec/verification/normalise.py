@@ -10,12 +10,12 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from kernel_exec.jsons import JSON
-from kernel_exec.notebooks.value import writable
+from kernel_exec.notebooks.reading import writable
 from kernel_exec.terminal import carry_out, strip_ansi
 
 TOLERANCE = 1e-6
@@ -37,7 +37,7 @@ _TEMPORARY = r"(?:/private)?/(?:tmp|var/tmp|var/folders/\w+/\w+/T)/|[A-Za-z]:\\[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Now:
+class Rerun:
     """When and where the second text was made: `moment` has a time zone; None for any and none.
 
     What it says of these may differ from what the first text says; other dates and times of day
@@ -48,7 +48,7 @@ class Now:
     process: int | None = None
 
 
-ANY_TIME = Now()
+ANY_RERUN = Rerun()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +114,6 @@ _TOKEN = re.compile(
     rf"|(?P<epoch>(?<![\w.])1[4-9]\d{{8}}\.\d+(?![\w.]))"
     rf"|(?P<number>(?<![\w.]){_NUMBER}(?!\w|\.\d))"
 )
-_ALWAYS = {"bar", "lasting", "uuid", "process", "pointer", "epoch"}
-"""Kinds of which any two are alike."""
-
 _WHOLE = re.compile(r"[-+]?\d+[jJ]?")
 _RULES = re.compile(r"([-=_─━═])\1+")
 _BESIDE = re.compile(r" ?([\[\](){}|]) ?")
@@ -141,15 +138,15 @@ def settled_json(value: JSON) -> str:
     return settled(json.dumps(writable(value), ensure_ascii=False, sort_keys=True))
 
 
-def alike(before: str, after: str, now: Now = ANY_TIME) -> bool:
-    """Whether two settled texts differ only as two good runs do; `after` was made `now`."""
+def alike(before: str, after: str, rerun: Rerun = ANY_RERUN) -> bool:
+    """Whether two settled texts differ only as two good runs do; `after` is of the `rerun`."""
     if before == after:
         return True
     if max(len(before), len(after)) > _LONGEST:
         return False
     ours, theirs = (list(_pieces(_loose(text))) for text in (before, after))
     return len(ours) == len(theirs) and all(
-        _pair_alike(one, other, now) for one, other in zip(ours, theirs, strict=True)
+        _pair_alike(one, other, rerun) for one, other in zip(ours, theirs, strict=True)
     )
 
 
@@ -202,29 +199,27 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
         yield "", text[end:]
 
 
-def _pair_alike(one: tuple[str, str], other: tuple[str, str], now: Now) -> bool:
+def _pair_alike(one: tuple[str, str], other: tuple[str, str], rerun: Rerun) -> bool:
+    (kind, words), (other_kind, other_words) = one, other
     if one == other:
         return True
-    kind = one[0]
-    if kind != other[0]:
-        return False
-    if kind == "number":
-        return _numbers_alike(one[1], other[1], now)
-    if kind == "date":
-        return now.moment is None or _is_of(other[1], now.moment.date())
-    if kind == "clock":
-        return now.moment is None or _clocks_alike(one[1], other[1], now.moment)
-    if kind == "temporary":
-        return _names_alike(one[1], other[1])
-    return kind in _ALWAYS
+    return kind == other_kind and kind in _ALIKE and _ALIKE[kind](words, other_words, rerun)
 
 
-def _numbers_alike(one: str, other: str, now: Now) -> bool:
+def _always(_: str, __: str, ___: Rerun) -> bool:
+    return True
+
+
+def _numbers_alike(one: str, other: str, rerun: Rerun) -> bool:
     if _WHOLE.fullmatch(one) or _WHOLE.fullmatch(other):
-        return one.isdecimal() and now.process is not None and other == str(now.process)
+        return one.isdecimal() and rerun.process is not None and other == str(rerun.process)
     if (one[-1] in "jJ") != (other[-1] in "jJ"):
         return False
     return math.isclose(float(one.rstrip("jJ")), float(other.rstrip("jJ")), rel_tol=TOLERANCE)
+
+
+def _dates_alike(_: str, other: str, rerun: Rerun) -> bool:
+    return rerun.moment is None or _is_of(other, rerun.moment.date())
 
 
 def _is_of(words: str, today: dt.date) -> bool:
@@ -240,8 +235,10 @@ def _is_of(words: str, today: dt.date) -> bool:
     return False
 
 
-def _clocks_alike(one: str, other: str, moment: dt.datetime) -> bool:
-    """True for durations below an hour, and when `other` is about the time of `moment`."""
+def _clocks_alike(one: str, other: str, rerun: Rerun) -> bool:
+    """True for durations below an hour, and when `other` is about the time of the rerun."""
+    if (moment := rerun.moment) is None:
+        return True
     ours, theirs = ([int(part) for part in re.findall(r"\d+", clock)[:2]] for clock in (one, other))
     if ours[0] == theirs[0] == 0:
         return True
@@ -251,7 +248,22 @@ def _clocks_alike(one: str, other: str, moment: dt.datetime) -> bool:
     return any(min(far, 24 * 60 - far) <= _NEARBY for far in apart)
 
 
-def _names_alike(one: str, other: str) -> bool:
+def _names_alike(one: str, other: str, _: Rerun) -> bool:
     """True for two names that differ in what `tempfile` made up."""
     at = [index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]]
     return len(one) == len(other) and len(at) >= _RANDOM // 2 and at[-1] - at[0] < _RANDOM
+
+
+_ALIKE: Mapping[str, Callable[[str, str, Rerun], bool]] = {
+    "bar": _always,
+    "clock": _clocks_alike,
+    "date": _dates_alike,
+    "epoch": _always,
+    "lasting": _always,
+    "number": _numbers_alike,
+    "pointer": _always,
+    "process": _always,
+    "temporary": _names_alike,
+    "uuid": _always,
+}
+"""For each kind of token, whether two of them that differ are alike; "" has none."""

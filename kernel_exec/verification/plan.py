@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.provenance import OURS
-from kernel_exec.notebooks.value import joined, objects, ours, tags, writable
+from kernel_exec.notebooks.reading import (
+    cells,
+    is_code,
+    objects,
+    ours,
+    outputs_of,
+    role_of,
+    source_of,
+    tags,
+    writable,
+)
 
 _HELP = re.compile(r"\?{1,2}[\w.]+|[\w.]+\?{1,2}")
 _PYTHON = {"python", "python3", "ipython"}
@@ -46,7 +56,7 @@ class PlannedCell:
     @property
     def had_late(self) -> bool:
         """True when some of what was recorded had come after the cell's end."""
-        return any(ours(output).get("role") == "late" for output in objects(self.outputs))
+        return any(role_of(output) == "late" for output in objects(self.outputs))
 
 
 def make_plan(notebook: JSONObject) -> list[PlannedCell]:
@@ -55,18 +65,18 @@ def make_plan(notebook: JSONObject) -> list[PlannedCell]:
     Raises:
         InvalidArgumentError: It is no notebook of format 4, or not in Python.
     """
-    cells = notebook.get("cells")
-    if notebook.get("nbformat") != 4 or isinstance(cells, str) or not isinstance(cells, Sequence):
+    listed = notebook.get("cells")
+    if notebook.get("nbformat") != 4 or isinstance(listed, str) or not isinstance(listed, Sequence):
         raise InvalidArgumentError("this is no notebook of format 4")
     _require_python(mapping(notebook, "metadata"))
     planned: list[PlannedCell] = []
     number, above = 0, ""
-    for index, cell in enumerate(cells):
+    for index, cell in enumerate(listed):
         for code in objects([cell]):
-            source = joined(code.get("source"))
+            source = source_of(code)
             if code.get("cell_type") == "markdown":
                 above = _heading(source) or above
-            if code.get("cell_type") != "code":
+            if not is_code(code):
                 continue
             generated = text(ours(code), "author") == OURS
             number = count(ours(code), "number") or number + (not generated)
@@ -89,9 +99,10 @@ def make_plan(notebook: JSONObject) -> list[PlannedCell]:
 
 def is_unrecorded(notebook: JSONObject) -> bool:
     """True for an export without outputs and a notebook that never ran: nothing to compare with."""
-    code = [cell for cell in objects(notebook.get("cells")) if cell.get("cell_type") == "code"]
     return not any(
-        objects(cell.get("outputs")) or cell.get("execution_count") is not None for cell in code
+        outputs_of(cell) or cell.get("execution_count") is not None
+        for cell in cells(notebook)
+        if is_code(cell)
     )
 
 

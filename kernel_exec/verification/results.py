@@ -1,34 +1,22 @@
 """What came of running a notebook again, and how it is stamped into the notebook. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
-from kernel_exec.notebooks.value import objects, ours
+from kernel_exec.notebooks.reading import objects, ours
 
 from .compare import Verdict
 from .plan import PlannedCell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellDone:
-    """A cell that was run: the number of its step, and how many of `total` are done."""
-
-    number: int
-    done: int
-    total: int
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CellReport:
-    """How one cell did; `index` is its place among all cells of the notebook."""
+    """How one cell did."""
 
-    index: int
-    number: int
-    id: str
-    title: str
+    cell: PlannedCell
     verdict: Verdict
     difference: str = ""
     seconds: float | None = None
@@ -36,13 +24,17 @@ class CellReport:
     def as_json(self) -> dict[str, JSON]:
         """What `verify --json` says about it."""
         return {
-            "number": self.number,
-            "id": self.id,
-            "title": self.title,
+            "number": self.cell.number,
+            "id": self.cell.id,
+            "title": self.cell.title,
             "verdict": self.verdict.value,
             "difference": self.difference,
             "seconds": self.seconds,
         }
+
+
+OnCell: TypeAlias = Callable[[CellReport, int, int], None]
+"""Called with a cell that was run, how many are done with it, and of how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +71,9 @@ class Verification:
     @property
     def summary(self) -> str:
         """One line for a person."""
-        told = ", ".join(f"{number} {word}" for word, number in self.counts.items() if number)
+        counts = ", ".join(f"{number} {word}" for word, number in self.counts.items() if number)
         why = f" ({self.reason})" if self.reason else ""
-        return f"{self.verdict}{why}: {told or 'no cell to run'}"
+        return f"{self.verdict}{why}: {counts or 'no cell to run'}"
 
     def stamped(self) -> dict[str, JSON]:
         """What the notebook keeps of it."""
@@ -104,43 +96,36 @@ class Verification:
         return {**self.stamped(), "cells": [cell.as_json() for cell in self.cells]}
 
 
-def recalled(told: JSONObject, plan: Sequence[PlannedCell]) -> Verification:
-    """The verification that `as_json` told of, for the cells as they stand in the notebook now."""
+def recalled(report: JSONObject, plan: Sequence[PlannedCell]) -> Verification:
+    """The verification whose `as_json` this is, for the cells as they stand in the notebook now."""
     judged = (cell for cell in plan if not cell.generated)
     reports = [
         CellReport(
-            index=cell.index,
-            number=cell.number,
-            id=cell.id,
-            title=cell.title,
-            verdict=Verdict(text(report, "verdict")),
-            difference=text(report, "difference"),
-            seconds=_number(report, "seconds"),
+            cell=cell,
+            verdict=Verdict(text(each, "verdict")),
+            difference=text(each, "difference"),
+            seconds=_number(each, "seconds"),
         )
-        for cell, report in zip(judged, objects(told.get("cells")), strict=True)
+        for cell, each in zip(judged, objects(report.get("cells")), strict=True)
     ]
+    words = ("when", "python", "executable", "environment", "working_directory", "reason")
     return Verification(
         cells=reports,
-        when=text(told, "when"),
-        seconds=_number(told, "seconds") or 0.0,
-        python=text(told, "python"),
-        executable=text(told, "executable"),
-        environment=text(told, "environment"),
-        working_directory=text(told, "working_directory"),
-        packages={name: str(each) for name, each in mapping(told, "packages").items()},
-        version=text(told, "kernel_exec"),
-        reason=text(told, "reason"),
+        seconds=_number(report, "seconds") or 0.0,
+        packages={name: str(each) for name, each in mapping(report, "packages").items()},
+        version=text(report, "kernel_exec"),
+        **{word: text(report, word) for word in words},
     )
 
 
-def _number(told: JSONObject, key: str) -> float | None:
-    value = told.get(key)
+def _number(report: JSONObject, key: str) -> float | None:
+    value = report.get(key)
     return float(value) if isinstance(value, int | float) else None
 
 
 def stamp(notebook: JSONObject, verification: Verification) -> JSONObject:
     """The notebook with the verdicts in its metadata; any earlier ones are gone."""
-    reports = {report.index: report for report in verification.cells}
+    reports = {report.cell.index: report for report in verification.cells}
     cells = notebook.get("cells")
     stamped: list[JSON] = []
     for index, cell in enumerate(cells if isinstance(cells, Sequence) else ()):
@@ -152,11 +137,11 @@ def stamp(notebook: JSONObject, verification: Verification) -> JSONObject:
             report = reports[index]
             kept["verdict"] = {"verdict": report.verdict.value, "difference": report.difference}
         stamped.append(_with_ours(cell, kept))
-    told = {**ours(notebook), "verification": verification.stamped()}
-    return {**_with_ours(notebook, told), "cells": stamped}
+    about = {**ours(notebook), "verification": verification.stamped()}
+    return {**_with_ours(notebook, about), "cells": stamped}
 
 
-def _with_ours(part: JSONObject, told: JSONObject) -> dict[str, JSON]:
-    if not told and not ours(part):
+def _with_ours(part: JSONObject, about: JSONObject) -> dict[str, JSON]:
+    if not about and not ours(part):
         return dict(part)
-    return {**part, "metadata": {**mapping(part, "metadata"), "kernel_exec": told}}
+    return {**part, "metadata": {**mapping(part, "metadata"), "kernel_exec": about}}

@@ -10,7 +10,7 @@ import importlib.metadata
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,13 +25,13 @@ from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel, Kernels, KernelStarter
 from kernel_exec.kernels.outcomes import Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, fold
+from kernel_exec.notebooks.needs import imports
 from kernel_exec.notebooks.outputs import notebook_outputs
-from kernel_exec.notebooks.pep723 import imports
 
 from .compare import Comparison, Verdict, compare
-from .normalise import ANY_TIME, Now
+from .normalise import ANY_RERUN, Rerun
 from .plan import PlannedCell, is_unrecorded, make_plan
-from .results import CellDone, CellReport, Verification
+from .results import CellReport, OnCell, Verification
 
 TIME_LIMIT = 600.0
 """Seconds that a cell may run unless somebody says otherwise."""
@@ -49,7 +49,7 @@ async def verify_in(
     *,
     working_directory: Path,
     time_limit: float | None = TIME_LIMIT,
-    on_cell: Callable[[CellDone], None] | None = None,
+    on_cell: OnCell | None = None,
 ) -> Verification:
     """Verify `notebook` in an environment, as `verify` does; its spilled outputs are thrown away.
 
@@ -65,12 +65,12 @@ async def verify_in(
     with tempfile.TemporaryDirectory(prefix="kernel-exec-verify-") as name:
         spill_dir = Path(name)
 
-        def tell(done: CellDone) -> None:
+        def tell(report: CellReport, done: int, total: int) -> None:
             for spilled in spill_dir.iterdir():  # a cell may write a gigabyte
                 with suppress(OSError):
                     spilled.unlink()
             if on_cell is not None:
-                on_cell(done)
+                on_cell(report, done, total)
 
         start = kernels.starter(prepared, working_directory=working_directory, spill_dir=spill_dir)
         verification = await verify(notebook, start, time_limit=time_limit, on_cell=tell)
@@ -86,7 +86,7 @@ async def verify(
     start: KernelStarter,
     *,
     time_limit: float | None = TIME_LIMIT,
-    on_cell: Callable[[CellDone], None] | None = None,
+    on_cell: OnCell | None = None,
 ) -> Verification:
     """Run the notebook's code in a kernel of `start`, and compare cell by cell.
 
@@ -94,28 +94,28 @@ async def verify(
         notebook: Any notebook in nbformat 4.
         start: Starts the kernel; it ends before this returns.
         time_limit: Seconds for each cell, None for none.
-        on_cell: Told of each cell once it ran; it must not block. Verdicts are told again in the
-            end, when late outputs have come.
+        on_cell: Called with each cell once it ran; it must not block. The verification has the
+            verdicts of the end, when late outputs have come.
 
     Raises:
         InvalidArgumentError: It is no Python notebook.
         KernelStartError: No kernel could be started.
     """
     plan = make_plan(notebook)
+    judged = [cell for cell in plan if not cell.generated]
     began = time.time()
     run = _Run(notebook, plan, time_limit)
     async with start(run.listen) as kernel:
-        done, total = 0, sum(not cell.generated for cell in plan)
+        done = 0
         for cell in plan:
             await run.cell(kernel, cell)
             if on_cell is not None and not cell.generated:
                 done += 1
-                verdict = (await run.compared(cell)).verdict.value
-                on_cell(CellDone(number=cell.number, done=done, total=total, verdict=verdict))
+                on_cell(await run.report(cell), done, len(judged))
         await run.wait_late()
         packages = await _packages(kernel, plan)
         info = kernel.info
-    reports = [await run.report(cell) for cell in plan if not cell.generated]
+    reports = [await run.report(cell) for cell in judged]
     return Verification(
         cells=reports,
         when=dt.datetime.fromtimestamp(began, dt.UTC).isoformat(timespec="seconds"),
@@ -130,14 +130,14 @@ async def verify(
 
 @dataclass(slots=True, kw_only=True)
 class _Ran:
-    """What a cell did, and how that compares; `compared` is of how many events."""
+    """What a cell did, and how the first `compared` of its events compare."""
 
     events: list[OutputEvent] = field(default_factory=list)
-    now: Now = ANY_TIME
+    rerun: Rerun = ANY_RERUN
     ending: Ending | None = None
     missed: str = ""
     seconds: float | None = None
-    comparison: Comparison | None = None
+    report: CellReport | None = None
     compared: int = 0
 
 
@@ -157,7 +157,7 @@ class _Run:
         self._unrecorded = is_unrecorded(notebook)
 
     def listen(self, event: Event) -> None:
-        """Take in what the kernel tells."""
+        """Take in what the kernel puts out."""
         if isinstance(event, Produced) and (ran := self._by_id.get(event.execution_id)):
             ran.events.append(event.output)
             self._heard.set()
@@ -173,7 +173,7 @@ class _Run:
             await self._execute(kernel, cell, ran)
 
     async def _execute(self, kernel: Kernel, cell: PlannedCell, ran: _Ran) -> None:
-        ran.now = Now(moment=dt.datetime.now().astimezone(), process=kernel.info.pid)
+        ran.rerun = Rerun(moment=dt.datetime.now().astimezone(), process=kernel.info.pid)
         request = Request(id=uuid.uuid4().hex, source=cell.source, time_limit=self._time_limit)
         self._by_id[request.id] = ran
         began = time.monotonic()
@@ -192,14 +192,20 @@ class _Run:
         ):
             ran.events.append(ending.error)
 
-    async def compared(self, cell: PlannedCell) -> Comparison:
+    async def report(self, cell: PlannedCell) -> CellReport:
         """How a cell did, by what has come of it so far."""
         ran = self._ran[cell.index]
         events = tuple(ran.events)
-        if ran.comparison is None or ran.compared != len(events):
-            ran.comparison = await to_thread.run_sync(self._compare, cell, ran, events)
+        if ran.report is None or ran.compared != len(events):
+            found = await to_thread.run_sync(self._compare, cell, ran, events)
             ran.compared = len(events)
-        return ran.comparison
+            ran.report = CellReport(
+                cell=cell,
+                verdict=found.verdict,
+                difference=found.difference,
+                seconds=ran.seconds,
+            )
+        return ran.report
 
     def _compare(self, cell: PlannedCell, ran: _Ran, events: Sequence[OutputEvent]) -> Comparison:
         if ran.missed:
@@ -212,7 +218,7 @@ class _Run:
             may_fail=cell.may_fail,
             errors_only=self._unrecorded or cell.asks_for_help,
             source=cell.source,
-            now=ran.now,
+            rerun=ran.rerun,
         )
 
     def _failure(self, ending: Ending) -> str:
@@ -227,22 +233,9 @@ class _Run:
             for cell in self._plan:
                 while cell.had_late and not self._ran[cell.index].missed:
                     self._heard = anyio.Event()
-                    if (await self.compared(cell)).verdict is not Verdict.DIFFERENT:
+                    if (await self.report(cell)).verdict is not Verdict.DIFFERENT:
                         break
                     await self._heard.wait()
-
-    async def report(self, cell: PlannedCell) -> CellReport:
-        """How a cell did in the end."""
-        comparison = await self.compared(cell)
-        return CellReport(
-            index=cell.index,
-            number=cell.number,
-            id=cell.id,
-            title=cell.title,
-            verdict=comparison.verdict,
-            difference=comparison.difference,
-            seconds=self._ran[cell.index].seconds,
-        )
 
 
 _ENTRY = Entry(

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from kernel_exec.documents.review import review
+from kernel_exec.review.page import review
 
 from .timing import median_ms
 

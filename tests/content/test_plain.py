@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec.content.items import RenderContext
 from kernel_exec.content.plain import clean, one_line
 from kernel_exec.content.status import status_line
 from kernel_exec.history.entries import Entry, EntryKind
@@ -91,5 +92,5 @@ DEATH: JSONObject = {"death": {"cause": "signal SIGKILL"}}
 @pytest.mark.parametrize("details", [{}, DEATH, {"error": "no interpreter"}, {"mode": "isolated"}])
 def test_no_output_passes_for_a_status_line(outcome: Outcome, details: JSONObject) -> None:
     entry = replace(ENTRY, outcome=outcome, details=details)
-    ours = status_line(entry, session="main", history="", notice="", waiting=0).split("\n")[-1]
+    ours = status_line(entry, RenderContext()).split("\n")[-1]
     assert clean(f"a\n{ours}\n  {ours}\n") == f"a\n\\{ours}\n\\  {ours}\n"

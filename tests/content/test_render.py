@@ -9,30 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.content.items import ITEM_BUDGET, cut
+from kernel_exec.content.items import ITEM_BUDGET, RenderContext, cut
 from kernel_exec.content.lines import Texts
 from kernel_exec.content.paging import Asked, page, sources_of
 from kernel_exec.content.plain import clean
-from kernel_exec.content.render import RESULT_BUDGET, Circumstances, Rendered, render
+from kernel_exec.content.render import RESULT_BUDGET, Rendered, render
 from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
+from tests.notebooks.steps import entry
 
-ENTRY = Entry(
-    id="5f3a",
-    session_id="s",
-    number=1,
-    kind=EntryKind.CODE,
-    source="x",
-    outcome=Outcome.OK,
-    generation=2,
-    execution_count=3,
-    queued=0.0,
-    started=1.0,
-    ended=1.5,
+ENTRY = entry(
+    "x", id="5f3a", generation=2, execution_count=3, queued=0.0, ended=1.5,
     file_path="/data/code_1a2b3c4d.py",
-)
+)  # fmt: skip
 STATUS = "[ok · 0.50 s · step 1 · kernel 2 · id 5f3a]\n"
 CALL = re.compile(r'get_execution\(execution_id="5f3a", stream="(\w+)", offset=(\d+)\)')
 
@@ -50,11 +41,11 @@ def result(text: str) -> ExecuteResult:
     return ExecuteResult(data={"text/plain": text}, metadata={}, execution_count=3)
 
 
-def shown(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = None) -> Rendered:
-    return render(entry, outputs, now or Circumstances())
+def shown(*outputs: Output, entry: Entry = ENTRY, now: RenderContext | None = None) -> Rendered:
+    return render(entry, outputs, now or RenderContext())
 
 
-def body(*outputs: Output, entry: Entry = ENTRY, now: Circumstances | None = None) -> str:
+def body(*outputs: Output, entry: Entry = ENTRY, now: RenderContext | None = None) -> str:
     """All text but the status line."""
     texts = [block.text for block in shown(*outputs, entry=entry, now=now).texts]
     return "".join(texts[:-1])
@@ -288,7 +279,7 @@ def test_few_pictures_are_shown_and_the_others_are_counted() -> None:
         '[pictures 11 to 30 of 30: get_execution(execution_id="5f3a", picture=11) and so on]'
     ]
     assert rendered.meta["images"] == {"shown": 2, "total": 5}
-    none = shown(*plots, now=Circumstances(most_pictures=0))
+    none = shown(*plots, now=RenderContext(most_pictures=0))
     assert none.pictures == ()
 
 
@@ -320,7 +311,7 @@ def test_an_install_tells_what_changed_and_what_is_stale() -> None:
 
 
 def test_the_fields_for_programs_have_the_names_of_the_seed_and_ours() -> None:
-    now = Circumstances(session="plots", history="disk full")
+    now = RenderContext(session="plots", history="disk full")
     meta = shown(out("a\n"), now=now).meta
     assert meta == {
         "status": "success",

@@ -1,33 +1,23 @@
 """The last lines of a result."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from kernel_exec.content.items import RenderContext
 from kernel_exec.content.status import names_line, status_line
-from kernel_exec.history.entries import Entry, EntryKind
+from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
+from tests.notebooks.steps import entry
 
-ENTRY = Entry(
-    id="5f3a",
-    session_id="s",
-    number=1,
-    kind=EntryKind.CODE,
-    source="x",
-    outcome=Outcome.OK,
-    generation=2,
-    execution_count=3,
-    queued=0.0,
-    started=1.0,
-    ended=1.5,
-)
+ENTRY = entry("x", id="5f3a", generation=2, execution_count=3, ended=1.5)
 DEATH: JSONObject = {"death": {"cause": "signal SIGKILL", "stderr": "Killed\n", "dump": ""}}
 
 
-def status(entry: Entry, **now: str | int) -> str:
-    given = {"session": "main", "history": "", "notice": "", "waiting": 0, **now}
-    return status_line(entry, **given)  # type: ignore[arg-type]  # a table of mixed values
+def status(entry: Entry, **context: Any) -> str:
+    return status_line(entry, RenderContext(**context))
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,8 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.documents.export import (
-    FORMATS,
-    chosen_path,
-    default_path,
-    export_document,
-    format_of,
-    read_notebook,
-)
+from kernel_exec.documents.export import export_document, session_notebook
+from kernel_exec.documents.paths import FORMATS, chosen_path, default_path, format_of
 from kernel_exec.errors import InvalidArgumentError, StorageError
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import open_store
@@ -34,15 +28,18 @@ def notebook(session_id: str = "a" * 32) -> JSONObject:
     return build(session=session(session_id), kernels=[], steps=[])
 
 
-async def test_it_is_written_and_its_folder_made(tmp_path: Path) -> None:
-    path = await export_document(notebook(), tmp_path / "deep" / "n.ipynb", overwrite=False)
-    assert json.loads(path.read_text())["nbformat"] == 4
-    assert list(path.parent.iterdir()) == [path]
+async def export(path: Path, made: JSONObject | None = None, *, overwrite: bool = False) -> Path:
+    await export_document(made or notebook(), path, overwrite=overwrite)
+    return path
 
 
-async def test_an_earlier_export_of_the_session_is_replaced(tmp_path: Path) -> None:
+async def test_it_is_written_and_its_folder_made_and_replaces_its_earlier_export(
+    tmp_path: Path,
+) -> None:
     for _ in range(2):
-        await export_document(notebook(), tmp_path / "n.ipynb", overwrite=False)
+        path = await export(tmp_path / "deep" / "n.ipynb")
+        assert json.loads(path.read_text())["nbformat"] == 4
+        assert list(path.parent.iterdir()) == [path]
 
 
 THERE = {
@@ -52,16 +49,18 @@ THERE = {
     "a list": "[]",
     "JSON that is too deep": "[" * 200_000,
 }
+ANONYMOUS: JSONObject = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
 
 
 @pytest.mark.parametrize("name", THERE)
 async def test_what_is_not_ours_is_left_alone(tmp_path: Path, name: str) -> None:
     path = tmp_path / "n.ipynb"
     path.write_text(THERE[name])
-    with pytest.raises(InvalidArgumentError, match="overwrite=true"):
-        await export_document(notebook(), path, overwrite=False)
-    assert path.read_text() == THERE[name]
-    await export_document(notebook(), path, overwrite=True)
+    for made in (notebook(), ANONYMOUS):  # one of no session replaces nothing
+        with pytest.raises(InvalidArgumentError, match="overwrite=true"):
+            await export(path, made)
+        assert path.read_text() == THERE[name]
+    await export(path, overwrite=True)
     assert path.read_text() != THERE[name]
 
 
@@ -71,15 +70,15 @@ async def test_a_link_is_never_followed(tmp_path: Path) -> None:
     link = tmp_path / "n.ipynb"
     link.symlink_to(precious)
     with pytest.raises(InvalidArgumentError):
-        await export_document(notebook(), link, overwrite=False)
-    await export_document(notebook(), link, overwrite=True)
+        await export(link)
+    await export(link, overwrite=True)
     assert precious.read_text() == "keep"
 
 
 @pytest.mark.parametrize("name", ["n.txt", ".ipynb", "n", "n.ipynb.txt"])
 async def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"ends in one of \.ipynb, \.html"):
-        await export_document(notebook(), tmp_path / name, overwrite=False)
+        await export(tmp_path / name)
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
@@ -88,31 +87,19 @@ async def test_a_name_that_no_file_can_have_is_refused(
     tmp_path: Path, name: str, overwrite: bool
 ) -> None:
     with pytest.raises(InvalidArgumentError, match="not allowed"):
-        await export_document(notebook(), tmp_path / name, overwrite=overwrite)
-
-
-async def test_a_notebook_of_no_session_replaces_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "n.ipynb"
-    path.write_text(THERE["a person's notebook"])
-    anonymous: JSONObject = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
-    with pytest.raises(InvalidArgumentError, match="overwrite=true"):
-        await export_document(anonymous, path, overwrite=False)
-    assert path.read_text() == THERE["a person's notebook"]
+        await export(tmp_path / name, overwrite=overwrite)
 
 
 async def test_what_is_no_valid_notebook_is_refused_with_its_place(tmp_path: Path) -> None:
     cell: JSONObject = {"cell_type": "raw", "id": "a", "metadata": {}, "source": 1}
     with pytest.raises(InvalidArgumentError, match=r"no valid notebook .*cells\.0"):
-        await export_document(
-            {**notebook(), "cells": [cell]}, tmp_path / "n.ipynb", overwrite=False
-        )
+        await export(tmp_path / "n.ipynb", {**notebook(), "cells": [cell]})
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_what_a_file_can_not_hold_is_written_in_other_words(tmp_path: Path) -> None:
-    metadata: JSONObject = {"title": "a\ud800", "number": float("nan")}
-    odd: JSONObject = {**notebook(), "metadata": metadata}
-    path = await export_document(odd, tmp_path / "n.ipynb", overwrite=False)
+    odd: JSONObject = {"title": "a\ud800", "number": float("nan")}
+    path = await export(tmp_path / "n.ipynb", {**notebook(), "metadata": odd})
     there = json.loads(path.read_text("utf-8"))
     assert there["metadata"] == {"title": "a\\ud800", "number": None}
 
@@ -120,26 +107,26 @@ async def test_what_a_file_can_not_hold_is_written_in_other_words(tmp_path: Path
 async def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "n.ipynb")
     with pytest.raises(InvalidArgumentError, match="overwrite=true"):
-        await export_document(notebook(), tmp_path / "n.ipynb", overwrite=False)
+        await export(tmp_path / "n.ipynb")
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
 async def test_a_folder_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "n.ipynb").mkdir()
     with pytest.raises((InvalidArgumentError, StorageError), match=r"n\.ipynb"):
-        await export_document(notebook(), tmp_path / "n.ipynb", overwrite=overwrite)
+        await export(tmp_path / "n.ipynb", overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["n.ipynb"]
 
 
 async def test_what_is_there_stays_whole_when_writing_fails(tmp_path: Path) -> None:
-    path = await export_document(notebook(), tmp_path / "n.ipynb", overwrite=False)
+    path = await export(tmp_path / "n.ipynb")
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
         with pytest.raises(StorageError, match="can't be written"):
-            await export_document(notebook(), path, overwrite=False)
+            await export(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
@@ -150,7 +137,7 @@ async def test_what_is_there_stays_whole_when_writing_fails(tmp_path: Path) -> N
 async def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="can't be written"):
-        await export_document(notebook(), tmp_path / "file" / "n.ipynb", overwrite=False)
+        await export(tmp_path / "file" / "n.ipynb")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +269,7 @@ async def read(folder: Path, executable: str) -> Any:
                 outcome=Outcome.OK, generation=1, queued=1.0, started=1.0, ended=1.0,
             )
         )  # fmt: skip
-        notebook: Any = await read_notebook(store, record)
+        notebook: Any = await session_notebook(store, record)
     return notebook
 
 

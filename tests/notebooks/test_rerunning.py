@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ErrorOutput
 from kernel_exec.notebooks.build import build
-from kernel_exec.notebooks.cells import Step
+from tests.notebooks.steps import SESSION, step
 
 STATEMENTS = [
     "a = 1", "b = 2", "a = b", "a += b", "del a", "rows = []", "rows.append(a)", "b = rows",
@@ -72,22 +71,9 @@ def exported(cells: Sequence[str], errors: Sequence[str]) -> list[Any]:
     steps = []
     for number, (source, error) in enumerate(zip(cells, errors, strict=True), start=1):
         failed = Outcome.INTERRUPTED if error == "KeyboardInterrupt" else Outcome.EXCEPTION
-        entry = Entry(
-            id=f"{number:016x}",
-            session_id="s",
-            number=number,
-            kind=EntryKind.CODE,
-            source=source,
-            outcome=failed if error else Outcome.OK,
-            generation=1,
-            queued=1.0,
-            started=1.0,
-            ended=2.0,
-        )
-        outputs = (ErrorOutput(ename=error, evalue="", traceback=()),) if error else ()
-        steps.append(Step(entry=entry, outputs=outputs))
-    session = SessionRecord(id="s", name="main", environment="venv:/e", created=0.0)
-    notebook: Any = build(session=session, kernels=[], steps=steps)
+        outputs = [ErrorOutput(ename=error, evalue="", traceback=())] if error else []
+        steps.append(step(source, *outputs, number=number, outcome=failed if error else Outcome.OK))
+    notebook: Any = build(session=SESSION, kernels=[], steps=steps)
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 

@@ -9,58 +9,38 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
-from kernel_exec.kernels.outcomes import Outcome
+from kernel_exec.history.entries import EntryKind
 from kernel_exec.kernels.outputs import Stream
-from kernel_exec.notebooks.build import Surroundings, build
+from kernel_exec.notebooks.build import InterpreterFacts, build
 from kernel_exec.notebooks.cells import Step
-from kernel_exec.notebooks.script_cells import can_tell
-
-SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
+from kernel_exec.notebooks.needs import can_tell
+from tests.notebooks.steps import SESSION, step
 
 
 def script(source: str, *arguments: str, path: str = "/s/x.py", mode: str = "kernel") -> Step:
-    return Step(
-        entry=Entry(
-            id="1" * 16,
-            session_id=SESSION.id,
-            number=1,
-            kind=EntryKind.SCRIPT,
-            source=source,
-            outcome=Outcome.OK,
-            generation=1,
-            execution_count=1,
-            queued=1.0,
-            started=1.0,
-            ended=2.0,
-            file_path=path,
-            details={
-                "arguments": list(arguments),
-                "mode": mode,
-                "sha256": hashlib.sha256(source.encode()).hexdigest(),
-            },
-        ),
-        outputs=(Stream(name="stdout", text="said\n"),),
-    )
+    sha256 = hashlib.sha256(source.encode()).hexdigest()
+    details = {"arguments": list(arguments), "mode": mode, "sha256": sha256}
+    said = Stream(name="stdout", text="said\n")
+    return step(source, said, kind=EntryKind.SCRIPT, file_path=path, details=details)
 
 
-def cells(step: Step) -> list[dict[str, Any]]:
-    around = Surroundings(inventory={"pandas": [("pandas", "2.0")]})
+def cells(ran: Step) -> list[dict[str, Any]]:
+    facts = InterpreterFacts(inventory={"pandas": [("pandas", "2.0")]})
     notebook: dict[str, Any] = json.loads(
-        json.dumps(build(session=SESSION, kernels=[], steps=[step], surroundings=around))
+        json.dumps(build(session=SESSION, kernels=[], steps=[ran], facts=facts))
     )
     nbformat.validate(notebook)
     made: list[dict[str, Any]] = notebook["cells"]
-    return made[0 if step.entry.details["mode"] == "isolated" else 1 :]
+    return made[0 if ran.entry.details["mode"] == "isolated" else 1 :]
 
 
 def test_a_script_is_its_source_below_its_path_arguments_and_hash() -> None:
-    step = script("x = 1\r\n\tx\n", "a b", "`c`")
-    above, begin, code, end = cells(step)
-    assert code["source"] == step.entry.source
+    ran = script("x = 1\r\n\tx\n", "a b", "`c`")
+    above, begin, code, end = cells(ran)
+    assert code["source"] == ran.entry.source
     assert above["source"] == (
         "*Script* `/s/x.py` *with arguments* `a b`, `` `c` ``"
-        f" (*SHA-256* `{step.entry.details['sha256']}`)"
+        f" (*SHA-256* `{ran.entry.details['sha256']}`)"
     )
     about = code["metadata"]["kernel_exec"]
     assert (about["path"], about["arguments"]) == ("/s/x.py", ["a b", "`c`"])
@@ -113,18 +93,12 @@ async def test_a_script_runs_again_as_a_script(tmp_path: Path) -> None:
         "if told: sys.exit(0)\n"
     )
     path = str(tmp_path / "x.py")
-    step = script(source, "5", path=path)
+    lent = script(source, "5", path=path)
     after = (
         "import sys; print(told); print('__file__' in globals(), 'neighbour' in sys.modules,"
         f" {str(tmp_path)!r} in sys.path, [n for n in dir() if 'kernel_exec' in n])\n1 + 1"
     )
-    check = Step(
-        entry=Entry(
-            id="2" * 16, session_id="", number=2, kind=EntryKind.CODE, source=after,
-            outcome=Outcome.OK, generation=1, queued=3.0, started=3.0,
-        )
-    )  # fmt: skip
-    made = build(session=SESSION, kernels=[], steps=[step, check])
+    made = build(session=SESSION, kernels=[], steps=[lent, step(after, number=2)])
     notebook = nbformat.from_dict(json.loads(json.dumps(made)))  # type: ignore[no-untyped-call]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

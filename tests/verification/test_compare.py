@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from kernel_exec.jsons import JSON, JSONObject
-from kernel_exec.notebooks.budget import quantise
 from kernel_exec.notebooks.outputs import rest
+from kernel_exec.pictures import in_few_colours
 from kernel_exec.verification.compare import SAME, Comparison, Verdict, compare, worst
-from kernel_exec.verification.normalise import ANY_TIME, Now
+from kernel_exec.verification.normalise import ANY_RERUN, Rerun
 
-NOW = Now(
+NOW = Rerun(
     moment=dt.datetime(2026, 11, 25, 15, 4, tzinfo=dt.timezone(dt.timedelta(hours=2))), process=4321
 )
 
@@ -66,8 +66,8 @@ def error(name: str, message: str) -> dict[str, Any]:
     return {"output_type": "error", "ename": name, "evalue": message, "traceback": []}
 
 
-def text_verdict(before: str, after: str, now: Now = NOW) -> str:
-    return compare([stream(before)], [stream(after)], now=now).verdict.value
+def text_verdict(before: str, after: str, rerun: Rerun = NOW) -> str:
+    return compare([stream(before)], [stream(after)], rerun=rerun).verdict.value
 
 
 @pytest.mark.parametrize(
@@ -173,51 +173,12 @@ def test_what_means_something_is_different(before: str, after: str) -> None:
 
 
 def test_any_date_is_close_to_any_other_when_the_day_is_not_known() -> None:
-    assert text_verdict("2020-01-01", "2020-01-02", now=ANY_TIME) == "close"
+    assert text_verdict("2020-01-01", "2020-01-02", rerun=ANY_RERUN) == "close"
 
 
 @pytest.mark.parametrize("day", ["2026-11-24", "2026-11-26"])
 def test_the_days_beside_today_count_as_today(day: str) -> None:
     assert text_verdict("2020-01-01", day) == "close"
-
-
-def test_how_a_stream_was_cut_up_and_where_displays_stand_between_makes_no_difference() -> None:
-    shown = display({"text/plain": "x"})
-    before = [stream("a\nb"), stream("err", "stderr"), shown, stream("c\n")]
-    after = [stream("a\n"), shown, stream("bc\n"), stream("err", "stderr")]
-
-    assert compare(before, after) == SAME
-
-
-def test_stdout_and_stderr_are_two_things() -> None:
-    found = compare([stream("a")], [stream("a", "stderr")])
-
-    assert found.verdict is Verdict.DIFFERENT
-
-
-def test_lines_of_threads_that_came_in_another_order_are_close() -> None:
-    late = display({"text/plain": "[after the cell had ended]"}, role="late")
-
-    assert compare([late, stream("a\nb\n")], [late, stream("b\na\n")]).verdict is Verdict.CLOSE
-    assert compare([late, stream("a\nb\n")], [stream("a\nb\n")]) == SAME
-    assert compare([stream("a\nb\n")], [stream("b\na\n")]).verdict is Verdict.DIFFERENT
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "verdict"),
-    [
-        ([stream("a\nb\nc\n"), REST], [stream("a\nb\ncde\n"), REST], "close"),
-        ([stream("a\nb\n"), REST], [stream("a\nb\nc\nd\n")], "close"),
-        ([stream("aaaa"), REST], [stream("aaaaaaa")], "close"),
-        ([stream("a\nb\n"), REST], [stream("a\nb\n")], "close"),
-        ([stream("a\nbb"), REST, stream("z")], [stream("a\nbbbb\nc\nz")], "close"),
-        ([stream("a\n"), REST, stream("z")], [stream("aaaa\nz")], "close"),
-        ([stream("a\nb\nc\n"), REST], [stream("a\nB\nc\n"), REST], "different"),
-        ([stream("a\n"), REST, stream("b\n", "stderr")], [stream("a\n")], "different"),
-    ],
-)
-def test_of_a_cut_stream_the_beginning_is_compared(before: JSON, after: JSON, verdict: str) -> None:
-    assert compare(before, after).verdict.value == verdict
 
 
 @pytest.mark.parametrize(
@@ -238,35 +199,6 @@ def test_words_that_look_like_ours_are_compared_like_any_others(words: str) -> N
     ):
         assert compare([shown(one)], [shown(other)]).verdict is Verdict.DIFFERENT
     assert compare([stream(f"a\n{one}")], [stream("a\n")]).verdict is Verdict.DIFFERENT
-
-
-def test_of_a_cut_display_the_beginning_is_compared() -> None:
-    before = [display({"text/plain": "1\n2\n"}), rest({"text/plain": "a.txt"})]
-
-    assert compare(before, [display({"text/plain": "1\n2\n3\n4"})]).verdict is Verdict.CLOSE
-    assert compare(before, [display({"text/plain": "7\n8"})]).verdict is Verdict.DIFFERENT
-
-
-@pytest.mark.parametrize("kept", [{"text/plain": "<Figure>"}, {}])
-def test_a_picture_that_is_in_a_file_can_only_be_close(kept: JSONObject) -> None:
-    before = [display(kept), rest({"image/png": "a.png"})]
-
-    found = compare(before, [display({"text/plain": "<Figure>", "image/png": png(plot())})])
-
-    assert found == Comparison(
-        verdict=Verdict.CLOSE, difference="output: only a part of it is kept"
-    )
-
-
-def test_of_a_cut_message_the_beginning_is_compared() -> None:
-    cut = [error("ValueError", "x" * 2000), rest({"": "e.txt"}, message=9000)]
-
-    assert compare(cut, [error("ValueError", "x" * 9000)]) == SAME
-    assert compare(cut, [error("ValueError", "y" * 9000)]).verdict is Verdict.DIFFERENT
-    for ends in ("…", ""):
-        whole = error("ValueError", "x" * 2000 + ends)
-        longer = error("ValueError", "x" * 2000 + "y")
-        assert compare([whole], [longer]).verdict is Verdict.DIFFERENT
 
 
 @pytest.mark.parametrize(
@@ -293,27 +225,6 @@ def test_displays_are_compared_by_what_their_type_means(
     found = compare([display({mime: before})], [display({mime: after})])
 
     assert found.verdict.value == verdict
-
-
-def test_a_result_that_is_gone_and_one_that_is_new_are_told() -> None:
-    shown = display({"text/plain": "first\nsecond", "text/html": "<b>"})
-
-    gone, new = compare([shown], []), compare([], [shown])
-
-    assert gone.difference == (
-        "output 1 is recorded but missing now: first (text/html, text/plain)"
-    )
-    assert new.difference == "output 1 is not recorded: first (text/html, text/plain)"
-    assert gone.verdict is new.verdict is Verdict.DIFFERENT
-
-
-def test_another_type_of_a_result_is_told() -> None:
-    before = display({"text/plain": "1", "text/html": "1"})
-
-    found = compare([before], [display({"text/plain": "1"})])
-
-    assert found.verdict is Verdict.DIFFERENT
-    assert found.difference == "types of output\n - 1 | text/html, text/plain\n + 1 | text/plain"
 
 
 @pytest.mark.parametrize(
@@ -493,32 +404,121 @@ def test_a_figure_that_is_drawn_again_is_the_same_and_another_one_is_not(
     mime = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}[kind]
     before = drawn(kind)
     if form != kind:
-        before = quantise(before)
+        before = in_few_colours(before)
         assert before != drawn(kind)
 
     assert page_verdict(before, drawn(kind, **change), mime) == verdict
+
+
+LATE = display({"text/plain": "[after the cell had ended]"}, role="late")
+PLAIN = display({"text/plain": "x"})
+BOTH_FORMS = display({"text/plain": "first\nsecond", "text/html": "<b>"})
+CUT_DISPLAY = [display({"text/plain": "1\n2\n"}), rest({"text/plain": "a.txt"})]
+CUT_MESSAGE = [error("ValueError", "x" * 2000), rest({"": "e.txt"}, message=9000)]
+FIGURE = display({"text/plain": "<Figure>", "image/png": png(plot())})
+
+PARTS: dict[str, tuple[list[JSONObject], list[JSONObject], str, str | None]] = {
+    "how a stream was cut up, and where displays stand between": (
+        [stream("a\nb"), stream("err", "stderr"), PLAIN, stream("c\n")],
+        [stream("a\n"), PLAIN, stream("bc\n"), stream("err", "stderr")],
+        "same",
+        "",
+    ),
+    "stdout and stderr": ([stream("a")], [stream("a", "stderr")], "different", None),
+    "lines of threads in another order": (
+        [LATE, stream("a\nb\n")], [LATE, stream("b\na\n")], "close", None,
+    ),
+    "lines that came late or not": (
+        [LATE, stream("a\nb\n")], [stream("a\nb\n")], "same", "",
+    ),
+    "lines in another order": ([stream("a\nb\n")], [stream("b\na\n")], "different", None),
+    "two cut streams": (
+        [stream("a\nb\nc\n"), REST], [stream("a\nb\ncde\n"), REST], "close", None,
+    ),
+    "a cut stream and all of it": (
+        [stream("a\nb\n"), REST], [stream("a\nb\nc\nd\n")], "close", None,
+    ),
+    "a cut line": ([stream("aaaa"), REST], [stream("aaaaaaa")], "close", None),
+    "a cut stream of the same words": (
+        [stream("a\nb\n"), REST], [stream("a\nb\n")], "close",
+        "stdout: only its beginning is kept, and that is the same",
+    ),
+    "a stream with a gap": (
+        [stream("a\nbb"), REST, stream("z")], [stream("a\nbbbb\nc\nz")], "close", None,
+    ),
+    "a stream with a gap in its first lines": (
+        [stream("a\n"), REST, stream("z")], [stream("aaaa\nz")], "close", None,
+    ),
+    "a cut stream that begins otherwise": (
+        [stream("a\nb\nc\n"), REST], [stream("a\nB\nc\n"), REST], "different", None,
+    ),
+    "a cut stream beside one that is gone": (
+        [stream("a\n"), REST, stream("b\n", "stderr")], [stream("a\n")], "different", None,
+    ),
+    "a cut display": (CUT_DISPLAY, [display({"text/plain": "1\n2\n3\n4"})], "close", None),
+    "a cut display that begins otherwise": (
+        CUT_DISPLAY, [display({"text/plain": "7\n8"})], "different", None,
+    ),
+    "a picture in a file": (
+        [display({"text/plain": "<Figure>"}), rest({"image/png": "a.png"})], [FIGURE], "close",
+        "output: only a part of it is kept",
+    ),
+    "a picture in a file, without words": (
+        [display({}), rest({"image/png": "a.png"})], [FIGURE], "close",
+        "output: only a part of it is kept",
+    ),
+    "a cut message": (CUT_MESSAGE, [error("ValueError", "x" * 9000)], "same", ""),
+    "a cut message that begins otherwise": (
+        CUT_MESSAGE, [error("ValueError", "y" * 9000)], "different", None,
+    ),
+    "a message that ends like a cut one": (
+        [error("ValueError", "x" * 2000 + "…")], [error("ValueError", "x" * 2000 + "y")],
+        "different", None,
+    ),
+    "a longer message": (
+        [error("ValueError", "x" * 2000)], [error("ValueError", "x" * 2000 + "y")],
+        "different", None,
+    ),
+    "a result that is gone": (
+        [BOTH_FORMS], [], "different",
+        "output 1 is recorded but missing now: first (text/html, text/plain)",
+    ),
+    "a new result": (
+        [], [BOTH_FORMS], "different",
+        "output 1 is not recorded: first (text/html, text/plain)",
+    ),
+    "another type of a result": (
+        [BOTH_FORMS], [display({"text/plain": "first\nsecond"})], "different",
+        "types of output\n - 1 | text/html, text/plain\n + 1 | text/plain",
+    ),
+    "a line that differs": (
+        [stream("one\ntwo\nloss 0.81\nend\n")], [stream("one\ntwo\nloss 0.92\nend\n")],
+        "different",
+        "stdout, line 3\n   2 | two\n - 3 | loss 0.81\n + 3 | loss 0.92",
+    ),
+    "a line that matters after one that does not": (
+        [stream("0.12345678\nyes\n")], [stream("0.12345679\nno\n")], "different",
+        "stdout, line 2\n   1 | 0.12345678\n - 2 | yes\n + 2 | no",
+    ),
+    "lines that are missing": (
+        [stream("a\n")], [stream("a\nb\nc\nd\ne\n")], "different",
+        "stdout, line 2\n   1 | a\n + 2 | b\n + 3 | c\n + 4 | d",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_outputs_are_compared_part_by_part_and_the_first_difference_is_told(name: str) -> None:
+    before, after, verdict, difference = PARTS[name]
+    found = compare(before, after)
+    assert found.verdict.value == verdict
+    assert difference is None or found.difference == difference
 
 
 def test_a_transparent_pixel_has_no_colour() -> None:
     one, other = (Image.new("RGBA", (2, 2), (shade, 0, 0, 0)) for shade in (0, 255))
 
     assert compare([display({"image/png": png(one)})], [display({"image/png": png(other)})]) == SAME
-
-
-def test_the_first_difference_is_told_with_its_line() -> None:
-    before = "one\ntwo\nloss 0.81\nend\n"
-    after = "one\ntwo\nloss 0.92\nend\n"
-
-    found = compare([stream(before)], [stream(after)])
-
-    assert found.difference == ("stdout, line 3\n   2 | two\n - 3 | loss 0.81\n + 3 | loss 0.92")
-
-
-def test_the_first_difference_is_one_that_matters() -> None:
-    found = compare([stream("0.12345678\nyes\n")], [stream("0.12345679\nno\n")])
-
-    assert found.verdict is Verdict.DIFFERENT
-    assert found.difference.endswith(" - 2 | yes\n + 2 | no")
 
 
 def test_where_only_the_whole_differs_the_first_line_that_is_not_equal_is_told() -> None:
@@ -539,12 +539,6 @@ def test_of_a_long_line_the_part_that_differs_is_told() -> None:
     assert len(found.difference) < 400
 
 
-def test_lines_that_are_missing_are_told() -> None:
-    found = compare([stream("a\n")], [stream("a\nb\nc\nd\ne\n")])
-
-    assert found.difference == "stdout, line 2\n   1 | a\n + 2 | b\n + 3 | c\n + 4 | d"
-
-
 def test_the_worst_part_decides() -> None:
     before = [stream("0.12345678"), display({"text/plain": "a"}), stream("x", "stderr")]
     after = [stream("0.12345679"), display({"text/plain": "b"}), stream("x", "stderr")]
@@ -556,7 +550,7 @@ def test_the_worst_part_decides() -> None:
 
 @given(OUTPUTS)
 def test_anything_is_the_same_as_itself(outputs: Any) -> None:
-    assert compare(outputs, json.loads(json.dumps(outputs)), now=NOW).verdict is Verdict.SAME
+    assert compare(outputs, json.loads(json.dumps(outputs)), rerun=NOW).verdict is Verdict.SAME
 
 
 @given(OUTPUTS, OUTPUTS, st.booleans(), st.booleans())
@@ -581,7 +575,7 @@ def test_only_errors_have_a_direction(one: Any, other: Any) -> None:
 @given(WORDS, WORDS)
 def test_texts_are_compared_alike_in_both_directions(one: str, other: str) -> None:
     assert text_verdict(one, one) in {"same", "close"}
-    assert text_verdict(one, other, now=ANY_TIME) == text_verdict(other, one, now=ANY_TIME)
+    assert text_verdict(one, other, rerun=ANY_RERUN) == text_verdict(other, one, rerun=ANY_RERUN)
 
 
 @pytest.mark.parametrize(

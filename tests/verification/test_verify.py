@@ -12,15 +12,15 @@ import pytest
 from kernel_exec import executions
 from kernel_exec.app import open_app
 from kernel_exec.connection import Connection
-from kernel_exec.documents.export import read_notebook
+from kernel_exec.documents.export import session_notebook
 from kernel_exec.errors import BusyError, InvalidArgumentError
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Death
-from kernel_exec.notebooks.value import cells, ours
+from kernel_exec.notebooks.reading import cells, ours, parse
 from kernel_exec.settings import read_settings
 from kernel_exec.verification.compare import Verdict
-from kernel_exec.verification.reading import parse
-from kernel_exec.verification.results import CellDone, CellReport, Verification, stamp
+from kernel_exec.verification.plan import make_plan
+from kernel_exec.verification.results import CellReport, Verification, stamp
 from kernel_exec.verification.verify import verify, verify_in
 from tests.fakes import FakeKernel, FakeKernels
 from tests.real import all_kernels, local_kernels, prepared
@@ -90,7 +90,7 @@ async def recorded(folder: Path, *sources: str, until: str = "") -> JSONObject:
                 await app.store.settle()
         record = await app.store.session(session.id)
         assert record is not None
-        return await read_notebook(app.store, record)
+        return await session_notebook(app.store, record)
 
 
 SESSION = {
@@ -121,15 +121,17 @@ async def test_each_cell_of_a_session_gets_the_verdict_that_a_person_would_give(
     tmp_path: Path,
 ) -> None:
     notebook = await recorded(tmp_path, *SESSION, until="from a thread\\n")
-    told: list[CellDone] = []
+    told: list[tuple[int, int, int]] = []
 
-    verification = await verify(notebook, await local_kernels(tmp_path), on_cell=told.append)
+    def tell(report: CellReport, done: int, total: int) -> None:
+        told.append((report.cell.number, done, total))
+
+    verification = await verify(notebook, await local_kernels(tmp_path), on_cell=tell)
 
     found = dict(zip(SESSION, verdicts(verification), strict=True))
     assert found == SESSION, [cell.difference for cell in verification.cells]
     assert verification.verdict == "different"
-    assert [done.number for done in told] == [*range(1, len(SESSION) + 1)]
-    assert {done.total for done in told} == {len(SESSION)}
+    assert told == [(at, at, len(SESSION)) for at in range(1, len(SESSION) + 1)]
     assert verification.packages["matplotlib"][0].isdigit()
     assert verification.executable == sys.executable
     assert verification.counts["same"] == [*SESSION.values()].count("same")
@@ -157,7 +159,7 @@ async def test_somebody_elses_notebook_is_run_as_it_is(tmp_path: Path) -> None:
 
     assert verdicts(verification) == ["same"] * 4
     assert verification.verdict == "same"
-    assert [cell.title for cell in verification.cells] == ["Begin", "", "", ""]
+    assert [cell.cell.title for cell in verification.cells] == ["Begin", "", "", ""]
 
 
 @pytest.mark.kernel
@@ -214,7 +216,7 @@ async def test_hostile_cells_are_survived_and_leave_nothing(
         await prepared(tmp_path),
         notebook,
         working_directory=tmp_path,
-        on_cell=lambda _: left.extend(spilled.glob("*/*")),
+        on_cell=lambda *_: left.extend(spilled.glob("*/*")),
     )
 
     assert verdicts(verification) == ["close", "new error", "new error", "not run"]
@@ -246,7 +248,7 @@ async def test_cells_after_the_kernel_died_are_not_run() -> None:
 async def test_a_kernel_that_dies_between_two_cells_is_told() -> None:
     kernels = FakeKernels()
 
-    def kill(_: CellDone) -> None:
+    def kill(*_: object) -> None:
         kernels.started[0].process.driver.finish(Death(signal="SIGTERM"))
 
     verification = await verify(
@@ -299,14 +301,17 @@ async def test_cells_that_were_made_for_the_notebook_run_but_get_no_verdict(
     about: dict[str, int], number: int
 ) -> None:
     made = {**code("x = 1"), "metadata": {"kernel_exec": {"author": "kernel-exec"}}}
-    told: list[CellDone] = []
-
     of_a_step = {**code("x", result("1")), "metadata": {"kernel_exec": about}}
 
-    verification = await verify(notebook_of(made, of_a_step), FakeKernels(), on_cell=told.append)
+    told: list[object] = []
 
-    assert [(cell.number, cell.verdict.value) for cell in verification.cells] == [(number, "same")]
-    assert told == [CellDone(number=number, done=1, total=1, verdict="same")]
+    verification = await verify(
+        notebook_of(made, of_a_step), FakeKernels(), on_cell=lambda *done: told.append(done)
+    )
+
+    (report,) = verification.cells
+    assert (report.cell.number, report.verdict.value) == (number, "same")
+    assert told == [(report, 1, 1)]
 
 
 async def test_a_comment_that_was_made_for_the_notebook_moves_no_number_on() -> None:
@@ -359,9 +364,10 @@ async def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def verified(*found: Verdict) -> Verification:
+    plan = make_plan(notebook_of({}, *(code("1") for _ in found)))
     reports = [
-        CellReport(index=at, number=at, id=str(at), title="", verdict=each, difference="a\nb")
-        for at, each in enumerate(found, 1)
+        CellReport(cell=cell, verdict=each, difference="a\nb")
+        for cell, each in zip(plan, found, strict=True)
     ]
     return Verification(cells=reports, when="2026-11-25T12:00:00+00:00", seconds=1.5)
 

@@ -1,4 +1,4 @@
-"""Pictures as a model gets them."""
+"""Pictures: as a model gets them, and in few colours."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from kernel_exec.content.pictures import shrunk, size_of
+from kernel_exec.pictures import in_few_colours, shrunk, size_of
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> str:
@@ -119,3 +119,19 @@ def test_damage_is_no_reason_to_fail(kind: str) -> None:
         for _ in range(3):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         shrunk(base64.b64encode(damaged).decode())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_picture_stays_as_large_in_fewer_colours(mode: str) -> None:
+    noise = random.Random(0).randbytes(120 * 120 * len(mode))
+    before = encoded(Image.frombytes(mode, (120, 120), noise))
+    after = decoded(in_few_colours(before))
+    assert after.size == (120, 120)
+    assert after.has_transparency_data is (mode == "RGBA")
+    assert len(in_few_colours(before)) <= len(before)
+    assert in_few_colours(in_few_colours(before)) == in_few_colours(before)
+
+
+@pytest.mark.parametrize("data", ["", "no base64!", base64.b64encode(b"no picture").decode()])
+def test_what_is_no_picture_keeps_its_colours(data: str) -> None:
+    assert in_few_colours(data) == data

@@ -16,25 +16,34 @@ from importlib import resources
 
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.notebooks.markdown import inline, one_line
-from kernel_exec.notebooks.value import cells, objects, ours, tags
+from kernel_exec.notebooks.provenance import marker
+from kernel_exec.notebooks.reading import (
+    cells,
+    errors_of,
+    is_code,
+    ours,
+    role_of,
+    session_of,
+    source_of,
+    tags,
+    verdict_of,
+)
 
-from .hypertext import escape, highlighted
-from .prose import Anchors, Heading, attached, line, prose, title
-from .review_facts import (
+from .facts import (
     VERDICTS,
     badge_html,
     code_of,
     duration,
     facts_html,
     first_line,
-    has_error,
     seconds_of,
-    source_of,
     verdict_html,
 )
-from .review_outputs import outputs_html, text_box
+from .hypertext import escape, highlighted
+from .outputs import outputs_html, text_box
+from .prose import Anchors, Heading, attached, line, prose, title
 
-_STYLE = (resources.files(__package__) / "review.css").read_text("utf-8")
+_STYLE = (resources.files(__package__) / "page.css").read_text("utf-8")
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY = (
     f"default-src 'none'; img-src data:; style-src 'sha256-{_HASH}'; "
@@ -62,7 +71,7 @@ _LEADS = {"title", "script", "script-begin"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """A line of the contents."""
+    """A line of the contents; a `spare` one is for a notebook that has no others."""
 
     anchor: str
     words: str
@@ -70,6 +79,7 @@ class _Entry:
     level: int = 2
     css_class: str = ""
     remark: str = ""
+    spare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +88,6 @@ class _Part:
 
     html: str
     entries: Sequence[_Entry] = ()
-    fallback: Sequence[_Entry] = ()
-    """Lines for a notebook that has no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +106,14 @@ def review(notebook: JSONObject) -> str:
     name = _name(notebook)
     parts = list(_parts(_Writer(language=language, name=name), cells(notebook)))
     entries = [entry for part in parts for entry in part.entries]
-    contents = _contents(entries or [entry for part in parts for entry in part.fallback])
+    contents = _contents([entry for entry in entries if not entry.spare] or entries)
     body = "\n".join(part.html for part in parts) or '<p class="note">There are no cells.</p>'
-    session = text(ours(notebook), "name")
-    kicker = (
-        "Notebook" if not ours(notebook) else "Session" if session == name else f"Session {session}"
-    )
+    session, about = session_of(notebook), ours(notebook)
+    mark = f"<!-- {marker(session)} -->\n" if session else ""  # above the doctype it would break it
+    called = text(about, "name")
+    kicker = "Notebook" if not about else "Session" if called == name else f"Session {called}"
     page = f"""<!doctype html>
-<html lang="en">
+{mark}<html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
@@ -135,14 +143,14 @@ def review(notebook: JSONObject) -> str:
 
 def _name(notebook: JSONObject) -> str:
     """What the notebook is called: by its metadata, its first words, or its session."""
-    told = text(mapping(notebook, "metadata"), "title").strip()
-    return told or _first_title(notebook) or text(ours(notebook), "name") or "Untitled"
+    given = text(mapping(notebook, "metadata"), "title").strip()
+    return given or _first_title(notebook) or text(ours(notebook), "name") or "Untitled"
 
 
 def _first_title(notebook: JSONObject) -> str:
     """The title that somebody wrote before anything else."""
     for cell in cells(notebook):
-        role = text(ours(cell), "role")
+        role = role_of(cell)
         if role not in {*_GENERATED, "install", "environment"}:
             words = cell.get("cell_type") == "markdown" and role in {"", "note"}
             return title(source_of(cell)) if words else ""
@@ -176,10 +184,10 @@ def _parts(writer: _Writer, all_cells: Sequence[JSONObject]) -> Iterator[_Part]:
     """The parts of the page, one for each step or for each cell that is none."""
     above: list[JSONObject] = []
     for at, cell in enumerate(all_cells):
-        role = text(ours(cell), "role")
+        role = role_of(cell)
         if role in _LEADS:
             above.append(cell)
-        elif role == "folded" or (cell.get("cell_type") == "code" and role not in _GENERATED):
+        elif role == "folded" or (is_code(cell) and role not in _GENERATED):
             yield _step(writer, cell, above, f"cell-{at}")
             above = []
         else:
@@ -192,7 +200,7 @@ def _parts(writer: _Writer, all_cells: Sequence[JSONObject]) -> Iterator[_Part]:
 
 def _other(writer: _Writer, cell: JSONObject, anchor: str, *, followed_by: str = "") -> _Part:
     """A cell that is no step: words, an install, a new kernel, what we added."""
-    role, kind = text(ours(cell), "role"), cell.get("cell_type")
+    role, kind = role_of(cell), cell.get("cell_type")
     source = source_of(cell)
     if role in _GENERATED and kind == "code":
         return _Part(html=_generated(role, source))
@@ -239,23 +247,21 @@ def _number(cell: JSONObject) -> str:
 
 def _step(writer: _Writer, cell: JSONObject, above: Sequence[JSONObject], anchor: str) -> _Part:
     """A cell that ran, under its intent; closed where the notebook hides its failure."""
-    about, number = ours(cell), _number(cell)
+    number = _number(cell)
     intent = _titled(cell)[1]
-    is_code = cell.get("cell_type") == "code"
-    remark, css_class = _remark(cell, is_code=is_code)
-    inside = [
-        _lead(writer, each) for each in above if text(ours(each), "role") != "title" or not intent
-    ]
-    if is_code:
+    remark, css_class = _remark(cell)
+    inside = [_lead(writer, each) for each in above if role_of(each) != "title" or not intent]
+    if is_code(cell):
         inside += _code_and_outputs(writer, cell, intent or (f"step {number}" if number else ""))
     else:
         inside.append(prose(source_of(cell), writer.anchors, pictures={}).html)
     inside.append(_difference(cell))
-    verdict, _, _ = VERDICTS.get(text(mapping(about, "verdict"), "verdict"), ("", "", ""))
+    verdict, _, _ = VERDICTS.get(verdict_of(cell)[0], ("", "", ""))
     entry = _Entry(
         anchor=anchor,
         words=intent or first_line(code_of(cell)) or "Nothing",
         number=number,
+        spare=not number,
         css_class=" ".join(filter(None, [css_class, verdict, "" if intent else "code"])),
         remark=", ".join(filter(None, [remark, "differs" if verdict == "different" else ""])),
     )
@@ -270,8 +276,7 @@ def _step(writer: _Writer, cell: JSONObject, above: Sequence[JSONObject], anchor
         f'<section class="step {css_class}" id="{anchor}" aria-labelledby="{anchor}-name">\n'
         f"{whole}\n</section>"
     )
-    entries, fallback = ([entry], []) if number else ([], [entry])
-    return _Part(html=html, entries=entries, fallback=fallback)
+    return _Part(html=html, entries=[entry])
 
 
 def _is_hidden(cell: JSONObject) -> bool:
@@ -288,8 +293,11 @@ def _head(cell: JSONObject, anchor: str, remark: str, css_class: str) -> str:
     # a cell of a notebook that is not ours is no heading: its headings are in its words
     tag = "h2" if step else "span"
     named = _titled(cell)[0]
-    is_code = cell.get("cell_type") == "code"
-    if not named and (not is_code or _is_hidden(cell)) and (first := first_line(code_of(cell))):
+    if (
+        not named
+        and (not is_code(cell) or _is_hidden(cell))
+        and (first := first_line(code_of(cell)))
+    ):
         named = f"<code>{escape(first[:_ENTRY])}</code>"
     about = [
         f'<span class="badge {css_class}">{escape(remark)}</span>' if remark else "",
@@ -297,27 +305,27 @@ def _head(cell: JSONObject, anchor: str, remark: str, css_class: str) -> str:
         escape(author) if (author := text(ours(cell), "author")) not in {"", "agent"} else "",
         duration(seconds_of(cell)),
     ]
-    told = "\n".join(f"<span>{each}</span>" for each in about if each)
+    about_html = "\n".join(f"<span>{each}</span>" for each in about if each)
     reason = f'\n<span class="reason">{_reason(cell)}</span>' if _is_hidden(cell) else ""
     return (
         f'<{tag} class="name" id="{anchor}-name">{number} <bdi>{named}</bdi></{tag}>'
-        f'\n<span class="about">{told}</span>{reason}'
+        f'\n<span class="about">{about_html}</span>{reason}'
     )
 
 
 def _reason(cell: JSONObject) -> str:
     """The last error of a cell in a line."""
-    errors = [each for each in objects(cell.get("outputs")) if each.get("output_type") == "error"]
-    told = [one_line(text(errors[-1], key)) for key in ("ename", "evalue")] if errors else []
-    return escape(": ".join(filter(None, told)))
+    errors = errors_of(cell)
+    words = [one_line(text(errors[-1], key)) for key in ("ename", "evalue")] if errors else []
+    return escape(": ".join(filter(None, words)))
 
 
-def _remark(cell: JSONObject, *, is_code: bool) -> tuple[str, str]:
+def _remark(cell: JSONObject) -> tuple[str, str]:
     """How a step ended, where that is not well, and the class for it."""
     about = ours(cell)
     outcome = text(about, "outcome")
     failed = _OUTCOMES.get(outcome, "")
-    if not failed and not outcome and (has_error(cell) or "raises-exception" in tags(cell)):
+    if not failed and not outcome and (errors_of(cell) or "raises-exception" in tags(cell)):
         failed = "failed"
     if failed:
         return failed, "failed"
@@ -325,22 +333,22 @@ def _remark(cell: JSONObject, *, is_code: bool) -> tuple[str, str]:
         return "output incomplete", "cut"
     if about.get("truncated") is True:
         return "output cut", "cut"
-    return "", "" if is_code else "earlier"
+    return "", "" if is_code(cell) else "earlier"
 
 
 def _difference(cell: JSONObject) -> str:
-    told = text(mapping(ours(cell), "verdict"), "difference")
-    if not told.strip():
+    _, difference = verdict_of(cell)
+    if not difference.strip():
         return ""
     return (
         '<details class="difference"><summary>What differs in a fresh kernel</summary>'
-        f"{text_box(told)}</details>"
+        f"{text_box(difference)}</details>"
     )
 
 
 def _lead(writer: _Writer, cell: JSONObject) -> str:
-    role = text(ours(cell), "role")
-    if cell.get("cell_type") == "code":
+    role = role_of(cell)
+    if is_code(cell):
         return _generated(role, source_of(cell)) if role in _GENERATED else ""
     return (
         f'<div class="prose event">{prose(source_of(cell), writer.anchors, pictures={}).html}</div>'

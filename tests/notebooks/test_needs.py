@@ -2,10 +2,13 @@
 
 import re
 import tomllib
+from typing import Any
 
 import pytest
 
-from kernel_exec.notebooks.pep723 import Install, Needs, asked_for, block, imports, needs
+from kernel_exec.history.entries import Entry, EntryKind
+from kernel_exec.notebooks.needs import Needs, block, imports, needs
+from tests.notebooks.steps import entry
 
 # the reference implementation's, from PEP 723
 REFERENCE = r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"
@@ -21,6 +24,10 @@ INVENTORY = {
     "pyarrow": [("pyarrow", "20.0")],
     "odd": [("odd", "not a version")],
 }
+
+
+def install(requirements: str, number: int = 1, **details: Any) -> Entry:
+    return entry(requirements, number, kind=EntryKind.INSTALL, details=details)
 
 
 def read(source: str) -> dict[str, object]:
@@ -93,33 +100,33 @@ NEEDED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_is_imported_is_pinned(name: str) -> None:
     source, dependencies, unknown = NEEDED[name]
-    found = needs([(1, source)], [], python_version="3.12.1", inventory=INVENTORY)
+    found = needs([entry(source)], python_version="3.12.1", inventory=INVENTORY)
     assert (found.python, found.dependencies, found.unknown) == ("3.12", dependencies, unknown)
 
 
 def test_what_was_asked_to_be_installed_is_needed_though_nothing_imports_it() -> None:
-    install = Install(number=1, asked=asked_for("pyarrow>=3\nPy_Arrow\nnot-there"))
-    found = needs([(2, "x")], [install], python_version="3.12.1", inventory=INVENTORY)
+    steps = [install("pyarrow>=3\nPy_Arrow\nnot-there"), entry("x", 2)]
+    found = needs(steps, python_version="3.12.1", inventory=INVENTORY)
     assert found.dependencies == ("pyarrow==20.0",)
 
 
 def test_a_package_replaced_after_its_import_counts_as_it_was() -> None:
-    upgrade = Install(number=2, before={"pandas": "2.2.0"}, after={"pandas": "2.3.1"})
-    before = needs([(1, "import pandas")], [upgrade], python_version="", inventory=INVENTORY)
-    after = needs([(3, "import pandas")], [upgrade], python_version="", inventory=INVENTORY)
+    upgrade = install("", 2, before={"pandas": "2.2.0"}, after={"pandas": "2.3.1"})
+    before = needs([entry("import pandas"), upgrade], python_version="", inventory=INVENTORY)
+    after = needs([upgrade, entry("import pandas", 3)], python_version="", inventory=INVENTORY)
     assert (before.dependencies, after.dependencies) == (("pandas==2.2.0",), ("pandas==2.3.1",))
 
 
 def test_an_interpreter_that_is_gone_makes_no_requirement_of_a_name() -> None:
     """A package that is called as a local module may be anybody's."""
-    install = Install(number=1, asked=("six",), after={"six": "1.17.0"})
-    found = needs([(2, "import helpers, six")], [install], python_version="3.9.1", inventory=None)
+    steps = [install("six", after={"six": "1.17.0"}), entry("import helpers, six", 2)]
+    found = needs(steps, python_version="3.9.1", inventory=None)
     assert found.dependencies == ("six==1.17.0",)
     assert found.unknown == ("helpers", "six")
 
 
 def test_a_name_of_a_distribution_can_not_end_the_block() -> None:
     inventory = {"x": [('x"\n# ///\n# evil', "1")]}
-    found = needs([(1, "import x")], [], python_version="3.12.1", inventory=inventory)
+    found = needs([entry("import x")], python_version="3.12.1", inventory=inventory)
     assert len(block(found, known=True).splitlines()) == 6
     assert read(block(found, known=True))["requires-python"] == "==3.12.*"

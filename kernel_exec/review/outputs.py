@@ -7,12 +7,13 @@ can't be shown is named, and long text keeps its beginning and its end in sight.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from kernel_exec.content.charts import describe_chart
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.outputs import is_picture, rest_of
-from kernel_exec.notebooks.value import joined, objects
+from kernel_exec.notebooks.reading import joined, objects, role_of, traceback_of
 from kernel_exec.terminal import carry_out
 
 from .hypertext import coloured, escape, picture, sanitised, vector
@@ -41,27 +42,25 @@ _ACTIVE = re.compile(
 def outputs_html(outputs: JSON, described: str) -> str:
     """The outputs of a cell; `described` are the words for pictures that have none."""
     parts: list[str] = []
-    written, stream = "", ""
-    nothing: JSONObject = {}
-    for output in (*objects(outputs), nothing):
-        kind, name = text(output, "output_type"), text(output, "name") or "stdout"
-        goes_on = kind == "stream" and name == stream
-        if written and not goes_on:
-            parts.append(_stream(stream, written))
-            written = ""
-        stream = name if kind == "stream" else ""
-        if kind == "stream":
-            written += joined(output.get("text"))
-        elif missing := rest_of(output):
-            parts.append(_rest(missing))
-        elif kind == "error":
-            parts.append(_error(output))
-        elif output:
-            parts.append(_guarded(output, described))
+    for name, run in groupby(objects(outputs), _stream_name):
+        if name:
+            written = "".join(joined(output.get("text")) for output in run)
+            parts += [_stream(name, written)] if written else []
+        else:
+            parts += [_other(output, described) for output in run]
     return "\n".join(filter(None, parts))
 
 
-def _guarded(output: JSONObject, described: str) -> str:
+def _stream_name(output: JSONObject) -> str:
+    """The stream that an output is a part of, "" for all else."""
+    return (text(output, "name") or "stdout") if output.get("output_type") == "stream" else ""
+
+
+def _other(output: JSONObject, described: str) -> str:
+    if missing := rest_of(output):
+        return _rest(missing)
+    if output.get("output_type") == "error":
+        return _error(output)
     try:
         return _display(output, described)
     except RecursionError:  # a reader of ours went down what was nested too deep
@@ -119,9 +118,7 @@ def _error(output: JSONObject) -> str:
     name = joined(output.get("ename")) or "Error"
     value = joined(output.get("evalue"))
     shown = value if len(value) <= _LONG_LINE else f"{value[:_LONG_LINE]}…"
-    blocks = output.get("traceback")
-    lines = [blocks] if isinstance(blocks, str) else blocks if isinstance(blocks, Sequence) else []
-    traceback = "\n".join(line for line in lines if isinstance(line, str)).strip("\n")
+    traceback = traceback_of(output).strip("\n")
     head = f"<p><strong>{coloured(name)}</strong>{f': {coloured(shown)}' if shown else ''}</p>"
     if not traceback:
         return f'<div class="error">{head}</div>'
@@ -133,13 +130,13 @@ def _error(output: JSONObject) -> str:
 
 def _display(output: JSONObject, described: str) -> str:
     data, metadata = mapping(output, "data"), mapping(output, "metadata")
-    if text(mapping(metadata, "kernel_exec"), "role") == "late":
+    if role_of(output) == "late":
         return '<p class="note late">What follows came after the cell had ended.</p>'
     texts = {mime: _text_of(value) for mime, value in data.items()}
     for mime in (*_PICTURES, "image/svg+xml"):
         if mime in texts and (address := _address(mime, texts[mime])):
             return _figure(address, mapping(metadata, mime), described)
-    if summary := describe_chart({**data, **{mime: told for mime, told in texts.items() if told}}):
+    if summary := describe_chart({**data, **{mime: form for mime, form in texts.items() if form}}):
         words = escape(summary.removeprefix("[").removesuffix("]"))
         return f'<p class="note">{words} (interactive, not drawn here)</p>'
     if any(mime.startswith(_LOADERS) for mime in data):
@@ -156,13 +153,13 @@ def _address(mime: str, content: str) -> str | None:
 
 
 def _figure(address: str, metadata: JSONObject, described: str) -> str:
-    told = text(metadata, "alt")
+    alt = text(metadata, "alt")
     size = "".join(
         f' {name}="{value}"'
         for name in ("width", "height")
         if isinstance(value := metadata.get(name), int) and 0 < value < 10_000
     )
-    return f'<figure><img src="{address}" alt="{escape(told or described)}"{size}></figure>'
+    return f'<figure><img src="{address}" alt="{escape(alt or described)}"{size}></figure>'
 
 
 def _readings(data: JSONObject, texts: Mapping[str, str]) -> Iterator[str]:
@@ -208,7 +205,7 @@ def _markup(markup: str) -> str:
 
 def _unseen(data: JSONObject) -> str:
     sizes = {mime: len(_text_of(value) or _as_json(value)) for mime, value in data.items() if value}
-    told = ", ".join(
+    listed = ", ".join(
         f"{escape(mime)} ({counted(size, 'character')})" for mime, size in sizes.items()
     )
-    return f'<p class="note">Not shown on a page without scripts: {told}</p>' if told else ""
+    return f'<p class="note">Not shown on a page without scripts: {listed}</p>' if listed else ""

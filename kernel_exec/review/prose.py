@@ -14,7 +14,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from kernel_exec.jsons import JSONObject, mapping
-from kernel_exec.notebooks.value import joined
+from kernel_exec.notebooks.reading import joined
 
 from .hypertext import anchor, escape, highlighted, picture, sanitised
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.documents.review import review
+from kernel_exec.review.page import review
 
 CHROMIUM = shutil.which("chromium")
 

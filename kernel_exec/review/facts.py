@@ -6,7 +6,16 @@ from datetime import UTC, datetime
 
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
-from kernel_exec.notebooks.value import cells, joined, objects, ours, tags
+from kernel_exec.notebooks.reading import (
+    cells,
+    errors_of,
+    is_code,
+    objects,
+    ours,
+    source_of,
+    tags,
+    verdict_of,
+)
 
 from .hypertext import escape
 
@@ -41,13 +50,13 @@ def verdict_html(notebook: JSONObject) -> str:
         return f'<p class="verdict unknown"><span class="mark">○</span> {words}</p>'
     css_class, mark, _ = VERDICTS[verdict]
     counts = mapping(found, "counts")
-    told = [
+    listed = [
         f"{number:,} {escape(words)}"
         for key, (_, _, words) in VERDICTS.items()
         if (number := count(counts, key))
     ]
     how = [
-        ", ".join(told),
+        ", ".join(listed),
         _when(found.get("when"), None),
         duration(found.get("seconds")),
         f"Python {escape(python)}" if (python := text(found, "python")) else "",
@@ -65,7 +74,7 @@ def verdict_html(notebook: JSONObject) -> str:
 
 def badge_html(cell: JSONObject) -> str:
     """What verification found of a cell."""
-    verdict = text(mapping(ours(cell), "verdict"), "verdict")
+    verdict, _ = verdict_of(cell)
     if verdict not in VERDICTS:
         return ""
     css_class, mark, words = VERDICTS[verdict]
@@ -74,15 +83,15 @@ def badge_html(cell: JSONObject) -> str:
 
 def facts_html(notebook: JSONObject) -> str:
     """Environment, time and counts as a list of terms."""
-    told = "".join(
+    terms = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in _facts(notebook) if value
     )
-    return f'<dl class="facts">{told}</dl>{_packages(notebook)}'
+    return f'<dl class="facts">{terms}</dl>{_packages(notebook)}'
 
 
 def _facts(notebook: JSONObject) -> Iterator[tuple[str, str]]:
     about, metadata = ours(notebook), mapping(notebook, "metadata")
-    code = [cell for cell in cells(notebook) if cell.get("cell_type") == "code"]
+    code = [cell for cell in cells(notebook) if is_code(cell)]
     ran = [cell for cell in cells(notebook) if seconds_of(cell) is not None]
     failed = count(about, "failed")
     interpreter = mapping(about, "interpreter")
@@ -119,17 +128,12 @@ def _run_count(code: Sequence[JSONObject]) -> int:
 
 
 def _failures(code: Sequence[JSONObject]) -> int:
-    return sum(has_error(cell) or "raises-exception" in tags(cell) for cell in code)
-
-
-def has_error(cell: JSONObject) -> bool:
-    """True when an error is among the outputs of a cell."""
-    return any(output.get("output_type") == "error" for output in objects(cell.get("outputs")))
+    return sum(bool(errors_of(cell)) or "raises-exception" in tags(cell) for cell in code)
 
 
 def _restarts(about: JSONObject) -> int:
-    told = count(mapping(about, "counts"), "restarts")
-    return max(0, len(objects(about.get("kernels"))) - 1) if told is None else told
+    restarts = count(mapping(about, "counts"), "restarts")
+    return max(0, len(objects(about.get("kernels"))) - 1) if restarts is None else restarts
 
 
 def _packages(notebook: JSONObject) -> str:
@@ -151,9 +155,9 @@ def _code(words: str) -> str:
 
 def seconds_of(cell: JSONObject) -> float | None:
     """How long a cell ran: as we noted it, or by the protocol's own times."""
-    told = ours(cell).get("seconds")
-    if isinstance(told, int | float) and not isinstance(told, bool):
-        return float(told)
+    noted = ours(cell).get("seconds")
+    if isinstance(noted, int | float) and not isinstance(noted, bool):
+        return float(noted)
     times = mapping(mapping(cell, "metadata"), "execution")
     ends = [_read(times.get(key)) for key in ("iopub.execute_input", "shell.execute_reply")]
     if ends[0] is None or ends[1] is None:
@@ -205,15 +209,10 @@ def first_line(source: str) -> str:
     return next((line for line in lines if line and not line.startswith("#")), "")
 
 
-def source_of(cell: JSONObject) -> str:
-    """The source of a cell, whichever way it is kept."""
-    return joined(cell.get("source"))
-
-
 def code_of(cell: JSONObject) -> str:
     """The code of a step, also where it is folded."""
     source = source_of(cell)
-    if cell.get("cell_type") == "code":
+    if is_code(cell):
         return source
     fence = _FENCE.search(source)
     return source[fence.end() :].partition(f"\n{fence[1]}")[0] if fence else ""
