@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -94,28 +95,19 @@ _WAITS: dict[str, int] = {
     "kernels/test_programs.py": 5,
     "kernels/test_pulse.py": 1,
     "notebooks/recorded.py": 3,
-    "promises/test_concurrency.py": 3,
-    "promises/test_death.py": 5,
-    "promises/test_history.py": 5,
-    "promises/test_interrupt.py": 11,
-    "promises/test_left_behind.py": 5,
-    "promises/test_like_jupyter.py": 1,
-    "promises/test_odd_cells.py": 4,
-    "promises/test_output.py": 5,
-    "promises/test_protocol.py": 2,
-    "promises/test_seed.py": 2,
-    "promises/test_sessions.py": 2,
-    "promises/test_starts.py": 3,
-    "promises/test_values.py": 1,
-    "promises/test_view.py": 4,
+    "promises/test_death.py": 1,
+    "promises/test_interrupt.py": 3,
+    "promises/test_left_behind.py": 2,
+    "promises/test_odd_cells.py": 1,
+    "promises/test_starts.py": 1,
+    "promises/test_view.py": 1,
     "server/test_create.py": 1,
     "server/test_run_file.py": 1,
     "server/test_tools.py": 2,
     "sessions/test_session.py": 1,
     "test_process.py": 1,
-    "test_processes.py": 8,
     "verification/test_verify.py": 2,
-    "waits.py": 2,
+    "waits.py": 1,
 }
 """How many of them each file of tests has, most in code that is to be stopped: they get fewer."""
 
@@ -133,6 +125,7 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"))
 

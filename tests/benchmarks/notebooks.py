@@ -1,15 +1,29 @@
-"""How long exports take: of sessions without a failure, and with some."""
+"""How long history and exports take: of sessions without a failure, and with some.
 
-import time
+The review page is measured beside nbconvert where that can be imported.
+"""
+
+import base64
+import importlib
+import importlib.util
+import io
+import json
+import random
+from contextlib import AsyncExitStack
+from itertools import count
 from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
 
 from kernel_exec.documents.export import export_session
+from kernel_exec.documents.review import review
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ExecuteResult, Stream
 
-from .timing import median_ms
+from .timing import Figure, in_turn
 
 _SESSION = SessionRecord(id="s" * 32, name="s", environment="python:/p", created=0.0)
 _SOURCE = """\
@@ -21,35 +35,54 @@ len(rows_{0})
 """
 
 
-async def notebook_rows(folder: Path, rounds: int) -> list[tuple[str, str, str, str, str]]:
-    """A row for each format that 1,000 executions are exported to."""
-    rows = []
+async def history_figures(folder: Path, rounds: int) -> list[Figure]:
+    """What it takes until one execution is kept: the first 100, and the last of very many."""
+    numbers = count(1)
+    async with open_store(folder) as store:
+        _begin(store)
+
+        async def keep(after: AsyncExitStack) -> None:
+            _put(store, next(numbers), Outcome.OK)
+            await store.settle()
+
+        (first,) = await in_turn(100, keep)
+        await in_turn(rounds * 50 - 200, keep)
+        (last,) = await in_turn(100, keep)
+    return [
+        Figure(what="history, first 100", ours=first, aim="less than 1 ms"),
+        Figure(what=f"history, at {next(numbers) - 1:,}", ours=last, aim="the same"),
+    ]
+
+
+async def notebook_figures(folder: Path, rounds: int) -> list[Figure]:
+    """Each format that 1,000 executions are exported to, and a review page."""
+    found = [await _page(max(3, rounds // 20))]
     for failing, words in ((0, ""), (20, ", some failed,")):
         place = folder / f"failing-{failing}"
         place.mkdir()
         async with open_store(place) as store:
-            _fill(store, 1000, failing)
+            _begin(store)
+            for number in range(1, 1001):
+                has_failed = failing and number % failing == 0
+                _put(store, number, Outcome.EXCEPTION if has_failed else Outcome.OK)
             await store.settle()
             for form in ("ipynb", "html", "py", "md"):
-                took = await _export(store, place, form, rounds)
+                path = place / f"n.{form}"
+
+                async def export(
+                    after: AsyncExitStack, store: Store = store, path: Path = path
+                ) -> None:
+                    await export_session(
+                        store, _SESSION, path, overwrite=True, limit=500_000, variables={}
+                    )
+
+                (took,) = await in_turn(max(3, rounds // 40), export)
                 what = f"1,000 executions{words} to {form}"
-                rows.append((what, f"{took:.0f} ms", "", "", "< 1,000 ms"))
-    return rows
+                found.append(Figure(what=what, ours=took, aim="less than 1,000 ms"))
+    return found
 
 
-async def _export(store: Store, folder: Path, form: str, rounds: int) -> float:
-    took = []
-    for _ in range(max(3, rounds // 40)):
-        began = time.perf_counter()
-        await export_session(
-            store, _SESSION, folder / f"n.{form}", overwrite=True, limit=500_000, variables={}
-        )
-        took.append(time.perf_counter() - began)
-    return median_ms(took)
-
-
-def _fill(store: Store, count: int, failing: int) -> None:
-    """Executions with a title, some text and a value; one in `failing` raised, unless that is 0."""
+def _begin(store: Store) -> None:
     store.put_session(_SESSION)
     store.put_kernel(
         KernelRecord(
@@ -61,24 +94,125 @@ def _fill(store: Store, count: int, failing: int) -> None:
             support="own",
         )
     )
-    for number in range(1, count + 1):
-        entry = Entry(
-            id=f"{number:032x}",
-            session_id=_SESSION.id,
-            number=number,
-            kind=EntryKind.CODE,
-            source=_SOURCE.format(number),
-            outcome=Outcome.EXCEPTION if failing and number % failing == 0 else Outcome.OK,
-            title=f"Step {number}",
-            generation=1,
-            execution_count=number,
-            queued=float(number),
-            started=float(number),
-            ended=number + 0.5,
-        )
-        store.put_entry(entry)
-        store.add_event(entry.id, Stream(name="stdout", text=f"{number}\n" * 3))
-        store.add_event(
-            entry.id,
-            ExecuteResult(data={"text/plain": str(number)}, metadata={}, execution_count=number),
-        )
+
+
+def _put(store: Store, number: int, outcome: Outcome) -> None:
+    """An execution with a title, some text and a value."""
+    entry = Entry(
+        id=f"{number:032x}",
+        session_id=_SESSION.id,
+        number=number,
+        kind=EntryKind.CODE,
+        source=_SOURCE.format(number),
+        outcome=outcome,
+        title=f"Step {number}",
+        generation=1,
+        execution_count=number,
+        queued=float(number),
+        started=float(number),
+        ended=number + 0.5,
+    )
+    store.put_entry(entry)
+    store.add_event(entry.id, Stream(name="stdout", text=f"{number}\n" * 3))
+    store.add_event(
+        entry.id,
+        ExecuteResult(data={"text/plain": str(number)}, metadata={}, execution_count=number),
+    )
+
+
+_CELLS, _PLOTS = 50, 20
+_STEP = """\
+import numpy as np
+
+def smooth(values, width={0}):
+    \"\"\"A running mean.\"\"\"
+    return np.convolve(values, np.ones(width) / width, mode="valid")
+
+for name, group in frame.groupby("species"):
+    print(f"{{name}}: {{smooth(group.mass).max():.2f}}")  # in grams
+frame.head()
+"""
+
+
+async def _page(rounds: int) -> Figure:
+    """Of 50 cells and 20 plots."""
+    notebook = _notebook()
+
+    async def ours(after: AsyncExitStack) -> None:
+        review(notebook)
+
+    measure, works = "", [ours]
+    if importlib.util.find_spec("nbconvert"):
+        exporter = importlib.import_module("nbconvert").HTMLExporter()
+        node = importlib.import_module("nbformat").reads(json.dumps(notebook), 4)
+
+        async def plain(after: AsyncExitStack) -> None:
+            exporter.from_notebook_node(node)
+
+        works.append(plain)
+        size = len(exporter.from_notebook_node(node)[0].encode())
+        measure = f"nbconvert, {size / 1000:.0f} KB"
+    took, *others = await in_turn(rounds, *works)
+    return Figure(
+        what=f"review page, {_CELLS} cells, {_PLOTS} plots, {len(review(notebook)) / 1000:.0f} KB",
+        ours=took,
+        theirs=others[0] if others else None,
+        measure=measure,
+        aim="less than 500 ms, 500 KB",
+    )
+
+
+def _notebook() -> dict[str, Any]:
+    """A session as an agent makes one: a title, some code, a table or a plot for each step."""
+    cells: list[dict[str, Any]] = []
+    for number in range(1, _CELLS + 1):
+        about = {"number": number, "intent": f"Step {number}", "outcome": "ok", "seconds": 0.1}
+        data = {"image/png": _plot(number)} if number <= _PLOTS else {"text/html": _table(number)}
+        cells += [
+            {
+                "cell_type": "markdown",
+                "id": f"t{number}",
+                "metadata": {"kernel_exec": {**about, "role": "title"}},
+                "source": f"### Step {number}",
+            },
+            {
+                "cell_type": "code",
+                "id": f"c{number}",
+                "metadata": {"kernel_exec": about},
+                "execution_count": number,
+                "source": _STEP.format(number),
+                "outputs": [
+                    {"output_type": "stream", "name": "stdout", "text": "Adelie: 3700.66\n" * 8},
+                    {"output_type": "display_data", "metadata": {}, "data": data},
+                ],
+            },
+        ]
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernel_exec": {}}, "cells": cells}
+
+
+def _plot(seed: int) -> str:
+    """A scatter plot of few colours, as exports quantise them."""
+    dots = random.Random(seed)
+    image = Image.new("P", (640, 480), 0)
+    image.putpalette([255, 255, 255, 0, 0, 0, 31, 119, 180, 255, 127, 14, 44, 160, 44])
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((60, 20, 620, 430), outline=1)
+    for _ in range(400):
+        x, y = dots.gauss(340, 80), dots.gauss(225, 60)
+        draw.ellipse((x, y, x + 6, y + 6), fill=2 + dots.randrange(3))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _table(seed: int) -> str:
+    numbers = random.Random(seed)
+    rows = "".join(
+        f"<tr><th>{row}</th>{''.join(f'<td>{numbers.gauss(0, 1):.4f}</td>' for _ in range(8))}</tr>"
+        for row in range(10)
+    )
+    heads = "".join(f"<th>column {at}</th>" for at in range(8))
+    return (
+        "<div><style scoped>.dataframe { }</style><table border='1' class='dataframe'><thead><tr>"
+        f"<th></th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )

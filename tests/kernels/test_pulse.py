@@ -78,7 +78,7 @@ async def test_nobody_is_asked_after_the_end() -> None:
     kernel = Kernel()
     async with kernel.pulse().watching(os.getpid()):
         pass
-    await anyio.sleep(0.05)
+    await anyio.sleep(0.05)  # noqa: TID251 # nothing is to happen meanwhile
     assert kernel.asked == 0
 
 

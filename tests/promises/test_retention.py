@@ -36,9 +36,9 @@ def age(root: Path, session: str, days: float) -> None:
 def announce(root: Path, days: float, session: str) -> None:
     """Start a server that announces the removal of a session; let that have been two days ago."""
     with serving(root, KERNEL_EXEC_HISTORY_DAYS=str(days)) as server:
-        end = time.monotonic() + 20
-        while "will be deleted" not in server.call("kernel_status").structured.get("notice", ""):
-            assert time.monotonic() < end
+        wait_until(
+            lambda: "will be deleted" in server.call("kernel_status").structured.get("notice", "")
+        )
         assert session in sessions(root)
         server.leave()
     with closing(sqlite3.connect(folder(root) / "history.db", timeout=10)) as connection:

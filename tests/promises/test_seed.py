@@ -1,20 +1,15 @@
 """The defects of the server that this one takes the place of, V1 to V26, do not come back."""
 
 import json
-import os
-import re
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from kernel_exec.server.tools import TOOLS
 from tests.promises.conftest import Agent
-from tests.waits import wait_gone
 from tests.wire import Result, Server, serving, started
 
 pytestmark = pytest.mark.kernel
@@ -169,9 +164,6 @@ ANSWERED = {
     "V10 stdout beside stderr": (
         "import sys\nprint('note', file=sys.stderr)\nprint('RESULT')", "ok", shown_in_full
     ),
-    "V11 megabytes": (
-        "print('x' * 2_000_000)", "ok", lambda result: "2,000,0" in result.text
-    ),
     "V13 input": ("input()", "exception", lambda result: "nobody can answer" in result.text),
     "V22 empty code": ("", "ok", lambda result: result.text.startswith("[ok")),
     "V25 half a surrogate pair": (
@@ -217,22 +209,6 @@ def test_v11_all_of_a_long_output_can_be_read(agent: Agent) -> None:
     assert last.text.startswith("the end\n")
 
 
-def test_v12_a_loop_is_stopped_at_its_time_limit(agent: Agent) -> None:
-    result = agent.run("while True: pass", timeout_seconds=0.3, within=8)
-    assert result.outcome == "timeout"
-    agent.still_works()
-
-
-def test_v12_v23_nothing_outlives_the_server(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        server.run("import subprocess\nsubprocess.Popen(['sleep', '305'])", within=10)
-        server.run("while True: pass", wait_seconds=0)
-        below = server.below()
-        assert any("305" in process.cmdline() for process in below)
-        assert server.leave(within=5) == 0
-        assert wait_gone(below, within=2) == []
-
-
 def test_v16_v19_checking_packages_imports_nothing_and_leaves_nothing(
     server: Server, tmp_path: Path
 ) -> None:
@@ -252,16 +228,6 @@ def test_v22_an_empty_file_can_be_begun(server: Server) -> None:
     result = server.call("initialize_code_file", content="", within=5)
     assert not result.is_error
     assert Path(result.structured["file_path"]).read_text() == ""
-
-
-def test_v23_a_process_that_code_started_ends_with_its_kernel(agent: Agent) -> None:
-    started = agent.run(
-        "import subprocess\nprint(subprocess.Popen(['sleep', '305'], start_new_session=True).pid)",
-        within=10,
-    )
-    child = psutil.Process(int(started.text.split()[0]))
-    agent.run("import os; os._exit(1)", within=10)
-    assert wait_gone([child], within=2) == []
 
 
 def test_v24_a_background_process_does_not_hold_the_call(agent: Agent) -> None:
@@ -289,28 +255,6 @@ def test_also_a_switch_that_fails_changes_nothing_for_calls_beside_it(
     for switch, run in zip(beside[::2], beside[1::2], strict=True):
         assert server.result(switch, within=10).is_error
         assert server.result(run, within=10).text.startswith(f"7 {sys.prefix}\n")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
-@pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_also_only_the_owner_sees_what_is_stored_whatever_the_umask(
-    tmp_path: Path, umask: int
-) -> None:
-    before = os.umask(umask)
-    try:
-        with serving(tmp_path) as server:
-            ran = server.run("1", within=10)
-            assert server.leave() == 0
-    finally:
-        os.umask(before)
-    root = tmp_path / "storage"
-    assert re.fullmatch(r"code_[0-9a-f]{8}\.py", Path(ran.meta["file_path"]).name)
-    open_to_others = [
-        (str(path), oct(path.stat().st_mode))
-        for path in (root, *root.rglob("*"))
-        if stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]
-    assert open_to_others == []
 
 
 def test_the_seeds_clients_find_its_keys(server: Server, agent: Agent) -> None:
