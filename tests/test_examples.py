@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from nbclient import NotebookClient
+
+from tests.notebooks.over_ipc import sockets_in
 
 pytestmark = [pytest.mark.kernel, pytest.mark.network, pytest.mark.timeout(300)]
 
@@ -26,7 +29,9 @@ def read(path: Path) -> Any:
 def run_again(path: Path) -> Any:
     """Run a notebook in the interpreter of the tests, which has what the demo installs."""
     notebook = read(path)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    with tempfile.TemporaryDirectory() as short:
+        config = sockets_in(short)
+        NotebookClient(notebook, timeout=120, kernel_name="python3", config=config).execute()
     return notebook
 
 

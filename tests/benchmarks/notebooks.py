@@ -9,10 +9,11 @@ import importlib.util
 import io
 import json
 import random
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -20,6 +21,7 @@ from kernel_exec.documents.export import export_session
 from kernel_exec.documents.review import review
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import Store, open_store
+from kernel_exec.jsons import JSON
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ExecuteResult, Stream
 
@@ -33,6 +35,7 @@ total = sum(rows_{0}, start=0.0)
 print(total)
 len(rows_{0})
 """
+_CELLS, _PLOTS = 50, 20
 
 
 async def history_figures(folder: Path, rounds: int) -> list[Figure]:
@@ -56,7 +59,8 @@ async def history_figures(folder: Path, rounds: int) -> list[Figure]:
 
 async def notebook_figures(folder: Path, rounds: int) -> list[Figure]:
     """Each format that 1,000 executions are exported to, and a review page."""
-    found = [await _page(max(3, rounds // 20))]
+    (folder / "page").mkdir()
+    found = [await _page(folder / "page", max(3, rounds // 20))]
     for failing, words in ((0, ""), (20, ", some failed,")):
         place = folder / f"failing-{failing}"
         place.mkdir()
@@ -67,15 +71,7 @@ async def notebook_figures(folder: Path, rounds: int) -> list[Figure]:
                 _put(store, number, Outcome.EXCEPTION if has_failed else Outcome.OK)
             await store.settle()
             for form in ("ipynb", "html", "py", "md"):
-                path = place / f"n.{form}"
-
-                async def export(
-                    after: AsyncExitStack, store: Store = store, path: Path = path
-                ) -> None:
-                    await export_session(
-                        store, _SESSION, path, overwrite=True, limit=500_000, variables={}
-                    )
-
+                export = partial(_export, store, place / f"n.{form}")
                 (took,) = await in_turn(max(3, rounds // 40), export)
                 what = f"1,000 executions{words} to {form}"
                 found.append(Figure(what=what, ours=took, aim="less than 1,000 ms"))
@@ -96,7 +92,9 @@ def _begin(store: Store) -> None:
     )
 
 
-def _put(store: Store, number: int, outcome: Outcome) -> None:
+def _put(
+    store: Store, number: int, outcome: Outcome, shown: Mapping[str, JSON] | None = None
+) -> None:
     """An execution with a title, some text and a value."""
     entry = Entry(
         id=f"{number:032x}",
@@ -112,31 +110,25 @@ def _put(store: Store, number: int, outcome: Outcome) -> None:
         started=float(number),
         ended=number + 0.5,
     )
+    value = dict(shown or {"text/plain": str(number)})
     store.put_entry(entry)
-    store.add_event(entry.id, Stream(name="stdout", text=f"{number}\n" * 3))
-    store.add_event(
-        entry.id,
-        ExecuteResult(data={"text/plain": str(number)}, metadata={}, execution_count=number),
-    )
+    store.add_event(entry.id, Stream(name="stdout", text=f"{number}\n" * 8))
+    store.add_event(entry.id, ExecuteResult(data=value, metadata={}, execution_count=number))
 
 
-_CELLS, _PLOTS = 50, 20
-_STEP = """\
-import numpy as np
-
-def smooth(values, width={0}):
-    \"\"\"A running mean.\"\"\"
-    return np.convolve(values, np.ones(width) / width, mode="valid")
-
-for name, group in frame.groupby("species"):
-    print(f"{{name}}: {{smooth(group.mass).max():.2f}}")  # in grams
-frame.head()
-"""
-
-
-async def _page(rounds: int) -> Figure:
-    """Of 50 cells and 20 plots."""
-    notebook = _notebook()
+async def _page(folder: Path, rounds: int) -> Figure:
+    """Of a session as an agent makes one: a table or a plot for each step."""
+    np, frame = importlib.import_module("numpy"), importlib.import_module("pandas").DataFrame
+    async with open_store(folder) as store:
+        _begin(store)
+        for number in range(1, _CELLS + 1):
+            table = {"text/html": frame(np.random.rand(10, 8)).to_html()}
+            plot = {"image/png": _plot(number)}
+            _put(store, number, Outcome.OK, plot if number <= _PLOTS else table)
+        await store.settle()
+        await _export(store, folder / "n.ipynb")
+    text = (folder / "n.ipynb").read_text("utf-8")
+    notebook = json.loads(text)
 
     async def ours(after: AsyncExitStack) -> None:
         review(notebook)
@@ -144,14 +136,13 @@ async def _page(rounds: int) -> Figure:
     measure, works = "", [ours]
     if importlib.util.find_spec("nbconvert"):
         exporter = importlib.import_module("nbconvert").HTMLExporter()
-        node = importlib.import_module("nbformat").reads(json.dumps(notebook), 4)
+        node = importlib.import_module("nbformat").reads(text, 4)
 
         async def plain(after: AsyncExitStack) -> None:
             exporter.from_notebook_node(node)
 
         works.append(plain)
-        size = len(exporter.from_notebook_node(node)[0].encode())
-        measure = f"nbconvert, {size / 1000:.0f} KB"
+        measure = f"nbconvert, {len(exporter.from_notebook_node(node)[0]) / 1000:.0f} KB"
     took, *others = await in_turn(rounds, *works)
     return Figure(
         what=f"review page, {_CELLS} cells, {_PLOTS} plots, {len(review(notebook)) / 1000:.0f} KB",
@@ -162,32 +153,8 @@ async def _page(rounds: int) -> Figure:
     )
 
 
-def _notebook() -> dict[str, Any]:
-    """A session as an agent makes one: a title, some code, a table or a plot for each step."""
-    cells: list[dict[str, Any]] = []
-    for number in range(1, _CELLS + 1):
-        about = {"number": number, "intent": f"Step {number}", "outcome": "ok", "seconds": 0.1}
-        data = {"image/png": _plot(number)} if number <= _PLOTS else {"text/html": _table(number)}
-        cells += [
-            {
-                "cell_type": "markdown",
-                "id": f"t{number}",
-                "metadata": {"kernel_exec": {**about, "role": "title"}},
-                "source": f"### Step {number}",
-            },
-            {
-                "cell_type": "code",
-                "id": f"c{number}",
-                "metadata": {"kernel_exec": about},
-                "execution_count": number,
-                "source": _STEP.format(number),
-                "outputs": [
-                    {"output_type": "stream", "name": "stdout", "text": "Adelie: 3700.66\n" * 8},
-                    {"output_type": "display_data", "metadata": {}, "data": data},
-                ],
-            },
-        ]
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernel_exec": {}}, "cells": cells}
+async def _export(store: Store, path: Path, after: AsyncExitStack | None = None) -> None:
+    await export_session(store, _SESSION, path, overwrite=True, limit=500_000, variables={})
 
 
 def _plot(seed: int) -> str:
@@ -203,16 +170,3 @@ def _plot(seed: int) -> str:
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
-
-
-def _table(seed: int) -> str:
-    numbers = random.Random(seed)
-    rows = "".join(
-        f"<tr><th>{row}</th>{''.join(f'<td>{numbers.gauss(0, 1):.4f}</td>' for _ in range(8))}</tr>"
-        for row in range(10)
-    )
-    heads = "".join(f"<th>column {at}</th>" for at in range(8))
-    return (
-        "<div><style scoped>.dataframe { }</style><table border='1' class='dataframe'><thead><tr>"
-        f"<th></th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )

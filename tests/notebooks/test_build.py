@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from kernel_exec.kernels.outputs import (
 from kernel_exec.notebooks.build import Surroundings, Wanted, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.outputs import rest_of
+from tests.notebooks.over_ipc import sockets_in
 
 SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
 FAILURE = ErrorOutput(ename="ValueError", evalue="<no> & `no`", traceback=("ValueError: no",))
@@ -553,8 +555,9 @@ async def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> 
         for number, (source, outcome) in enumerate(cells, 1)
     ]
     notebook = nbformat.from_dict(made(*steps))  # type: ignore[no-untyped-call]
-    client = NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}})
-    await client.async_execute()
+    with tempfile.TemporaryDirectory() as short:
+        place = {"metadata": {"path": str(tmp_path)}}
+        await NotebookClient(notebook, resources=place, config=sockets_in(short)).async_execute()
     assert notebook.cells[-1].outputs[0].text == expected
 
 

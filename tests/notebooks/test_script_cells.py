@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.build import Surroundings, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.script_cells import can_tell
+from tests.notebooks.over_ipc import sockets_in
 
 SESSION = SessionRecord(id="s" * 32, name="main", environment="venv:/e", created=0.0)
 
@@ -129,7 +131,9 @@ async def test_a_script_runs_again_as_a_script(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
-    await NotebookClient(notebook, resources={"metadata": {"path": str(elsewhere)}}).async_execute()
+    with tempfile.TemporaryDirectory() as short:
+        place = {"metadata": {"path": str(elsewhere)}}
+        await NotebookClient(notebook, resources=place, config=sockets_in(short)).async_execute()
 
     said, shown = notebook.cells[-1].outputs
     assert said.text.splitlines() == [

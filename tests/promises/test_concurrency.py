@@ -31,19 +31,21 @@ def held(agent: Agent) -> int:
     return number
 
 
-def test_twenty_calls_at_once_run_in_the_order_they_were_sent(server: Server, agent: Agent) -> None:
-    agent.run("seen = []")
-    numbers = [agent.begin(f"seen.append({at})\nprint('cell', {at})") for at in range(20)]
+def test_twenty_calls_at_once_run_in_the_order_they_were_sent(
+    server: Server, shared: Agent
+) -> None:
+    shared.run("seen = []")
+    numbers = [shared.begin(f"seen.append({at})\nprint('cell', {at})") for at in range(20)]
     results = [server.result(number, within=20) for number in numbers]
     assert [result.text.splitlines()[0] for result in results] == [f"cell {at}" for at in range(20)]
     assert len({result.id for result in results}) == 20
     counts = [result.meta["execution_count"] for result in results]
     assert counts == sorted(counts)
-    assert agent.run("seen").text.startswith(str(list(range(20))) + "\n")
+    assert shared.run("seen").text.startswith(str(list(range(20))) + "\n")
 
 
-def test_what_waits_behind_an_error_runs(server: Server, agent: Agent) -> None:
-    numbers = [agent.begin(code) for code in ("a = 1", "1 / 0", "a += 1", "syntax error", "a")]
+def test_what_waits_behind_an_error_runs(server: Server, shared: Agent) -> None:
+    numbers = [shared.begin(code) for code in ("a = 1", "1 / 0", "a += 1", "syntax error", "a")]
     results = [server.result(number, within=15) for number in numbers]
     assert [result.outcome for result in results] == [
         "ok", "exception", "ok", "exception", "ok"
@@ -61,10 +63,10 @@ def test_what_waits_behind_a_kernel_that_dies_runs_in_the_next_one(
     assert "variables of kernel 1 were lost" in next_.text
 
 
-def test_the_same_source_sent_twice_at_once_runs_twice(server: Server, agent: Agent) -> None:
+def test_the_same_source_sent_twice_at_once_runs_twice(server: Server, shared: Agent) -> None:
     """Both clients wait, so both mean it; see below for one that gave up."""
-    agent.run("runs = 0")
-    numbers = [agent.begin("runs += 1\nprint(runs)") for _ in range(2)]
+    shared.run("runs = 0")
+    numbers = [shared.begin("runs += 1\nprint(runs)") for _ in range(2)]
     assert [server.result(number, within=10).text.split()[0] for number in numbers] == ["1", "2"]
 
 
@@ -141,7 +143,7 @@ def test_source_sent_again_while_it_runs_is_followed_and_not_run_twice(
     gate.open()
     last = agent.call("get_execution", execution_id=first.id, wait_seconds=60)
     assert first.outcome in {"queued", "running"}
-    assert again.outcome == "running"
+    assert again.outcome in {"queued", "running"}
     assert last.text.startswith("ran 1\n")
     assert first.id == again.id == last.id
     after = agent.run(code, within=10)

@@ -420,8 +420,8 @@ def test_code_sent_again_after_its_client_timed_out_is_followed_and_not_run_twic
 def test_a_client_that_goes_away_leaves_a_history_that_tells_all(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.run("print('warm')", within=10)
-        running = server.run(f"print('so far', flush=True)\n{FOR_EVER}", wait_seconds=1)
-        assert running.outcome == "running"
+        running = server.run(f"print('so far', flush=True)\n{FOR_EVER}", wait_seconds=0)
+        wait_until(lambda: "so far" in server.call("get_execution", execution_id=running.id).text)
         server.begin_call("get_execution", execution_id=running.id, wait_seconds=60)
         assert server.leave(within=5) == 0
     with serving(tmp_path) as server:

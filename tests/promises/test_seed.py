@@ -149,9 +149,9 @@ def test_what_the_seed_let_through_is_refused_and_nothing_is_done(
     assert made(server) == set()
 
 
-def test_v8_a_folder_with_any_name_is_a_folder(server: Server, agent: Agent) -> None:
+def test_v8_a_folder_with_any_name_is_a_folder(server: Server, shared: Agent) -> None:
     stored(server, "$(touch P8)/a.py")
-    result = agent.call("execute_code_file", within=10, file_path="$(touch P8)/a.py")
+    result = shared.call("execute_code_file", within=10, file_path="$(touch P8)/a.py")
     assert result.text.startswith("it ran\n")
     assert made(server) == set()
 
@@ -174,17 +174,17 @@ ANSWERED = {
 
 
 @pytest.mark.parametrize("case", ANSWERED)
-def test_what_the_seed_lost_or_waited_for_is_answered(agent: Agent, case: str) -> None:
+def test_what_the_seed_lost_or_waited_for_is_answered(shared: Agent, case: str) -> None:
     code, outcome, holds = ANSWERED[case]
-    result = agent.run(code, within=10)
+    result = shared.run(code, within=10)
     assert holds(result), result.text
     assert result.outcome == outcome
     assert not result.is_error
     assert all("isError" not in block for block in result.content)
 
 
-def test_v9_no_process_that_code_can_look_into_shows_the_servers_secrets(agent: Agent) -> None:
-    result = agent.run(
+def test_v9_no_process_that_code_can_look_into_shows_the_servers_secrets(shared: Agent) -> None:
+    result = shared.run(
         "import os, pathlib\n"
         "print(os.environ.get('AWS_SECRET_ACCESS_KEY'))\n"
         "seen = []\n"
@@ -202,10 +202,10 @@ def test_v9_no_process_that_code_can_look_into_shows_the_servers_secrets(agent: 
     assert result.text.startswith("None\n[]\n")
 
 
-def test_v11_all_of_a_long_output_can_be_read(agent: Agent) -> None:
-    long = agent.run("print('x' * 2_000_000)\nprint('the end')", within=10)
+def test_v11_all_of_a_long_output_can_be_read(shared: Agent) -> None:
+    long = shared.run("print('x' * 2_000_000)\nprint('the end')", within=10)
     assert "the end\n" in long.text
-    last = agent.call("get_execution", execution_id=long.id, tail=1)
+    last = shared.call("get_execution", execution_id=long.id, tail=1)
     assert last.text.startswith("the end\n")
 
 
@@ -230,10 +230,10 @@ def test_v22_an_empty_file_can_be_begun(server: Server) -> None:
     assert Path(result.structured["file_path"]).read_text() == ""
 
 
-def test_v24_a_background_process_does_not_hold_the_call(agent: Agent) -> None:
-    result = agent.run("import subprocess\np = subprocess.Popen(['sleep', '60'])", within=5)
+def test_v24_a_background_process_does_not_hold_the_call(shared: Agent) -> None:
+    result = shared.run("import subprocess\np = subprocess.Popen(['sleep', '60'])", within=5)
     assert result.outcome == "ok"
-    assert agent.run("print(p.poll())", within=5).text.startswith("None\n")
+    assert shared.run("print(p.poll()); p.kill(); p.wait();", within=5).text.startswith("None\n")
 
 
 def test_v26_a_dead_kernel_is_an_error_of_the_result_and_not_of_its_content(agent: Agent) -> None:

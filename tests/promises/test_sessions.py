@@ -324,8 +324,8 @@ def test_isolated_scripts_and_verification_count_as_kernels(tmp_path: Path) -> N
         server.run("x = 1", session="a")
         made = server.call("initialize_code_file", content=FOR_EVER)
         script = {"file_path": made.structured["file_path"], "mode": "isolated"}
-        running = server.call("execute_code_file", session="a", wait_seconds=2, **script)
-        assert running.outcome == "running"
+        running = server.call("execute_code_file", session="a", wait_seconds=0, **script)
+        wait_until(lambda: kernels(server) == 2)
         refusals = [
             server.call("execute_code_file", session="a", args=["2"], **script),
             server.call("export_notebook", session="a", verify=True),

@@ -511,12 +511,12 @@ HINTS = {
 
 
 @pytest.mark.parametrize("name", HINTS)
-def test_a_mistake_that_many_make_comes_with_a_hint(shared: Agent, name: str) -> None:
+def test_a_mistake_that_many_make_comes_with_a_hint(agent: Agent, name: str) -> None:
     code, advice = HINTS[name]
-    result = shared.run(code, within=20)
+    result = agent.run(code, within=20)
     (line,) = [line for line in result.text.split("\n") if line.startswith("hint: ")]
     assert advice in line
-    shared.still_works()
+    agent.still_works()
 
 
 def test_an_error_that_says_enough_has_no_hint(shared: Agent) -> None:
