@@ -19,9 +19,5 @@ def pytest_configure() -> None:
 
 
 def sockets_in(folder: str) -> Config:
-    """The same for the kernel of a `NotebookClient`; the path of `folder` must be short.
-
-    What a slow kernel prints in parts is one output, as it is where it is fast.
-    """
-    manager = {"transport": "ipc", "ip": f"{folder}/kernel"}
-    return Config({"AsyncKernelManager": manager, "NotebookClient": {"coalesce_streams": True}})
+    """The same for the kernel of a `NotebookClient`; the path of `folder` must be short."""
+    return Config({"AsyncKernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})

@@ -558,7 +558,8 @@ async def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> 
     with tempfile.TemporaryDirectory() as short:
         place = {"metadata": {"path": str(tmp_path)}}
         await NotebookClient(notebook, resources=place, config=sockets_in(short)).async_execute()
-    assert notebook.cells[-1].outputs[0].text == expected
+    # a slow kernel sends what it prints in parts
+    assert "".join(output.text for output in notebook.cells[-1].outputs) == expected
 
 
 def test_the_first_cell_tells_what_the_code_that_runs_again_needs() -> None:
