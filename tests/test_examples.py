@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from nbclient import NotebookClient
 
+from tests.notebooks.over_ipc import sockets_in
+
 pytestmark = [pytest.mark.kernel, pytest.mark.network, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for demo and example, so that their packages are installed once."""
+    return tmp_path_factory.mktemp("examples")
 
 
 def read(path: Path) -> Any:
@@ -26,7 +35,9 @@ def read(path: Path) -> Any:
 def run_again(path: Path) -> Any:
     """Run a notebook in the interpreter of the tests, which has what the demo installs."""
     notebook = read(path)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    with tempfile.TemporaryDirectory() as short:
+        config = sockets_in(short)
+        NotebookClient(notebook, timeout=120, kernel_name="python3", config=config).execute()
     return notebook
 
 
@@ -40,8 +51,8 @@ def outputs_of(notebook: Any, name: str) -> str:
     )
 
 
-def test_the_demo_ends_with_a_notebook_that_runs_again(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "kernel_exec", "demo", "--folder", str(tmp_path)]
+def test_the_demo_ends_with_a_notebook_that_runs_again(folder: Path) -> None:
+    argv = [sys.executable, "-m", "kernel_exec", "demo", "--folder", str(folder)]
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip())
@@ -49,13 +60,13 @@ def test_the_demo_ends_with_a_notebook_that_runs_again(tmp_path: Path) -> None:
     again = run_again(path)
     assert "95 % of the slopes lie between" in outputs_of(first, "stdout")
     assert outputs_of(first, "stdout") == outputs_of(again, "stdout")
-    assert (tmp_path / "plots" / "plot_1.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "plots" / "plot_1.png").read_bytes().startswith(b"\x89PNG")
     for told in ("AttributeError", "resamples", "plot saved", "names: + clean DataFrame"):
         assert told in done.stderr
 
 
-def test_the_example_session_runs(tmp_path: Path) -> None:
-    argv = [sys.executable, str(EXAMPLES / "session.py"), str(tmp_path)]
+def test_the_example_session_runs(folder: Path) -> None:
+    argv = [sys.executable, str(EXAMPLES / "session.py"), str(folder)]
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "AttributeError" in done.stdout

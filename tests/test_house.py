@@ -5,8 +5,12 @@ import importlib
 import inspect
 import pkgutil
 import re
+import statistics
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,8 +28,89 @@ MODULES = sorted((ROOT / "kernel_exec").rglob("*.py"))
 FOLDERS = [name for name in ("kernel_exec", "tests", "examples") if (ROOT / name).is_dir()]
 FOREIGN = [path for path in MODULES if path.parent.name == "inside"]
 
-_LONG_MODULE = 400
-_LONG_FUNCTION = 60
+_LIMITS = {"module": 400, "median": 199, "function": 40, "class": 15, "folder": 7}
+"""Lines, lines, lines, methods, modules."""
+
+_HARD_LIMIT = 60
+"""Lines of a function that no reason excuses."""
+
+_EXCEPTIONS: dict[str, tuple[int, str]] = {
+    "class: client.py Client": (20, "all that one client may do with the services, short methods"),
+    "class: history/database.py Database": (
+        24,
+        "the one thread and connection that SQL passes through",
+    ),
+    "class: history/store.py Store": (31, "history's queries; what they share is one inbox"),
+    "class: inside/kernel.py Kernel": (
+        19,
+        "a subclass of ipykernel's, which gives the methods' names",
+    ),
+    "class: inside/mending.py Mending": (19, "one method for each thing that a cell may take"),
+    "class: inside/outlet.py Outlet": (23, "streams, displays and threads share one order"),
+    "class: inside/streams.py KernelStream": (19, "the methods of a text stream"),
+    "class: kernels/conversation.py Conversation": (21, "rule 5: one method for each event"),
+    "class: kernels/driver.py Driver": (
+        17,
+        "what a kernel offers, and what drives its state machine",
+    ),
+    "class: kernels/local.py LocalKernel": (26, "process, sockets and driver end together"),
+    "class: sessions/session.py Session": (30, "queue, kernel and journal change in one step"),
+    "folder: cli": (10, "a module for each command"),
+    "folder: content": (16, "a module for each kind of content"),
+    "folder: documents": (10, "a module for each format, and the page by its parts"),
+    "folder: environments": (11, "a module for each kind of environment and tool"),
+    "folder: history": (10, "a module for each of the files, tables and sweeps"),
+    "folder: inside": (29, "sent to other interpreters as one folder"),
+    "folder: kernel_exec": (16, "the ground floor, one module for each thing"),
+    "folder: kernels": (
+        15,
+        "the state machine has three modules, and channels, files and processes theirs",
+    ),
+    "folder: notebooks": (11, "a module for each part of a notebook"),
+    "folder: server": (14, "a module for each group of tools"),
+    "folder: sessions": (9, "a module for each kind of work that a session does"),
+    "folder: verification": (9, "a module for each step from reading to verdict"),
+    "function: app.py open_app": (43, "opens the services in the order in which they are closed"),
+    "function: cli/verify.py _verify": (42, "one command from its arguments to its exit code"),
+    "function: history/entries.py decode_event": (51, "a case for each kind of event"),
+    "function: kernels/local.py start": (43, "each step undoes the one before when it fails"),
+    "function: notebooks/build.py build": (47, "the notebook's parts in reading order"),
+    "function: processes.py run": (42, "pipes, limit and end of one program"),
+    "function: settings.py read_settings": (47, "a line for each field"),
+    "module: kernels/conversation.py": (416, "rule 5: a state machine has one file"),
+}
+"""What is larger than its limit, how large it is, and why that is better than the alternative.
+
+A size is exact and an entry that nothing needs fails, so that the table can only shrink. When it
+fails, the difference that pytest shows is the table as it has to be: left what was measured.
+"""
+
+_WAIT = re.compile(r"(?<!def )\bsleep\((?!0[,)])|\bwhile (?:True|1|not \w+): *(?:\\n *)?pass\b")
+"""A sleep, or a loop that does nothing else; `sleep(0)` only lets others have their turn."""
+
+_WAITS: dict[str, int] = {
+    "cli/test_verify.py": 1,
+    "contracts/test_kernel.py": 2,
+    "fakes.py": 1,
+    "kernels/test_programs.py": 5,
+    "kernels/test_pulse.py": 1,
+    "notebooks/recorded.py": 3,
+    "promises/test_death.py": 1,
+    "promises/test_interrupt.py": 3,
+    "promises/test_left_behind.py": 2,
+    "promises/test_odd_cells.py": 1,
+    "promises/test_starts.py": 1,
+    "promises/test_view.py": 1,
+    "server/test_create.py": 1,
+    "server/test_run_file.py": 1,
+    "server/test_tools.py": 2,
+    "sessions/test_session.py": 1,
+    "test_process.py": 1,
+    "verification/test_verify.py": 2,
+    "waits.py": 1,
+}
+"""How many of them each file of tests has, most in code that is to be stopped: they get fewer."""
+
 _BANNED_NAMES = {"utils", "helpers", "common", "base", "misc", "core", "manager"}
 _NOT_OURS = re.compile(
     r"https?://[a-z.-]*(?:registry|pypi|pythonhosted|debian|npmjs)[a-z.]*"
@@ -40,6 +125,7 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"))
 
@@ -69,50 +155,69 @@ def test_arrows_point_down() -> None:
     _run(str(Path(sys.executable).with_name("lint-imports")), "--no-cache")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_module_is_small_or_says_why_it_is_not(path: Path) -> None:
-    lines = len(path.read_text("utf-8").splitlines())
-    docstring = ast.get_docstring(_tree(path)) or ""
+def _sizes() -> Iterator[tuple[str, str, int]]:
+    """The limit that holds, the thing, and its size."""
+    folders: Counter[str] = Counter()
+    lines: list[int] = []
+    for path in MODULES:
+        name, tree = path.relative_to(ROOT / "kernel_exec").as_posix(), _tree(path)
+        lines.append(len(path.read_text("utf-8").splitlines()))
+        yield "module", name, lines[-1]
+        folders[path.parent.name] += path.name != "__init__.py"
+        for node in ast.walk(tree):
+            if isinstance(node, _FUNCTION):
+                yield "function", f"{name} {node.name}", _lines(node)
+            elif isinstance(node, ast.ClassDef):
+                methods = sum(isinstance(each, _FUNCTION) for each in node.body)
+                yield "class", f"{name} {node.name}", methods
+    yield "median", "of all modules", int(statistics.median(lines))
+    yield from (("folder", name, modules) for name, modules in folders.items())
 
-    assert docstring
-    assert lines <= _LONG_MODULE or re.search(r"\b(?:in one|no other) (?:file|module)\b", docstring)
+
+_FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_function_is_small(path: Path) -> None:
-    long = {
-        node.name: node.body[-1].end_lineno - node.body[0].lineno + 1
-        for node in ast.walk(_tree(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body[-1].end_lineno is not None
-        and node.body[-1].end_lineno - node.body[0].lineno >= _LONG_FUNCTION
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    end = function.body[-1].end_lineno
+    assert end is not None
+    return end - function.body[0].lineno + 1
+
+
+def test_what_is_large_is_named_with_its_size_and_the_reason() -> None:
+    large = {
+        f"{kind}: {name}": size for kind, name, size in sorted(_sizes()) if size > _LIMITS[kind]
     }
-
-    assert not long
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in MODULES if path.name == "__init__.py"], ids=_name
-)
-def test_a_package_is_a_docstring_and_nothing_else(path: Path) -> None:
-    (only,) = _tree(path).body
-
-    assert isinstance(only, ast.Expr)
-    assert isinstance(only.value, ast.Constant)
-    assert isinstance(only.value.value, str)
+    assert large == {name: size for name, (size, _) in _EXCEPTIONS.items()}
+    assert all(size <= _HARD_LIMIT for name, size in large.items() if name.startswith("function:"))
+    assert all(reason for _, reason in _EXCEPTIONS.values())
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_module_is_named_for_what_it_does(path: Path) -> None:
-    parts = path.relative_to(ROOT / "kernel_exec").with_suffix("").parts
+def test_tests_wait_for_events_and_not_for_time() -> None:
+    found = {
+        path.relative_to(ROOT / "tests").as_posix(): len(_WAIT.findall(path.read_text("utf-8")))
+        for path in (ROOT / "tests").rglob("*.py")
+        if path != Path(__file__)
+    }
+    assert {name: count for name, count in found.items() if count} == _WAITS
 
-    assert len(parts) <= 2
-    assert not {part.strip("_") for part in parts} & _BANNED_NAMES
+
+def test_a_module_says_what_it_is_for_and_a_package_is_that_alone() -> None:
+    trees = {_name(path): _tree(path) for path in MODULES}
+    assert [name for name, tree in trees.items() if not ast.get_docstring(tree)] == []
+    packages = {name: tree for name, tree in trees.items() if name.endswith("__init__.py")}
+    assert [name for name, tree in packages.items() if len(tree.body) != 1] == []
 
 
-@pytest.mark.parametrize("path", FOREIGN, ids=_name)
-def test_what_runs_in_foreign_interpreters_parses_on_the_oldest(path: Path) -> None:
-    ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
+def test_modules_lie_two_levels_deep_and_are_named_for_what_they_do() -> None:
+    named = [path.relative_to(ROOT / "kernel_exec").with_suffix("").parts for path in MODULES]
+    assert [parts for parts in named if len(parts) > 2] == []
+    assert [parts for parts in named if {part.strip("_") for part in parts} & _BANNED_NAMES] == []
+
+
+def test_what_runs_in_foreign_interpreters_parses_on_the_oldest() -> None:
+    assert FOREIGN
+    for path in FOREIGN:
+        ast.parse(path.read_text("utf-8"), str(path), feature_version=(3, 8))
 
 
 def test_errors_have_one_root_and_say_when_they_are_raised() -> None:
@@ -132,17 +237,17 @@ def _below(error: type[Exception]) -> list[type[Exception]]:
     return [each for child in error.__subclasses__() for each in (child, *_below(child))]
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path not in FOREIGN], ids=_name)
-def test_nothing_broad_is_raised(path: Path) -> None:
-    raised = {
-        name.id
+def test_nothing_broad_is_raised() -> None:
+    raised = [
+        f"{_name(path)}:{node.lineno} {name.id}"
+        for path in MODULES
+        if path not in FOREIGN
         for node in ast.walk(_tree(path))
-        if isinstance(node, ast.Raise) and node.exc is not None
+        if isinstance(node, ast.Raise)
         for name in [node.exc.func if isinstance(node.exc, ast.Call) else node.exc]
-        if isinstance(name, ast.Name)
-    }
-
-    assert not raised & _BROAD_RAISES
+        if isinstance(name, ast.Name) and name.id in _BROAD_RAISES
+    ]
+    assert raised == []
 
 
 def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:

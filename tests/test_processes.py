@@ -54,12 +54,12 @@ async def test_it_has_no_terminal_and_no_input() -> None:
 
 
 FAMILY = """
-import subprocess, sys, time
+import signal, subprocess, sys
 for own_session in (False, True):
-    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],
+    subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'],
                      start_new_session=own_session)
 print('ready', flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -78,13 +78,13 @@ async def test_cancelling_ends_the_whole_tree() -> None:
 
 
 DEAF = """
-import signal, subprocess, sys, time
+import signal, subprocess, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-subprocess.Popen([sys.executable, '-c', 'import signal, time; '
-                  'signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)'],
+subprocess.Popen([sys.executable, '-c', 'import signal; '
+                  'signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()'],
                  start_new_session=True)
 print('ready', flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -94,13 +94,15 @@ async def test_one_that_ignores_sigterm_is_killed() -> None:
     assert psutil.Process().children(recursive=True) == []
 
 
-async def test_a_grandchild_does_not_make_it_look_timed_out() -> None:
-    done = await run(
-        "import subprocess, sys\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])",
-        limit=1,
-    )
-    assert (done.returncode, done.timed_out) == (0, False)
+async def test_a_grandchild_that_keeps_the_pipe_does_not_make_it_look_timed_out() -> None:
+    with anyio.fail_after(patient(15)):
+        done = await run(
+            "import subprocess, sys\n"
+            "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
+            "print('done')",
+            limit=1,
+        )
+    assert (done.returncode, done.timed_out, done.stdout) == (0, False, "done\n")
 
 
 async def test_no_descriptor_of_ours_is_inherited(tmp_path: Path) -> None:
@@ -149,16 +151,6 @@ async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         await processes.run([sys.executable], env={}, cwd=tmp_path / "gone", limit=5)
 
 
-async def test_a_grandchild_that_keeps_the_pipe_holds_nobody_up() -> None:
-    with anyio.fail_after(patient(15)):
-        done = await run(
-            "import subprocess, sys\n"
-            "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-            "print('done')"
-        )
-    assert done.stdout == "done\n"
-
-
 @pytest.mark.parametrize("program", ["/no/such/program", "/", "a\0b", "\ud800", ""])
 async def test_what_can_not_be_started_is_named(program: str) -> None:
     with pytest.raises(processes.ProgramMissingError, match="can't be started"):
@@ -170,26 +162,24 @@ async def test_what_can_not_be_started_is_named(program: str) -> None:
 async def test_a_spawned_program_writes_its_stderr_to_a_file_and_can_be_killed(
     tmp_path: Path,
 ) -> None:
-    code = "import sys, time; print('up', file=sys.stderr, flush=True); time.sleep(60)"
+    code = "import signal, sys; print('up', file=sys.stderr, flush=True); signal.pause()"
     child = processes.spawn(
         [sys.executable, "-c", code], env=os.environ, cwd=tmp_path, stderr=tmp_path / "log"
     )
-    with anyio.fail_after(patient(10)):
-        while "up" not in (tmp_path / "log").read_text():
-            await anyio.lowlevel.checkpoint()
+    wait_until(lambda: "up" in (tmp_path / "log").read_text())
     processes.kill(child)
     assert child.returncode == -9
     assert processes.reap(child) == -9
 
 
 CAREFREE = """
-import os, subprocess, sys, time
+import signal, subprocess
 subprocess.Popen(["sleep", "60"])
 subprocess.Popen(["nohup", "sleep", "60"])
 subprocess.Popen(["sleep", "60"], start_new_session=True)
 subprocess.Popen(["sh", "-c", "(sleep 60 &) &"], start_new_session=True)
 print("ready", flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 SERVER = f"""

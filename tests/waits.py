@@ -10,11 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import psutil
 
 SCALE = float(os.environ.get("KERNEL_EXEC_TEST_PATIENCE", "5"))
 """What the bounds of the tests, which are those of an idle machine, are multiplied by."""
+
+FOR_EVER = "import threading; threading.Event().wait()"
+"""Code that only an interrupt ends."""
 
 _POLL = 0.02
 _START = 0.03
@@ -34,12 +38,19 @@ def as_fast_as(seconds: float) -> float:
     return seconds * max(1.0, (time.monotonic() - began) / 3 / _START)
 
 
-def wait_until(condition: Callable[[], object], *, within: float = 10, why: str = "") -> None:
-    """Ask until `condition` holds, which must be within so many seconds of an idle machine."""
+def comes_true(condition: Callable[[], object], *, within: float) -> bool:
+    """Ask until `condition` holds, for so many seconds of an idle machine at most."""
     limit = time.monotonic() + patient(within)
     while not condition():
-        assert time.monotonic() < limit, why or f"not within {patient(within):g} s"
-        time.sleep(_POLL)
+        if time.monotonic() > limit:
+            return False
+        time.sleep(_POLL)  # noqa: TID251 # other processes tell nobody that they have changed
+    return True
+
+
+def wait_until(condition: Callable[[], object], *, within: float = 10, why: str = "") -> None:
+    """Ask until `condition` holds, which must be within so many seconds of an idle machine."""
+    assert comes_true(condition, within=within), why or f"not within {patient(within):g} s"
 
 
 def lives(process: psutil.Process) -> bool:
@@ -52,7 +63,24 @@ def lives(process: psutil.Process) -> bool:
 
 def wait_gone(processes: Iterable[psutil.Process], *, within: float = 2) -> list[psutil.Process]:
     """Those of `processes` that are still alive after so many seconds of an idle machine."""
-    limit = time.monotonic() + patient(within)
-    while (alive := [each for each in processes if lives(each)]) and time.monotonic() < limit:
-        time.sleep(_POLL)
-    return alive
+    alive = list(processes)
+    comes_true(lambda: not any(map(lives, alive)), within=within)
+    return list(filter(lives, alive))
+
+
+class Gate:
+    """A place where code waits until a test opens it: a pipe that has a name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        os.mkfifo(path)
+        self.passing = f"open({str(path)!r}).read()\n"
+        """The code that waits, or passes once the gate is open."""
+
+    def open(self) -> None:
+        """Let pass who waits, and whoever comes later."""
+        writer = os.open(self._path, os.O_RDWR)  # opens at once, though nobody reads
+        passed = self._path.with_name(f"{self._path.name} is open")
+        passed.touch()
+        passed.replace(self._path)  # for those who come from now on
+        os.close(writer)  # those who came before find the end

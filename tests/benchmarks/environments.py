@@ -3,14 +3,14 @@
 uv's own cache of packages is warm on both sides, which also get the same variables.
 """
 
+import math
 import os
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 from uv import find_uv_bin
@@ -24,10 +24,7 @@ from kernel_exec.packages.install import install
 from tests.environments.conda import NATIVE_LIB_VARIABLES, channel, make_prefix, require_relocatable
 from tests.environments.pythons import make_venv
 
-from .timing import median_ms, timed
-
-Row: TypeAlias = tuple[str, str, str, str]
-"""What, ours, what it is measured against, the ratio."""
+from .timing import Figure, in_turn
 
 _FETCH_LIMIT = 300.0
 
@@ -41,91 +38,89 @@ class _Place:
     variables: Mapping[str, str]
 
 
-async def environment_rows(folder: Path, rounds: int) -> list[Row]:
-    """A row for each figure, or one with the reason why there is none."""
-    found: list[Row] = []
-    measures: dict[str, Callable[[Path, int], Awaitable[list[Row]]]] = {
-        "an interpreter asked": _probe,
-        "a conda prefix activated": _activation,
-        "an overlay": _overlay,
-        "six installed": _install,
-    }
-    for number, (what, measure) in enumerate(measures.items()):
-        place = folder / str(number)
+async def environment_figures(folder: Path, rounds: int) -> list[Figure]:
+    """Those that can be measured here, and the reason for each that can't."""
+    found: list[Figure] = []
+    for measure in (_probe, _activation, _overlay, _install):
+        place = folder / measure.__name__
         place.mkdir()
         try:
             found += await measure(place, rounds)
         except pytest.skip.Exception as skipped:
-            found.append((what, "", f"left out: {skipped}", ""))
+            found.append(Figure(what=measure.__name__, ours=math.nan, measure=str(skipped)))
     return found
 
 
-async def _probe(folder: Path, rounds: int) -> list[Row]:
+async def _probe(folder: Path, rounds: int) -> list[Figure]:
     place = await _venv(folder / "venv")
     python = place.interpreter.executable
-    ours, plain = [], []
-    for _ in range(max(5, rounds // 2)):
-        plain.append(await timed(lambda: _run([str(python), "-c", "pass"], place.variables)))
-        ours.append(await timed(lambda: ask(python, variables=place.variables)))
-    return [_row("an interpreter asked", ours, plain, "`python -c pass`")]
+    plain, ours = await in_turn(
+        max(5, rounds // 2),
+        lambda _: _run([str(python), "-c", "pass"], place.variables),
+        lambda _: ask(python, variables=place.variables),
+    )
+    return [_figure("an interpreter asked", ours, plain, "`python -c pass`")]
 
 
-async def _activation(folder: Path, rounds: int) -> list[Row]:
+async def _activation(folder: Path, rounds: int) -> list[Figure]:
     require_relocatable()
     prefix = await make_prefix(folder / "ml", channel(folder), "python", "native-lib")
     environment = Environment(kind=EnvironmentKind.CONDA, path=prefix)
     variables = allowed_variables(os.environ, passed=())
     interpreter = await ask(prefix / "bin" / "python", variables=variables)
     (script,) = (prefix / "etc" / "conda" / "activate.d").glob("*.sh")
-    plainly = ["bash", "-c", '. "$0"', str(script)]
-    theirs = variables | {"CONDA_PREFIX": str(prefix)}
-    told: dict[str, str] = {}
-
-    async def ourselves() -> None:
-        told.update(await activate(environment, interpreter, base=os.environ, passed=()))
-
-    ours, plain = [], []
-    for _ in range(rounds):
-        plain.append(await timed(lambda: _run(plainly, theirs)))
-        ours.append(await timed(ourselves))
-    assert {"NATIVE_LIB_DATA", *NATIVE_LIB_VARIABLES} <= told.keys(), told
-    return [_row("a conda prefix activated", ours, plain, "`bash -c` sourcing its script")]
+    plain, ours = await in_turn(
+        rounds,
+        lambda _: _run(
+            ["bash", "-c", '. "$0"', str(script)], variables | {"CONDA_PREFIX": str(prefix)}
+        ),
+        lambda _: activate(environment, interpreter, base=os.environ, passed=()),
+    )
+    activated = await activate(environment, interpreter, base=os.environ, passed=())
+    assert {"NATIVE_LIB_DATA", *NATIVE_LIB_VARIABLES} <= activated.keys(), activated
+    return [_figure("a conda prefix activated", ours, plain, "`bash -c` sourcing its script")]
 
 
-async def _overlay(folder: Path, rounds: int) -> list[Row]:
-    place = await _venv(folder / "venv")
+async def _overlay(folder: Path, rounds: int) -> list[Figure]:
+    place, other = await _venv(folder / "venv"), await _venv(folder / "other")
     await _fetch(place, folder, "ipykernel")
     work = folder / "round"
-    argv = _uv(
-        place, "install", "--target", str(work / "target"), "--compile-bytecode", "ipykernel"
+    plainly = ("install", "--target", str(work / "target"), "--compile-bytecode", "ipykernel")
+
+    async def shared(after: AsyncExitStack) -> None:
+        after.callback(shutil.rmtree, work)
+        await _support(other, work / "cache")
+
+    plain, cold, noted, again = await in_turn(
+        max(5, rounds // 20),
+        lambda _: _run(_uv(place, *plainly), _tools().variables),
+        lambda _: _support(place, work / "cache"),
+        lambda _: _support(place, work / "cache"),
+        shared,
     )
-    cold, noted, shared, plain = [], [], [], []
-    for _ in range(max(5, rounds // 20)):
-        other = await _venv(work / "venv")
-        plain.append(await timed(lambda: _run(argv, _tools().variables)))
-        cold.append(await timed(lambda: _support(place, work / "cache")))
-        noted.append(await timed(lambda: _support(place, work / "cache")))
-        shared.append(await timed(partial(_support, other, work / "cache")))
-        shutil.rmtree(work)
     measure = "`uv pip install --target`"
     return [
-        _row("an overlay, made", cold, plain, measure),
-        _row("  there for another environment", shared, plain, measure),
-        _row("  noted for this environment", noted, plain, measure),
+        _figure("an overlay, made", cold, plain, measure),
+        _figure("  there for another environment", again, plain, measure),
+        _figure("  noted for this environment", noted, plain, measure),
     ]
 
 
-async def _install(folder: Path, rounds: int) -> list[Row]:
+async def _install(folder: Path, rounds: int) -> list[Figure]:
     place = await _venv(folder / "venv")
     await _fetch(place, folder, "six")
     remove = _uv(place, "uninstall", "six")
-    ours, plain = [], []
-    for _ in range(max(5, rounds // 10)):
-        plain.append(await timed(lambda: _run(_uv(place, "install", "six"), _tools().variables)))
-        await _run(remove, _tools().variables)
-        ours.append(await timed(lambda: _install_six(place)))
-        await _run(remove, _tools().variables)
-    return [_row("six installed", ours, plain, "`uv pip install`")]
+
+    async def plainly(after: AsyncExitStack) -> None:
+        after.push_async_callback(_run, remove, _tools().variables)
+        await _run(_uv(place, "install", "six"), _tools().variables)
+
+    async def ourselves(after: AsyncExitStack) -> None:
+        after.push_async_callback(_run, remove, _tools().variables)
+        await _install_six(place)
+
+    plain, ours = await in_turn(max(5, rounds // 10), plainly, ourselves)
+    return [_figure("six installed", ours, plain, "`uv pip install`")]
 
 
 async def _support(place: _Place, cache: Path) -> None:
@@ -181,11 +176,5 @@ def _tools() -> Tools:
     return read_tools(os.environ, passed=())
 
 
-def _row(what: str, ours: list[float], plain: list[float], measure: str) -> Row:
-    mine, theirs = median_ms(ours), median_ms(plain)
-    ratio = mine / theirs
-    return what, _ms(mine), f"{_ms(theirs)} {measure}", f"{ratio:.{2 if ratio >= 0.1 else 3}f}"
-
-
-def _ms(value: float) -> str:
-    return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms"
+def _figure(what: str, ours: float, theirs: float, measure: str) -> Figure:
+    return Figure(what=what, ours=ours, theirs=theirs, measure=measure)

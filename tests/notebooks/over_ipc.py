@@ -6,6 +6,7 @@ For TCP a free port is looked for and left to the kernel, and another process ma
 from typing import Any
 
 from jupyter_client.manager import KernelManager
+from traitlets.config import Config
 
 
 def pytest_configure() -> None:
@@ -15,3 +16,8 @@ def pytest_configure() -> None:
         create(self, *arguments, **{"transport": "ipc", **traits})
 
     setattr(KernelManager, "__init__", create_with_sockets)  # noqa: B010 - mypy: to a method
+
+
+def sockets_in(folder: str) -> Config:
+    """The same for the kernel of a `NotebookClient`; the path of `folder` must be short."""
+    return Config({"AsyncKernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})

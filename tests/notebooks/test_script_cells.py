@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kernel_exec.kernels.outputs import Stream
 from kernel_exec.notebooks.build import InterpreterFacts, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.needs import can_tell
+from tests.notebooks.over_ipc import sockets_in
 from tests.notebooks.steps import SESSION, step
 
 
@@ -103,7 +105,9 @@ async def test_a_script_runs_again_as_a_script(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
-    await NotebookClient(notebook, resources={"metadata": {"path": str(elsewhere)}}).async_execute()
+    with tempfile.TemporaryDirectory() as short:
+        place = {"metadata": {"path": str(elsewhere)}}
+        await NotebookClient(notebook, resources=place, config=sockets_in(short)).async_execute()
 
     said, shown = notebook.cells[-1].outputs
     assert said.text.splitlines() == [

@@ -8,7 +8,7 @@ import pytest
 
 from kernel_exec.sessions.queue import QUEUE_LIMIT
 from tests.promises.conftest import Agent
-from tests.waits import as_fast_as, wait_until
+from tests.waits import FOR_EVER, Gate, as_fast_as, wait_until
 from tests.wire import Server, serving
 
 pytestmark = pytest.mark.kernel
@@ -24,26 +24,28 @@ while time.monotonic() - began < {seconds}:
 """
 
 
-def held(agent: Agent, seconds: float = 60) -> int:
+def held(agent: Agent) -> int:
     """A call whose code runs by now, and goes on."""
-    number = agent.begin(f"print('holding', flush=True)\nimport time; time.sleep({seconds})")
+    number = agent.begin(f"print('holding', flush=True)\n{FOR_EVER}")
     wait_until(lambda: "holding" in agent.call("get_execution").text)
     return number
 
 
-def test_twenty_calls_at_once_run_in_the_order_they_were_sent(server: Server, agent: Agent) -> None:
-    agent.run("seen = []")
-    numbers = [agent.begin(f"seen.append({at})\nprint('cell', {at})") for at in range(20)]
+def test_twenty_calls_at_once_run_in_the_order_they_were_sent(
+    server: Server, shared: Agent
+) -> None:
+    shared.run("seen = []")
+    numbers = [shared.begin(f"seen.append({at})\nprint('cell', {at})") for at in range(20)]
     results = [server.result(number, within=20) for number in numbers]
     assert [result.text.splitlines()[0] for result in results] == [f"cell {at}" for at in range(20)]
     assert len({result.id for result in results}) == 20
     counts = [result.meta["execution_count"] for result in results]
     assert counts == sorted(counts)
-    assert agent.run("seen").text.startswith(str(list(range(20))) + "\n")
+    assert shared.run("seen").text.startswith(str(list(range(20))) + "\n")
 
 
-def test_what_waits_behind_an_error_runs(server: Server, agent: Agent) -> None:
-    numbers = [agent.begin(code) for code in ("a = 1", "1 / 0", "a += 1", "syntax error", "a")]
+def test_what_waits_behind_an_error_runs(server: Server, shared: Agent) -> None:
+    numbers = [shared.begin(code) for code in ("a = 1", "1 / 0", "a += 1", "syntax error", "a")]
     results = [server.result(number, within=15) for number in numbers]
     assert [result.outcome for result in results] == [
         "ok", "exception", "ok", "exception", "ok"
@@ -61,10 +63,10 @@ def test_what_waits_behind_a_kernel_that_dies_runs_in_the_next_one(
     assert "variables of kernel 1 were lost" in next_.text
 
 
-def test_the_same_source_sent_twice_at_once_runs_twice(server: Server, agent: Agent) -> None:
+def test_the_same_source_sent_twice_at_once_runs_twice(server: Server, shared: Agent) -> None:
     """Both clients wait, so both mean it; see below for one that gave up."""
-    agent.run("runs = 0")
-    numbers = [agent.begin("runs += 1\nprint(runs)") for _ in range(2)]
+    shared.run("runs = 0")
+    numbers = [shared.begin("runs += 1\nprint(runs)") for _ in range(2)]
     assert [server.result(number, within=10).text.split()[0] for number in numbers] == ["1", "2"]
 
 
@@ -111,6 +113,7 @@ def test_a_session_that_hangs_or_floods_does_not_delay_another(
         assert max(beside) < as_fast_as(2)
         assert server.result(flood, within=20).outcome == "ok"
         assert hanging.call("kernel_status", within=3).structured["state"] == "busy"
+        assert hanging.call("get_execution", wait_seconds=0, within=3).outcome == "running"
         other.still_works()
     finally:
         for each in (hanging, flooding, other):
@@ -127,23 +130,20 @@ def latencies(agent: Agent, count: int) -> list[float]:
     return found
 
 
-def test_a_session_that_hangs_can_be_asked_about(agent: Agent) -> None:
-    agent.run("1")
-    running = agent.run(HUNG, wait_seconds=0.2)
-    assert running.outcome == "running"
-    for _ in range(3):
-        assert agent.call("kernel_status", within=3).structured["state"] == "busy"
-        assert agent.call("get_execution", within=3).outcome == "running"
-
-
-def test_source_sent_again_while_it_runs_is_followed_and_not_run_twice(agent: Agent) -> None:
-    code = "runs = globals().get('runs', 0) + 1\nimport time; time.sleep(0.8)\nprint('ran', runs)"
+def test_source_sent_again_while_it_runs_is_followed_and_not_run_twice(
+    agent: Agent, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    code = f"runs += 1\n{gate.passing}print('ran', runs)"
     agent.run("runs = 0")
     first = agent.run(code, wait_seconds=0)
-    again = agent.run(code, wait_seconds=0.1)
-    last = agent.run(code, within=10)
+    again = agent.run(code, wait_seconds=0.1, title="Once more")
+    assert f"was already running as execution {first.id}" in again.text
+    assert "was already running" not in first.text
+    gate.open()
+    last = agent.call("get_execution", execution_id=first.id, wait_seconds=60)
     assert first.outcome in {"queued", "running"}
-    assert again.outcome == "running"
+    assert again.outcome in {"queued", "running"}
     assert last.text.startswith("ran 1\n")
     assert first.id == again.id == last.id
     after = agent.run(code, within=10)
@@ -151,40 +151,20 @@ def test_source_sent_again_while_it_runs_is_followed_and_not_run_twice(agent: Ag
     assert after.id != first.id
 
 
-def test_a_file_sent_again_while_it_runs_is_followed_too(server: Server, agent: Agent) -> None:
-    made = server.call("initialize_code_file", content="import time; time.sleep(0.8)\nprint('ran')")
-    path = made.structured["file_path"]
+def test_a_file_sent_again_while_it_runs_is_followed_too(
+    server: Server, agent: Agent, tmp_path: Path
+) -> None:
     for mode in ("kernel", "isolated"):
-        calls = [
-            agent.call("execute_code_file", file_path=path, mode=mode, wait_seconds=seconds)
-            for seconds in (0, 0.1, 8)
-        ]
-        assert len({call.id for call in calls}) == 1
-        assert calls[-1].text.startswith("ran\n")
-
-
-def test_two_servers_of_one_storage_root_run_side_by_side(tmp_path: Path) -> None:
-    with serving(tmp_path) as one, serving(tmp_path) as other:
-        begun = [
-            server.begin_call("execute_code", code="mine = 0\nmine") for server in (one, other)
-        ]
-        for server, number in zip((one, other), begun, strict=True):
-            assert server.result(number, within=20).text.startswith("0\n")
-        numbers = [
-            (server, server.begin_call("execute_code", code=f"mine += {step}\nprint(mine)"))
-            for _ in range(15)
-            for server, step in ((one, 1), (other, 100))
-        ]
-        results = [(server, server.result(number, within=20)) for server, number in numbers]
-        for server, step in ((one, 1), (other, 100)):
-            mine = [result for from_, result in results if from_ is server]
-            printed = [int(result.text.split()[0]) for result in mine]
-            assert printed == [step * (at + 1) for at in range(15)]
-            assert all(result.meta["history"] == "ok" for result in mine)
-        # what one server ran, the other can read
-        last = results[-2][1]
-        told = other.call("get_execution", execution_id=last.id, within=10)
-        assert told.text.startswith("15\n")
+        gate = Gate(tmp_path / mode)
+        made = server.call("initialize_code_file", content=f"{gate.passing}print('ran')")
+        script = {"file_path": made.structured["file_path"], "mode": mode}
+        first, again = (
+            agent.call("execute_code_file", wait_seconds=seconds, **script) for seconds in (0, 0.1)
+        )
+        gate.open()
+        assert again.id == first.id
+        ended = agent.call("get_execution", execution_id=first.id, wait_seconds=60)
+        assert ended.text.startswith("ran\n")
 
 
 def test_two_servers_do_not_delay_one_another(tmp_path: Path) -> None:

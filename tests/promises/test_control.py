@@ -119,12 +119,12 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_what_a_cell_took_from_its_kernel_is_given_back_and_told(agent: Agent, kind: str) -> None:
+def test_what_a_cell_took_from_its_kernel_is_given_back_and_told(shared: Agent, kind: str) -> None:
     source, told = TAKEN[kind]
-    took = agent.run(source)
+    took = shared.run(source)
     assert took.outcome == "ok"
     assert told in took.text
-    after = agent.run("open('there', 'w').close(); print('fine')")
+    after = shared.run("open('there', 'w').close(); print('fine')")
     assert after.text.startswith("fine\n")
     assert "[kernel-exec]" not in after.text
 
@@ -138,11 +138,11 @@ def test_a_new_working_directory_is_told(agent: Agent) -> None:
     agent.run("os.chdir('/'); os.rmdir(d)")
 
 
-def test_a_forked_child_that_leaves_the_cell_does_not_become_a_second_kernel(agent: Agent) -> None:
-    agent.run("import os; pid = os.fork(); print('child' if pid == 0 else 'parent', flush=True)")
-    after = agent.run("print(os.waitpid(pid, 0)[1])", within=10)
+def test_a_forked_child_that_leaves_the_cell_does_not_become_a_second_kernel(shared: Agent) -> None:
+    shared.run("import os; pid = os.fork(); print('child' if pid == 0 else 'parent', flush=True)")
+    after = shared.run("print(os.waitpid(pid, 0)[1])", within=10)
     assert after.text.startswith("0\n")
-    agent.still_works()
+    shared.still_works()
 
 
 def test_descriptors_1_and_2_may_be_closed(agent: Agent) -> None:

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from tests.shared import CACHE
-from tests.waits import lives, patient, wait_until
+from tests.waits import comes_true, lives, wait_until
 from tests.wire import Server, serving
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -79,11 +79,9 @@ def members(mark: str) -> list[psutil.Process]:
 
 def left(mark: str, others: list[psutil.Process], *, within: float = 2) -> list[psutil.Process]:
     """What of a round and of `others` is still there after so many seconds."""
-    limit = time.monotonic() + patient(within)
-    while found := [*members(mark), *filter(lives, others)]:
-        if time.monotonic() > limit:
-            break
-        time.sleep(0.02)
+    if comes_true(lambda: not members(mark) and not any(map(lives, others)), within=within):
+        return []
+    found = [*members(mark), *filter(lives, others)]
     for process in found:
         process.kill()
     return found
@@ -115,7 +113,12 @@ def go(server: Server, moment: str, mark: str) -> None:
     if moment == "installing":
         server.begin_call("install_dependencies", packages=["no-such-thing"], wait_seconds=60)
         wait_member(mark, "uv")
-    time.sleep(random.uniform(0, 0.3))
+    at_some_moment(0.3)
+
+
+def at_some_moment(within: float) -> None:
+    """Whatever is done then is done at another moment each time."""
+    time.sleep(random.uniform(0, within))  # noqa: TID251 # the moment is what is tried
 
 
 MOMENTS = ("starting", "running", "restarting", "installing")
@@ -124,7 +127,7 @@ MOMENTS = ("starting", "running", "restarting", "installing")
 @linux
 def test_a_killed_server_leaves_nothing_behind(tmp_path: Path, runtime: Path) -> None:
     with silent_index() as index:
-        for number in range(8):
+        for moment in MOMENTS:
             mark = uuid.uuid4().hex
             with serving(
                 tmp_path,
@@ -134,7 +137,7 @@ def test_a_killed_server_leaves_nothing_behind(tmp_path: Path, runtime: Path) ->
                 **{VARIABLE: mark},
             ) as server:
                 assert list(runtime.iterdir()) == []
-                go(server, MOMENTS[number % 4], mark)
+                go(server, moment, mark)
                 below = server.below()
                 server.process.kill()
                 server.process.wait()
@@ -160,7 +163,7 @@ pump(server.stdout.fileno(), 1)
 
 @linux
 def test_a_killed_client_leaves_nothing_behind(tmp_path: Path, runtime: Path) -> None:
-    for number in range(3):
+    for moment in MOMENTS[:3]:
         mark = uuid.uuid4().hex
         variables = {
             "CODE_STORAGE_DIR": str(tmp_path / "storage"),
@@ -180,7 +183,7 @@ def test_a_killed_client_leaves_nothing_behind(tmp_path: Path, runtime: Path) ->
         server = Server(client, tmp_path / "stderr")
         try:
             server.initialize()
-            go(server, MOMENTS[number % 3], mark)
+            go(server, moment, mark)
             below = server.below()
             client.kill()
             assert left(mark, below) == []
@@ -192,18 +195,17 @@ def test_a_killed_client_leaves_nothing_behind(tmp_path: Path, runtime: Path) ->
 @linux
 def test_a_killed_kernel_leaves_nothing_behind(tmp_path: Path, runtime: Path) -> None:
     with serving(tmp_path, XDG_RUNTIME_DIR=str(runtime), KERNEL_EXEC_MAX_KERNELS="50") as server:
-        for number in range(9):
+        for number in range(6):
             mark = uuid.uuid4().hex
             call = server.begin_call("execute_code", code=FAMILY.format(mark=mark), wait_seconds=60)
             if number % 3:
                 wait_member(mark, "sleep")
-                time.sleep(random.uniform(0, 0.1))
+                at_some_moment(0.1)
                 restart = server.begin_call("restart_kernel") if number % 3 == 2 else None
                 kill_kernels(server)
             else:
                 restart = None
-                while not kill_kernels(server):
-                    time.sleep(random.uniform(0, 0.05))
+                wait_until(lambda: kill_kernels(server))
             answer = server.result(call, within=10)
             assert "kernel" in answer.text
             if restart is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waits import FOR_EVER
 from tests.wire import Server, serving
 
 from .conftest import Agent
@@ -60,6 +61,16 @@ def test_text_that_is_not_unicode_arrives_and_costs_nothing(
 CELLS = {
     "names that are no text": "globals().update({1: 'a', None: 2, (3,): 4})",
     "a class without a module": "y = type('X', (), {'__module__': None})()",
+    "a name of two lines": "globals()['a\\nb'] = 1",
+    "a class with a long name": "z = type('Z' * 1_000_000, (), {})()",
+    "a class that exits": (
+        "class Meta(type):\n    def __hash__(kind): raise SystemExit\n"
+        "class V(metaclass=Meta): pass\nv = V()"
+    ),
+    "a type that lies": "class V:\n    __class__ = property(lambda self: exit())\nw = V()",
+    "a length that takes for ever": (
+        "class V(list):\n    def __len__(self):\n        while True: pass\nu = V()"
+    ),
     "a class that can't say its name": (
         "class Meta(type):\n    __name__ = __module__ = property(lambda self: 1 / 0)\n"
         "m = Meta('M', (), {})()"
@@ -124,6 +135,7 @@ CELLS = {
 def test_the_cell_after_an_odd_one_runs_as_if_nothing_had_been(same: Agent, kind: str) -> None:
     odd = same.run(CELLS[kind])
     assert odd.outcome in {"ok", "exception"}
+    assert same.call("kernel_status", variables=True).structured["total"] >= 1
     after = same.run("print(x + 1)")
     assert "42\n" in after.text  # what a task says late may come before
     assert after.outcome == "ok"
@@ -163,7 +175,7 @@ HANDLERS = {"none": "signal.SIG_DFL", "its own": "lambda *_: 1 / 0"}
 def test_a_time_limit_costs_no_kernel_whose_code_takes_signals(same: Agent, handler: str) -> None:
     taken = f"for s in [signal.SIGUSR1, signal.SIGUSR2]: signal.signal(s, {HANDLERS[handler]})"
     same.run(taken)
-    stopped = same.run("time.sleep(60)", timeout_seconds=1)
+    stopped = same.run(FOR_EVER, timeout_seconds=1)
     assert stopped.outcome == "timeout"
     assert "line 1" in stopped.text
     assert same.run("print(x + 1)").text.startswith("42\n")
@@ -171,12 +183,12 @@ def test_a_time_limit_costs_no_kernel_whose_code_takes_signals(same: Agent, hand
 
 def test_a_time_limit_costs_no_kernel_that_took_the_signal_of_our_own(same: Agent) -> None:
     same.run("signal.signal(signal.SIGURG, signal.SIG_DFL)")
-    assert same.run("time.sleep(60)", timeout_seconds=1).outcome == "timeout"
+    assert same.run(FOR_EVER, timeout_seconds=1).outcome == "timeout"
     assert same.run("print(x + 1)").text.startswith("42\n")
 
 
-SURVIVED = "try: time.sleep(60)\nexcept KeyboardInterrupt: pass\nraise ValueError('no')"
-CAUSED = "try: time.sleep(60)\nexcept KeyboardInterrupt: raise ValueError('no')"
+SURVIVED = "try: threading.Event().wait()\nexcept KeyboardInterrupt: pass\nraise ValueError('no')"
+CAUSED = "try: threading.Event().wait()\nexcept KeyboardInterrupt: raise ValueError('no')"
 
 
 @pytest.mark.parametrize(("source", "outcome"), [(SURVIVED, "exception"), (CAUSED, "timeout")])

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.promises.conftest import Agent
+from tests.wire import Server
 
 ORDERED = {
     "both streams": (
@@ -73,8 +74,9 @@ ORDERED = {
 
 
 @pytest.mark.parametrize("name", ORDERED)
-def test_what_is_put_out_keeps_its_order(agent: Agent, name: str) -> None:
+def test_what_is_put_out_keeps_its_order(shared: Agent, server: Server, name: str) -> None:
     code, lines = ORDERED[name]
+    agent = Agent(server) if name == "a death" else shared
     agent.run(
         "import os, subprocess, sys\nclass Letter:\n"
         "    def __init__(self, letter): self.letter = letter\n"
@@ -84,10 +86,12 @@ def test_what_is_put_out_keeps_its_order(agent: Agent, name: str) -> None:
     page = agent.call("get_execution", execution_id=result.id, limit=2_000).text
     shown = [line for line in page.split("\n") if line and not re.fullmatch(r"\[[a-z/]+\]", line)]
     assert ", ".join(shown).startswith(lines)
+    if agent is not shared:
+        agent.close()
 
 
-def test_a_bar_between_prints_is_shown_as_it_ended(agent: Agent) -> None:
-    result = agent.run(
+def test_a_bar_between_prints_is_shown_as_it_ended(shared: Agent) -> None:
+    result = shared.run(
         "import sys\n"
         "for i in range(50):\n"
         "    sys.stderr.write(f'\\r{i + 1}/50'); sys.stderr.flush(); print('step', i)"

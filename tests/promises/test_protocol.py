@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.promises.conftest import Agent
-from tests.waits import wait_until
+from tests.waits import FOR_EVER, Gate, wait_until
 from tests.wire import LATEST, Result, Server, serving, started
 
 pytestmark = pytest.mark.kernel
@@ -131,6 +131,8 @@ BAD_CALLS: dict[str, tuple[bytes, str]] = {
         "'packages' is '[["),
     "arguments that are unknown by the thousand": (
         called(arguments={f"a{at}": 1 for at in range(3000)}), "more arguments are wrong"),
+    "code of many megabytes": (
+        called(arguments={"code": "x" * 30_000_000}), "at most 2000000 characters"),
     "a session by a name of a megabyte": (
         called(arguments={"code": "", "session": "x" * 1_000_000}), "at most 4000 characters"),
     "NUL in code": (called(arguments={"code": "a = 1\nb = '\0'"}), "NUL in line 2, column 6"),
@@ -274,19 +276,19 @@ BOMBS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", BOMBS)
-def test_a_parser_bomb_is_run_or_told_and_costs_no_kernel(agent: Agent, case: str) -> None:
+def test_a_parser_bomb_is_run_or_told_and_costs_no_kernel(shared: Agent, case: str) -> None:
     code, shows = BOMBS[case]
-    agent.run("before = 1")
-    result = agent.run(code, within=10)
+    shared.run("before = 1")
+    result = shared.run(code, within=10)
     assert not result.is_error, result.text[:1000]
     assert shows in result.text
     assert len(result.text) < 15_000
-    assert agent.run("before", within=5).text.startswith("1\n")
+    assert shared.run("before", within=5).text.startswith("1\n")
 
 
 @pytest.mark.parametrize("code", ["x = 1;" * 900_000, "x = '" + "y" * 5_000_000 + "'"])
-def test_five_megabytes_of_code_are_refused_at_once(agent: Agent, code: str) -> None:
-    result = agent.run(code, within=5)
+def test_five_megabytes_of_code_are_refused_at_once(shared: Agent, code: str) -> None:
+    result = shared.run(code, within=5)
     assert result.is_error
     assert "at most 2000000 characters" in result.text
     assert len(result.text) < 300
@@ -334,25 +336,29 @@ def session(speaker: Speaker) -> Iterator[str]:
     speaker.call("execute_code", code="import os; os._exit(0)", session=name)
 
 
-TICKS = (
-    "import time\nbegan = time.monotonic()\nwhile time.monotonic() - began < {seconds}:\n"
-    "    print('tick', flush=True)\n    time.sleep(0.02)\nprint('the end')"
-)
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
 
 
-def begun(speaker: Speaker, session: str, seconds: float) -> int:
+def ticks(gate: Gate) -> str:
+    """Code that waits at `gate`."""
+    return f"print('tick', flush=True)\n{gate.passing}print('the end')"
+
+
+def begun(speaker: Speaker, session: str, gate: Gate) -> int:
     """A call whose code has begun to run."""
     speaker.call("execute_code", code="mine = 7", session=session)
-    number = speaker.begin("execute_code", code=TICKS.format(seconds=seconds), session=session)
+    number = speaker.begin("execute_code", code=ticks(gate), session=session)
     wait_until(lambda: "tick" in speaker.call("get_execution", session=session).text)
     return number
 
 
 @pytest.mark.parametrize("reason", [None, "user pressed Esc", "MCP request cancelled by caller"])
 def test_a_call_that_is_cancelled_stops_its_code_and_keeps_all_else(
-    speaker: Speaker, session: str, reason: str | None
+    speaker: Speaker, session: str, gate: Gate, reason: str | None
 ) -> None:
-    number = begun(speaker, session, 60)
+    number = begun(speaker, session, gate)
     speaker.cancel(number, reason)
     stopped = speaker.call("get_execution", session=session, wait_seconds=60)
     assert stopped.outcome == "interrupted"
@@ -371,10 +377,12 @@ def test_a_call_that_is_cancelled_stops_its_code_and_keeps_all_else(
     ],
 )
 def test_a_client_that_timed_out_lets_the_work_go_on(
-    speaker: Speaker, session: str, reason: str
+    speaker: Speaker, session: str, gate: Gate, reason: str
 ) -> None:
-    number = begun(speaker, session, 0.5)
+    number = begun(speaker, session, gate)
     speaker.cancel(number, reason)
+    assert speaker.call("get_execution", session=session, wait_seconds=0.1).outcome == "running"
+    gate.open()
     ended = speaker.call("get_execution", session=session, wait_seconds=60)
     assert ended.outcome == "ok"
     assert "the end\n" in ended.text
@@ -382,24 +390,28 @@ def test_a_client_that_timed_out_lets_the_work_go_on(
 
 
 def test_a_call_that_waits_in_the_queue_is_taken_out_when_cancelled(
-    speaker: Speaker, session: str
+    speaker: Speaker, session: str, gate: Gate
 ) -> None:
-    number = begun(speaker, session, 0.5)
+    number = begun(speaker, session, gate)
     queued = speaker.begin("execute_code", code="mine = 0", session=session)
     speaker.cancel(queued, "user pressed Esc")
+    speaker.call("kernel_status", session=session)  # answered after the cancellation was heard
+    gate.open()
     assert speaker.call("execute_code", code="mine", session=session).text.startswith("7\n")
     assert speaker.server.result(number, within=5).outcome == "ok"
 
 
 def test_code_sent_again_after_its_client_timed_out_is_followed_and_not_run_twice(
-    speaker: Speaker, session: str
+    speaker: Speaker, session: str, gate: Gate
 ) -> None:
-    code = TICKS.format(seconds=0.5) + "\nruns = globals().get('runs', 0) + 1"
+    code = ticks(gate) + "\nruns = globals().get('runs', 0) + 1"
     speaker.call("execute_code", code="runs = 0", session=session)
     for _ in range(3):
         number = speaker.begin("execute_code", code=code, session=session)
         speaker.cancel(number, "Request timed out")
-    ended = speaker.call("execute_code", code=code, session=session)
+    again = speaker.call("execute_code", code=code, session=session, wait_seconds=0)
+    gate.open()
+    ended = speaker.call("get_execution", execution_id=again.id, wait_seconds=60)
     assert ended.outcome == "ok"
     assert "the end\n" in ended.text
     assert speaker.call("execute_code", code="runs", session=session).text.startswith("1\n")
@@ -408,9 +420,8 @@ def test_code_sent_again_after_its_client_timed_out_is_followed_and_not_run_twic
 def test_a_client_that_goes_away_leaves_a_history_that_tells_all(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.run("print('warm')", within=10)
-        running = server.run("print('so far', flush=True)\nimport time; time.sleep(60)",
-                             wait_seconds=1)  # fmt: skip
-        assert running.outcome == "running"
+        running = server.run(f"print('so far', flush=True)\n{FOR_EVER}", wait_seconds=0)
+        wait_until(lambda: "so far" in server.call("get_execution", execution_id=running.id).text)
         server.begin_call("get_execution", execution_id=running.id, wait_seconds=60)
         assert server.leave(within=5) == 0
     with serving(tmp_path) as server:

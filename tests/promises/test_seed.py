@@ -1,20 +1,15 @@
 """The defects of the server that this one takes the place of, V1 to V26, do not come back."""
 
 import json
-import os
-import re
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from kernel_exec.server.tools import TOOLS
 from tests.promises.conftest import Agent
-from tests.waits import wait_gone
 from tests.wire import Result, Server, serving, started
 
 pytestmark = pytest.mark.kernel
@@ -154,9 +149,9 @@ def test_what_the_seed_let_through_is_refused_and_nothing_is_done(
     assert made(server) == set()
 
 
-def test_v8_a_folder_with_any_name_is_a_folder(server: Server, agent: Agent) -> None:
+def test_v8_a_folder_with_any_name_is_a_folder(server: Server, shared: Agent) -> None:
     stored(server, "$(touch P8)/a.py")
-    result = agent.call("execute_code_file", within=10, file_path="$(touch P8)/a.py")
+    result = shared.call("execute_code_file", within=10, file_path="$(touch P8)/a.py")
     assert result.text.startswith("it ran\n")
     assert made(server) == set()
 
@@ -169,9 +164,6 @@ ANSWERED = {
     "V10 stdout beside stderr": (
         "import sys\nprint('note', file=sys.stderr)\nprint('RESULT')", "ok", shown_in_full
     ),
-    "V11 megabytes": (
-        "print('x' * 2_000_000)", "ok", lambda result: "2,000,0" in result.text
-    ),
     "V13 input": ("input()", "exception", lambda result: "nobody can answer" in result.text),
     "V22 empty code": ("", "ok", lambda result: result.text.startswith("[ok")),
     "V25 half a surrogate pair": (
@@ -182,17 +174,17 @@ ANSWERED = {
 
 
 @pytest.mark.parametrize("case", ANSWERED)
-def test_what_the_seed_lost_or_waited_for_is_answered(agent: Agent, case: str) -> None:
+def test_what_the_seed_lost_or_waited_for_is_answered(shared: Agent, case: str) -> None:
     code, outcome, holds = ANSWERED[case]
-    result = agent.run(code, within=10)
+    result = shared.run(code, within=10)
     assert holds(result), result.text
     assert result.outcome == outcome
     assert not result.is_error
     assert all("isError" not in block for block in result.content)
 
 
-def test_v9_no_process_that_code_can_look_into_shows_the_servers_secrets(agent: Agent) -> None:
-    result = agent.run(
+def test_v9_no_process_that_code_can_look_into_shows_the_servers_secrets(shared: Agent) -> None:
+    result = shared.run(
         "import os, pathlib\n"
         "print(os.environ.get('AWS_SECRET_ACCESS_KEY'))\n"
         "seen = []\n"
@@ -210,27 +202,11 @@ def test_v9_no_process_that_code_can_look_into_shows_the_servers_secrets(agent: 
     assert result.text.startswith("None\n[]\n")
 
 
-def test_v11_all_of_a_long_output_can_be_read(agent: Agent) -> None:
-    long = agent.run("print('x' * 2_000_000)\nprint('the end')", within=10)
+def test_v11_all_of_a_long_output_can_be_read(shared: Agent) -> None:
+    long = shared.run("print('x' * 2_000_000)\nprint('the end')", within=10)
     assert "the end\n" in long.text
-    last = agent.call("get_execution", execution_id=long.id, tail=1)
+    last = shared.call("get_execution", execution_id=long.id, tail=1)
     assert last.text.startswith("the end\n")
-
-
-def test_v12_a_loop_is_stopped_at_its_time_limit(agent: Agent) -> None:
-    result = agent.run("while True: pass", timeout_seconds=0.3, within=8)
-    assert result.outcome == "timeout"
-    agent.still_works()
-
-
-def test_v12_v23_nothing_outlives_the_server(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        server.run("import subprocess\nsubprocess.Popen(['sleep', '305'])", within=10)
-        server.run("while True: pass", wait_seconds=0)
-        below = server.below()
-        assert any("305" in process.cmdline() for process in below)
-        assert server.leave(within=5) == 0
-        assert wait_gone(below, within=2) == []
 
 
 def test_v16_v19_checking_packages_imports_nothing_and_leaves_nothing(
@@ -254,20 +230,10 @@ def test_v22_an_empty_file_can_be_begun(server: Server) -> None:
     assert Path(result.structured["file_path"]).read_text() == ""
 
 
-def test_v23_a_process_that_code_started_ends_with_its_kernel(agent: Agent) -> None:
-    started = agent.run(
-        "import subprocess\nprint(subprocess.Popen(['sleep', '305'], start_new_session=True).pid)",
-        within=10,
-    )
-    child = psutil.Process(int(started.text.split()[0]))
-    agent.run("import os; os._exit(1)", within=10)
-    assert wait_gone([child], within=2) == []
-
-
-def test_v24_a_background_process_does_not_hold_the_call(agent: Agent) -> None:
-    result = agent.run("import subprocess\np = subprocess.Popen(['sleep', '60'])", within=5)
+def test_v24_a_background_process_does_not_hold_the_call(shared: Agent) -> None:
+    result = shared.run("import subprocess\np = subprocess.Popen(['sleep', '60'])", within=5)
     assert result.outcome == "ok"
-    assert agent.run("print(p.poll())", within=5).text.startswith("None\n")
+    assert shared.run("print(p.poll()); p.kill(); p.wait();", within=5).text.startswith("None\n")
 
 
 def test_v26_a_dead_kernel_is_an_error_of_the_result_and_not_of_its_content(agent: Agent) -> None:
@@ -289,28 +255,6 @@ def test_also_a_switch_that_fails_changes_nothing_for_calls_beside_it(
     for switch, run in zip(beside[::2], beside[1::2], strict=True):
         assert server.result(switch, within=10).is_error
         assert server.result(run, within=10).text.startswith(f"7 {sys.prefix}\n")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
-@pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_also_only_the_owner_sees_what_is_stored_whatever_the_umask(
-    tmp_path: Path, umask: int
-) -> None:
-    before = os.umask(umask)
-    try:
-        with serving(tmp_path) as server:
-            ran = server.run("1", within=10)
-            assert server.leave() == 0
-    finally:
-        os.umask(before)
-    root = tmp_path / "storage"
-    assert re.fullmatch(r"code_[0-9a-f]{8}\.py", Path(ran.meta["file_path"]).name)
-    open_to_others = [
-        (str(path), oct(path.stat().st_mode))
-        for path in (root, *root.rglob("*"))
-        if stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]
-    assert open_to_others == []
 
 
 def test_the_seeds_clients_find_its_keys(server: Server, agent: Agent) -> None:

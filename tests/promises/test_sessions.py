@@ -2,12 +2,12 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.waits import FOR_EVER, wait_until
 from tests.wire import Result, Server, serving
 
 from .conftest import Agent
@@ -91,9 +91,10 @@ def test_the_session_main_is_the_clients_own(tmp_path: Path) -> None:
 
 def wait_dead(server: Server, session: str, *, within: float = 20) -> None:
     """Wait until a session's kernel has ended."""
-    until = time.monotonic() + within
-    while server.call("kernel_status", session=session).structured["state"] != "dead":
-        assert time.monotonic() < until
+    wait_until(
+        lambda: server.call("kernel_status", session=session).structured["state"] == "dead",
+        within=within,
+    )
 
 
 # Replays
@@ -133,15 +134,15 @@ def test_a_replay_continues_what_an_earlier_server_left(tmp_path: Path) -> None:
 
 
 SLOW = """\
-import os, time
+import os, threading
 if os.path.exists({flag!r}):
     print("slow", flush=True)
-    time.sleep(30)
+    threading.Event().wait()
 """
 
 
 def prepared(agent: Agent, folder: Path) -> Path:
-    """Three steps, of which the second takes half a minute once the file is there."""
+    """Three steps, of which the second takes for ever once the file is there."""
     flag = folder / "slow"
     agent.run("x = 1")
     agent.run(SLOW.format(flag=str(flag)))
@@ -152,12 +153,15 @@ def prepared(agent: Agent, folder: Path) -> Path:
 
 def wait_slow(agent: Agent, *, within: float = 20) -> str:
     """The id of the slow step, once it runs."""
-    until = time.monotonic() + within
-    while True:
-        current = agent.call("kernel_status").structured.get("execution_id", "")
-        if current and "slow\n" in agent.call("get_execution", execution_id=current).text:
-            return str(current)
-        assert time.monotonic() < until
+    current = ""
+
+    def is_slow() -> bool:
+        nonlocal current
+        current = str(agent.call("kernel_status").structured.get("execution_id", ""))
+        return "slow\n" in agent.call("get_execution", execution_id=current).text
+
+    wait_until(is_slow, within=within)
+    return current
 
 
 def test_a_replay_has_a_window_and_a_handle_and_can_be_interrupted(
@@ -294,21 +298,6 @@ def test_an_export_names_the_other_sessions_and_each_of_them_by_id_and_environme
     beside.close()
 
 
-# Sent again
-
-
-def test_code_sent_again_while_it_runs_says_that_it_was_not_started_twice(agent: Agent) -> None:
-    agent.run("n = 0; import threading; go = threading.Event()")
-    code = "go.wait()\nn += 1\nprint('n is', n)"
-    first = agent.run(code, wait_seconds=0)
-    second = agent.run(code, wait_seconds=0, title="Once more")
-    assert second.id == first.id
-    assert f"was already running as execution {first.id}" in second.text
-    assert "was already running" not in first.text
-    agent.call("interrupt_execution")
-    assert "was already running" not in agent.run("n").text
-
-
 # Kernels
 
 
@@ -333,10 +322,10 @@ def kernels(server: Server) -> int:
 def test_isolated_scripts_and_verification_count_as_kernels(tmp_path: Path) -> None:
     with serving(tmp_path, KERNEL_EXEC_MAX_KERNELS="2") as server:
         server.run("x = 1", session="a")
-        made = server.call("initialize_code_file", content="import time; time.sleep(60)")
+        made = server.call("initialize_code_file", content=FOR_EVER)
         script = {"file_path": made.structured["file_path"], "mode": "isolated"}
-        running = server.call("execute_code_file", session="a", wait_seconds=2, **script)
-        assert running.outcome == "running"
+        running = server.call("execute_code_file", session="a", wait_seconds=0, **script)
+        wait_until(lambda: kernels(server) == 2)
         refusals = [
             server.call("execute_code_file", session="a", args=["2"], **script),
             server.call("export_notebook", session="a", verify=True),

@@ -23,7 +23,7 @@ from kernel_exec.kernels.outcomes import Outcome, Request
 from tests.environments.pythons import make_venv
 from tests.promises.conftest import Agent
 from tests.real import all_kernels, local_kernels, prepared
-from tests.waits import patient, wait_gone, wait_until
+from tests.waits import FOR_EVER, patient, wait_gone, wait_until
 from tests.wire import serving, started
 
 pytestmark = pytest.mark.kernel
@@ -52,10 +52,10 @@ def test_a_kernel_that_stopped_itself_goes_on_and_says_so(agent: Agent) -> None:
 
 
 def test_a_stopped_kernel_can_be_interrupted(agent: Agent) -> None:
-    agent.run("import time")
+    agent.run("1")
     pid = agent.pid()
     assert pid is not None
-    call = agent.begin("while True: time.sleep(0.01)", wait_seconds=60)
+    call = agent.begin(FOR_EVER, wait_seconds=60)
     os.kill(pid, signal.SIGSTOP)
     wait_state(pid, psutil.STATUS_STOPPED)
     agent.call("interrupt_execution", within=5)
@@ -309,12 +309,12 @@ async def test_a_kernel_is_guarded_whatever_the_number_of_its_descriptor(tmp_pat
 
 def test_what_a_guardian_did_not_foresee_is_written_down(tmp_path: Path) -> None:
     code = (
-        "import os, time\n"
+        "import os, signal\n"
         "from kernel_exec.inside import guardian\n"
         "def fail(*_): raise ZeroDivisionError('unforeseen')\n"
         "guardian._watch = fail\n"
         "guardian.fork(os.open(os.devnull, os.O_RDWR))\n"
-        "time.sleep(60)"
+        "signal.pause()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False

@@ -76,35 +76,3 @@ def test_a_lost_variable_is_named_as_it_was_last(agent: Agent) -> None:
     agent.run("v = [1]")
     agent.run("v.extend([2, 3])")
     assert "v list 3" in agent.run("import os; os.kill(os.getpid(), 9)").text
-
-
-HOSTILE = {
-    "a name that is no text": "globals().update({1: 'a'})",
-    "a name of two lines": "globals()['a\\nb'] = 1",
-    "a class without a module": "v = type('X', (), {'__module__': None})()",
-    "a class with a long name": "v = type('Z' * 1_000_000, (), {})()",
-    "a length that exits": (
-        "class V(list):\n    def __len__(self): raise SystemExit\nv = V()"
-    ),
-    "attributes that exit": (
-        "class V:\n    def __getattribute__(self, name): raise SystemExit\nv = V()"
-    ),
-    "a class that exits": (
-        "class Meta(type):\n    def __hash__(kind): raise SystemExit\n"
-        "class V(metaclass=Meta): pass\nv = V()"
-    ),
-    "a type that lies": (
-        "class V:\n    __class__ = property(lambda self: exit())\nv = V()"
-    ),
-    "a length that takes for ever": (
-        "class V(list):\n    def __len__(self):\n        while True: pass\nv = V()"
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_value_whose_description_is_hostile_costs_nothing(agent: Agent, name: str) -> None:
-    agent.run("kept = 6")
-    assert agent.run(HOSTILE[name]).outcome == "ok"
-    assert agent.call("kernel_status", variables=True).structured["total"] >= 1
-    assert agent.run("print(kept * 7)").text.startswith("42\n")

@@ -1,0 +1,109 @@
+"""A cell, a start and 100 MB of output, beside a stock ipykernel."""
+
+import sys
+from contextlib import AsyncExitStack
+from itertools import count
+from pathlib import Path
+
+import psutil
+from jupyter_client.manager import AsyncKernelManager
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp_types import EmptyResult, PingRequest
+
+from kernel_exec.kernels.outcomes import Request
+from tests.real import local_kernels
+
+from .bare import BareClient, stock_kernel
+from .timing import Figure, in_turn
+
+_PRINT_100_MB = "for _ in range(100): print(('x' * 99 + '\\n') * 10_000, end='')"
+
+
+async def kernel_figures(folder: Path, rounds: int) -> list[Figure]:
+    """Those of a server over stdio, and those of a kernel without one."""
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "kernel_exec", "--python-path", sys.executable],
+        env={"CODE_STORAGE_DIR": str(folder)},
+        cwd=Path.cwd(),
+    )
+    with stock_kernel() as bare:
+        # ping is of the handshake's era
+        async with Client(server, mode="legacy") as client:
+            found = [
+                await _round_trip(client, bare, rounds),
+                *await _print_much(client, bare, max(3, rounds // 40)),
+            ]
+    return [*found, await _start(folder, max(5, rounds // 20))]
+
+
+async def _round_trip(client: Client, bare: BareClient, rounds: int) -> Figure:
+    async def stock(after: AsyncExitStack) -> None:
+        bare.execute("1+1")
+
+    await client.call_tool("execute_code", {"code": "1+1"})
+    plain, ping, ours = await in_turn(
+        rounds,
+        stock,
+        lambda _: client.session.send_request(PingRequest(), EmptyResult),
+        lambda _: client.call_tool("execute_code", {"code": "1+1"}),
+    )
+    return Figure(
+        what="execute_code('1+1') over stdio",
+        ours=ours,
+        theirs=plain + ping,
+        measure=f"bare, {ping:.2f} ms of it an MCP ping",
+        aim="ratio 1.0 at most, better 0.75",
+    )
+
+
+async def _print_much(client: Client, bare: BareClient, rounds: int) -> list[Figure]:
+    children = psutil.Process().children()
+    server = next(child for child in children if "kernel_exec" in child.cmdline())
+    sizes = [server.memory_info().rss]
+    numbers = count()
+
+    async def stock(after: AsyncExitStack) -> None:
+        assert bare.execute(_PRINT_100_MB) == 100_000_000
+
+    async def ours(after: AsyncExitStack) -> None:
+        code = f"# {next(numbers)}\n{_PRINT_100_MB}"
+        result = await client.call_tool("execute_code", {"code": code, "wait_seconds": 300})
+        assert "(100,000,000 characters)" in str(result.content), result
+        sizes.append(server.memory_info().rss)
+
+    plain, took = await in_turn(rounds, stock, ours)
+    grown = (max(sizes) - sizes[0]) / 1e6
+    return [
+        Figure(what="100 MB printed", ours=took, theirs=plain, measure="bare", aim="1.2 at most"),
+        Figure(what="  growth of the server", ours=grown, unit="MB", aim="less than 50 MB"),
+    ]
+
+
+async def _start(folder: Path, rounds: int) -> Figure:
+    """From nothing to the result of `1+1`."""
+    starter, numbers = await local_kernels(folder), count()
+
+    async def ours(after: AsyncExitStack) -> None:
+        kernel = await after.enter_async_context(starter(lambda event: None))
+        await kernel.execute(Request(id=f"b{next(numbers)}", source="1+1"))
+
+    async def stock(after: AsyncExitStack) -> None:
+        manager = AsyncKernelManager()
+        await manager.start_kernel()
+        after.push_async_callback(manager.shutdown_kernel, now=True)
+        client = manager.client()
+        client.start_channels()
+        after.callback(client.stop_channels)
+        await client.wait_for_ready()
+        await client.execute("1+1", reply=True)
+
+    took, plain = await in_turn(rounds, ours, stock)
+    return Figure(
+        what="kernel start to first result",
+        ours=took,
+        theirs=plain,
+        measure="stock",
+        aim="0.6 at most",
+    )
