@@ -7,9 +7,9 @@ process writes to both descriptors, its lines may change places, and text that i
 is in a file for each stream.
 
 Whose text it is: that of a thread belongs to the execution that started the thread (or gave the
-work to its pool), also when another one runs by then. Text of C code and of other processes, forked
-children included, comes through a file descriptor that says nothing of its writer: it counts for
-the execution under way, as does that of raw `_thread` threads.
+work to its pool), also when another one runs by then. Text of C code and of other processes,
+forked children included, comes without a word of its writer: it counts for the execution under
+way, as does that of raw `_thread` threads.
 """
 
 import codecs
@@ -45,12 +45,14 @@ class KernelStream(OutStream):
         self.buffer = _Bytes(self)
         self._accounts = collections.OrderedDict()
         self._latest = None
-        self._child = None
+        self._child, self._child_decoder = None, _decoder()
+        self._receiver, self._for_children = os.pipe()
         outlet.attach(args[0], args[1], budgets.settings["run_dir"])
         super().__init__(*args, **kwargs)
         if getattr(self, "_should_watch", False):
             self._kept = os.dup(self._original_stdstream_fd)
             outlet.captured.watch(self._fid, self._hear_captured)
+            outlet.captured.watch(self._receiver, self._hear_children)
 
     if isinstance(getattr(OutStream, "parent_header", None), property):
         parent_header = property(
@@ -99,7 +101,7 @@ class KernelStream(OutStream):
         owners.forget_thread()
         try:
             while self._should_watch and self._fid is not None:
-                _wait_readable(self._fid)
+                _wait_readable(self._fid, self._receiver)
                 outlet.captured.drain()
         except (OSError, ValueError):
             pass  # the descriptor was closed under us, by user code or at exit
@@ -113,6 +115,12 @@ class KernelStream(OutStream):
         if written:
             self._take(written, outlet.request)
 
+    def _hear_children(self):
+        account = self._account(outlet.request)
+        account.waiting += self._child_decoder.decode(os.read(self._receiver, 65536))
+        if not account.unended:  # else it would come into a line that we are writing
+            self._put_waiting(account)
+
     def flush(self):
         """Send what waits, captured text included."""
         if getpid() != self._master_pid:
@@ -123,6 +131,7 @@ class KernelStream(OutStream):
         with outlet.lock:
             outlet.captured.drain()
             for account in self._accounts.values():
+                self._put_waiting(account)
                 account.settle()
         outlet.flush()
         if self.echo is not None:
@@ -145,14 +154,25 @@ class KernelStream(OutStream):
         account = self._latest
         if account is None or account.parent is not parent:
             account = self._latest = self._account(parent)
+        self._put(account, string)
+        if account.waiting and not account.unended:
+            self._put_waiting(account)
+
+    def _put(self, account, string):
+        account.unended = string[-1:] not in ("\n", "")
         kept = account.take(string)
         if kept:
             outlet.put(self, account.parent, kept)
 
+    def _put_waiting(self, account):
+        waiting, account.waiting = account.waiting, ""
+        if waiting:
+            self._put(account, waiting)
+
     def _of_child(self):
         """The stream of this forked child, which has no threads and no sockets of the kernel's."""
         if self._child is None or self._child.pid != getpid():
-            self._child = _ChildStream(self.fileno())
+            self._child = _ChildStream(self._for_children)
         return self._child
 
     def _account(self, parent):
@@ -171,9 +191,11 @@ class KernelStream(OutStream):
         is_open = not self.closed
         if is_open:
             outlet.captured.forget(getattr(self, "_fid", None))
+            outlet.captured.forget(self._receiver)
         super().close()
         if is_open:
-            os.close(self._kept)
+            for fd in (self._kept, self._receiver, self._for_children):
+                os.close(fd)
 
 
 def _decoder():
@@ -188,18 +210,20 @@ def _flush_original(name):
         pass  # user code has replaced or closed it
 
 
-def _wait_readable(fd):
+def _wait_readable(*fds):
     poll = select.poll()  # unlike select, it takes descriptors of any number
-    poll.register(fd, select.POLLIN)
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
     if any(event & select.POLLNVAL for _, event in poll.poll()):
         raise OSError(errno.EBADF, "the descriptor was closed")
 
 
 class _ChildStream:
-    """What a forked child writes: whole lines to the descriptor that the kernel captures.
+    """What a forked child writes: whole lines, to a pipe of their own.
 
-    The stock way, a connection for each write, is so slow that a cell ends before it, and parts
-    of one line meet those of another child.
+    In the captured descriptor they could come into a line that the kernel itself is writing. The
+    stock way, a connection for each write, is so slow that a cell ends before it, and parts of one
+    line meet those of another child.
     """
 
     def __init__(self, fd):
@@ -230,7 +254,7 @@ class _ChildStream:
             while data:
                 data = data[os.write(self._fd, data) :]
         except OSError:
-            pass  # the kernel is gone, or the child has closed the descriptor
+            pass  # the kernel is gone, or the child has closed all descriptors
 
 
 class _Bytes(io.BufferedIOBase):
@@ -295,6 +319,8 @@ class _Account:
         self.execution_id = parent.get("msg_id", "")
         self._stream = stream
         self.parent = parent
+        self.unended = False  # the last line that was written here is not complete
+        self.waiting = ""  # lines of forked children that wait for its end
         self._path = os.path.join(
             budgets.settings["spill_dir"],
             "%s.%s.txt" % (self.execution_id or "background", stream.name),
