@@ -8,12 +8,16 @@ full of C code would seem broken; without the third, one that sleeps in C. A pro
 stopped, or too starved to write its stack, shows only two of them.
 """
 
+import logging
+
 import anyio
 
 from kernel_exec.errors import BusyError, KernelDeadError
 
 from .messages import Channel, new_request
 from .process import LocalProcess
+
+logger = logging.getLogger(__name__)
 
 _INTERVAL = 5.0
 """Seconds from the begin of an execution to the first look, and between looks."""
@@ -33,28 +37,27 @@ _RUNS_A_CELL = ("interactiveshell.py", "  ...")
 
 async def watch(process: LocalProcess) -> None:
     """Give a kernel up once it is broken; for as long as it executes, else until cancelled."""
-    try:
-        while True:
-            await anyio.sleep(_INTERVAL)
-            before = process.usage()
-            if await _answers(process):
-                continue
-            used = process.usage().processor - before.processor
-            start = process.dump_stack()
-            await anyio.sleep(_STACK_LIMIT)
-            if is_broken(used=used, stack=process.stack(start)):
-                break
-    except KernelDeadError:
-        return  # nobody needs to find out any more
+    broken = False
+    while not broken:
+        await anyio.sleep(_INTERVAL)
+        try:
+            broken = await _is_broken(process)
+        except KernelDeadError:
+            return  # nobody needs to find out any more
+        except Exception:
+            logger.exception("the pulse of a kernel could not be taken")
+            return
     process.driver.give_up("it no longer answers, and runs no code")
 
 
-def is_broken(*, used: float, stack: str) -> bool:
-    """Whether a kernel is, whose control channel does not answer.
-
-    `used` are the seconds of processor time meanwhile, `stack` the main thread's, "" if unknown.
-    """
-    return used <= _IDLE and stack != "" and not any(sign in stack for sign in _RUNS_A_CELL)
+async def _is_broken(process: LocalProcess) -> bool:
+    before = process.usage().processor
+    if await _answers(process) or process.usage().processor - before > _IDLE:
+        return False
+    start = process.dump_stack()
+    await anyio.sleep(_STACK_LIMIT)
+    stack = process.stack(start)
+    return stack != "" and not any(sign in stack for sign in _RUNS_A_CELL)
 
 
 async def _answers(process: LocalProcess) -> bool:
