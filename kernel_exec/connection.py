@@ -152,7 +152,8 @@ class Connection:
 
     async def events(self, session: Session | None, entry: Entry) -> Sequence[OutputEvent]:
         """What an entry has put out, from memory where it is still there."""
-        kept = session.ledger.events(entry.id) if session is not None else None
+        live = session.ledger.get(entry.id) if session is not None else None
+        kept = live.recent.events if live is not None else None
         if kept is None:
             kept = [each.event for each in await self.app.store.events(entry.id)]
         return kept

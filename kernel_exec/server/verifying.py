@@ -30,7 +30,8 @@ async def present_verification(
     """What came of it, or how far it is; one that did not end well is shown as any execution."""
     fields: dict[str, JSON] = {"execution_id": entry.id, **(more or {})}
     if not entry.outcome.ended:
-        words = session.ledger.last_words(entry.id).splitlines() if session is not None else []
+        live = session.ledger.get(entry.id) if session is not None else None
+        words = live.last_words.splitlines() if live is not None else []
         fields = {
             "status": "running",
             "progress": words[-1].removesuffix(":") if words else "starting a kernel",

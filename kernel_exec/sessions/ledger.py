@@ -226,16 +226,6 @@ class Ledger:
         """The live entry, if this server began it and still keeps it."""
         return self._live.get(entry_id)
 
-    def last_words(self, entry_id: str) -> str:
-        """The end of the latest text that an entry produced."""
-        live = self._live.get(entry_id)
-        return live.last_words if live is not None else ""
-
-    def events(self, entry_id: str) -> list[OutputEvent] | None:
-        """What an entry has put out so far; None when only the store has it."""
-        live = self._live.get(entry_id)
-        return live.recent.events if live is not None else None
-
     def resent(self, kind: EntryKind, source: str) -> Entry | None:
         """What runs with this source, and nobody waits for it any more.
 
