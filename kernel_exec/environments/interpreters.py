@@ -1,14 +1,13 @@
 """Finds the interpreter of an environment, and asks it what it is."""
 
+import json
 import os
 import signal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import TypeAdapter
+from typing import Any, TypeVar
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
@@ -63,9 +62,6 @@ class Distribution:
     modules: tuple[str, ...]
 
 
-_INTERPRETER = TypeAdapter(Interpreter)
-_DISTRIBUTIONS = TypeAdapter(tuple[Distribution, ...])
-_NAMES = TypeAdapter(tuple[str, ...])
 _Answer = TypeVar("_Answer")
 
 
@@ -137,7 +133,7 @@ async def ask(executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
     """
     answer = await _question(executable, "interpreter", variables=variables)
     # a link is named as the user does, whatever the interpreter behind it calls itself
-    interpreter = replace(_parsed(executable, _INTERPRETER, answer), executable=executable)
+    interpreter = replace(_parsed(executable, _interpreter, answer), executable=executable)
     if interpreter.version[:2] < OLDEST:
         raise UnusableEnvironmentError(
             f"{str(executable)!r} is Python {interpreter.python_version}:"
@@ -151,13 +147,13 @@ async def distributions(
 ) -> tuple[Distribution, ...]:
     """What is installed for an interpreter; nothing is imported."""
     answer = await _question(executable, "distributions", variables=variables)
-    return _parsed(executable, _DISTRIBUTIONS, answer)
+    return _parsed(executable, _distributions, answer)
 
 
 async def torn(executable: Path, *, since: float, variables: Mapping[str, str]) -> tuple[str, ...]:
     """Names of distributions touched after `since` (epoch seconds) of which files are missing."""
     answer = await _question(executable, "torn", repr(since), variables=variables)
-    return _parsed(executable, _NAMES, answer)
+    return _parsed(executable, tuple, answer)
 
 
 async def _question(executable: Path, *what: str, variables: Mapping[str, str]) -> str:
@@ -210,10 +206,30 @@ def _must_be_a_program(executable: Path) -> None:
     )
 
 
-def _parsed(executable: Path, kind: TypeAdapter[_Answer], answer: str) -> _Answer:
+def _interpreter(answer: Any) -> Interpreter:
+    major, minor, micro = answer["version"]
+    return Interpreter(
+        executable=Path(answer["executable"]),
+        version=(int(major), int(minor), int(micro)),
+        implementation=str(answer["implementation"]),
+        prefix=Path(answer["prefix"]),
+        base_prefix=Path(answer["base_prefix"]),
+        platform=str(answer["platform"]),
+        purelib=Path(answer["purelib"]),
+        abi=str(answer["abi"]),
+        path=tuple(map(Path, answer["path"])),
+        markers=dict(answer["markers"]),
+    )
+
+
+def _distributions(answer: Any) -> tuple[Distribution, ...]:
+    return tuple(Distribution(**{**each, "modules": tuple(each["modules"])}) for each in answer)
+
+
+def _parsed(executable: Path, read: Callable[[Any], _Answer], answer: str) -> _Answer:
     try:
-        return kind.validate_json(answer)
-    except ValueError as error:
+        return read(json.loads(answer))
+    except (KeyError, TypeError, ValueError) as error:
         raise UnusableEnvironmentError(
             f"{str(executable)!r} did not answer as a Python would"
         ) from error

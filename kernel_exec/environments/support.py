@@ -11,14 +11,13 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from anyio import to_thread
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from pydantic import TypeAdapter
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
@@ -71,9 +70,6 @@ class KernelSupport:
     kind: SupportKind
     path: Path | None
     ipykernel_version: str
-
-
-_NOTED = TypeAdapter(KernelSupport)
 
 
 async def find_support(
@@ -247,16 +243,20 @@ def _is_version(text: str) -> bool:
 
 def _recall(note: Path) -> KernelSupport | None:
     try:
-        return _NOTED.validate_json(note.read_bytes())
-    except (OSError, ValueError):
+        known = json.loads(note.read_bytes())
+        path = None if known["path"] is None else Path(known["path"])
+        return KernelSupport(
+            kind=SupportKind(known["kind"]), path=path, ipykernel_version=known["ipykernel_version"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _remember(note: Path, support: KernelSupport) -> None:
     try:
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("wb", dir=note.parent, delete=False) as file:
-            file.write(_NOTED.dump_json(support))
+        with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as file:
+            json.dump({**asdict(support), "path": support.path and str(support.path)}, file)
         Path(file.name).replace(note)
     except OSError:
         pass  # it will be found again

@@ -116,7 +116,9 @@ def running_in(server: Server) -> Result:
     """What runs in the session `s`, has begun and never ends."""
     code = f"print('begun', flush=True)\n{FOR_EVER}"
     begun = server.run(code, session="s", wait_seconds=0)
-    wait_until(lambda: "begun" in server.call("get_execution", execution_id=begun.id).text)
+    wait_until(
+        lambda: server.call("get_execution", execution_id=begun.id).text.startswith("begun\n")
+    )
     return begun
 
 

@@ -540,7 +540,7 @@ def test_the_server_answers_others_while_it_searches_a_large_output(server: Serv
 HTML = "from IPython.display import HTML, display\n"
 HOSTILE = {
     "attributes": ("display(HTML('<a b=c ' * 40_000))", "[HTML that is nested too deeply"),
-    "a declaration that is none": ("display(HTML('<p>a</p><![x y]>'))", "a\nnames: "),
+    "a declaration that is none": ("display(HTML('<p>a</p><![x y]>'))", "a\n"),
     "large tables": (
         "rows = ''.join(f'<tr><td>{i}</td><td>{i * i}</td></tr>' for i in range(40_000))\n"
         "for _ in range(3): display(HTML(f'<table>{rows}</table>'))",
