@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import click
@@ -113,10 +114,10 @@ class _Demo:
     async def _run(self, tool: str, **arguments: object) -> None:
         """Call a tool, and follow what it has begun to its end."""
         result = await self._call(tool, **arguments)
-        while _meta(result, "outcome") in {"running", "queued"}:
+        while _goes_on(facts := _facts(result)):
             result = await self._call(
                 "get_execution",
-                execution_id=_meta(result, "execution_id"),
+                execution_id=facts["execution_id"],
                 tail=3,
                 wait_seconds=_POLL_SECONDS,
             )
@@ -154,7 +155,10 @@ class _Demo:
         self._console.print(f"[green]plot saved: {escape(str(path))}")
 
 
-def _meta(result: CallToolResult, key: str) -> object:
-    """A field of the server's metadata about an execution."""
-    ours = (result.meta or {}).get("kernel-exec", {})
-    return ours.get(key)
+def _facts(result: CallToolResult) -> dict[str, Any]:
+    """What a result has for programs: metadata of an execution, or structured content."""
+    return (result.meta or {}).get("kernel-exec") or result.structured_content or {}
+
+
+def _goes_on(facts: dict[str, Any]) -> bool:
+    return facts.get("outcome", facts.get("status")) in {"running", "queued"}
