@@ -103,7 +103,8 @@ def test_an_execution_is_read_by(shared: Agent, name: str) -> None:
     for _ in range(2):  # as often as asked
         page = shared.call("get_execution", execution_id=result.id, within=5, **asked)
         assert text in page.text
-        assert page.text.rstrip().endswith(f"id {result.id} · session {shared.session}]")
+        assert page.id == result.id
+        assert page.text.rstrip().endswith(f" · session {shared.session}]")
 
 
 def test_an_execution_is_read_while_it_runs(agent: Agent, tmp_path: Path) -> None:
@@ -194,12 +195,12 @@ def test_a_large_picture_is_shown_small(shared: Agent) -> None:
 
 
 def test_two_pictures_are_shown_and_each_can_be_had_by_its_number(shared: Agent) -> None:
-    code = "\nfor width in (30, 40, 50): display(Image(written.getvalue()))"
-    result = shared.run(drawn(20, 10) + code)
+    result = shared.run("\n".join([drawn(20, 10)] * 4))
     assert [block["type"] for block in result.content] == ["text", "image", "image", "text"]
     assert len(re.findall(r"\[picture [12] of 4, 20x10\]", result.text)) == 2
     asked = arguments(result.text)
     assert asked == {"execution_id": result.id, "picture": 3}
+    assert "[pictures 3 to 4 of 4: " in result.text
     for number in (1, 3, 4):
         third = shared.server.call("get_execution", **asked | {"picture": number})
         assert [block["type"] for block in third.content] == ["image", "text", "text"]
@@ -540,7 +541,7 @@ def test_the_server_answers_others_while_it_searches_a_large_output(server: Serv
 HTML = "from IPython.display import HTML, display\n"
 HOSTILE = {
     "attributes": ("display(HTML('<a b=c ' * 40_000))", "[HTML that is nested too deeply"),
-    "a declaration that is none": ("display(HTML('<p>a</p><![x y]>'))", "a\nnames: "),
+    "a declaration that is none": ("display(HTML('<p>a</p><![x y]>'))", "a\n[ok"),
     "large tables": (
         "rows = ''.join(f'<tr><td>{i}</td><td>{i * i}</td></tr>' for i in range(40_000))\n"
         "for _ in range(3): display(HTML(f'<table>{rows}</table>'))",
