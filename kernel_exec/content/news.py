@@ -182,13 +182,13 @@ def _blocks(written: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _tells(lines: Sequence[str], error: ErrorOutput) -> bool:
-    """True for a traceback on stderr that the error's own says as well, frame by frame."""
+    """True for a traceback on stderr of an error that was raised again from the same place."""
     said = f"{error.ename}: {error.evalue}".removesuffix(": ")
     if lines[0] != _TRACEBACK or not f".{lines[-1]}".endswith(f".{said}"):
         return False
     traceback = strip_ansi("\n".join(error.traceback))
-    frames = [found for line in lines if (found := _FRAME.match(line))]
-    return all(
-        f"{name}:{number}" in traceback or f'{name}", line {number}' in traceback
-        for name, number in (found.groups() for found in frames)
-    )
+    frames = [found.groups() for line in lines if (found := _FRAME.match(line))]
+    if not frames:
+        return False
+    name, number = frames[-1]
+    return f"{name}:{number}," in traceback or f'{name}", line {number},' in traceback

@@ -95,6 +95,19 @@ async def test_a_named_session_is_shared(tmp_path: Path) -> None:
         assert seen.startswith("3\n")
 
 
+async def test_what_one_has_seen_of_an_execution_is_new_to_the_other(tmp_path: Path) -> None:
+    async with two(tmp_path) as (app, one, other):
+        code = f"print('said', flush=True)\n{BLOCKED}"
+        seen = await other.call("execute_code", code=code, session="both", wait_seconds=0)
+        await to_thread.run_sync(wait_until, (tmp_path / "b" / "begun").exists)
+        for peer in (other, one):
+            while "said\n" not in seen:
+                seen = await peer.call("get_execution", session="both", wait_seconds=0.1)
+            silent = seen = await peer.call("get_execution", session="both", wait_seconds=0)
+            assert silent.startswith("[running for ")
+        next(iter(app.sessions.all)).interrupt()
+
+
 async def test_the_same_request_id_of_another_connection_is_another_request(
     tmp_path: Path,
 ) -> None:
