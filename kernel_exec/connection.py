@@ -22,8 +22,8 @@ RequestId: TypeAlias = str | int
 _REMEMBERED = 200
 """Requests whose execution is remembered, for a cancellation that comes late."""
 
-_FOLLOWED = 50
-"""Executions of which is remembered what was shown of them while they went on."""
+_MARKS = 200_000
+"""Executions and outputs of theirs that are remembered as shown while they went on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,11 @@ class Looks:
         self._seen.pop(entry.id, None)
         if not entry.outcome.ended:
             self._seen[entry.id] = seen
-            while len(self._seen) > _FOLLOWED:
+            while len(self._seen) > 1 and self._remembered() > _MARKS:
                 self._seen.popitem(last=False)
+
+    def _remembered(self) -> int:
+        return len(self._seen) + sum(map(len, self._seen.values()))
 
     def seen(self, entry: Entry) -> Marks:
         """What results have shown of an execution that was going on."""

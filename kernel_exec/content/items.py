@@ -3,6 +3,7 @@
 Nothing is done for an output before somebody wants to see it: there may be a hundred thousand.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -31,6 +32,9 @@ ITEM_BUDGET = 4_000
 _HEAD = 0.6
 _MARKER = 160
 """Characters for the words on what is hidden."""
+
+_WARNED = re.compile(r"^([^\s:]{1,500})(?=:\d{1,9}: \w{0,60}Warning: )", re.MULTILINE)
+"""The file that a warning names."""
 
 _Shown: TypeAlias = tuple[str, str]
 """All of a text that is in memory, and what is shown of it."""
@@ -131,6 +135,8 @@ class Items:
         follows = isinstance(before, Stream) and before.name != output.name
         label = "" if output.name == "stdout" and not follows else f"[{output.name}]\n"
         written = clean(output.text)
+        if output.name == "stderr":
+            written = _WARNED.sub(_without_folder, written)
         counted = _runs(written)
         exact = counted is written and self.pieces[place].exact
 
@@ -197,6 +203,12 @@ def cut(written: str, budget: int, how: _How) -> str:
     )
     start_of_line = "" if written[:head].endswith("\n") else "\n"
     return written[:head] + start_of_line + marker + (written[-tail:] if tail else "")
+
+
+def _without_folder(found: re.Match[str]) -> str:
+    """A file as tracebacks name it, one of a library with its package."""
+    path = found[1]
+    return path.partition("/site-packages/")[2] or path.rpartition("/")[2]
 
 
 def _runs(written: str) -> str:

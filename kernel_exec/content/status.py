@@ -37,6 +37,9 @@ _NO_DATA = frozenset(
 )
 """Types of names that hold no data: modules, functions and classes."""
 
+_SMALL = re.compile(r" [\d.]+ K?B$")
+"""A size that is of no interest after a name."""
+
 _NAMES_LINE = 400
 """Characters of the line on names."""
 
@@ -94,7 +97,7 @@ def names_line(entry: Entry) -> str:
     parts = []
     for sign, key in (("+", "added"), ("~", "changed")):
         data = {name: what for name, what in mapping(names, key).items() if _is_data(what)}
-        if described := _described(data):
+        if described := [_SMALL.sub("", each) for each in _described(data)]:
             parts.append(f"{sign} {_some(described)}")
     gone = names.get("gone")
     if isinstance(gone, (list, tuple)) and gone:

@@ -125,9 +125,19 @@ def test_a_figure_that_is_shown_and_returned_is_one_picture() -> None:
 def test_a_warning_between_prints_is_shown_once_with_its_count() -> None:
     turns = [each for _ in range(40) for each in (err(WARNING), out("retrying\n"))]
     assert body(*turns) == (
-        "[stderr]\n/a.py:3: UserWarning: careful [40 times]\n  warnings.warn('careful')\n"
+        "[stderr]\na.py:3: UserWarning: careful [40 times]\n  warnings.warn('careful')\n"
         "[stdout]\nretrying [40 times]\n"
     )
+
+
+def test_a_warning_names_its_file_without_the_folder() -> None:
+    library = "/v/lib/python3/site-packages/lib/mod.py:46: FutureWarning: soon\n"
+    said = f"/data/cells/code_1.py:3: UserWarning: /a/b:1: careful\n{library}/a/b: no warning\n"
+    assert body(err(said)) == (
+        "[stderr]\ncode_1.py:3: UserWarning: /a/b:1: careful\n"
+        "lib/mod.py:46: FutureWarning: soon\n/a/b: no warning\n"
+    )
+    assert body(out(library)) == library
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,12 @@ def test_modules_functions_and_classes_are_no_data() -> None:
     assert names_line(replace(ENTRY, details={"names": only})) == ""
 
 
+def test_a_size_is_told_where_it_is_large() -> None:
+    added = {"a": "DataFrame 3x2 46.9 KB", "b": "ndarray 9 72 B", "c": "ndarray 9x9 1.2 GB"}
+    told = names_line(replace(ENTRY, details={"names": {"added": added}}))
+    assert told == "names: + a DataFrame 3x2, b ndarray 9, c ndarray 9x9 1.2 GB"
+
+
 def test_a_new_kernel_names_what_is_gone() -> None:
     lost: JSONObject = {
         "generation": 1,
