@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TypeAlias
 
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
@@ -99,32 +100,28 @@ def once(pieces: Sequence[Piece]) -> list[Piece]:
         said.count(piece.output)
     if not said.repeats:
         return [*pieces]
-    kept: list[Piece] = []
-    for piece in pieces:
-        output = said.shortened(piece.output)
-        if output is None:
+    return list(_joined(said.shown_of(piece) for piece in pieces))
+
+
+def _joined(pieces: Iterable[Piece | None]) -> Iterator[Piece]:
+    """Those pieces that are left; whole lines of one stream that are now in a row are one text."""
+    for key, same in groupby(filter(None, pieces), _goes_with):
+        group = list(same)
+        first = group[0]
+        if key is None or not isinstance(first.output, Stream) or len(group) == 1:
+            yield from group
             continue
-        exact = piece.exact and output is piece.output
-        _add(kept, replace(piece, output=output, exact=exact))
-    return kept
+        text = "".join(each.output.text for each in group if isinstance(each.output, Stream))
+        exact = all(each.exact for each in group)
+        yield replace(first, output=replace(first.output, text=text), exact=exact)
 
 
-def _add(kept: list[Piece], piece: Piece) -> None:
-    last, output = kept[-1].output if kept else None, piece.output
-    joins = (
-        isinstance(last, Stream)
-        and isinstance(output, Stream)
-        and (last.name, last.late, last.path) == (output.name, output.late, None)
-        and last.text.endswith("\n")
-    )
-    if not joins:
-        kept.append(piece)
-        return
-    assert isinstance(last, Stream)
-    assert isinstance(output, Stream)
-    exact = kept[-1].exact and piece.exact
-    joined = replace(last, text=last.text + output.text)
-    kept[-1] = replace(kept[-1], output=joined, exact=exact)
+def _goes_with(piece: Piece) -> tuple[str, bool] | None:
+    """What is equal for texts that may be joined; None for all else."""
+    output = piece.output
+    if isinstance(output, Stream) and output.path is None and output.text.endswith("\n"):
+        return output.name, output.late
+    return None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,10 +144,11 @@ class _Said:
         elif isinstance(output, Stream) and output.name == "stderr":
             self.counts.update(key for key, _ in _blocks(output.text) if key)
 
-    def shortened(self, output: Output) -> Output | None:
-        """The output without what is shown elsewhere, None when nothing is left of it."""
+    def shown_of(self, piece: Piece) -> Piece | None:
+        """The piece without what is shown elsewhere, None when nothing is left of it."""
+        output = piece.output
         if not isinstance(output, Stream) or output.name != "stderr":
-            return output
+            return piece
         kept = []
         for key, lines in _blocks(output.text):
             count = self.counts[key] if key else 1
@@ -161,8 +159,10 @@ class _Said:
             kept += [f"{lines[0]} [{count} times]", *lines[1:]] if count > 1 else lines
         text = "\n".join(kept)
         if text == output.text:
-            return output
-        return replace(output, text=text) if text.strip() or output.path else None
+            return piece
+        if not text.strip() and output.path is None:
+            return None
+        return replace(piece, output=replace(output, text=text), exact=False)
 
 
 def _blocks(written: str) -> Iterator[tuple[str, list[str]]]:

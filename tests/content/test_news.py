@@ -140,6 +140,14 @@ def test_a_warning_names_its_file_without_the_folder() -> None:
     assert body(out(library)) == library
 
 
+def test_a_text_that_goes_on_in_a_file_is_not_joined_to_another(tmp_path: Path) -> None:
+    path = tmp_path / "spilled"
+    path.write_text("a\nz\n")
+    shown = body(err(WARNING), out("1\n"), err(WARNING), out("a\n", str(path)))
+    assert str(path) in shown
+    assert shown.endswith("\nz\n")
+
+
 @pytest.mark.parametrize(
     ("written", "shown"),
     [
