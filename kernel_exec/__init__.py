@@ -52,6 +52,7 @@ To change                            go to
     what a cell may put out          inside/outlet.py, displays.py, budgets.py
     what a defect in there costs     inside/defence.py
     what the model sees              content/render.py (pure)
+    what it sees at a second look    content/news.py (pure)
     what a result may cost           the constants at the top of content/render.py
     what the notebook shows          notebooks/build.py (pure)
     what a cell or an output becomes notebooks/cells.py, notebooks/outputs.py (pure)

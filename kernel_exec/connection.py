@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from kernel_exec.app import App, open_catalog
+from kernel_exec.content.news import Marks
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment
 from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
@@ -20,6 +21,9 @@ RequestId: TypeAlias = str | int
 
 _REMEMBERED = 200
 """Requests whose execution is remembered, for a cancellation that comes late."""
+
+_MARKS = 200_000
+"""Executions and outputs of theirs that are remembered as shown while they went on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,46 @@ class Requests:
         return None if request is None else self._begun.pop(request, None)
 
 
+class Looks:
+    """What results have shown to one connection already."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._generations: dict[str, int] = {}
+        self._environments: set[str] = set()
+        self._seen: OrderedDict[str, Marks] = OrderedDict()
+
+    def note(self, entry: Entry, seen: Marks) -> None:
+        """Remember what of an execution a result has shown; nothing once its end was shown."""
+        self._seen.pop(entry.id, None)
+        if not entry.outcome.ended:
+            self._seen[entry.id] = seen
+            while len(self._seen) > 1 and self._remembered() > _MARKS:
+                self._seen.popitem(last=False)
+
+    def _remembered(self) -> int:
+        return len(self._seen) + sum(map(len, self._seen.values()))
+
+    def seen(self, entry: Entry) -> Marks:
+        """What results have shown of an execution that was going on."""
+        return self._seen.get(entry.id, ())
+
+    def have_followed(self, entry: Entry) -> bool:
+        """True when a result has shown an execution as it was going on."""
+        return entry.id in self._seen
+
+    def is_new_kernel(self, entry: Entry) -> bool:
+        """True when the kernel of an entry is not that of the last result of its session."""
+        known = self._generations.get(entry.session_id, 1)
+        self._generations[entry.session_id] = max(known, entry.generation)
+        return entry.generation not in {0, known}
+
+    def environment(self, key: str) -> str:
+        """The environment of a result as it is named, "" while there is only one."""
+        self._environments.add(key)
+        return key if len(self._environments) > 1 else ""
+
+
 class Connection:
     """One connection: its environment, default session, working directory, limits, requests.
 
@@ -78,6 +122,7 @@ class Connection:
         self._worked_in = ""
         self._notice_shown = ""
         self.requests = Requests()
+        self.looks = Looks()
 
     # Its sessions
 

@@ -4,9 +4,9 @@ Nothing is done for an output before somebody wants to see it: there may be a hu
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TypeAlias
 
 from kernel_exec.history.entries import DEFAULT_NAME, Entry
@@ -21,6 +21,7 @@ from kernel_exec.kernels.outputs import (
 
 from .displays import readable, work
 from .lines import Source, Texts
+from .news import Marks, Piece
 from .paging import kind_of, sources_of
 from .plain import clean, counted, one_line
 from .tracebacks import summarise
@@ -32,7 +33,8 @@ _HEAD = 0.6
 _MARKER = 160
 """Characters for the words on what is hidden."""
 
-_WARNING = re.compile(r"^(\S+:\d+: )?(?P<category>\w*Warning): ")
+_WARNED = re.compile(r"^([^\s:]{1,500})(?=:\d{1,9}: \w{0,60}Warning: )", re.MULTILINE)
+"""The file that a warning names."""
 
 _Shown: TypeAlias = tuple[str, str]
 """All of a text that is in memory, and what is shown of it."""
@@ -57,7 +59,10 @@ class RenderContext:
     `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`;
     `history` says why history is degraded, `waiting` how many executions run before this one,
     `background` what earlier executions have put out since the last result; `texts` reads the
-    files that outputs go on in.
+    files that outputs go on in. `environment` is "" when it goes without saying, `new_kernel` is
+    true when the kernel is not that of the client's last result, `followed` when an earlier result
+    said how to go on and `seen` are its outputs, `nothing_new` when there are none since then;
+    `now` is the time.
     """
 
     session: str = DEFAULT_NAME
@@ -69,19 +74,26 @@ class RenderContext:
     notice: str = ""
     waiting: int = 0
     most_pictures: int = 2
+    environment: str = ""
+    new_kernel: bool = False
+    followed: bool = False
+    seen: Marks = ()
+    nothing_new: bool = False
+    now: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """The outputs of an entry, each of which can be asked for its text."""
+    """The outputs of an entry, and the pieces of them that are shown: each has a text."""
 
     entry: Entry
     outputs: Sequence[Output]
+    pieces: Sequence[Piece]
     context: RenderContext
 
     def at(self, place: int) -> Item | None:
-        """The output at `place`, None when there is nothing to read."""
-        output = self.outputs[place]
+        """The piece at `place`, None when there is nothing to read."""
+        output = self.pieces[place].output
         try:
             whole, shown = self._shown(place, output)
         except Exception as error:  # noqa: BLE001 - one output must not cost all others
@@ -92,8 +104,8 @@ class Items:
         return Item(text=f"{late}{shown.removesuffix(chr(10))}\n", place=place, cut=shown != whole)
 
     def work(self, place: int) -> int:
-        """About how many characters must be read to show the output at `place`."""
-        match self.outputs[place]:
+        """About how many characters must be read to show the piece at `place`."""
+        match self.pieces[place].output:
             case Stream(text=written):
                 return len(written)
             case ErrorOutput(traceback=blocks):
@@ -102,9 +114,10 @@ class Items:
                 return work(data)
 
     def rows_before(self, place: int, stream: str = "all") -> int:
-        """The row of a stream, as `get_execution` counts them, at which an output begins."""
-        sources = sources_of(self.outputs[:place], stream)
-        return sum(self.context.texts.size(source).rows for source in sources)
+        """The row of a stream, as `get_execution` counts them, at which a piece begins."""
+        piece = self.pieces[place]
+        sources = sources_of(self.outputs[: piece.place], stream)
+        return piece.rows + sum(self.context.texts.size(source).rows for source in sources)
 
     def _shown(self, place: int, output: Output) -> _Shown:
         if isinstance(output, Stream):
@@ -118,15 +131,18 @@ class Items:
         return self._display(output)
 
     def _stream(self, place: int, output: Stream) -> _Shown:
-        before = self.outputs[place - 1] if place else None
+        before = self.pieces[place - 1].output if place else None
         follows = isinstance(before, Stream) and before.name != output.name
         label = "" if output.name == "stdout" and not follows else f"[{output.name}]\n"
         written = clean(output.text)
-        counted = _count_warnings(written) if output.name == "stderr" else written
+        if output.name == "stderr":
+            written = _WARNED.sub(_without_folder, written)
+        counted = _runs(written)
+        exact = counted is written and self.pieces[place].exact
 
         def how(lines: int) -> str:
             before = self.rows_before(place, output.name)
-            offset = before + (lines if counted is written else 0)
+            offset = before + (lines if exact else 0)
             return call(self.entry, stream=output.name, offset=offset)
 
         if output.path is None or (ends := self._both_ends(counted, output.path, how)) is None:
@@ -189,23 +205,19 @@ def cut(written: str, budget: int, how: _How) -> str:
     return written[:head] + start_of_line + marker + (written[-tail:] if tail else "")
 
 
-def _count_warnings(written: str) -> str:
-    """Warnings that repeat themselves, counted instead."""
-    lines = written.split("\n")
-    counts = Counter(line for line in lines if _WARNING.match(line))
-    if not any(count > 1 for count in counts.values()):
-        return written
-    seen: set[str] = set()
-    kept: list[str] = []
-    skip_source = False
-    for line in lines:
-        repeated = counts[line] > 1
-        if repeated and line in seen:
-            skip_source = True
-            continue
-        if skip_source and line.startswith("  "):
-            continue
-        skip_source = False
-        kept.append(f"{line} [{counts[line]} times]" if repeated else line)
-        seen.add(line)
-    return "\n".join(kept)
+def _without_folder(found: re.Match[str]) -> str:
+    """A file as tracebacks name it, one of a library with its package."""
+    path = found[1]
+    return path.partition("/site-packages/")[2] or path.rpartition("/")[2]
+
+
+def _runs(written: str) -> str:
+    """Where a line repeats itself, once with its count."""
+    lines: list[str] = []
+    for line, same in groupby(written.split("\n")):
+        times = len(list(same))
+        counted = f"{line} [{times} times]"
+        is_shorter = bool(line.strip()) and len(counted) < len(line) * times + times - 1
+        lines += [counted] if is_shorter else [line] * times
+    shown = "\n".join(lines)
+    return written if shown == written else shown

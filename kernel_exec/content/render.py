@@ -5,8 +5,8 @@ passed on raw, blocks are joined without a separator), so results are plain bloc
 newline, small enough for all of them, and say how to get what is not shown.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
@@ -18,6 +18,7 @@ from .displays import pictures
 from .hints import hint
 from .installs import installed
 from .items import ITEM_BUDGET, Item, Items, RenderContext, call, cut
+from .news import Marks, Piece, marks, new, once
 from .plain import clean, counted, one_line
 from .status import names_line, status_line
 from .tracebacks import headline
@@ -35,8 +36,6 @@ _LOOKED_AT = 10_000
 """Outputs that are looked at for one result, most of which may show nothing."""
 
 _SMALL_OUTPUT = 2_000
-_NAMED_PICTURES = 10
-"""Pictures that a result names."""
 
 _BACKGROUND = 500
 """Characters of a line on what earlier executions have put out."""
@@ -59,39 +58,49 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """Blocks for the model, the last of which is the status, and fields for programs."""
+    """Blocks for the model, the last of which is the status, and fields for programs.
+
+    `seen` is what the model has seen of an execution that goes on.
+    """
 
     texts: tuple[Text, ...]
     pictures: tuple[Picture, ...]
     meta: JSONObject
+    seen: Marks = ()
 
 
 def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> Rendered:
     """What a model sees of `entry` at this moment; `outputs` are folded."""
-    shown = _shown(entry, outputs, context)
+    unseen = new(outputs, context.seen, context.texts)
+    context = replace(context, nothing_new=context.followed and not unseen)
+    shown = _shown(entry, outputs, unseen, context)
     found = pictures_of(outputs)
-    inline = found[: context.most_pictures]
-    lines = [*shown.lines, *_about_pictures(entry, found, context.most_pictures)]
+    drawn = set(pictures_of(piece.output for piece in unseen))
+    numbers = [number for number, each in enumerate(found, 1) if each in drawn]
+    inline = [found[number - 1] for number in numbers[: context.most_pictures]]
+    lines = [*shown.lines, *_about_pictures(entry, found, numbers, context.most_pictures)]
     background = [one_line(line, _BACKGROUND) for line in context.background]
-    after = (f"hint: {advice}" if (advice := hint(outputs)) else "", *background)
-    lines += [f"{line}\n" for line in (*after, names_line(entry)) if line]
-    whole = None if shown.hidden else "".join(shown.lines)
+    advice = hint(piece.output for piece in unseen)
+    after = (f"hint: {advice}" if advice else "", *background, names_line(entry))
+    body = "".join([*lines, *(f"{line}\n" for line in after if line)])
+    more = shown.hidden or shown.cut or len(numbers) > len(inline)
+    last = status(entry, context, body, more=more)
     return Rendered(
-        texts=tuple(Text(text=each) for each in ("".join(lines), status(entry, context)) if each),
+        texts=tuple(Text(text=each) for each in (body, last) if each),
         pictures=tuple(inline),
+        seen=() if entry.outcome.ended else marks(outputs, context.texts),
         meta={
             **fields(entry, context),
-            "output": whole if whole is not None and len(whole) <= _SMALL_OUTPUT else None,
+            **_about_output(entry, outputs, shown, context),
             "error": _error(entry, outputs),
-            "truncated": shown.hidden or shown.cut,
             "images": {"shown": len(inline), "total": len(found)},
         },
     )
 
 
-def status(entry: Entry, context: RenderContext) -> str:
-    """The line that ends a result."""
-    return f"{status_line(entry, context)}\n"
+def status(entry: Entry, context: RenderContext, above: str = "", *, more: bool = False) -> str:
+    """The line that ends a result, below the lines `above`; see `status_line`."""
+    return f"{status_line(entry, context, above=above, more=more)}\n"
 
 
 def fields(entry: Entry, context: RenderContext) -> dict[str, JSON]:
@@ -126,21 +135,36 @@ class _Shown:
     cut: bool = False
 
 
-def _shown(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> _Shown:
-    """The texts of outputs: the first and the last of those that do not fit together."""
+def _shown(
+    entry: Entry, outputs: Sequence[Output], pieces: Sequence[Piece], context: RenderContext
+) -> _Shown:
+    """The texts of pieces: the first and the last of those that do not fit together."""
     if entry.kind is EntryKind.INSTALL and entry.outcome in {Outcome.OK, Outcome.EXCEPTION}:
         whole = clean(installed(entry))
         shown = cut(whole, ITEM_BUDGET, lambda _: call(entry, stream="stdout"))
         return _Shown(lines=[shown], cut=shown != whole)
-    items = Items(entry=entry, outputs=outputs, context=context)
+    items = Items(entry=entry, outputs=outputs, pieces=once(pieces), context=context)
     first, last, hidden = _chosen(items)
     lines = [item.text for item in first]
+    if context.seen and items.pieces and (before := items.rows_before(0)):
+        lines.insert(0, f"[continued from line {before + 1:,}; offset=0 shows all]\n")
     if hidden:
         offset = items.rows_before(hidden.start)
         how = call(entry, stream="all", offset=offset)
         lines.append(f"[… {counted(len(hidden), 'output')} hidden: {how}]\n")
     lines += [item.text for item in last]
     return _Shown(lines=lines, hidden=bool(hidden), cut=any(item.cut for item in (*first, *last)))
+
+
+def _about_output(
+    entry: Entry, outputs: Sequence[Output], shown: _Shown, context: RenderContext
+) -> dict[str, JSON]:
+    """The whole of the output where it is small, also when a part of it is shown."""
+    if context.seen:
+        shown = _shown(entry, outputs, new(outputs, (), context.texts), context)
+    whole = "" if shown.hidden else "".join(shown.lines)
+    is_small = not shown.hidden and len(whole) <= _SMALL_OUTPUT
+    return {"output": whole if is_small else None, "truncated": shown.hidden or shown.cut}
 
 
 def _chosen(items: Items) -> tuple[list[Item], list[Item], range]:
@@ -151,7 +175,7 @@ def _chosen(items: Items) -> tuple[list[Item], list[Item], range]:
     """
     first: list[Item] = []
     last: list[Item] = []
-    start, end = 0, len(items.outputs)
+    start, end = 0, len(items.pieces)
     room, work = RESULT_BUDGET - _MARKER, _WORK
     ahead = behind = True
     while start < end and (ahead or behind):
@@ -169,14 +193,15 @@ def _chosen(items: Items) -> tuple[list[Item], list[Item], range]:
     return first, last[::-1], range(start, end)
 
 
-def pictures_of(outputs: Sequence[Output]) -> list[Picture]:
-    """The pictures among outputs, in order."""
-    return [
+def pictures_of(outputs: Iterable[Output]) -> list[Picture]:
+    """The pictures among outputs, in order, each once: a figure may be shown and returned."""
+    found = (
         Picture(data=data, mime_type=mime)
         for output in outputs
         if isinstance(output, (DisplayData, ExecuteResult))
         for mime, data in pictures(output.data)
-    ]
+    )
+    return list(dict.fromkeys(found))
 
 
 def about_picture(number: int, total: int, picture: Picture) -> str:
@@ -186,16 +211,20 @@ def about_picture(number: int, total: int, picture: Picture) -> str:
     return f"picture {number} of {total}{pixels}"
 
 
-def _about_pictures(entry: Entry, found: Sequence[Picture], shown: int) -> Iterator[str]:
-    """The size of each picture, and the call that shows those that are not here."""
+def _about_pictures(
+    entry: Entry, found: Sequence[Picture], numbers: Sequence[int], shown: int
+) -> Iterator[str]:
+    """The size of each picture of these numbers, and the call for those that are not here."""
     total = len(found)
-    how = f'get_execution(execution_id="{entry.id}", picture='
-    for number, picture in enumerate(found[:_NAMED_PICTURES], 1):
-        more = f": {how}{number})" if number > shown else ""
-        yield f"[{about_picture(number, total, picture)}{more}]\n"
-    if total > max(_NAMED_PICTURES, shown):
-        following = max(_NAMED_PICTURES, shown) + 1
-        yield f"[pictures {following} to {total} of {total}: {how}{following}) and so on]\n"
+    for number in numbers[:shown]:
+        yield f"[{about_picture(number, total, found[number - 1])}]\n"
+    if left_out := numbers[shown:]:
+        first, last = left_out[0], left_out[-1]
+        how = f'get_execution(execution_id="{entry.id}", picture={first})'
+        if first == last:
+            yield f"[{about_picture(first, total, found[first - 1])}: {how}]\n"
+        else:
+            yield f"[pictures {first} to {last} of {total}: {how} and so on]\n"
 
 
 def _error(entry: Entry, outputs: Sequence[Output]) -> JSON:

@@ -22,6 +22,30 @@ _FOREIGN = re.compile(
 
 _EMPTY_STACK = "Stack (most recent call first):"
 _MOST_NAMES = 12
+_NO_DATA = frozenset(
+    {
+        "ABCMeta",
+        "EnumMeta",
+        "EnumType",
+        "builtin_function_or_method",
+        "function",
+        "method",
+        "module",
+        "type",
+        "ufunc",
+    }
+)
+"""Types of names that hold no data: modules, functions and classes."""
+
+_SMALL = re.compile(r" [\d.]+ K?B$")
+"""A size that is of no interest after a name."""
+
+_NAMES_LINE = 400
+"""Characters of the line on names."""
+
+_SLOW = 1.0
+"""Seconds from which on the status line shows how long it took."""
+
 _SHOWN_LINES = 15
 _LONG_LINE = 300
 """Characters of a path, a reason or a notice."""
@@ -30,19 +54,28 @@ _LONGEST_LINE = 2000
 """Characters of a line of a message or of last words; messages of ours name long paths twice."""
 
 
-def status_line(entry: Entry, context: RenderContext) -> str:
-    """One line in brackets, after blocks that only failures have."""
+def status_line(
+    entry: Entry, context: RenderContext, *, above: str = "", more: bool = False
+) -> str:
+    """One line in brackets, after blocks that only failures have.
+
+    It names the id where the next call needs it and the lines `above` do not name it: `more` is
+    true when they do not show everything.
+    """
     details = entry.details
-    parts = [_outcome(entry, context.waiting), f"step {entry.number}"]
+    parts = [_outcome(entry, context), f"step {entry.number}"]
     if is_isolated(entry):
         parts.append("isolated")
-    elif entry.generation:
+    elif context.new_kernel and entry.generation and "state_lost" not in details:
         parts.append(f"kernel {entry.generation}")
-    parts.append(f"id {entry.id}")
+    if not entry.outcome.ended and not context.followed:
+        parts.append(_go_on(entry))
+    elif (more or entry.outcome is not Outcome.OK) and entry.id not in above:
+        parts.append(f"id {entry.id}")
     if context.session != DEFAULT_NAME:
         parts.append(f"session {context.session}")
-    if not entry.outcome.ended:
-        parts.append(_go_on(entry))
+    if context.environment:
+        parts.append(one_line(context.environment, _LONG_LINE))
     if details.get("complete") is False and "death" not in details:
         parts.append("outputs may be missing")
     if context.history:
@@ -59,30 +92,33 @@ def status_line(entry: Entry, context: RenderContext) -> str:
 
 
 def names_line(entry: Entry) -> str:
-    """Which names are new, changed or gone, and a new working directory; "" when nothing is."""
+    """Which data is new, changed or gone, and a new working directory; "" when nothing is."""
     names = mapping(entry.details, "names")
     parts = []
     for sign, key in (("+", "added"), ("~", "changed")):
-        if described := _described(mapping(names, key)):
+        data = {name: what for name, what in mapping(names, key).items() if _is_data(what)}
+        if described := [_SMALL.sub("", each) for each in _described(data)]:
             parts.append(f"{sign} {_some(described)}")
     gone = names.get("gone")
     if isinstance(gone, (list, tuple)) and gone:
         parts.append(f"- {_some([one_line(name) for name in gone])}")
-    lines = [f"names: {'  '.join(parts)}"] if parts else []
+    lines = [one_line(f"names: {'  '.join(parts)}", _NAMES_LINE)] if parts else []
     if moved_to := text(entry.details, "working_directory"):
         lines.append(f"working directory: {one_line(moved_to, _LONG_LINE)}")
     return "\n".join(lines)
 
 
-def _outcome(entry: Entry, waiting: int) -> str:
-    seconds = f" · {entry.duration:.2f} s" if entry.duration is not None else ""
+def _outcome(entry: Entry, context: RenderContext) -> str:
+    took = entry.duration or 0.0
+    seconds = f" · {took:.1f} s" if took >= _SLOW else ""
     death = one_line(text(mapping(entry.details, "death"), "cause"), _LONG_LINE)
     kept = _kept(entry, death)
     match entry.outcome:
         case Outcome.QUEUED:
+            waiting = context.waiting
             return f"queued, {waiting} before it" if waiting else "queued, the kernel is starting"
         case Outcome.RUNNING:
-            return "running" if _begun(entry) else "running, but the kernel has not begun it yet"
+            return _running(entry, context)
         case Outcome.OK:
             ended = f" · the kernel ended afterwards ({death})" if death else ""
             asked = " · exit() ends the kernel" if entry.details.get("exit_requested") else ""
@@ -108,6 +144,13 @@ def _outcome(entry: Entry, waiting: int) -> str:
             )
 
 
+def _running(entry: Entry, context: RenderContext) -> str:
+    if not _begun(entry):
+        return "running, but the kernel has not begun it yet"
+    since = max(0.0, context.now - (entry.started or context.now))
+    return f"running for {since:.0f} s" + (" · nothing new" if context.nothing_new else "")
+
+
 def _begun(entry: Entry) -> bool:
     """False while something of an earlier cell, such as a task that blocks, holds it up."""
     in_kernel = entry.kind in {EntryKind.CODE, EntryKind.SCRIPT} and not is_isolated(entry)
@@ -124,9 +167,14 @@ def _kept(entry: Entry, death: str) -> str:
 
 def _go_on(entry: Entry) -> str:
     return (
-        f'wait with get_execution(execution_id="{entry.id}", wait_seconds=45),'
-        f' stop with interrupt_execution(execution_id="{entry.id}")'
+        f'wait with get_execution(execution_id="{entry.id}", wait_seconds=45)'
+        " or stop it with interrupt_execution"
     )
+
+
+def _is_data(described: object) -> bool:
+    """False for a module, a function or a class, by what the kernel says of its type."""
+    return str(described).partition(" ")[0] not in _NO_DATA
 
 
 def _state_lost(lost: JSONObject) -> list[str]:

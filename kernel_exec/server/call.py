@@ -78,15 +78,20 @@ class Call:
         so, and is rendered again.
         """
         events = await self.connection.events(session, entry)
-        now = await self._context(session, entry)
+        now = await self._context(session, entry, part)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.connection.settle)
-            result = await self.presenter.show(entry, events, now, part)
+            made = await self.presenter.show(entry, events, now, part)
         notice = now.notice or self.connection.news()
         after = replace(now, history=self.connection.history, notice=notice)
-        return result if after == now else await self.presenter.show(entry, events, after, part)
+        if after != now:
+            made = await self.presenter.show(entry, events, after, part)
+        if part is None:
+            self.connection.looks.note(entry, made.seen)
+        return made.result
 
-    async def _context(self, session: Session | None, entry: Entry) -> RenderContext:
+    async def _context(self, session: Session | None, entry: Entry, part: Part) -> RenderContext:
+        looks = self.connection.looks
         return RenderContext(
             session=await executions.session_name(self.connection, session, entry),
             own=(entry.file_path or "", str(self.connection.host.storage_root)),
@@ -97,6 +102,11 @@ class Call:
             notice=self.connection.news(),
             waiting=session.waiting_before(entry.id) if session is not None else 0,
             most_pictures=self.connection.settings.inline_images,
+            environment=looks.environment(session.environment.key) if session is not None else "",
+            new_kernel=looks.is_new_kernel(entry),
+            followed=looks.have_followed(entry),
+            seen=looks.seen(entry) if part is None else (),
+            now=time.time(),
         )
 
     async def _report(self, session: Session, entry: Entry, began: float) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
@@ -10,6 +10,7 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 
 from kernel_exec.content.items import RenderContext
 from kernel_exec.content.lines import ROW, Source, Texts
+from kernel_exec.content.news import Marks
 from kernel_exec.content.paging import Asked, Page, page, sources_of
 from kernel_exec.content.plain import counted
 from kernel_exec.content.render import (
@@ -45,6 +46,14 @@ Part: TypeAlias = Lines | int | None
 """What is shown of an entry: some lines, one picture counted from 1, or all as far as it fits."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A result, and what it shows of an execution that goes on."""
+
+    result: CallToolResult
+    seen: Marks = ()
+
+
 class Presenter:
     """Makes results of what an entry has put out."""
 
@@ -56,7 +65,7 @@ class Presenter:
 
     async def show(
         self, entry: Entry, events: Sequence[OutputEvent], now: RenderContext, part: Part
-    ) -> CallToolResult:
+    ) -> Made:
         """The part of the entry, with its status.
 
         Raises:
@@ -64,7 +73,7 @@ class Presenter:
                 expression, or takes too long.
         """
 
-        def make() -> CallToolResult | list[Source]:
+        def make() -> Made | list[Source]:
             outputs = fold(events)
             if part is None:
                 return _whole(entry, outputs, now)
@@ -76,7 +85,7 @@ class Presenter:
             return _lines(entry, page(self.texts, sources, part.asked), now, part)
 
         made = await to_thread.run_sync(make, limiter=self._limiter)
-        if isinstance(made, CallToolResult):
+        if isinstance(made, Made):
             return made
         assert isinstance(part, Lines)
         return _lines(entry, await self._searches.search(part.search, made, part.asked), now, part)
@@ -109,21 +118,21 @@ def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
     )
 
 
-def _whole(entry: Entry, outputs: Sequence[Output], now: RenderContext) -> CallToolResult:
+def _whole(entry: Entry, outputs: Sequence[Output], now: RenderContext) -> Made:
     rendered = render(entry, outputs, now)
     *blocks, last = [TextContent(text=block.text) for block in rendered.texts]
-    return _result(entry, [*blocks, *map(_shown, rendered.pictures), last], rendered.meta)
+    content = [*blocks, *map(_shown, rendered.pictures), last]
+    return replace(_result(entry, content, rendered.meta), seen=rendered.seen)
 
 
-def _lines(entry: Entry, shown: Page, now: RenderContext, part: Lines) -> CallToolResult:
-    texts = (shown.text, where(entry, shown, part.stream, part.search), status(entry, now))
+def _lines(entry: Entry, shown: Page, now: RenderContext, part: Lines) -> Made:
+    place = where(entry, shown, part.stream, part.search)
+    texts = (shown.text, place, status(entry, now, place))
     blocks = [TextContent(text=each.removesuffix("\n") + "\n") for each in texts if each]
     return _result(entry, blocks, fields(entry, now))
 
 
-def _picture(
-    entry: Entry, outputs: Sequence[Output], now: RenderContext, number: int
-) -> CallToolResult:
+def _picture(entry: Entry, outputs: Sequence[Output], now: RenderContext, number: int) -> Made:
     pictures = pictures_of(outputs)
     if number > len(pictures):
         many = {0: "no pictures", 1: "one picture"}.get(len(pictures))
@@ -137,15 +146,14 @@ def _picture(
     return _result(entry, blocks, fields(entry, now))
 
 
-def _result(
-    entry: Entry, content: Sequence[TextContent | ImageContent], meta: JSONObject
-) -> CallToolResult:
-    return CallToolResult(
+def _result(entry: Entry, content: Sequence[TextContent | ImageContent], meta: JSONObject) -> Made:
+    result = CallToolResult(
         content=[*content],
         is_error=entry.outcome is Outcome.KERNEL_DIED
         or ("error" in entry.details and entry.outcome is not Outcome.OK),
         _meta={"kernel-exec": meta},
     )
+    return Made(result=result)
 
 
 def _shown(picture: Picture) -> ImageContent | TextContent:

@@ -34,10 +34,9 @@ class Background:
             if entry_id != shown and len(news) < _MOST_BACKGROUND:
                 end = self._ends[entry_id].rstrip("\n").rpartition("\n")[2].rpartition("\r")[2]
                 last = f", the last: {end}" if end.strip() else ""
-                news.append(
-                    f"[background output of {entry_id}: {max(lines, bool(end)):,} lines{last};"
-                    f' get_execution(execution_id="{entry_id}")]'
-                )
+                count = max(lines, bool(end))
+                words = f"{count:,} line{'' if count == 1 else 's'}{last}"
+                news.append(f"[background output of {entry_id}: {words}]")
         if (more := len(self._lines) - (shown in self._lines) - len(news)) > 0:
             news.append(f"[background output of {more} more executions]")
         self._lines.clear()

@@ -24,7 +24,7 @@ ENTRY = entry(
     "x", id="5f3a", generation=2, execution_count=3, queued=0.0, ended=1.5,
     file_path="/data/code_1a2b3c4d.py",
 )  # fmt: skip
-STATUS = "[ok · 0.50 s · step 1 · kernel 2 · id 5f3a]\n"
+STATUS = "[ok · step 1]\n"
 CALL = re.compile(r'get_execution\(execution_id="5f3a", stream="(\w+)", offset=(\d+)\)')
 
 
@@ -270,13 +270,10 @@ def test_few_pictures_are_shown_and_the_others_are_counted() -> None:
     assert rendered.texts[0].text.splitlines() == [
         "[picture 1 of 5]",
         "[picture 2 of 5]",
-        '[picture 3 of 5: get_execution(execution_id="5f3a", picture=3)]',
-        '[picture 4 of 5: get_execution(execution_id="5f3a", picture=4)]',
-        '[picture 5 of 5: get_execution(execution_id="5f3a", picture=5)]',
+        '[pictures 3 to 5 of 5: get_execution(execution_id="5f3a", picture=3) and so on]',
     ]
-    many = shown(*(display(image_png="0") for _ in range(30))).texts[0].text.splitlines()
-    assert many[10:] == [
-        '[pictures 11 to 30 of 30: get_execution(execution_id="5f3a", picture=11) and so on]'
+    assert shown(*plots[:3]).texts[0].text.splitlines()[2:] == [
+        '[picture 3 of 3: get_execution(execution_id="5f3a", picture=3)]'
     ]
     assert rendered.meta["images"] == {"shown": 2, "total": 5}
     none = shown(*plots, now=RenderContext(most_pictures=0))

@@ -23,18 +23,18 @@ def status(entry: Entry, **context: Any) -> str:
 @pytest.mark.parametrize(
     ("outcome", "details", "told"),
     [
-        (Outcome.OK, {}, "[ok · 0.50 s · step 1 · kernel 2 · id 5f3a]"),
+        (Outcome.OK, {}, "[ok · step 1]"),
         (Outcome.OK, {"exit_requested": True}, "exit() ends the kernel"),
         (Outcome.OK, {"complete": False}, "outputs may be missing"),
-        (Outcome.EXCEPTION, {}, "[exception · 0.50 s"),
+        (Outcome.EXCEPTION, {}, "[exception · step 1 · id 5f3a]"),
         (Outcome.TIMEOUT, {}, "exceeded its time limit; the kernel and its variables are kept"),
         (Outcome.TIMEOUT, DEATH, "the kernel ended (signal SIGKILL): all variables are lost"),
-        (Outcome.INTERRUPTED, {}, "interrupted · 0.50 s: the kernel and its variables are kept"),
+        (Outcome.INTERRUPTED, {}, "interrupted: the kernel and its variables are kept"),
         (Outcome.INTERRUPTED, {"reason": "it was taken from the queue"}, "taken from the queue"),
         (
             Outcome.KERNEL_DIED,
             DEATH,
-            "kernel died · 0.50 s: signal SIGKILL (the system sends it when memory runs out); all",
+            "kernel died: signal SIGKILL (the system sends it when memory runs out); all",
         ),
         (Outcome.KERNEL_DIED, {"error": "no interpreter"}, "the kernel did not start"),
     ],
@@ -49,7 +49,8 @@ def test_the_line_tells_how_it_ended_and_what_became_of_the_variables(
 def test_what_has_not_ended_tells_how_to_go_on(outcome: Outcome) -> None:
     line = status(replace(ENTRY, outcome=outcome, ended=None), waiting=2)
     assert 'get_execution(execution_id="5f3a", wait_seconds=45)' in line
-    assert 'interrupt_execution(execution_id="5f3a")' in line
+    assert "interrupt_execution" in line
+    assert line.count("5f3a") == 1
     assert ("2 before it" in line) is (outcome is Outcome.QUEUED)
 
 
@@ -58,6 +59,46 @@ def test_what_is_out_of_the_ordinary_is_told() -> None:
     assert "session plots" in line
     assert "history: degraded (disk full)" in line
     assert "history began anew" in line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.5, "[ok · step 1]"), (1.0, "[ok · 1.0 s · step 1]")]
+)
+def test_only_a_slow_one_tells_how_long_it_took(seconds: float, told: str) -> None:
+    assert status(replace(ENTRY, started=1.0, ended=1.0 + seconds)) == told
+
+
+def test_a_running_one_tells_for_how_long_and_once_how_to_go_on() -> None:
+    running = replace(ENTRY, outcome=Outcome.RUNNING, started=1.0, ended=None)
+    assert status(running, now=96.2).startswith("[running for 95 s · step 1 · wait with")
+    again = status(running, now=96.2, followed=True, nothing_new=True)
+    assert again == "[running for 95 s · nothing new · step 1 · id 5f3a]"
+
+
+def test_kernel_and_environment_are_told_when_they_are_news() -> None:
+    assert "kernel" not in status(ENTRY)
+    told = status(ENTRY, new_kernel=True, environment="venv:/data/.venv")
+    assert told == "[ok · step 1 · kernel 2 · venv:/data/.venv]"
+
+
+def test_the_id_is_told_where_it_is_needed_and_nowhere_else() -> None:
+    failed = replace(ENTRY, outcome=Outcome.EXCEPTION)
+    assert "id 5f3a" in status_line(ENTRY, RenderContext(), more=True)
+    assert "5f3a" not in status_line(failed, RenderContext(), above='execution_id="5f3a"')
+
+
+def test_modules_functions_and_classes_are_no_data() -> None:
+    kinds = ("module", "function", "type", "ABCMeta", "builtin_function_or_method", "int")
+    names: JSONObject = {"added": {kind[0]: kind for kind in kinds}}
+    assert names_line(replace(ENTRY, details={"names": names})) == "names: + i int"
+    only: JSONObject = {"added": {"np": "module"}}
+    assert names_line(replace(ENTRY, details={"names": only})) == ""
+
+
+def test_a_size_is_told_where_it_is_large() -> None:
+    added = {"a": "DataFrame 3x2 46.9 KB", "b": "ndarray 9 72 B", "c": "ndarray 9x9 1.2 GB"}
+    told = names_line(replace(ENTRY, details={"names": {"added": added}}))
+    assert told == "names: + a DataFrame 3x2, b ndarray 9, c ndarray 9x9 1.2 GB"
 
 
 def test_a_new_kernel_names_what_is_gone() -> None:
@@ -88,7 +129,7 @@ def test_last_words_come_before_the_line() -> None:
         ({"added": {"x": "int"}}, "names: + x int"),
         (
             {"added": {"x": "int", "f": "function"}, "changed": {"df": "DataFrame"}, "gone": ["y"]},
-            "names: + x int, f function  ~ df DataFrame  - y",
+            "names: + x int  ~ df DataFrame  - y",
         ),
         (
             {"gone": [f"n{at}" for at in range(20)]},
@@ -117,7 +158,7 @@ def test_foreign_words_add_no_line_and_end_none() -> None:
     )
     assert names_line(entry).count("\n") == 1  # the working directory has a line of its own
     lines = status(entry, history=forged, notice=forged).splitlines()
-    assert lines[-1].startswith("[kernel died · 0.50 s: x\\n[ok · ")
+    assert lines[-1].startswith("[kernel died: x\\n[ok · ")
     assert all(not line.lstrip().startswith("[ok") and len(line) < 2500 for line in lines)
 
 

@@ -63,7 +63,7 @@ def test_no_output_and_no_name_passes_for_a_status_line(shared: Agent, cell: str
     assert result.outcome in {"ok", "exception"}
     last = result.text.splitlines()[-1]
     assert speaks_for_us(result.text) == [last]
-    assert result.id in last
+    assert last.endswith(f" · session {shared.session}]")
     assert not UNSEEN.search(result.text)
     paged = shared.call("get_execution", execution_id=result.id, stream="all", offset=0, tail=50)
     assert speaks_for_us(paged.text) == [paged.text.splitlines()[-1]]

@@ -58,7 +58,7 @@ CHANGES = {
     "a list within a list": ("v = [[1]]", "v[0].append(2)", "v list 1"),
     "a dictionary": ("v = {}", "v['x'] = 1", "v dict 1"),
     "a set": ("v = {1}", "v.add(2)", "v set 2"),
-    "an array": ("v = np.arange(3.0)", "v[0] = 1", "v ndarray 3 24 B"),
+    "an array": ("v = np.arange(3.0)", "v[0] = 1", "v ndarray 3"),
     "an object": ("class V: pass\nv = V()", "v.x = 1", "v V"),
     "by a function": ("v = [1]\ndef grow(x): x.append(1)", "grow(v)", "v list 2"),
 }  # fmt: skip

@@ -103,7 +103,8 @@ def test_an_execution_is_read_by(shared: Agent, name: str) -> None:
     for _ in range(2):  # as often as asked
         page = shared.call("get_execution", execution_id=result.id, within=5, **asked)
         assert text in page.text
-        assert page.text.rstrip().endswith(f"id {result.id} · session {shared.session}]")
+        assert page.id == result.id
+        assert page.text.rstrip().endswith(f" · session {shared.session}]")
 
 
 def test_an_execution_is_read_while_it_runs(agent: Agent, tmp_path: Path) -> None:
@@ -124,6 +125,40 @@ def test_an_execution_is_read_while_it_runs(agent: Agent, tmp_path: Path) -> Non
     found = agent.call("get_execution", execution_id=running.id, search="step 1$", wait_seconds=0)
     assert "1: step 1\n" in found.text
     agent.call("interrupt_execution")
+
+
+def test_a_look_at_what_runs_shows_what_is_new_and_for_how_long(
+    agent: Agent, tmp_path: Path
+) -> None:
+    agent.run("1")
+    gates = [Gate(tmp_path / f"gate {number}") for number in range(2)]
+    code = "".join(f"print('part', {at}); {gate.passing}" for at, gate in enumerate(gates))
+    running = agent.run(code, wait_seconds=0)
+
+    def look(**arguments: Any) -> str:
+        return agent.call("get_execution", execution_id=running.id, **arguments).text
+
+    latest = running.text
+
+    def has_said(words: str) -> bool:
+        nonlocal latest
+        latest = latest if words in latest else look()
+        return words in latest
+
+    wait_until(lambda: has_said("part 0\n"))
+    silent = look()
+    assert re.fullmatch(
+        r"\[running for \d+ s · nothing new · step 2 · id \w+ · session \w+\]\n", silent
+    )
+    gates[0].open()
+    wait_until(lambda: has_said("part 1\n"))
+    assert latest.startswith("[continued from line 2; offset=0 shows all]\npart 1\n[running")
+    assert look(offset=0).startswith("part 0\npart 1\n")
+    gates[1].open()
+    assert "part" not in look(wait_seconds=30)
+    again = agent.call("get_execution", execution_id=running.id)
+    assert again.text.startswith("part 0\npart 1\n")
+    assert again.outcome == "ok"
 
 
 def test_an_execution_is_read_after_the_server_was_ended(tmp_path: Path) -> None:
@@ -194,12 +229,12 @@ def test_a_large_picture_is_shown_small(shared: Agent) -> None:
 
 
 def test_two_pictures_are_shown_and_each_can_be_had_by_its_number(shared: Agent) -> None:
-    code = "\nfor width in (30, 40, 50): display(Image(written.getvalue()))"
-    result = shared.run(drawn(20, 10) + code)
+    result = shared.run("\n".join([drawn(20, 10)] * 4))
     assert [block["type"] for block in result.content] == ["text", "image", "image", "text"]
     assert len(re.findall(r"\[picture [12] of 4, 20x10\]", result.text)) == 2
     asked = arguments(result.text)
     assert asked == {"execution_id": result.id, "picture": 3}
+    assert "[pictures 3 to 4 of 4: " in result.text
     for number in (1, 3, 4):
         third = shared.server.call("get_execution", **asked | {"picture": number})
         assert [block["type"] for block in third.content] == ["image", "text", "text"]
@@ -217,6 +252,13 @@ def test_a_read_leaves_no_file_behind(tmp_path: Path) -> None:
         server.call("get_execution", execution_id=result.id)
         server.call("get_execution", execution_id=result.id, search="x")
         assert {path for path in folder.rglob("*") if ".db" not in path.name} == before
+
+
+def test_a_figure_that_is_shown_and_returned_is_one_picture(agent: Agent) -> None:
+    agent.run("import matplotlib.pyplot as plt", within=30)
+    result = agent.run("fig, ax = plt.subplots(); ax.plot([1, 2])\nfig", within=30)
+    assert [block["type"] for block in result.content].count("image") == 1
+    assert "[picture 1 of 1, " in result.text
 
 
 def test_a_figure_of_matplotlib_is_a_picture(agent: Agent) -> None:
@@ -300,6 +342,32 @@ def test_a_warning_that_is_repeated_is_counted(agent: Agent) -> None:
     result = agent.run(code + "for _ in range(50): warnings.warn('old')")
     assert result.text.count("UserWarning: old") == 1
     assert "UserWarning: old [50 times]\n" in result.text
+    between = agent.run(code + "for _ in range(50): warnings.warn('old'); print('retrying')")
+    assert "UserWarning: old [50 times]\n" in between.text
+    assert "\nretrying [50 times]\n" in between.text
+
+
+def test_a_traceback_that_is_printed_and_raised_is_shown_once(agent: Agent) -> None:
+    code = (
+        "import traceback\ndef f():\n    1 / 0\n"
+        "try:\n    f()\nexcept Exception:\n    traceback.print_exc()\n"
+    )
+    result = agent.run(f"{code}    raise")
+    assert result.text.count("ZeroDivisionError: division by zero") == 1
+    assert "line 3, in f: 1 / 0" in result.text
+    assert agent.run(code).text.count("ZeroDivisionError: division by zero") == 1
+
+
+def test_the_status_line_says_what_the_next_call_needs(agent: Agent) -> None:
+    last = agent.run("x = 1").text.splitlines()[-1]
+    assert last == f"[ok · step 1 · session {agent.session}]"
+    failed = agent.run("1 / 0")
+    assert failed.text.splitlines()[-1] == (
+        f"[exception · step 2 · id {failed.id} · session {agent.session}]"
+    )
+    agent.call("restart_kernel")
+    assert " · step 3 · kernel 2 · " in agent.run("x = 2").text
+    assert "kernel" not in agent.run("x").text
 
 
 def test_one_line_names_what_is_new_changed_or_gone(agent: Agent) -> None:
@@ -308,6 +376,7 @@ def test_one_line_names_what_is_new_changed_or_gone(agent: Agent) -> None:
     (line,) = [line for line in told.split("\n") if line.startswith("names:")]
     assert re.fullmatch(r"names: \+ c dict 1  ~ a str 1  - b", line)
     assert "names:" not in agent.run("a").text
+    assert "names:" not in agent.run("import math\ndef f(): pass\nclass C: pass").text
 
 
 # Progress
@@ -540,7 +609,7 @@ def test_the_server_answers_others_while_it_searches_a_large_output(server: Serv
 HTML = "from IPython.display import HTML, display\n"
 HOSTILE = {
     "attributes": ("display(HTML('<a b=c ' * 40_000))", "[HTML that is nested too deeply"),
-    "a declaration that is none": ("display(HTML('<p>a</p><![x y]>'))", "a\n"),
+    "a declaration that is none": ("display(HTML('<p>a</p><![x y]>'))", "a\n[ok"),
     "large tables": (
         "rows = ''.join(f'<tr><td>{i}</td><td>{i * i}</td></tr>' for i in range(40_000))\n"
         "for _ in range(3): display(HTML(f'<table>{rows}</table>'))",

@@ -12,12 +12,14 @@ import pytest
 from anyio import to_thread
 
 from kernel_exec.app import App, open_app
-from kernel_exec.connection import Connection
+from kernel_exec.connection import Connection, Looks
+from kernel_exec.content.news import Mark
 from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.server.create import create_server
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import read_settings
+from tests.notebooks.steps import entry
 from tests.server.peer import Peer, call, served
 from tests.shared import CACHE
 from tests.waits import patient, wait_until
@@ -93,6 +95,37 @@ async def test_a_named_session_is_shared(tmp_path: Path) -> None:
         await one.call("execute_code", code="shared = 3", session="both")
         seen = await other.call("execute_code", code="shared", session="both", wait_seconds=30)
         assert seen.startswith("3\n")
+
+
+def test_a_kernel_and_an_environment_are_news_when_they_are_others_than_before() -> None:
+    looks, first = Looks(), entry("x", generation=1)
+    told = [looks.is_new_kernel(replace(first, generation=each)) for each in (1, 1, 2, 2, 1, 2)]
+    assert told == [False, False, True, False, True, False]
+    assert [looks.environment(each) for each in ("a", "a", "b", "a")] == ["", "", "b", "a"]
+
+
+def test_what_was_shown_of_many_executions_is_forgotten_in_turn() -> None:
+    looks = Looks()
+    running = [replace(entry("x", id=name), outcome=Outcome.RUNNING, ended=None) for name in "abc"]
+    mark = Mark(whole=1)
+    for each in running:
+        looks.note(each, [mark] * 100_000)
+    assert [bool(looks.seen(each)) for each in running] == [False, False, True]
+    looks.note(replace(running[2], ended=1.0, outcome=Outcome.OK), ())
+    assert not looks.have_followed(running[2])
+
+
+async def test_what_one_has_seen_of_an_execution_is_new_to_the_other(tmp_path: Path) -> None:
+    async with two(tmp_path) as (app, one, other):
+        code = f"print('said', flush=True)\n{BLOCKED}"
+        seen = await other.call("execute_code", code=code, session="both", wait_seconds=0)
+        await to_thread.run_sync(wait_until, (tmp_path / "b" / "begun").exists)
+        for peer in (other, one):
+            while "said\n" not in seen:
+                seen = await peer.call("get_execution", session="both", wait_seconds=0.1)
+            silent = seen = await peer.call("get_execution", session="both", wait_seconds=0)
+            assert silent.startswith("[running for ")
+        next(iter(app.sessions.all)).interrupt()
 
 
 async def test_the_same_request_id_of_another_connection_is_another_request(
