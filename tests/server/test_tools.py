@@ -50,6 +50,10 @@ def meta_of(result: CallToolResult) -> dict[str, Any]:
     return meta
 
 
+def fields_of(result: CallToolResult) -> dict[str, Any]:
+    return result.structured_content or {}
+
+
 @asynccontextmanager
 async def agent_in(
     folder: Path, *, mode: Literal["auto", "legacy"] = "auto", **options: str
@@ -257,6 +261,29 @@ async def test_a_working_directory_is_that_of_the_next_kernel(tmp_path: Path) ->
         assert str(place) in await agent.run("import os; os.getcwd()")
         found = (await agent.call("get_environment_config")).structured_content or {}
         assert found["working_directory"] == str(place)
+
+
+async def test_a_working_directory_that_is_missing_is_made_and_told_once(tmp_path: Path) -> None:
+    place = tmp_path / "mistyped"
+    async with agent_in(tmp_path, working_directory=str(place)) as agent:
+        first, second = await agent.run("1"), await agent.run("2")
+        assert f"working directory {str(place)!r} did not exist; it was created, empty" in first
+        assert "working directory" not in second
+        assert place.is_dir()
+
+
+async def test_code_without_a_file_name_lies_apart_from_files_of_the_agent(agent: Agent) -> None:
+    root = agent.app.settings.storage_root
+    unnamed = meta_of(await agent.call("execute_code", code="1 / 0"))
+    named = meta_of(await agent.call("execute_code", code="x = 1", filename="step"))
+    begun = fields_of(await agent.call("initialize_code_file", content="y = 1"))
+    assert Path(unnamed["file_path"]).parent == root / "cells"
+    assert Path(named["file_path"]).parent == Path(begun["file_path"]).parent == root
+    listed = await agent.run("!ls")
+    assert unnamed["generated_filename"] not in listed
+    assert named["generated_filename"] in listed
+    again = await agent.call("execute_code_file", file_path=unnamed["generated_filename"])
+    assert f"{unnamed['generated_filename']}, line 1: 1 / 0" in text_of(again)
 
 
 async def test_a_relative_path_is_taken_from_the_working_directory_of_the_client(
