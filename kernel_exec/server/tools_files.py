@@ -5,6 +5,7 @@ from functools import partial
 from anyio import to_thread
 from mcp_types import CallToolResult
 
+from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.jsons import JSON
 from kernel_exec.server import arguments
 
@@ -13,8 +14,12 @@ from .results import structured
 
 
 async def initialize_code_file(call: Call, asked: arguments.InitializeCodeFile) -> CallToolResult:
-    """Store code as a new script."""
-    path = await to_thread.run_sync(call.connection.scripts.save, asked.content, asked.filename)
+    """Store code as a new script, or as the one of that name."""
+    scripts = call.connection.scripts
+    if asked.overwrite and not asked.filename:
+        raise InvalidArgumentError("overwrite needs filename, the stem of the file to write")
+    store = scripts.replace if asked.overwrite else scripts.save
+    path = await to_thread.run_sync(store, asked.content, asked.filename)
     return structured(
         {
             "status": "success",

@@ -94,6 +94,18 @@ async def test_a_script_is_begun_added_to_and_read(agent: Agent) -> None:
     }
 
 
+async def test_a_file_may_keep_its_name_and_be_written_again(agent: Agent) -> None:
+    for content in ("a = 1", "a = 2"):
+        made = await agent.done(
+            "initialize_code_file", content=content, filename="steps", overwrite=True
+        )
+        assert made["file_path"] == str(agent.root / "steps.py")
+        read = await agent.done("read_code_file", file_path="steps")
+        assert read["content"] == content
+    told = await agent.refused("initialize_code_file", content="1", overwrite=True)
+    assert "overwrite needs filename" in told
+
+
 async def test_what_can_not_be_shown_as_it_is_is_told(agent: Agent) -> None:
     (agent.root / "odd.py").write_bytes(b"\xff\n" + b"x" * 1_000_000)
     page = await agent.done("read_code_file", file_path="odd.py")
@@ -168,4 +180,4 @@ async def test_the_tools_say_what_they_change(agent: Agent) -> None:
         for name in names[first : first + 3]
         if (told := tools[name]) is not None
     ]
-    assert hints == [(False,) * 4, (False,) * 4, (True, False, True, False)]
+    assert hints == [(False, True, False, False), (False,) * 4, (True, False, True, False)]
