@@ -121,6 +121,7 @@ class Connection:
         self._id = secrets.token_hex(8)
         self._worked_in = ""
         self._notice_shown = ""
+        self._news: list[str] = []
         self.requests = Requests()
         self.looks = Looks()
 
@@ -156,7 +157,12 @@ class Connection:
         return self.app.sessions.all
 
     def _owner(self) -> Owner:
-        return Owner(id=self._id, catalog=self.catalog, working_directory=self.working_directory)
+        return Owner(
+            id=self._id,
+            catalog=self.catalog,
+            working_directory=self.working_directory,
+            tell=self._news.append,
+        )
 
     # Its environment
 
@@ -218,6 +224,9 @@ class Connection:
         return self.app.store.notice
 
     def news(self) -> str:
-        """The part of `notice` that has not been shown before."""
+        """What has not been shown before: the rest of `notice`, and what its sessions told."""
         before, self._notice_shown = self._notice_shown, self.notice
-        return self._notice_shown.removeprefix(before).removeprefix("; ")
+        rest = self._notice_shown.removeprefix(before).removeprefix("; ")
+        told = list(dict.fromkeys(self._news))
+        self._news.clear()
+        return "; ".join(filter(None, [rest, *told]))

@@ -45,7 +45,8 @@ async def run(
     details: JSONObject = {}
     path = None
     try:
-        path = str(connection.app.scripts.save(stored, filename))
+        scripts = connection.app.scripts
+        path = str(scripts.save(stored, filename) if filename else scripts.save_cell(stored))
     except (StorageError, UnencodableError) as error:
         details = {"unstored": str(error)}
     submission = Submission(

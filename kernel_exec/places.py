@@ -11,6 +11,9 @@ INSIDE: Final = Path(__file__).with_name("inside") / "main.py"
 PRIVATE_FOLDER: Final = ".kernel_exec"
 """The folder below a storage root that is the server's own: no tool reads or writes there."""
 
+CELLS_FOLDER: Final = "cells"
+"""The folder below a storage root for code that ran without a file name of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:

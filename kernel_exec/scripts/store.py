@@ -18,13 +18,15 @@ from filelock import FileLock, Timeout
 from kernel_exec.errors import (
     BusyError,
     InvalidArgumentError,
+    NotFoundError,
     StorageError,
     UnencodableError,
 )
-from kernel_exec.places import PRIVATE_FOLDER
+from kernel_exec.places import CELLS_FOLDER, PRIVATE_FOLDER
 
 from .confined import Place, folder_of, open_in, opened, place_below
 from .encodings import decoded, extended
+from .finding import found_below
 from .pages import ScriptPage, read_page
 
 _SOURCE_LIMIT: Final = 10_000_000
@@ -87,20 +89,34 @@ class ScriptStore:
             UnencodableError: The encoding that the source declares does not have it.
             StorageError: It can't be written.
         """
+        return self._save(source, _plain_name(stem) if stem else "code", in_cells=False)
+
+    def save_cell(self, source: str) -> Path:
+        """Store code that has no name, in a folder of its own among the user's files."""
+        return self._save(source, "code", in_cells=True)
+
+    def replace(self, source: str, stem: str) -> Path:
+        """Store `source` as `<stem>.py`, also in place of a file of that name, whose mode stays.
+
+        Raises:
+            InvalidArgumentError: The stem is not a plain name, the source is not Python text, or
+                something else than a file has the name.
+            UnencodableError: The encoding that the source declares does not have it.
+            BusyError: Others append all the time.
+            StorageError: It can't be written; a file that was there is as it was.
+        """
         checked_source(source)
-        name = _plain_name(stem) if stem else "code"
-        content = _encoded(b"", source, "no file was created")
+        place = place_below(self._root, f"{_plain_name(stem)}.py")
+        content = _encoded(b"", source, "no file was written")
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            while (path := self._root / f"{name}_{secrets.token_hex(4)}.py").exists():
-                pass
-            _write_whole(str(path), content)
+            with folder_of(place) as folder, self._lock():
+                _write_whole(place.parts[-1], content, folder=folder, mode=_mode(folder, place))
+        except Timeout as error:
+            raise _busy(place) from error
         except OSError as error:
-            raise StorageError(
-                f"the script can't be stored in {str(self._root)!r}: {error.strerror};"
-                " free some space, or set CODE_STORAGE_DIR to a writable folder"
-            ) from error
-        return path
+            raise self._unstored(error) from error
+        return place.path
 
     def append(self, file_path: str, content: str) -> Appended:
         """Add `content` to a script below the root, beginning a new line if its end is none.
@@ -118,15 +134,12 @@ class ScriptStore:
             StorageError: It can't be written; the file is as it was.
         """
         checked_source(content)
-        place = place_below(self._root, file_path)
+        place = found_below(self._root, file_path)
         try:
             with folder_of(place) as folder, self._lock():
                 return _append(folder, place, content)
         except Timeout as error:
-            raise BusyError(
-                f"{str(place.path)!r} can't be appended to because another process is writing;"
-                " try again"
-            ) from error
+            raise _busy(place) from error
         except OSError as error:
             raise StorageError(
                 f"{str(place.path)!r} can't be appended to: {error.strerror}; it is unchanged."
@@ -141,7 +154,7 @@ class ScriptStore:
             NotFoundError: There is no such file.
             StorageError: It can't be read.
         """
-        place = place_below(self._root, file_path)
+        place = found_below(self._root, file_path)
         with opened(place, most=_READ_LIMIT) as stream:
             return read_page(stream, place.path, offset, limit)
 
@@ -153,13 +166,39 @@ class ScriptStore:
             NotFoundError: There is no such file.
             StorageError: It can't be read.
         """
-        place = place_below(self._root, file_path)
+        place = found_below(self._root, file_path)
         most = 4 * _SOURCE_LIMIT  # bytes of that many characters
         with opened(place, most=most) as stream:
             content = stream.read(most)  # also of a file that grows meanwhile
         source = _text(content, place)
         sha256 = hashlib.sha256(content).hexdigest()
         return Script(path=place.path, source=checked_source(source), sha256=sha256)
+
+    def _save(self, source: str, name: str, *, in_cells: bool) -> Path:
+        checked_source(source)
+        content = _encoded(b"", source, "no file was created")
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = self._cells() if in_cells else self._root
+            while (path := folder / f"{name}_{secrets.token_hex(4)}.py").exists():
+                pass
+            _write_whole(str(path), content)
+        except OSError as error:
+            raise self._unstored(error) from error
+        return path
+
+    def _cells(self) -> Path:
+        """The folder for cells, the root if something else has its name; raises `OSError`."""
+        folder = self._root / CELLS_FOLDER
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        return folder if stat.S_ISDIR(folder.lstat().st_mode) else self._root
+
+    def _unstored(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"the script can't be stored in {str(self._root)!r}: {error.strerror};"
+            " free some space, or set CODE_STORAGE_DIR to a writable folder"
+        )
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -217,6 +256,21 @@ def _plain_name(stem: str) -> str:
 
 def _is_plain(character: str) -> bool:
     return character in _PUNCTUATION or unicodedata.category(character)[0] in "LNM"
+
+
+def _busy(place: Place) -> BusyError:
+    return BusyError(
+        f"{str(place.path)!r} can't be written because another process is writing; try again"
+    )
+
+
+def _mode(folder: int, place: Place) -> int:
+    """The permissions of the file at `place`, those of a new one where none is."""
+    try:
+        with open_in(folder, place) as stream:
+            return stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o777
+    except NotFoundError:
+        return 0o600
 
 
 def _append(folder: int, place: Place, added: str) -> Appended:

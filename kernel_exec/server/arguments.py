@@ -65,62 +65,13 @@ def _heading(title: str) -> str:
     return one_line(" ".join(title.split()), _LONGEST_TITLE)
 
 
-Session = Annotated[
-    str,
-    Field(
-        default="",
-        max_length=_LONGEST_SESSION,
-        description="Session name, id or name@environment; empty for your own default session.",
-    ),
-]
-Wait = Annotated[
-    float | None,
-    Field(
-        default=None,
-        ge=0,
-        le=_MOST_WAIT,
-        description="Seconds to wait for the result; then the call returns an execution_id and"
-        " the work continues.",
-    ),
-]
-Title = Annotated[
-    str,
-    AfterValidator(_heading),
-    Field(
-        default="",
-        max_length=_LONGEST_TITLE,
-        description="Purpose of this step; becomes its heading in the notebook.",
-    ),
-]
-TimeLimit = Annotated[
-    float | None,
-    Field(
-        default=None,
-        ge=0,
-        le=_MOST_RUN,
-        description="How long the code may run, in seconds; 0 for no limit.",
-    ),
-]
-StepLimit = Annotated[
-    float | None,
-    Field(
-        default=None,
-        ge=0,
-        le=_MOST_RUN,
-        description="Time limit of each step that is rerun, in seconds; 0 for no limit.",
-    ),
-]
-ExecutionId = Annotated[
-    str,
-    Field(
-        default="",
-        max_length=_LONGEST_NAME,
-        description="An id from a result; empty for the session's latest execution.",
-    ),
-]
-FilePath = Annotated[
-    str, Field(description="Path returned by another tool, or relative to the storage root.")
-]
+# What several tools take is described where it comes first: models pay for each repetition.
+Session = Annotated[str, Field(default="", max_length=_LONGEST_SESSION)]
+Wait = Annotated[float | None, Field(default=None, ge=0, le=_MOST_WAIT)]
+Title = Annotated[str, AfterValidator(_heading), Field(default="", max_length=_LONGEST_TITLE)]
+TimeLimit = Annotated[float | None, Field(default=None, ge=0, le=_MOST_RUN)]
+StepLimit = Annotated[TimeLimit, Field(description="For each rerun step.")]
+ExecutionId = Annotated[str, Field(default="", max_length=_LONGEST_NAME)]
 Names = Annotated[
     list[Annotated[str, BeforeValidator(_name)]],
     BeforeValidator(_list_from_text),
@@ -142,26 +93,28 @@ class Arguments(BaseModel):
 class ExecuteCode(Arguments):
     """Of `execute_code`."""
 
-    code: str = Field(max_length=MOST_CODE, description="Python, with IPython's % and ! lines.")
-    filename: str = Field(
-        default="", description="Stem of the name of the file that keeps the code."
-    )
-    session: Session
-    title: Title
-    wait_seconds: Wait
-    timeout_seconds: TimeLimit
+    code: str = Field(max_length=MOST_CODE)
+    filename: str = Field(default="", description="Stem of the stored file's name.")
+    session: Annotated[
+        Session, Field(description="Name, id or name@environment; default: your own.")
+    ]
+    title: Annotated[Title, Field(description="Purpose of the step, its heading in the notebook.")]
+    wait_seconds: Annotated[
+        Wait,
+        Field(description="Then the call returns and the code keeps running."),
+    ]
+    timeout_seconds: Annotated[TimeLimit, Field(description="Time limit; 0 for none.")]
 
 
 class ExecuteCodeFile(Arguments):
     """Of `execute_code_file`."""
 
-    file_path: FilePath
+    file_path: str = Field(description="As returned, or relative to the storage root.")
     mode: Literal["kernel", "isolated"] = Field(
         default="kernel",
-        description="kernel: variables stay for the next call; isolated: run in a separate"
-        " process that neither sees nor changes the session's variables.",
+        description="isolated: in a process of its own, without the session's variables.",
     )
-    args: Words = Field(default_factory=list, description="The script's sys.argv[1:].")
+    args: Words = Field(default_factory=list)
     session: Session
     title: Title
     wait_seconds: Wait
@@ -171,41 +124,39 @@ class ExecuteCodeFile(Arguments):
 class InitializeCodeFile(Arguments):
     """Of `initialize_code_file`."""
 
-    content: str = Field(max_length=MOST_CODE, description="First content of the file.")
-    filename: str = Field(default="", description="Stem of the file name; a unique part is added.")
+    content: str = Field(max_length=MOST_CODE)
+    filename: str = Field(default="", description="Stem; a unique part is added to it.")
+    overwrite: bool = Field(
+        default=False, description="Name it <filename>.py, replacing a file of that name."
+    )
 
 
 class AppendToCodeFile(Arguments):
     """Of `append_to_code_file`."""
 
-    file_path: FilePath
-    content: str = Field(
-        max_length=MOST_CODE, description="Code to append, starting on a new line."
-    )
+    file_path: str
+    content: str = Field(max_length=MOST_CODE)
 
 
 class ReadCodeFile(Arguments):
     """Of `read_code_file`."""
 
-    file_path: FilePath
-    offset: int = Field(default=0, ge=0, description="First line to show, from 0.")
-    limit: int = Field(
-        default=2000, ge=1, le=10_000, description="Maximum number of lines to show."
-    )
+    file_path: str
+    offset: int = Field(default=0, ge=0, description="Lines to skip.")
+    limit: int = Field(default=2000, ge=1, le=10_000, description="Lines (default 2000).")
 
 
 class InstallDependencies(Arguments):
     """Of `install_dependencies`."""
 
-    packages: Names = Field(description='Requirements such as "pandas" or "numpy>=2".')
+    packages: Names
     upgrade: bool = Field(
         default=False,
-        description="Also upgrade packages whose installed version already satisfies the"
-        " requirement.",
+        description="Also upgrade packages that already satisfy the requirement.",
     )
     allow_build: bool = Field(
         default=False,
-        description="Allow packages without a wheel to be built, which runs their code.",
+        description="Build packages without a wheel, which runs their code.",
     )
     wait_seconds: Wait
 
@@ -213,23 +164,21 @@ class InstallDependencies(Arguments):
 class CheckInstalledPackages(Arguments):
     """Of `check_installed_packages`."""
 
-    packages: Names = Field(description='Names, or requirements such as "pandas>=2".')
+    packages: Names = Field(default_factory=list)
 
 
 class ConfigureEnvironment(Arguments):
     """Of `configure_environment`."""
 
     type: Literal["conda", "venv", "venv-uv", "python"] | None = Field(
-        default=None, description="Kind of environment; not needed with name."
+        default=None, description="Not needed with name."
     )
-    conda_name: str = Field(default="", description="Name of a conda environment.")
-    venv_path: str = Field(default="", description="Folder of a venv.")
-    uv_venv_path: str = Field(default="", description="Folder of a venv created by uv.")
-    python_path: str = Field(default="", description="Path of a Python executable.")
-    name: str = Field(default="", description="Name of an environment in the configuration file.")
-    working_directory: str = Field(
-        default="", description="Working directory of kernels started from now on."
-    )
+    conda_name: str = ""
+    venv_path: str = ""
+    uv_venv_path: str = ""
+    python_path: str = ""
+    name: str = Field(default="", description="A configured environment.")
+    working_directory: str = Field(default="", description="For kernels started from now on.")
 
 
 class GetEnvironmentConfig(Arguments):
@@ -239,33 +188,21 @@ class GetEnvironmentConfig(Arguments):
 class GetExecution(Arguments):
     """Of `get_execution`."""
 
-    execution_id: ExecutionId
+    execution_id: Annotated[ExecutionId, Field(description="Default: the session's latest.")]
     session: Session
-    wait_seconds: float = Field(
-        default=0,
-        ge=0,
-        le=_MOST_WAIT,
-        description="How long to wait for the execution to end, in seconds.",
-    )
+    wait_seconds: float = Field(default=0, ge=0, le=_MOST_WAIT)
     stream: Literal["all", "stdout", "stderr", "result", "error"] = Field(
-        default="all", description="Which output to show; error shows complete tracebacks."
+        default="all", description="error: complete tracebacks."
     )
-    offset: int | None = Field(
-        default=None, ge=0, description="Show lines, beginning with this one (the first is 0)."
-    )
-    limit: int | None = Field(
-        default=None, ge=1, le=5000, description="Maximum number of lines to show (default 200)."
-    )
-    tail: int = Field(default=0, ge=0, le=5000, description="Show only the last N lines.")
+    offset: int | None = Field(default=None, ge=0)
+    limit: int | None = Field(default=None, ge=1, le=5000, description="Lines (default 200).")
+    tail: int = Field(default=0, ge=0, le=5000, description="Only the last N lines.")
     search: str = Field(
         default="",
         max_length=1000,
-        description="Show only lines that match this Python regular expression, each with its"
-        " offset.",
+        description="Only lines matching this regular expression, with offsets.",
     )
-    picture: int | None = Field(
-        default=None, ge=1, description="Show this picture (the first is 1)."
-    )
+    picture: int | None = Field(default=None, ge=1, description="Only this picture, from 1.")
 
 
 class InterruptExecution(Arguments):
@@ -273,9 +210,7 @@ class InterruptExecution(Arguments):
 
     execution_id: ExecutionId
     session: Session
-    force: bool = Field(
-        default=False, description="Kill the kernel if the code ignores the interrupt."
-    )
+    force: bool = Field(default=False, description="Kill the kernel if the code does not stop.")
 
 
 class RestartKernel(Arguments):
@@ -284,7 +219,7 @@ class RestartKernel(Arguments):
     session: Session
     restore: Literal["none", "replay"] = Field(
         default="none",
-        description="replay: run the successful steps again, in order, up to the first failure.",
+        description="replay: run the successful steps again, up to the first failure.",
     )
     wait_seconds: Wait
     timeout_seconds: StepLimit
@@ -294,11 +229,9 @@ class KernelStatus(Arguments):
     """Of `kernel_status`."""
 
     session: Session
-    variables: bool = Field(default=False, description="Also list the variables.")
+    variables: bool = False
     pattern: str = Field(
-        default="*",
-        max_length=200,
-        description="Glob pattern for variable names, e.g. `df*`; also lists the variables.",
+        default="*", max_length=200, description="List only variables such as df*."
     )
 
 
@@ -306,31 +239,26 @@ class ExportNotebook(Arguments):
     """Of `export_notebook`."""
 
     session: Session
-    path: str = Field(
-        default="", description="Output path, absolute or relative to the storage root."
-    )
+    path: str = ""
     format: Literal["ipynb", "html", "py", "md"] | None = Field(
         default=None,
-        description="ipynb: notebook; html: page for review; py: percent script; md: report."
-        " By default the extension of path decides, otherwise ipynb.",
+        description="Default: by the extension of path.",
     )
     verify: bool = Field(
         default=False,
-        description="First rerun it in a fresh kernel, compare the results and record the verdict;"
-        " an earlier verdict is reused if nothing has changed.",
+        description="First rerun it in a fresh kernel and compare the results; a verdict is reused"
+        " if nothing has changed.",
     )
-    verify_again: bool = Field(
-        default=False, description="Like verify, but always rerun, even if nothing has changed."
-    )
+    verify_again: bool = Field(default=False, description="Always rerun.")
     wait_seconds: Wait
     timeout_seconds: StepLimit
     overwrite: bool = Field(
-        default=False, description="Replace an existing file that is not an export of this session."
+        default=False, description="Replace a file that is not an export of this session."
     )
 
 
 class AddNote(Arguments):
     """Of `add_note`."""
 
-    markdown: str = Field(min_length=1, max_length=MOST_CODE, description="Markdown text.")
+    markdown: str = Field(min_length=1, max_length=MOST_CODE)
     session: Session

@@ -53,11 +53,9 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="execute_code",
         title="Run Python",
-        description="Run Python in the session's long-lived kernel; variables, imports and files"
-        " stay for the next call. Returns printed output, the value of the last expression,"
-        " pictures and errors. If the code is still running after wait_seconds, the call returns"
-        " an execution_id and the code keeps running; use get_execution to wait for it. %magics,"
-        " !commands and top-level await work; input() does not.",
+        description="Run Python in the session's long-lived kernel; variables, imports and"
+        " files stay for the next call. Returns output, the last expression's value, pictures"
+        " and errors. %magics, !commands and top-level await work; input() does not.",
         handler=run.execute_code,
         model=arguments.ExecuteCode,
         destructive=True,
@@ -66,9 +64,7 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="execute_code_file",
         title="Run a code file",
-        description="Run a stored file as a script, with __file__ and sys.argv, in the session's"
-        " kernel or isolated in a separate process. If it is still running after wait_seconds,"
-        " the call returns an execution_id and the script keeps running.",
+        description="Run a stored file as a script, with __file__ and sys.argv.",
         handler=run.execute_code_file,
         model=arguments.ExecuteCodeFile,
         destructive=True,
@@ -77,24 +73,22 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="initialize_code_file",
         title="Begin a code file",
-        description="Store Python in a new file without running it, to write a long script step"
-        " by step. Returns its file_path.",
+        description="Store Python in a new file, without running it. Returns its file_path.",
         handler=files.initialize_code_file,
         model=arguments.InitializeCodeFile,
+        destructive=True,
     ),
     ToolSpec(
         name="append_to_code_file",
         title="Append to a code file",
-        description="Append code to a stored file, on a new line, without running it. Repeating"
-        " the call appends it again.",
+        description="Append code to a stored file, on a new line, without running it.",
         handler=files.append_to_code_file,
         model=arguments.AppendToCodeFile,
     ),
     ToolSpec(
         name="read_code_file",
         title="Read a code file",
-        description="Show a stored file, a page of lines at a time; pass next_offset as offset"
-        " for the next page.",
+        description="Show a stored file with line numbers, a page at a time.",
         handler=files.read_code_file,
         model=arguments.ReadCodeFile,
         read_only=True,
@@ -103,9 +97,8 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="install_dependencies",
         title="Install packages",
-        description="Install packages into the environment of the running kernel; they can be"
-        " imported at once. Reports what changed and which already-imported modules need a kernel"
-        " restart.",
+        description="Install packages into the running kernel's environment. Reports what"
+        " changed and which imported modules need a kernel restart.",
         handler=environment.install_dependencies,
         model=arguments.InstallDependencies,
         destructive=True,
@@ -114,8 +107,8 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="check_installed_packages",
         title="Check packages",
-        description="Show which packages are installed, with versions, by distribution or import"
-        " name. Imports nothing.",
+        description="Show installed versions by distribution or import name, importing"
+        " nothing; without names, list all.",
         handler=environment.check_installed_packages,
         model=arguments.CheckInstalledPackages,
         read_only=True,
@@ -124,8 +117,8 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="configure_environment",
         title="Switch environment",
-        description="Switch to another Python environment. The previous environment's kernel and"
-        " variables are kept and available again after switching back.",
+        description="Switch to another Python environment; the kernel and variables of the"
+        " previous one are kept.",
         handler=environment.configure_environment,
         model=arguments.ConfigureEnvironment,
         idempotent=True,
@@ -133,8 +126,7 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="get_environment_config",
         title="Show environment",
-        description="Show the environment in use, its interpreter, limits and folders, and which"
-        " kernels are running.",
+        description="Show the environment in use, limits, folders and running kernels.",
         handler=environment.get_environment_config,
         model=arguments.GetEnvironmentConfig,
         read_only=True,
@@ -143,9 +135,8 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="get_execution",
         title="Follow an execution",
-        description="Wait for a running execution, or read its output: a page of lines at a"
-        " time, from the end (tail), or the lines that match a regular expression. Works while it"
-        " runs, as often as you like, and for earlier executions.",
+        description="Wait for an execution, or read its output: a page of lines, the last"
+        " ones or those that match.",
         handler=run.get_execution,
         model=arguments.GetExecution,
         read_only=True,
@@ -155,7 +146,7 @@ TOOLS: Sequence[ToolSpec] = (
         name="interrupt_execution",
         title="Stop an execution",
         description="Stop a running execution or remove a queued one; the kernel and its"
-        " variables are kept. With force, a kernel that does not stop is killed.",
+        " variables are kept.",
         handler=run.interrupt_execution,
         model=arguments.InterruptExecution,
         destructive=True,
@@ -164,8 +155,7 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="restart_kernel",
         title="Restart the kernel",
-        description="End the kernel and start a new one; all variables are lost. With"
-        " restore=replay, the steps that succeeded run again in order, up to the first failure.",
+        description="End the kernel and start a new one; all variables are lost.",
         handler=run.restart_kernel,
         model=arguments.RestartKernel,
         destructive=True,
@@ -173,8 +163,8 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="kernel_status",
         title="Show the kernel",
-        description="Show the kernel's state, even while code is running. With variables=true,"
-        " also list variables with type, shape or length, and size.",
+        description="Show the kernel's state, even while code is running, and on request its"
+        " variables.",
         handler=run.kernel_status,
         model=arguments.KernelStatus,
         read_only=True,
@@ -183,9 +173,8 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="export_notebook",
         title="Export a notebook",
-        description="Write the session as a Jupyter notebook that can be rerun, a page for review"
-        " (html), a script (py) or a report (md). With verify, it is rerun in a fresh kernel and"
-        " compared cell by cell.",
+        description="Write the session as a notebook (ipynb), page for review (html), script"
+        " (py) or report (md).",
         handler=notebooks.export_notebook,
         model=arguments.ExportNotebook,
         destructive=True,
@@ -194,8 +183,7 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="add_note",
         title="Add a note",
-        description="Add markdown between the steps of the notebook: findings, decisions and"
-        " their reasons.",
+        description="Add Markdown between the notebook's steps: findings, decisions, reasons.",
         handler=notebooks.add_note,
         model=arguments.AddNote,
     ),

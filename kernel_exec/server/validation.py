@@ -64,23 +64,22 @@ def schema(model: type[Arguments]) -> dict[str, Any]:
         "properties": {
             name: _plain(described) for name, described in made.get("properties", {}).items()
         },
-        "additionalProperties": False,
     }
     # an empty list is none in JSON Schema draft 4, which some clients still check against
     return plain | ({"required": made["required"]} if "required" in made else {})
 
 
 def _plain(described: dict[str, Any]) -> dict[str, Any]:
-    """Without titles, and with one type: that an argument may be null says nothing of use."""
-    plain = {key: value for key, value in described.items() if key != "title"}
-    options = [each for each in plain.pop("anyOf", ()) if each.get("type") != "null"]
-    if options:
-        plain = {**options[0], **plain}
-    if plain.get("default", 0) is None:
-        del plain["default"]
-    if plain.get("type") == "array":
+    """With one type: what models pay for and do not need is left to the answer to a wrong call."""
+    options = [each for each in described.get("anyOf", ()) if each.get("type") != "null"]
+    plain = {**(options[0] if options else {}), **described}
+    if plain["type"] == "array":
         plain["items"] = {"type": "string"}
-    return plain
+    return {
+        key: plain[key]
+        for key in ("type", "enum", "items", "default", "description")
+        if plain.get(key) is not None and (key != "default" or "enum" in plain)
+    }
 
 
 def _complain(problem: dict[str, Any], allowed: list[str]) -> str:

@@ -5,7 +5,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,12 +44,14 @@ _MOST_LISTED = 10
 class Owner:
     """Who opens sessions: default ones are its own, and the kernels it starts get what it has.
 
-    `catalog` holds the environments it knows and the variables it passes on.
+    `catalog` holds the environments it knows and the variables it passes on; `tell` takes what
+    its next result should mention.
     """
 
     id: str
     catalog: Catalog
     working_directory: Path
+    tell: Callable[[str], None]
 
 
 class Sessions:
@@ -235,7 +237,8 @@ class Sessions:
         prepared = await owner.catalog.prepare(environment)
         spill_dir = self._places.make_spill_dir(record.id)
         directory = owner.working_directory
-        _make_working_directory(directory)
+        if _make_working_directory(directory):
+            owner.tell(f"working directory {str(directory)!r} did not exist; it was created, empty")
         return self._kernels.starter(prepared, working_directory=directory, spill_dir=spill_dir)
 
     def _room(self, environment: str) -> str:
@@ -287,14 +290,17 @@ class Sessions:
         return lease is not None
 
 
-def _make_working_directory(directory: Path) -> None:
+def _make_working_directory(directory: Path) -> bool:
+    """True if it did not exist."""
     try:
+        missing = not directory.exists()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"working directory {str(directory)!r} can't be made: {error.strerror};"
             " set KERNEL_EXEC_WORKING_DIRECTORY to one that can"
         ) from error
+    return missing
 
 
 def address(session: Session, environment: str) -> str:

@@ -11,6 +11,7 @@ from filelock import FileLock
 from kernel_exec.errors import (
     BusyError,
     InvalidArgumentError,
+    NotFoundError,
     StorageError,
     UnencodableError,
 )
@@ -240,3 +241,83 @@ def test_who_waits_too_long_for_others_is_told_to_try_again(
     ):
         ScriptStore(tmp_path).append(path.name, "2")
     assert path.read_text() == "1"
+
+
+def test_a_cell_lies_apart_and_is_found_by_its_name(tmp_path: Path) -> None:
+    store = ScriptStore(tmp_path)
+    path = store.save_cell("1 + 1")
+
+    assert path.parent == tmp_path / "cells"
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert re.fullmatch(r"code_[0-9a-f]{8}\.py", path.name)
+    for name in (path.name, path.stem, f"cells/{path.name}", str(path)):
+        assert store.source(name).path == path
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_cells_lie_in_the_root_where_their_folder_is_none(tmp_path: Path, kind: str) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    if kind == "file":
+        (root / "cells").touch()
+    else:
+        (root / "cells").symlink_to(outside)
+
+    assert ScriptStore(root).save_cell("1").parent == root
+    assert list(outside.iterdir()) == []
+
+
+def test_a_file_is_found_without_its_suffix_and_only_if_no_other_has_the_name(
+    tmp_path: Path,
+) -> None:
+    store = ScriptStore(tmp_path)
+    (tmp_path / "clean.py").write_text("1")
+    (tmp_path / "both").write_text("2")
+    (tmp_path / "both.py").write_text("3")
+
+    assert store.source("clean").path == tmp_path / "clean.py"
+    assert store.append("clean", "2").path == tmp_path / "clean.py"
+    assert store.read("clean", limit=9).text == "1\n2"
+    assert store.source("both").source == "2"
+
+
+def test_a_name_that_no_file_has_is_answered_with_the_newest_that_is_like_it(
+    tmp_path: Path,
+) -> None:
+    store = ScriptStore(tmp_path)
+    old, new = store.save("1", "clean"), store.save("2", "clean")
+    os.utime(old, (1, 1))
+
+    for name in ("clean", "clean.py", "clan.py"):
+        with pytest.raises(NotFoundError, match=f"did you mean '{new.name}'"):
+            store.source(name)
+    with pytest.raises(NotFoundError, match="create one with initialize_code_file"):
+        store.source("entirely_different")
+
+
+def test_a_file_takes_the_place_of_one_of_its_name(tmp_path: Path) -> None:
+    store = ScriptStore(tmp_path / "root")
+    path = store.replace("1", "clean.py")
+    assert (path, path.read_text()) == (tmp_path / "root" / "clean.py", "1")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+
+    assert store.replace("2", "clean") == path
+    assert path.read_text() == "2"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_only_a_plain_file_is_replaced(tmp_path: Path, kind: str) -> None:
+    root, secret = tmp_path / "root", tmp_path / "secret"
+    root.mkdir()
+    secret.write_text("kept")
+    if kind == "link":
+        (root / "clean.py").symlink_to(secret)
+    else:
+        (root / "clean.py").mkdir()
+
+    with pytest.raises(InvalidArgumentError, match="which is not opened"):
+        ScriptStore(root).replace("1", "clean")
+    assert secret.read_text() == "kept"

@@ -26,6 +26,7 @@ from kernel_exec.server.arguments import (
     ReadCodeFile,
     RestartKernel,
 )
+from kernel_exec.server.tools import TOOLS
 from kernel_exec.server.validation import parse, schema
 
 MODELS: list[type[Arguments]] = [
@@ -216,14 +217,26 @@ def test_long_values_and_names_are_shortened() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_schemas_are_plain(model: type[Arguments]) -> None:
     described = schema(model)
-    assert described["additionalProperties"] is False
+    assert set(described) <= {"type", "properties", "required"}
     assert described.get("required") != []
     assert not [word for word in ("$ref", "anyOf", "null") if f'"{word}"' in json.dumps(described)]
     for name, argument in described["properties"].items():
         assert argument["type"] in {"string", "number", "integer", "boolean", "array"}, name
-        assert argument["description"], name
+        assert argument.get("default", "") is not None, name
         assert "title" not in argument
         assert "" not in argument.get("enum", [])  # which Gemini refuses
+
+
+def test_an_argument_is_described_where_it_comes_first_unless_its_name_says_all() -> None:
+    described: dict[str, bool] = {}
+    for spec in TOOLS:
+        for name, argument in schema(spec.model)["properties"].items():
+            described.setdefault(name, "description" in argument)
+
+    assert {name for name, told in described.items() if not told} == {
+        *("code", "content", "markdown", "packages", "args", "path", "variables"),
+        *("conda_name", "venv_path", "uv_venv_path", "python_path"),
+    }
 
 
 @given(st.sampled_from(MODELS), st.dictionaries(st.text(st.characters()), json_values))

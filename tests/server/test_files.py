@@ -1,6 +1,5 @@
 """The tools for code files through a real client in memory; no kernel is needed."""
 
-import json
 import os
 import re
 import sys
@@ -26,6 +25,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def meta_of(result: CallToolResult) -> dict[str, Any]:
+    meta: dict[str, Any] = (result.meta or {})["kernel-exec"]
+    return meta
+
+
 class Agent:
     """Calls tools and reads what a model would read."""
 
@@ -40,7 +44,7 @@ class Agent:
     async def done(self, tool: str, **arguments: object) -> dict[str, Any]:
         result = await self.call(tool, **arguments)
         assert not result.is_error, result.content
-        fields: dict[str, Any] = result.structured_content or {}
+        fields = meta_of(result)
         assert fields["status"] == "success"
         return fields
 
@@ -50,7 +54,7 @@ class Agent:
         (told,) = result.content
         assert isinstance(told, TextContent)
         error = told.text.removesuffix("\n")
-        assert result.structured_content == {"status": "error", "error": error}
+        assert meta_of(result) == {"status": "error", "error": error}
         return told.text
 
 
@@ -94,6 +98,35 @@ async def test_a_script_is_begun_added_to_and_read(agent: Agent) -> None:
     }
 
 
+async def test_a_file_may_keep_its_name_and_be_written_again(agent: Agent) -> None:
+    for content in ("a = 1", "a = 2"):
+        made = await agent.done(
+            "initialize_code_file", content=content, filename="steps", overwrite=True
+        )
+        assert made["file_path"] == str(agent.root / "steps.py")
+        read = await agent.done("read_code_file", file_path="steps")
+        assert read["content"] == content
+    told = await agent.refused("initialize_code_file", content="1", overwrite=True)
+    assert "overwrite needs filename" in told
+
+
+async def test_lines_are_numbered_as_tracebacks_number_them(agent: Agent) -> None:
+    (agent.root / "three.py").write_text("a\n\nc", "utf-8")
+    (agent.root / "none.py").touch()
+    path = agent.root / "three.py"
+    shown = {
+        "three": f"1\ta\n2\t\n3\tc\n[{path}: 3 lines]\n",
+        "none.py": f"[{agent.root / 'none.py'}: 0 lines]\n",
+    }
+    for name, text in shown.items():
+        (told,) = (await agent.call("read_code_file", file_path=name)).content
+        assert isinstance(told, TextContent)
+        assert told.text == text
+    (told,) = (await agent.call("read_code_file", file_path="three", offset=1, limit=1)).content
+    assert isinstance(told, TextContent)
+    assert told.text == f"2\t\n[{path}: lines 2 to 2 of 3; offset=2 shows the next]\n"
+
+
 async def test_what_can_not_be_shown_as_it_is_is_told(agent: Agent) -> None:
     (agent.root / "odd.py").write_bytes(b"\xff\n" + b"x" * 1_000_000)
     page = await agent.done("read_code_file", file_path="odd.py")
@@ -109,7 +142,10 @@ async def test_a_page_of_any_characters_fits_a_result(agent: Agent, text: str) -
     result = await agent.call("read_code_file", file_path="full.py")
     (shown,) = result.content
     assert isinstance(shown, TextContent)
-    assert json.loads(shown.text) == result.structured_content
+    lines = meta_of(result)["content"].splitlines() if text.isprintable() else [""]
+    assert set(lines) <= {text * 9999, ""}
+    numbers = re.findall(r"^(\d+)\t", shown.text, re.MULTILINE)
+    assert numbers == [str(at + 1) for at in range(meta_of(result)["next_offset"])]
     assert len(result.model_dump_json(by_alias=True).encode()) <= RESULT_LIMIT
 
 
@@ -168,4 +204,4 @@ async def test_the_tools_say_what_they_change(agent: Agent) -> None:
         for name in names[first : first + 3]
         if (told := tools[name]) is not None
     ]
-    assert hints == [(False,) * 4, (False,) * 4, (True, False, True, False)]
+    assert hints == [(False, True, False, False), (False,) * 4, (True, False, True, False)]

@@ -93,11 +93,22 @@ async def test_the_tools_are_listed_in_a_fixed_order_with_plain_schemas(shared: 
     tools = (await shared.client.list_tools()).tools
     assert [tool.name for tool in tools] == [spec.name for spec in TOOLS]
     for tool in tools:
-        assert tool.input_schema["additionalProperties"] is False
-        assert "anyOf" not in json.dumps(tool.input_schema)
+        assert set(tool.input_schema) <= {"type", "properties", "required"}
+        for argument in tool.input_schema["properties"].values():
+            assert isinstance(argument["type"], str)
+            assert set(argument) <= {"type", "enum", "items", "default", "description"}
         assert tool.description
-        assert len(tool.description) <= 600
         assert tool.annotations is not None
+
+
+async def test_tools_and_instructions_are_short(shared: Agent) -> None:
+    """A model pays for them in every conversation, whatever it does there."""
+    tools = (await shared.client.list_tools()).tools
+    told = [shared.client.instructions or ""]
+    for tool in tools:
+        schema = json.dumps(tool.input_schema, separators=(",", ":"))
+        told += [tool.name, tool.description or "", schema]
+    assert sum(map(len, told)) <= 7000
 
 
 async def test_state_lives_from_call_to_call(agent: Agent) -> None:
@@ -154,11 +165,50 @@ async def test_a_result_never_exceeds_what_hosts_can_take(shared: Agent) -> None
 async def test_the_kernel_can_be_asked_while_code_runs(agent: Agent) -> None:
     await agent.run("import threading; table = list(range(10)); go = threading.Event()")
     await agent.call("execute_code", code="go.wait()", wait_seconds=0)
-    status = (await agent.call("kernel_status", variables=True)).structured_content or {}
+    status = meta_of(await agent.call("kernel_status", variables=True))
     assert status["state"] in {"busy", "idle"}
     (table,) = (each for each in status["variables"] if each["name"] == "table")
     assert (table["type"], table["length"]) == ("list", 10)
     await agent.call("interrupt_execution")
+
+
+async def test_a_status_is_lines_and_its_fields_are_apart(agent: Agent) -> None:
+    await agent.run("import json; count = 3; words = ['a', 'b']; large = bytes(20_000)")
+    result = await agent.call("kernel_status", variables=True)
+    lines = text_of(result).splitlines()
+    assert lines[0].startswith("session main: idle, kernel 1, Python 3.")
+    count, module, large, words = lines[-4:]
+    assert (count, module, words) == ("count int = 3", "json module", "words list 2")
+    assert large.startswith("large bytes 20000 20.0 KB = b'")
+    assert meta_of(result)["total"] == 4
+    none = await agent.call("kernel_status", pattern="x*")
+    assert text_of(none).endswith("\nno such variables\n")
+
+
+async def test_no_host_shows_a_result_twice(shared: Agent) -> None:
+    """Some show structured content in place of text, others beside it."""
+    await shared.run("1")
+    for tool in ("kernel_status", "get_environment_config", "check_installed_packages"):
+        result = await shared.call(tool)
+        assert result.structured_content is None
+        assert text_of(result).endswith("\n")
+        assert meta_of(result)
+
+
+async def test_without_names_all_packages_are_listed(shared: Agent) -> None:
+    result = await shared.call("check_installed_packages")
+    assert f"pytest {pytest.__version__}\n" in text_of(result)
+    assert "pillow " in text_of(result)
+    assert " (import PIL)\n" in text_of(result)
+    assert meta_of(result)["package_details"]["pytest"]["version"] == pytest.__version__
+    named = await shared.call(
+        "check_installed_packages", packages=["pytest", "PIL", "pytest<1", "absent-package"]
+    )
+    pytest_line, pillow, wrong, absent = text_of(named).splitlines()
+    assert pytest_line == f"pytest {pytest.__version__}"
+    assert pillow.startswith("pillow ")
+    assert wrong == f"pytest {pytest.__version__} does not satisfy pytest<1"
+    assert absent == "absent-package: not installed"
 
 
 async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
@@ -166,7 +216,7 @@ async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
     await agent.call("add_note", markdown="Because.")
     await agent.run("1 / 0")
     await agent.run("x")
-    told = (await agent.call("export_notebook")).structured_content or {}
+    told = meta_of(await agent.call("export_notebook"))
     notebook = json.loads(Path(told["path"]).read_text())
     cells = [(cell["cell_type"], cell["source"]) for cell in notebook["cells"]]
     assert ("markdown", "### Step 1: Begin") in cells
@@ -251,12 +301,35 @@ async def test_a_working_directory_is_that_of_the_next_kernel(tmp_path: Path) ->
             python_path=sys.executable,
             working_directory=str(place),
         )
-        assert "next kernel" in (configured.structured_content or {})["message"]
+        assert "next kernel" in meta_of(configured)["message"]
         assert str(place) not in await agent.run("os.getcwd()")
         await agent.call("restart_kernel")
         assert str(place) in await agent.run("import os; os.getcwd()")
-        found = (await agent.call("get_environment_config")).structured_content or {}
+        found = meta_of(await agent.call("get_environment_config"))
         assert found["working_directory"] == str(place)
+
+
+async def test_a_working_directory_that_is_missing_is_made_and_told_once(tmp_path: Path) -> None:
+    place = tmp_path / "mistyped"
+    async with agent_in(tmp_path, working_directory=str(place)) as agent:
+        first, second = await agent.run("1"), await agent.run("2")
+        assert f"working directory {str(place)!r} did not exist; it was created, empty" in first
+        assert "working directory" not in second
+        assert place.is_dir()
+
+
+async def test_code_without_a_file_name_lies_apart_from_files_of_the_agent(agent: Agent) -> None:
+    root = agent.app.settings.storage_root
+    unnamed = meta_of(await agent.call("execute_code", code="1 / 0"))
+    named = meta_of(await agent.call("execute_code", code="x = 1", filename="step"))
+    begun = meta_of(await agent.call("initialize_code_file", content="y = 1"))
+    assert Path(unnamed["file_path"]).parent == root / "cells"
+    assert Path(named["file_path"]).parent == Path(begun["file_path"]).parent == root
+    listed = await agent.run("!ls")
+    assert unnamed["generated_filename"] not in listed
+    assert named["generated_filename"] in listed
+    again = await agent.call("execute_code_file", file_path=unnamed["generated_filename"])
+    assert f"{unnamed['generated_filename']}, line 1: 1 / 0" in text_of(again)
 
 
 async def test_a_relative_path_is_taken_from_the_working_directory_of_the_client(
@@ -272,10 +345,10 @@ async def test_a_relative_path_is_taken_from_the_working_directory_of_the_client
                 python_path=sys.executable,
                 working_directory=asked,
             )
-            told = configured.structured_content or {}
+            told = meta_of(configured)
             assert told["working_directory"] == str(tmp_path / place)
         configured = await agent.call("configure_environment", type="python", python_path="python")
-        told = configured.structured_content or {}
+        told = meta_of(configured)
         assert told["current"]["python_path"] == str(tmp_path / "elsewhere" / "sub" / "python")
 
 
@@ -288,5 +361,5 @@ async def test_history_that_was_set_aside_is_told_once_and_kept_in_the_status(
     async with agent_in(tmp_path) as agent:
         assert "history.db.corrupt-1" in await agent.run("x = 1")
         assert "history.db.corrupt-1" not in await agent.run("x")
-        status = (await agent.call("kernel_status")).structured_content or {}
+        status = meta_of(await agent.call("kernel_status"))
         assert "history.db.corrupt-1" in status["notice"]
