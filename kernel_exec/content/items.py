@@ -56,11 +56,12 @@ class RenderContext:
 
     `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`;
     `history` says why history is degraded, `waiting` how many executions run before this one,
-    `background` what earlier executions have put out since the last result; `texts` reads the
-    files that outputs go on in.
+    `held_in` another session that has a missing name, `background` what earlier executions have
+    put out since the last result; `texts` reads the files that outputs go on in.
     """
 
     session: str = DEFAULT_NAME
+    held_in: str = ""
     own: tuple[str, ...] = ()
     home: str = ""
     texts: Texts = field(default_factory=Texts)

@@ -15,7 +15,7 @@ from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult,
 from kernel_exec.pictures import size_of
 
 from .displays import pictures
-from .hints import hint
+from .hints import hints
 from .installs import installed
 from .items import ITEM_BUDGET, Item, Items, RenderContext, call, cut
 from .plain import clean, counted, one_line
@@ -73,7 +73,7 @@ def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> R
     inline = found[: context.most_pictures]
     lines = [*shown.lines, *_about_pictures(entry, found, context.most_pictures)]
     background = [one_line(line, _BACKGROUND) for line in context.background]
-    after = (f"hint: {advice}" if (advice := hint(outputs)) else "", *background)
+    after = (*(f"hint: {advice}" for advice in hints(entry, outputs, context.held_in)), *background)
     lines += [f"{line}\n" for line in (*after, names_line(entry)) if line]
     whole = None if shown.hidden else "".join(shown.lines)
     return Rendered(
