@@ -38,9 +38,6 @@ MEANT = {
     "class A:\n    __slots__ = ('alpha',)\nA().alhpa": "did you mean `alpha`?",
     "class A:\n    _alpha = 1\nA.lpha": "",
     "None.head": "",
-    "import xml; del xml.__dict__['dom']; xml.dom"
-    if hasattr(importlib.import_module("xml"), "dom")
-    else "import xml; xml.dom": "`dom` is a module of its own: `import xml.dom`",
     "from math import squrt": "did you mean `sqrt`?",
     "from json import decodr": "did you mean `decoder`?",
     "import numpi": "did you mean `numpy`?",
@@ -77,6 +74,18 @@ MEANT = {
 @pytest.mark.parametrize("code", MEANT)
 def test_the_next_step_follows_from_the_error(code: str) -> None:
     assert advice(code) == MEANT[code]
+
+
+def test_a_part_of_a_package_that_was_not_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in_parts").mkdir()
+    for name in ("__init__.py", "part.py"):
+        (tmp_path / "in_parts" / name).touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = "`part` is a module of its own: `import in_parts.part`"
+    assert advice("import in_parts; in_parts.part") == told
+    del sys.modules["in_parts"]
 
 
 def test_what_polars_says_itself_is_not_said_twice() -> None:
