@@ -54,6 +54,7 @@ To change                            go to
     what the model sees              content/render.py (pure)
     what it sees at a second look    content/news.py (pure)
     what a result may cost           the constants at the top of content/render.py
+    what a result advises            content/hints.py (pure), inside/hints.py for what kernels know
     what the notebook shows          notebooks/build.py (pure)
     what a cell or an output becomes notebooks/cells.py, notebooks/outputs.py (pure)
     what code needs to run again     notebooks/needs.py (pure)

@@ -156,6 +156,10 @@ class Connection:
         """All sessions that are open, also those of others."""
         return self.app.sessions.all
 
+    def holder(self, variable: str, session: Session) -> str:
+        """The address of another session that has a variable, "" for none."""
+        return self.app.sessions.holder(variable, session, owner=self._owner())
+
     def _owner(self) -> Owner:
         return Owner(
             id=self._id,

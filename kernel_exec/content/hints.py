@@ -1,8 +1,10 @@
 """One line of advice for common mistakes whose errors say little about the way out. Pure."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject, text
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, Stream
 from kernel_exec.terminal import strip_ansi
@@ -42,7 +44,11 @@ _HINTS = (
     ),
 )
 _PATTERNS = [(re.compile(pattern, re.MULTILINE), advice) for pattern, advice in _HINTS]
-_MISSING = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'")
+_MISSING = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'$")
+_FENCE = re.compile(r"^\s*(?:```|~~~)|^```\w*\s*$", re.MULTILINE)
+_LONGEST = 400
+"""Characters of one line."""
+
 _FORMATS = (
     'a figure in SVG is no picture here: `%config InlineBackend.figure_formats = {"png", "svg"}`'
 )
@@ -82,6 +88,32 @@ _DISTRIBUTIONS = {
 """Distributions by the modules they provide, where the names differ."""
 
 
+_NAMESPACES = {"azure", "google", "sphinxcontrib", "zope"}
+"""Packages that many distributions have parts of, and none the whole."""
+
+
+def hints(entry: Entry, outputs: Sequence[Output], held_in: str = "") -> list[str]:
+    """The next steps after what went wrong: those that the kernel knows, or else one from here.
+
+    `held_in` is another session that has the name which is missing.
+    """
+    if held_in:
+        session = json.dumps(one_line(held_in, _LONGEST), ensure_ascii=False)
+        return [f"that name exists in another session: pass session={session}"]
+    if known := text(entry.details, "help"):
+        return [one_line(line, _LONGEST) for line in known.split("\n")]
+    if _is_in_a_fence(entry.source, outputs):
+        return ["send the code alone, without its Markdown fence (```)"]
+    return [advice] if (advice := hint(outputs)) else []
+
+
+def _is_in_a_fence(source: str, outputs: Iterable[Output]) -> bool:
+    """True when code can't be parsed and has the line that begins or ends a fence."""
+    return bool(_FENCE.search(source[:_READ])) and any(
+        isinstance(output, ErrorOutput) and output.ename == "SyntaxError" for output in outputs
+    )
+
+
 def hint(outputs: Iterable[Output]) -> str:
     """The advice for the first known mistake; "" if there is none."""
     for output in outputs:
@@ -108,6 +140,10 @@ def _is_unseen(data: JSONObject) -> bool:
 
 
 def _install(module: str) -> str:
-    top = module.partition(".")[0]
-    name = _DISTRIBUTIONS.get(module) or _DISTRIBUTIONS.get(top) or one_line(top)
-    return f'if it is not installed: install_dependencies(packages=["{name}"])'
+    """The call that installs a module; "" for a part of a package, which is there already."""
+    name = _DISTRIBUTIONS.get(module, "")
+    if module.startswith("google.cloud."):
+        name = "-".join(module.split(".")[:3]).replace("_", "-")
+    if "." not in module and module not in _NAMESPACES:
+        name = name or one_line(module)
+    return f'if it is not installed: install_dependencies(packages=["{name}"])' if name else ""

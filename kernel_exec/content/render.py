@@ -15,7 +15,7 @@ from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult,
 from kernel_exec.pictures import size_of
 
 from .displays import pictures
-from .hints import hint
+from .hints import hints
 from .installs import installed
 from .items import ITEM_BUDGET, Item, Items, RenderContext, call, cut
 from .news import Marks, Piece, marks, new, once
@@ -80,8 +80,8 @@ def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> R
     inline = [found[number - 1] for number in numbers[: context.most_pictures]]
     lines = [*shown.lines, *_about_pictures(entry, found, numbers, context.most_pictures)]
     background = [one_line(line, _BACKGROUND) for line in context.background]
-    advice = hint(piece.output for piece in unseen)
-    after = (f"hint: {advice}" if advice else "", *background, names_line(entry))
+    advice = hints(entry, [piece.output for piece in unseen], context.held_in)
+    after = (*(f"hint: {each}" for each in advice), *background, names_line(entry))
     body = "".join([*lines, *(f"{line}\n" for line in after if line)])
     more = shown.hidden or shown.cut or len(numbers) > len(inline)
     last = status(entry, context, body, more=more)

@@ -15,8 +15,8 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 - cells of the same source are compiled under the same name, and scripts find what they expect;
 - what ipykernel adds to `sys.path` and to the environment does not reach child processes;
 - a note names what a cell imports from the overlay, as the environment does not have it;
-- replies tell which names are new, changed or gone, and a new working directory; `variables`
-  describes what there is.
+- replies tell which names are new, changed or gone, a new working directory, and the next step
+  after a mistake; `variables` describes what there is.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ from . import (
     displays,
     errors,
     figures,
+    hints,
     mending,
     names,
     overlay,
@@ -108,7 +109,7 @@ def _set_up(app, config):
     owners.follow(app.shell)
     errors.show_groups(app.shell)
     shells.plain_terminal(app.shell)
-    shells.without_terminal(app.shell)
+    shells.without_terminal(app.shell, app.kernel.hints.commands.ended)
     shells.without_reader(app.shell, app.kernel.say)
     shells.events_that_fail(app.shell, app.kernel.say)
     for stream in (sys.__stdout__, sys.__stderr__):
@@ -153,6 +154,7 @@ class Kernel(IPythonKernel):
         self._names = names.Names()
         self._overlay = overlay.OverlayImports(budgets.settings["overlay"])
         self._context = shells.Context()
+        self.hints = hints.Hints()
         self._in_user_code = 0
         self._interrupt_came = False
         self._loop_failures = 0
@@ -256,6 +258,7 @@ class Kernel(IPythonKernel):
         if not silent:
             notes = attempt(self._overlay.warnings, code, self.shell.transform_cell, otherwise=())
             attempt(self.say, *notes)
+            attempt(self.hints.begin, code, self.shell.transform_cell)
         try:
             with sources.as_script(self.shell, ours):
                 return await super().do_execute(code, silent, *args, **kwargs)
@@ -278,6 +281,7 @@ class Kernel(IPythonKernel):
                 **attempt(self._names.changes, self.shell, otherwise={}),
                 "working_directory": attempt(self._mending.folder.moved_to, otherwise=""),
                 "interrupted": attempt(_was_interrupted, self.shell, otherwise=False),
+                "help": attempt(self.hints.finish, self.shell, otherwise=""),
                 "exits": attempt(bool, self.shell.exit_now, otherwise=False),
             }
         return super().finish_metadata(parent, metadata, reply_content)

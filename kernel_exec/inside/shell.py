@@ -29,8 +29,11 @@ def plain_terminal(shell):
         shell.colors = "NoColor"  # before IPython 9
 
 
-def without_terminal(shell):
-    """`!command` without a terminal: its output goes where C code's goes, its input is empty."""
+def without_terminal(shell, ended):
+    """`!command` without a terminal: its output goes where C code's goes, its input is empty.
+
+    `ended` is told of each command and its exit code.
+    """
 
     def system(cmd):
         __tracebackhide__ = True
@@ -41,6 +44,7 @@ def without_terminal(shell):
             stdin=subprocess.DEVNULL,
         )
         shell.user_ns["_exit_code"] = code
+        ended(cmd, code)
 
     def getoutput(cmd, split=True, depth=0):
         __tracebackhide__ = True
@@ -54,6 +58,7 @@ def without_terminal(shell):
         )
         output = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
         shell.user_ns["_exit_code"] = done.returncode
+        ended(cmd, done.returncode)
         return SList(output.splitlines()) if split else LSString(output)
 
     if os.name == "posix":

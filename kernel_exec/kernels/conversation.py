@@ -102,6 +102,7 @@ class _Current:
     interrupted: bool = False
     names: NameChanges = field(default_factory=NameChanges)
     moved_to: str = ""
+    help: str = ""
     timing: dict[str, str] = field(default_factory=dict)
     heard_upto: int = 0  # the number of the last text that has come
 
@@ -280,6 +281,7 @@ class Conversation:
         fields = mapping(message.metadata, "kernel_exec")
         current.names = _note_names(self.names, fields)
         current.moved_to = text(fields, "working_directory")
+        current.help = text(fields, "help")
         current.interrupted = fields.get("interrupted") is True
         current.exit_requested = fields.get("exits") is True
         current.timing["shell.execute_reply"] = message.date
@@ -392,5 +394,6 @@ def _replied(current: _Current, reply: JSONObject) -> Ending:
         exit_requested=current.exit_requested,
         names=current.names,
         moved_to=current.moved_to,
+        help=current.help,
         timing=current.timing,
     )

@@ -78,7 +78,8 @@ class Ending:
 
     `complete` is False when outputs may be missing; `death` is set when the kernel went with it;
     `stack` is the main thread's at the time limit; `moved_to` is the new working directory, if it
-    changed; `timing` holds nbformat's `execution` keys.
+    changed; `help` are lines on the next step after a mistake; `timing` holds nbformat's
+    `execution` keys.
     """
 
     outcome: Outcome
@@ -90,6 +91,7 @@ class Ending:
     exit_requested: bool = False
     names: NameChanges = field(default_factory=NameChanges)
     moved_to: str = ""
+    help: str = ""
     timing: Mapping[str, str] = field(default_factory=dict)
 
 

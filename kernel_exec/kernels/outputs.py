@@ -8,6 +8,7 @@ only place that knows those rules; whoever shows outputs folds first.
 Source: "Messages on the IOPub channel" of the Jupyter messaging protocol; nbformat 4.5.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -172,6 +173,17 @@ def _error(content: JSONObject) -> ErrorOutput:
         path=text(ours, "path") or None,
         characters=count(ours, "characters") or 0,
     )
+
+
+_UNDEFINED = re.compile(r"name '(\w{1,100})' is not defined$")
+
+
+def undefined_name(error: ErrorOutput | None) -> str:
+    """The name that is missing, "" for any other error."""
+    if error is None or error.ename != "NameError":
+        return ""
+    found = _UNDEFINED.match(error.evalue)
+    return found[1] if found is not None else ""
 
 
 def parse_payload(payload: JSONObject, spill_dir: PurePath) -> OutputEvent | None:

@@ -1,6 +1,7 @@
 """The arguments of each tool: names, meanings and bounds."""
 
 import json
+import re
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -16,6 +17,9 @@ from kernel_exec.content.plain import one_line
 MOST_CODE = 2_000_000
 """Characters of code in one call; data belongs in files."""
 
+_FENCED = re.compile(
+    r"\s*```[ \t]*(?:python3?|py|ipython3?)?[ \t]*\r?\n((?:(?!```).*\n)*)```\s*", re.IGNORECASE
+)
 _MOST_WAIT = 3600
 _MOST_RUN = 864_000
 _LONGEST_NAME = 100
@@ -61,6 +65,12 @@ def _word(value: object) -> str:
     return word
 
 
+def _without_fence(code: str) -> str:
+    """Code out of the Markdown fence that it came in: no Python begins with one."""
+    fenced = _FENCED.fullmatch(code)
+    return fenced[1] if fenced is not None else code
+
+
 def _heading(title: str) -> str:
     return one_line(" ".join(title.split()), _LONGEST_TITLE)
 
@@ -93,7 +103,7 @@ class Arguments(BaseModel):
 class ExecuteCode(Arguments):
     """Of `execute_code`."""
 
-    code: str = Field(max_length=MOST_CODE)
+    code: Annotated[str, AfterValidator(_without_fence)] = Field(max_length=MOST_CODE)
     filename: str = Field(default="", description="Stem of the stored file's name.")
     session: Annotated[
         Session, Field(description="Name, id or name@environment; default: your own.")

@@ -1,7 +1,7 @@
 """One tool call: who calls, how to report progress, and how to follow an entry to its end."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from kernel_exec.connection import Connection, RequestId
 from kernel_exec.content.items import RenderContext
 from kernel_exec.content.plain import one_line
 from kernel_exec.history.entries import Entry
+from kernel_exec.kernels.outcomes import Outcome
+from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, undefined_name
 from kernel_exec.sessions.session import Session
 
 from .presenting import Part, Presenter
@@ -25,6 +27,9 @@ _PROGRESS_EVERY = 5.0
 
 _LATEST = 200
 """Characters of the latest output that a report of progress shows."""
+
+_LAST_EVENTS = 20
+"""Events among which the error is that ended an execution."""
 
 _PROGRESS_GAP = 0.5
 """Seconds between two reports of output at the least."""
@@ -78,7 +83,7 @@ class Call:
         so, and is rendered again.
         """
         events = await self.connection.events(session, entry)
-        now = await self._context(session, entry, part)
+        now = await self._context(session, entry, events, part)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.connection.settle)
             made = await self.presenter.show(entry, events, now, part)
@@ -90,10 +95,16 @@ class Call:
             self.connection.looks.note(entry, made.seen)
         return made.result
 
-    async def _context(self, session: Session | None, entry: Entry, part: Part) -> RenderContext:
+    async def _context(
+        self, session: Session | None, entry: Entry, events: Sequence[OutputEvent], part: Part
+    ) -> RenderContext:
         looks = self.connection.looks
+        last = events[-_LAST_EVENTS:] if entry.outcome is Outcome.EXCEPTION else ()
+        errors = [event for event in last if isinstance(event, ErrorOutput)]
+        missing = undefined_name(errors[-1]) if errors else ""
         return RenderContext(
             session=await executions.session_name(self.connection, session, entry),
+            held_in=self.connection.holder(missing, session) if missing and session else "",
             own=(entry.file_path or "", str(self.connection.host.storage_root)),
             home=str(Path.home()),
             texts=self.presenter.texts,

@@ -1,7 +1,7 @@
 """The kernels of a session one after the other: number, record, and what went with each."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kernel_exec.history.entries import KernelRecord, Origin
@@ -9,12 +9,15 @@ from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel
 
+_MOST_SEEN = 10_000
+"""Names of earlier kernels that are remembered."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelStatus:
     """A session's kernel now: not started, starting, idle, busy, dead, running in another server.
 
-    `idle` is for how many seconds it has had nothing to do.
+    `idle` is for how many seconds it has had nothing to do, `names` are the variables it holds.
     """
 
     state: str
@@ -28,6 +31,7 @@ class KernelStatus:
     queued: int = 0
     death: str = ""
     idle: float | None = None
+    names: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class Generations:
         self._session_id = session_id
         self._store = store
         self._lost: JSONObject = {}
+        self._seen: dict[str, int] = {}
         if number:
             self._lost = {"generation": number, "reason": "the server ended", "names": {}}
 
@@ -85,6 +90,9 @@ class Generations:
         assert self.record is not None
         death = kernel.death
         reason = str(death or "the server ended")
+        self._seen |= dict.fromkeys(kernel.names, self.number)
+        while len(self._seen) > _MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
         if not asked:
             words: JSONObject = (
                 {} if told or death is None else {"stderr": death.stderr, "dump": death.dump}
@@ -93,6 +101,15 @@ class Generations:
             self._lost = {"generation": self.number, "reason": reason, "names": names, **words}
         self._store.put_kernel(replace(self.record, ended=time.time(), end_reason=reason))
         self.record = None
+
+    def seen(self, name: str) -> int | None:
+        """The latest of the kernels before this one that had the name."""
+        return self._seen.get(name)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """These were deleted since, and not lost."""
+        for name in names:
+            self._seen.pop(name, None)
 
     def take_lost(self) -> JSONObject:
         """What the next result has to say of the kernel before."""

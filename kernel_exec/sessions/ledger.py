@@ -279,6 +279,8 @@ def describe_ending(ending: Ending, *, names_before: Mapping[str, str]) -> JSONO
         details["complete"] = False
     if ending.moved_to:
         details["working_directory"] = ending.moved_to
+    if ending.help:
+        details["help"] = ending.help
     if ending.stack:
         details["stack"] = ending.stack
     if ending.exit_requested:

@@ -104,6 +104,15 @@ class Sessions:
         """The sessions that are open."""
         return self._sessions.values()
 
+    def holder(self, variable: str, session: Session, *, owner: Owner) -> str:
+        """The address of another session, of this owner or of all, that has a variable; or ""."""
+        for (_, _, whose), other in self._sessions.items():
+            if other is session or whose not in {"", owner.id}:
+                continue
+            if variable in other.status().names:
+                return address(other, session.environment.key)
+        return ""
+
     async def find(
         self, name: str, environment: Environment, *, owner: Owner
     ) -> Session | SessionRecord:

@@ -15,7 +15,8 @@ from kernel_exec.errors import BusyError, KernelExecError, KernelStartError
 from kernel_exec.history.entries import Origin
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel
-from kernel_exec.kernels.outcomes import Outcome
+from kernel_exec.kernels.outcomes import Ending, Outcome
+from kernel_exec.kernels.outputs import undefined_name
 
 from .generations import Generations, KernelStatus
 from .ledger import Ledger, Live, Signal, describe_ending
@@ -107,6 +108,7 @@ class Worker:
             current=current,
             queued=queued,
             idle=None if current or queued else time.monotonic() - self._idle_since,
+            names=kernel.names,
         )
 
     async def run(self) -> None:
@@ -191,7 +193,10 @@ class Worker:
         self._queue.end(
             live,
             Outcome.INTERRUPTED if restarted else ending.outcome,
-            describe_ending(ending, names_before=kernel.names),
+            {
+                **describe_ending(ending, names_before=kernel.names),
+                **self._seen_before(ending, lost),
+            },
         )
         if ending.exit_requested:  # nothing may begin in a kernel that is about to end
             with anyio.move_on_after(EXIT_GRACE):
@@ -199,6 +204,15 @@ class Worker:
             if kernel.death is None:
                 kernel.kill(f"it had not ended {EXIT_GRACE:.0f} seconds after exit()")
                 await kernel.wait_death()
+
+    def _seen_before(self, ending: Ending, lost: JSONObject) -> JSONObject:
+        """Which kernel had a name that is missing now, unless the result names what was `lost`."""
+        self._generations.forget(ending.names.gone)
+        name = undefined_name(ending.error)
+        before = self._generations.seen(name) if name and not lost else None
+        if before is None or "`import " in ending.help:
+            return {}
+        return {"help": f"`{name}` was lost with kernel {before}: run the code that made it again"}
 
     async def _watch_death(self, kernel: Kernel) -> None:
         await kernel.wait_death()

@@ -2,18 +2,25 @@
 
 import pytest
 
-from kernel_exec.content.hints import hint
+from kernel_exec.content.hints import hint, hints
+from kernel_exec.history.entries import Entry, EntryKind
+from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, Stream
 
 KNOWN = {
     "a module": ("ModuleNotFoundError", "No module named 'nope'", '["nope"]'),
-    "a part of a module": ("ModuleNotFoundError", "No module named 'google.cloud'", '["google"]'),
-    "another name": ("ModuleNotFoundError", "No module named 'yaml'", '["PyYAML"]'),
-    "a part with another name": (
+    "a part of a package": ("ModuleNotFoundError", "No module named 'sklearn.externals'", ""),
+    "a part of a namespace": ("ModuleNotFoundError", "No module named 'google.cloud'", ""),
+    "a namespace": ("ModuleNotFoundError", "No module named 'google'", ""),
+    "a part with a distribution": (
         "ModuleNotFoundError",
-        "No module named 'PIL.Image'",
-        '["pillow"]',
+        "No module named 'google.cloud.big_query.x'",
+        '["google-cloud-big-query"]',
     ),
+    "no package": ("ModuleNotFoundError", "No module named 'math.x'; 'math' is not a package", ""),
+    "another name": ("ModuleNotFoundError", "No module named 'yaml'", '["PyYAML"]'),
+    "a picture's name": ("ModuleNotFoundError", "No module named 'PIL'", '["pillow"]'),
     "memory": ("MemoryError", "", "restart_kernel"),
     "memory of numpy": ("_ArrayMemoryError", "Unable to allocate 8 GiB", "restart_kernel"),
     "a loop": ("RuntimeError", "This event loop is already running", "await"),
@@ -39,3 +46,54 @@ def test_a_figure_that_is_only_a_drawing_is_noticed() -> None:
     data = {"text/plain": "<Figure size 640x480 with 1 Axes>", "image/svg+xml": "<svg/>"}
     assert "figure_formats" in hint([DisplayData(data=data, metadata={})])
     assert hint([DisplayData(data=data | {"image/png": "aGk="}, metadata={})]) == ""
+
+
+def ran(source: str, details: JSONObject | None = None) -> Entry:
+    return Entry(
+        id="e1",
+        session_id="s1",
+        number=1,
+        kind=EntryKind.CODE,
+        source=source,
+        outcome=Outcome.EXCEPTION,
+        queued=0.0,
+        details=details or {},
+    )
+
+
+WRONG = ErrorOutput(ename="SyntaxError", evalue="invalid syntax", traceback=())
+MISSING = ErrorOutput(ename="ModuleNotFoundError", evalue="No module named 'numpi'", traceback=())
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("Here:\n```python\nx\n```", True),
+        ("```bash\nls\n```", True),
+        ("x = (\n```", True),
+        ("x = ``", False),
+        ("print('```')) ", False),
+    ],
+)
+def test_a_fence_is_named_where_it_is_a_line_of_code_that_cant_be_parsed(
+    source: str, advice: bool
+) -> None:
+    assert ("Markdown fence" in "".join(hints(ran(source), [WRONG]))) == advice
+    assert hints(ran(source), []) == []
+
+
+def test_what_the_kernel_knows_takes_the_place_of_a_guess() -> None:
+    known = ran("import numpi", {"help": "did you mean `numpy`?\n`!x` ended\x9b with exit code 1"})
+    assert hints(known, [MISSING]) == [
+        "did you mean `numpy`?",
+        r"`!x` ended\x9b with exit code 1",
+    ]
+    assert hints(ran("import numpi"), [MISSING]) == [
+        'if it is not installed: install_dependencies(packages=["numpi"])'
+    ]
+
+
+def test_another_session_that_has_the_name_is_named_as_an_argument() -> None:
+    assert hints(ran("x"), [], "main@conda:x") == [
+        'that name exists in another session: pass session="main@conda:x"'
+    ]

@@ -89,6 +89,65 @@ def test_texts_stand_for_numbers_truths_and_lists(
     assert parsed(model, **asked) == meant
 
 
+@pytest.mark.parametrize(
+    ("model", "asked", "meant"),
+    [
+        (ExecuteCode, {"source": "x"}, {"code": "x"}),
+        (ExecuteCode, {"code": "x", "session_id": "a"}, {"code": "x", "session": "a"}),
+        (ExecuteCode, {"code": "x", "wait": 5}, {"code": "x", "wait_seconds": 5}),
+        (ExecuteCodeFile, {"path": "a.py"}, {"file_path": "a.py"}),
+        (ReadCodeFile, {"filename": "a.py"}, {"file_path": "a.py"}),
+        (AppendToCodeFile, {"file": "a", "code": "x"}, {"file_path": "a", "content": "x"}),
+        (InitializeCodeFile, {"text": "x"}, {"content": "x"}),
+        (InstallDependencies, {"dependencies": ["a"]}, {"packages": ["a"]}),
+        (
+            InstallDependencies,
+            {"package": "a", "timeout_seconds": 9},
+            {"packages": ["a"], "wait_seconds": 9},
+        ),
+        (GetExecution, {"id": "a", "timeout": 9}, {"execution_id": "a", "wait_seconds": 9}),
+        (ExportNotebook, {"filename": "a.html"}, {"path": "a.html"}),
+        (ConfigureEnvironment, {"cwd": "a"}, {"working_directory": "a"}),
+        (AddNote, {"text": "x"}, {"markdown": "x"}),
+        (GetExecution, {"session_id": None}, {}),
+    ],
+)
+def test_another_tools_name_is_taken_where_only_one_argument_can_be_meant(
+    model: type[Arguments], asked: dict[str, object], meant: dict[str, object]
+) -> None:
+    assert parsed(model, **asked) == meant
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told"),
+    [
+        (ReadCodeFile, {"path": "a", "file": "b"}, "unknown argument 'path'"),
+        (ReadCodeFile, {"file_path": "a", "path": "b"}, "unknown argument 'path'"),
+        (ExecuteCode, {"code": "x", "source": "y"}, "unknown argument 'source'"),
+    ],
+)
+def test_of_two_names_for_one_argument_none_is_preferred(
+    model: type[Arguments], asked: dict[str, object], told: str
+) -> None:
+    assert told in refusal(model, **asked)
+
+
+@pytest.mark.parametrize(
+    ("code", "runs"),
+    [
+        ("```python\nprint(1)\n```", "print(1)\n"),
+        ("\n``` Py\r\nx = 1\n```\n\n", "x = 1\n"),
+        ("```\n```", ""),
+        ("```python\nx\n```\nthen\n```python\ny\n```",) * 2,
+        ("```bash\nls\n```", "```bash\nls\n```"),
+        ("'''\n```python\n```\n'''", "'''\n```python\n```\n'''"),
+        ("```python\nprint(1)", "```python\nprint(1)"),
+    ],
+)
+def test_code_in_a_markdown_fence_is_taken_out_of_it(code: str, runs: str) -> None:
+    assert parsed(ExecuteCode, code=code) == {"code": runs}
+
+
 HALVES = ["\ud83d", "\udcff", "a\udc80b"]
 
 
@@ -188,7 +247,18 @@ def test_a_wrong_argument_is_told_with_its_name_its_value_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("model", "name", "told"),
     [
-        (ExecuteCode, "timeout", "unknown argument 'timeout': did you mean 'timeout_seconds'?"),
+        (
+            ExecuteCode,
+            "timeout",
+            "unknown argument 'timeout': wait_seconds limits how long this call waits,"
+            " timeout_seconds how long the code runs",
+        ),
+        (ExecuteCode, "command", "unknown argument 'command': did you mean 'code'?"),
+        (ExecuteCode, "text", "unknown argument 'text': did you mean 'code'?"),
+        (ExecuteCode, "path", "unknown argument 'path': did you mean 'filename'?"),
+        (ExecuteCodeFile, "script", "unknown argument 'script': did you mean 'file_path'?"),
+        (ReadCodeFile, "start_line", "unknown argument 'start_line': did you mean 'offset'?"),
+        (ConfigureEnvironment, "env", "unknown argument 'env': did you mean 'name'?"),
         (KernelStatus, "xyz", "unknown argument 'xyz': it takes session, variables, pattern"),
         (GetEnvironmentConfig, "x", "unknown argument 'x': it takes none"),
     ],
