@@ -25,7 +25,7 @@ async def initialize_code_file(call: Call, asked: arguments.InitializeCodeFile) 
     return structured(
         {
             "status": "success",
-            "message": "file stored; append_to_code_file adds to it",
+            "message": "file created; append_to_code_file adds to it",
             "file_path": str(path),
             "filename": path.name,
             "generated_filename": path.name,
