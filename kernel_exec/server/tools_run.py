@@ -1,16 +1,14 @@
 """The tools that run code and follow it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import islice
 
 from mcp_types import CallToolResult, TextContent
 
 from kernel_exec import executions
 from kernel_exec.connection import Begun
 from kernel_exec.content.paging import Asked
-from kernel_exec.content.plain import one_line
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import EntryKind, SessionRecord
 from kernel_exec.jsons import JSON, JSONObject, count, text
@@ -110,8 +108,7 @@ async def restart_kernel(call: Call, asked: arguments.RestartKernel) -> CallTool
             "session": session.name,
             "generation": report.generation,
             "lost": dict(report.lost),
-        },
-        f"kernel {report.generation} started{_lost(report.lost)}",
+        }
     )
 
 
@@ -163,9 +160,6 @@ _STATUS = {
 }
 """Fields that have a line of their own, and what it calls them."""
 
-_MOST_LOST = 40
-"""Lost variables that a result names."""
-
 _LARGE = 10_000
 """Bytes from which on a variable's size matters to anybody."""
 
@@ -192,13 +186,6 @@ async def _follow(call: Call, begun: Begun, wait_seconds: float | None) -> CallT
     )
     *content, status = result.content
     return result.model_copy(update={"content": [*content, TextContent(text=note), status]})
-
-
-def _lost(names: Mapping[str, str]) -> str:
-    """The variables that went with a kernel, after the news of the next one."""
-    shown = [one_line(f"{name} {kind}") for name, kind in islice(names.items(), _MOST_LOST)]
-    more = [f"{len(names) - len(shown):,} more"] if len(names) > len(shown) else []
-    return f"; lost: {', '.join(shown + more)}" if names else ""
 
 
 async def _variables(session: Session | None, pattern: str) -> Variables:
