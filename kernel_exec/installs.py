@@ -62,13 +62,12 @@ async def install(
 async def check(
     connection: Connection, packages: Sequence[object]
 ) -> list[inventory.PackageStatus]:
-    """What is installed of `packages`, or all that is; nothing is imported.
+    """What is installed of `packages`; nothing is imported.
 
     Raises:
         InvalidArgumentError: One of them is not a plain requirement.
     """
-    if packages:
-        parse_requirements(packages)
+    parse_requirements(packages)
     found = await connection.catalog.find(await connection.current_environment())
     return await inventory.check(found.interpreter, packages, variables=found.variables)
 

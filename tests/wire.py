@@ -35,12 +35,8 @@ class Result:
     is_error: bool
     meta: dict[str, Any]
     content: list[dict[str, Any]]
+    structured: dict[str, Any]
     seconds: float
-
-    @property
-    def structured(self) -> dict[str, Any]:
-        """The fields of a tool that runs nothing."""
-        return self.meta
 
     @property
     def outcome(self) -> str:
@@ -142,6 +138,7 @@ class Server:
             is_error=result.get("isError", False),
             meta=result.get("_meta", {}).get("kernel-exec", {}),
             content=result["content"],
+            structured=result.get("structuredContent", {}),
             seconds=time.monotonic() - began,
         )
 

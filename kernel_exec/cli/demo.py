@@ -109,7 +109,7 @@ class _Demo:
         self._heading("Write down the finding, and export")
         await self._call("add_note", markdown=NOTE)
         exported = await self._call("export_notebook", overwrite=True)
-        return str((exported.meta or {})["kernel-exec"]["path"])
+        return str((exported.structured_content or {})["path"])
 
     async def _run(self, tool: str, **arguments: object) -> None:
         """Call a tool, and follow what it has begun to its end."""

@@ -95,30 +95,13 @@ async def check(
 ) -> list[PackageStatus]:
     """What is installed of `packages`, by distribution or import name, with or without version.
 
-    Without packages it is all that is installed, by name.
-
     Raises:
         InvalidArgumentError: One of them is not a plain requirement; nothing was run.
     """
-    if packages:
-        parse_requirements(packages)
+    parse_requirements(packages)
     installed = await take_inventory(interpreter, variables=variables)
-    if not packages:
-        return [_there(each) for each in sorted(installed, key=lambda each: each.name.lower())]
     markers = interpreter.markers
     return [_status(str(package).strip(), installed, markers) for package in packages]
-
-
-def _there(found: Distribution) -> PackageStatus:
-    return PackageStatus(
-        requested=found.name,
-        name=found.name,
-        distribution=found.name,
-        version=found.version,
-        location=found.location,
-        import_names=found.modules,
-        satisfied=True,
-    )
 
 
 def _status(requested: str, installed: Inventory, markers: Mapping[str, str]) -> PackageStatus:

@@ -1,17 +1,12 @@
-"""Tool results: text for whoever reads them, and fields for programs.
-
-The fields are in `_meta`, which no host shows: structured content displaces text in some hosts, and
-is shown beside it by others, so that a model would miss the lines or pay twice.
-"""
+"""Tool results in the two forms that we use: blocks of text, or fields."""
 
 import json
-from collections.abc import Iterator, Mapping
 
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import BaseModel
 
 from kernel_exec.content.items import ITEM_BUDGET, cut
-from kernel_exec.content.plain import clean, escaped, one_line
+from kernel_exec.content.plain import clean, escaped, escaped_json
 from kernel_exec.jsons import JSON, JSONObject
 
 RESULT_LIMIT = 900_000
@@ -25,22 +20,20 @@ def texts(*blocks: str) -> CallToolResult:
     )
 
 
-def structured(
-    fields: JSONObject, text: str = "", *, exact: JSONObject | None = None
-) -> CallToolResult:
-    """Fields, and `text` about them or else a line for each that says something.
+def structured(fields: JSONObject, exact: JSONObject | None = None) -> CallToolResult:
+    """Fields, and the same as text for hosts that show no others.
 
-    The texts in `exact`, which are fields as well, stay what they are.
+    The texts in `exact`, which are fields as well, stay what they are to whoever reads JSON.
     """
-    shown = clean(text or "\n".join(_lines(fields))).removesuffix("\n")
-    meta = {"kernel-exec": {**_safe_object(fields), **(exact or {})}}
-    return CallToolResult(content=[TextContent(text=f"{shown}\n")], _meta=meta)
+    safe = {**_safe_object(fields), **(exact or {})}
+    written = escaped_json(json.dumps(safe, ensure_ascii=False, indent=1))
+    return CallToolResult(content=[TextContent(text=f"{written}\n")], structured_content=safe)
 
 
 def with_fields(result: CallToolResult, fields: JSONObject) -> CallToolResult:
-    """An execution's result with its fields, and these."""
-    both = {**(result.meta or {}).get("kernel-exec", {}), **_safe_object(fields)}
-    return result.model_copy(update={"meta": {**(result.meta or {}), "kernel-exec": both}})
+    """An execution's result with its fields, and these, where programs look for them."""
+    both = {**(result.meta or {}).get("kernel-exec", {}), **fields}
+    return result.model_copy(update={"structured_content": _safe_object(both)})
 
 
 def failed(message: str) -> CallToolResult:
@@ -48,7 +41,7 @@ def failed(message: str) -> CallToolResult:
     shown = cut(clean(message), ITEM_BUDGET, lambda _: "the message is too long")
     return CallToolResult(
         content=[TextContent(text=f"{shown}\n")],
-        _meta={"kernel-exec": {"status": "error", "error": shown}},
+        structured_content={"status": "error", "error": shown},
         is_error=True,
     )
 
@@ -66,37 +59,6 @@ def bounded(result: CallToolResult) -> CallToolResult:
         if _size(smaller) <= RESULT_LIMIT:
             return smaller
     return failed("the result is too large to send: ask for less, with a pattern or fewer names")
-
-
-def _lines(fields: Mapping[str, JSON], indent: str = "") -> Iterator[str]:
-    """A line for each field that says something; what has parts is one line, or one a part."""
-    for key, value in fields.items():
-        if value in (None, "", (), [], {}) or (key, value) == ("status", "success"):
-            continue
-        name = f"{indent}{one_line(key)}"
-        if isinstance(value, dict) and any(isinstance(each, _PARTED) for each in value.values()):
-            yield f"{name}:"
-            yield from _lines(value, f"{indent}  ")
-        elif isinstance(value, (list, tuple)) and isinstance(value[0], dict):
-            yield f"{name}:"
-            yield from (f"{indent}  {_phrase(each)}" for each in value)
-        else:
-            yield f"{name}: {_phrase(value)}"
-
-
-_PARTED = (dict, list, tuple)
-
-
-def _phrase(value: JSON) -> str:
-    """A value within a line."""
-    if isinstance(value, dict):
-        parts = [(key, each) for key, each in value.items() if each not in (None, "", [], {})]
-        return ", ".join(f"{one_line(key)} {_phrase(each)}" for key, each in parts)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_phrase, value))
-    if isinstance(value, str):
-        return escaped(value).replace("\r", r"\r").replace("\n", r"\n")
-    return json.dumps(value)
 
 
 def _size(part: BaseModel) -> int:

@@ -1,7 +1,6 @@
 """The tools about environments and packages; results have the keys of the server we replace."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from mcp_types import CallToolResult
@@ -10,11 +9,10 @@ from kernel_exec import installs
 from kernel_exec.configuration import Written, parse_path
 from kernel_exec.connection import Connection
 from kernel_exec.content.installs import install_fields
-from kernel_exec.content.plain import counted, one_line
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
-from kernel_exec.jsons import JSON, JSONObject, text
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.packages.inventory import PackageStatus
 from kernel_exec.server import arguments
 
@@ -28,15 +26,6 @@ _ARGUMENTS = {
     EnvironmentKind.PYTHON: "python_path",
 }
 """The argument of each kind's path or name, and what the server we replace calls it."""
-
-_MOST_LISTED = 500
-"""Packages that a result has a line for."""
-
-_LONGEST = 500
-"""Characters of a path that a line shows."""
-
-_MOST_MODULES = 3
-"""Modules of a package that its line names."""
 
 
 async def install_dependencies(call: Call, asked: arguments.InstallDependencies) -> CallToolResult:
@@ -58,22 +47,17 @@ async def install_dependencies(call: Call, asked: arguments.InstallDependencies)
 async def check_installed_packages(
     call: Call, asked: arguments.CheckInstalledPackages
 ) -> CallToolResult:
-    """What is installed, from metadata: of what was named, or all."""
+    """What is installed, from metadata."""
     found = await installs.check(call.connection, asked.packages)
     needed = [each for each in found if each.applies]
-    environment = await call.connection.current_environment()
-    lines = [_installed(each) for each in found[:_MOST_LISTED]]
-    if more := len(found) - len(lines):
-        lines.append(f"[{counted(more, 'more package')}; name those you want to check]")
     return structured(
         {
             "status": "success",
-            "env_type": environment.kind.value,
+            "env_type": (await call.connection.current_environment()).kind.value,
             "all_installed": bool(needed) and all(each.satisfied for each in needed),
             "not_installed": [each.requested for each in needed if not each.satisfied],
             "package_details": {each.requested: _checked(each) for each in found},
-        },
-        "\n".join(lines) or f"no packages are installed in {environment.key}",
+        }
     )
 
 
@@ -85,21 +69,17 @@ async def configure_environment(
     environment = _environment(call.connection, asked, base)
     directory = _folder(asked.working_directory, base) if asked.working_directory else None
     switched = await call.connection.switch(environment, working_directory=directory)
-    current, working_directory = switched.current, str(call.connection.working_directory)
-    message = (
-        f"switched to {current.environment.key}; the previous environment's kernel and variables"
-        " are kept"
-    ) + ("; the next kernel starts in the working directory" if directory else "")
+    current = switched.current
     return structured(
         {
             "status": "success",
-            "message": message,
+            "message": f"switched to {current.environment.key}; the previous environment's kernel"
+            " and variables are kept"
+            + ("; the next kernel starts in the working directory" if directory else ""),
             "previous": _seed_config(switched.previous),
             "current": {**_seed_config(current.environment), **_described(current)},
-            "working_directory": working_directory,
-        },
-        f"{message}\nPython {current.interpreter.python_version}, working directory"
-        f" {one_line(working_directory, _LONGEST)}",
+            "working_directory": str(call.connection.working_directory),
+        }
     )
 
 
@@ -113,56 +93,23 @@ async def get_environment_config(
         found = _described(await connection.catalog.prepare(environment))
     except UnusableEnvironmentError as error:  # what is configured can be shown all the same
         found = {"error": str(error)}
-    fields: dict[str, JSON] = {
-        "status": "success",
-        "config": {**_seed_config(environment), **found},
-        "storage_root": str(host.storage_root),
-        "config_files": [str(file) for file in settings.config_files],
-        **({"notice": settings.notice} if settings.notice else {}),
-        "working_directory": str(call.connection.working_directory),
-        "limits": {
-            "wait_seconds": settings.wait_seconds,
-            "time_limit": settings.time_limit,
-            "max_kernels": host.max_kernels,
-            "idle_limit": host.idle_limit,
-        },
-        "environments": _environments(connection, environment),
-    }
-    return structured(fields, "\n".join(_config_lines(connection, environment, found)))
-
-
-def _config_lines(
-    connection: Connection, environment: Environment, found: JSONObject
-) -> Iterator[str]:
-    """The configuration as a model reads it."""
-    settings, host = connection.settings, connection.host
-    if "error" in found:
-        yield f"environment: {environment.key}, which can't be used: {text(found, 'error')}"
-    else:
-        yield (
-            f"environment: {environment.key}, Python {text(found, 'python_version')},"
-            f" ipykernel {text(found, 'ipykernel_version')} ({text(found, 'kernel_support')})"
-        )
-    yield f"working directory: {one_line(connection.working_directory, _LONGEST)}"
-    yield f"storage root: {one_line(host.storage_root, _LONGEST)}"
-    if settings.config_files:
-        files = ", ".join(one_line(file, _LONGEST) for file in settings.config_files)
-        yield f"configuration: {files}"
-    if settings.notice:
-        yield settings.notice
-    limit = f"{settings.time_limit:g} s" if settings.time_limit is not None else "any time"
-    yield (
-        f"limits: a call waits {settings.wait_seconds:g} s, code runs {limit};"
-        f" {counted(host.max_kernels, 'kernel')}"
-        + (f", each ended after {host.idle_limit:g} s of idleness" if host.idle_limit else "")
+    return structured(
+        {
+            "status": "success",
+            "config": {**_seed_config(environment), **found},
+            "storage_root": str(host.storage_root),
+            "config_files": [str(file) for file in settings.config_files],
+            **({"notice": settings.notice} if settings.notice else {}),
+            "working_directory": str(call.connection.working_directory),
+            "limits": {
+                "wait_seconds": settings.wait_seconds,
+                "time_limit": settings.time_limit,
+                "max_kernels": host.max_kernels,
+                "idle_limit": host.idle_limit,
+            },
+            "environments": _environments(connection, environment),
+        }
     )
-    for name, other in connection.catalog.known().items():
-        if other.key != environment.key:
-            yield f"also configured: {one_line(name)}, {other.key}"
-    for session in connection.open_sessions:
-        status = session.status()
-        where = "" if session.environment.key == environment.key else f"@{session.environment.key}"
-        yield f"session {session.name}{where}: kernel {status.generation} {status.state}"
 
 
 def _environments(connection: Connection, current: Environment) -> list[JSON]:
@@ -232,22 +179,6 @@ def _folder(value: str, base: Path) -> Path:
         f"working_directory {str(path)!r} can't be used: {objection};"
         " create the folder or choose another"
     )
-
-
-def _installed(package: PackageStatus) -> str:
-    """A package in a line."""
-    if not package.applies:
-        return f"{package.requested}: not needed, its marker excludes this environment"
-    if package.distribution is None:
-        return f"{package.requested}: not installed"
-    line = f"{package.distribution} {package.version}"
-    if not package.satisfied:
-        return f"{line} does not satisfy {package.requested}"
-    names = [name for name in package.import_names if name.isidentifier() and name[0] != "_"]
-    plain = package.distribution.replace("-", "_")
-    if not names or {package.name, plain, plain.lower()} & set(names):
-        return line
-    return f"{line} (import {', '.join(names[:_MOST_MODULES])})"
 
 
 def _checked(package: PackageStatus) -> JSON:

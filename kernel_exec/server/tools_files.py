@@ -5,10 +5,8 @@ from functools import partial
 from anyio import to_thread
 from mcp_types import CallToolResult
 
-from kernel_exec.content.plain import counted
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.jsons import JSON
-from kernel_exec.scripts.pages import ScriptPage
 from kernel_exec.server import arguments
 
 from .call import Call
@@ -29,8 +27,7 @@ async def initialize_code_file(call: Call, asked: arguments.InitializeCodeFile) 
             "file_path": str(path),
             "filename": path.name,
             "generated_filename": path.name,
-        },
-        f"stored as {path}",
+        }
     )
 
 
@@ -46,8 +43,7 @@ async def append_to_code_file(call: Call, asked: arguments.AppendToCodeFile) -> 
             "file_path": str(appended.path),
             "lines": appended.lines,
             "bytes": appended.size,
-        },
-        f"{appended.path} has {counted(appended.lines, 'line')} now",
+        }
     )
 
 
@@ -67,18 +63,4 @@ async def read_code_file(call: Call, asked: arguments.ReadCodeFile) -> CallToolR
     }
     if page.cut_lines:
         fields["cut_lines"] = list(page.cut_lines)
-    return structured(fields, _numbered(page), exact={"content": page.text})
-
-
-def _numbered(page: ScriptPage) -> str:
-    """Lines with their numbers, which tracebacks count from 1, and what else there is."""
-    lines = page.text.split("\n")[: -1 if page.text.endswith("\n") else None] if page.text else []
-    numbered = [f"{number}\t{line}" for number, line in enumerate(lines, page.offset + 1)]
-    last = page.offset + len(lines)
-    shown = f"lines {page.offset + 1:,} to {last:,} of {page.total_lines:,}"
-    parts = [shown if len(lines) < page.total_lines else counted(len(lines), "line")]
-    if page.next_offset is not None:
-        parts.append(f"offset={page.next_offset} shows the next")
-    if page.encoding_errors:
-        parts.append("bytes that are not in its encoding are shown as U+FFFD")
-    return "\n".join([*numbered, f"[{page.path}: {'; '.join(parts)}]"])
+    return structured(fields, exact={"content": page.text})

@@ -1,7 +1,5 @@
 """The tools that run code and follow it."""
 
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 
 from mcp_types import CallToolResult, TextContent
@@ -11,8 +9,8 @@ from kernel_exec.connection import Begun
 from kernel_exec.content.paging import Asked
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import EntryKind, SessionRecord
-from kernel_exec.jsons import JSON, JSONObject, count, text
-from kernel_exec.kernels.kernel import Variable, Variables
+from kernel_exec.jsons import JSON, JSONObject
+from kernel_exec.kernels.kernel import Variable
 from kernel_exec.server import arguments
 from kernel_exec.sessions.session import Session
 
@@ -142,28 +140,10 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
             "kernel_support": status.support,
             "started": status.started,
         }
-    if not (asked.variables or asked.pattern != "*"):
-        return structured(fields, "\n".join(_status_lines(fields)))
-    variables = await _variables(session, asked.pattern)
-    fields |= {"variables": list(map(_described, variables.found)), "total": variables.total}
-    lines = (*_status_lines(fields), *_variable_lines(variables))
-    return structured(fields, "\n".join(lines))
+    if asked.variables or asked.pattern != "*":
+        fields |= await _variables(session, asked.pattern)
+    return structured(fields)
 
-
-_STATUS = {
-    "environment": "environment",
-    "working_directory": "working directory",
-    "execution_id": "running",
-    "died_of": "died of",
-    "history": "history",
-    "notice": "notice",
-}
-"""Fields that have a line of their own, and what it calls them."""
-
-_LARGE = 10_000
-"""Bytes from which on a variable's size matters to anybody."""
-
-_UNITS = ("B", "KB", "MB", "GB", "TB")
 
 _MOST_LINES = 200
 """Lines of a page, if nobody asks for another number."""
@@ -188,48 +168,17 @@ async def _follow(call: Call, begun: Begun, wait_seconds: float | None) -> CallT
     return result.model_copy(update={"content": [*content, TextContent(text=note), status]})
 
 
-async def _variables(session: Session | None, pattern: str) -> Variables:
-    if session is not None:
-        with suppress(KernelDeadError):
-            return await session.inspect().variables(pattern)
-    return Variables(found=(), total=0)
-
-
-def _status_lines(fields: JSONObject) -> Iterator[str]:
-    """The kernel in a line, and one for each field that is out of the ordinary."""
-    parts = [f"session {text(fields, 'session')}: {text(fields, 'state')}"]
-    parts += [f"kernel {number}"] if (number := count(fields, "generation")) else []
-    if "pid" in fields:
-        parts.append(f"Python {text(fields, 'python_version')}, pid {count(fields, 'pid')}")
-    parts += [_bytes(memory)] if (memory := count(fields, "memory_bytes")) else []
-    parts += [f"{queued} queued"] if (queued := count(fields, "queued")) else []
-    yield ", ".join(parts)
-    for key, name in _STATUS.items():
-        if (told := text(fields, key)) not in {"", "ok"}:
-            yield f"{name}: {told}"
-
-
-def _variable_lines(variables: Variables) -> Iterator[str]:
-    """A line for each: name, type, shape or length, size if it is large, a plain value."""
-    for each in variables.found:
-        size = each.length if each.shape is None else "x".join(map(_side, each.shape))
-        taken = _bytes(each.size) if each.size is not None and each.size >= _LARGE else None
-        parts = [each.name, each.type, size, taken, f"= {each.preview}" if each.preview else None]
-        shown = " ".join(str(part) for part in parts if part is not None)
-        yield f"{shown} ({each.note})" if each.note else shown
-    if len(variables.found) < variables.total:
-        yield f"[{len(variables.found)} of {variables.total:,} variables; pattern narrows them]"
-    elif not variables.total:
-        yield "no such variables"
-
-
-def _side(length: int | None) -> str:
-    return "?" if length is None else str(length)
-
-
-def _bytes(size: int) -> str:
-    power = min((len(str(size)) - 1) // 3, len(_UNITS) - 1)
-    return f"{size / 1000**power:.{1 if power else 0}f} {_UNITS[power]}"
+async def _variables(session: Session | None, pattern: str) -> JSONObject:
+    if session is None:
+        return {"variables": [], "total": 0}
+    try:
+        variables = await session.inspect().variables(pattern)
+    except KernelDeadError:
+        return {"variables": [], "total": 0}
+    return {
+        "variables": [_described(each) for each in variables.found],
+        "total": variables.total,
+    }
 
 
 def _described(variable: Variable) -> JSONObject:

@@ -23,7 +23,7 @@ async def test_switching_back_finds_the_variables_again(tmp_path: Path) -> None:
         switched = await agent.call(
             "configure_environment", type="venv-uv", uv_venv_path=str(place)
         )
-        current = meta_of(switched)["current"]
+        current = (switched.structured_content or {})["current"]
         assert current["kernel_support"] == "overlay"
         assert "NameError" in await agent.run("x")
         assert "ModuleNotFoundError" in await agent.run("import pandas")
@@ -44,7 +44,7 @@ async def test_what_was_just_installed_imports_in_the_running_kernel(tmp_path: P
         assert "~ tabulate 0.8.10 -> 0.9.0\n" in text_of(second)
         assert "now stale: tabulate" in text_of(second)
         checked = await agent.call("check_installed_packages", packages="tabulate>=0.9")
-        assert meta_of(checked)["all_installed"]
+        assert (checked.structured_content or {})["all_installed"]
         unheard_of = await agent.call("install_dependencies", packages=["no-such-package-as-this"])
         assert unheard_of.is_error
         assert "exit code 1" in text_of(unheard_of)
@@ -62,7 +62,7 @@ async def test_environments_of_several_pythons_run_at_once(tmp_path: Path) -> No
         for version, place in places.items():
             await agent.call("configure_environment", type="venv", venv_path=str(place))
             assert version in await agent.run("import sys; x = sys.version; x")
-        told = meta_of(await agent.call("get_environment_config"))
+        told = (await agent.call("get_environment_config")).structured_content or {}
         assert told["config"]["python_version"].startswith("3.12")
         kernels = [each["kernels"][0] for each in told["environments"] if each["kernels"]]
         assert {kernel["state"] for kernel in kernels} == {"idle"}
@@ -78,7 +78,7 @@ async def test_what_is_configured_is_told_though_it_is_broken(tmp_path: Path) ->
     file = tmp_path / "kernel_exec.toml"
     file.write_text(f'[environments.lab]\nkind = "venv"\npath = "{tmp_path}/gone"\n')
     async with agent_in(tmp_path, python_path=str(tmp_path / "none"), config=str(file)) as agent:
-        told = meta_of(await agent.call("get_environment_config"))
+        told = (await agent.call("get_environment_config")).structured_content or {}
         assert "does not exist" in told["config"]["error"]
         assert told["limits"]["wait_seconds"] == 45
         named = [(each["name"], each["current"]) for each in told["environments"]]
@@ -86,7 +86,7 @@ async def test_what_is_configured_is_told_though_it_is_broken(tmp_path: Path) ->
         failed = await agent.call("configure_environment", name="lab")
         assert failed.is_error
         assert f"{tmp_path}/gone" in text_of(failed)
-        again = meta_of(await agent.call("get_environment_config"))
+        again = (await agent.call("get_environment_config")).structured_content or {}
         assert again["config"] == told["config"]
 
 
@@ -127,7 +127,7 @@ async def test_a_conda_environment_is_used_from_end_to_end(
         assert "now stale: demo_noarch; restart_kernel" in text_of(done)
         failed = text_of(await agent.call("install_dependencies", packages=["nothere"]))
         assert failed.count("PackagesNotFoundError") == 1
-        exported = meta_of(await agent.call("export_notebook"))
+        exported = (await agent.call("export_notebook")).structured_content or {}
         notebook = nbformat.read(exported["path"], as_version=4)  # type: ignore[no-untyped-call]
         words = "\n".join(cell.source for cell in notebook.cells)
         assert "*Switched to environment* `conda:ml`" in words
@@ -171,7 +171,7 @@ async def test_a_long_install_is_followed_and_stopped_like_an_execution(
         )
         told = [
             (name, each["installed"], each["satisfied"])
-            for name, each in meta_of(both)["package_details"].items()
+            for name, each in (both.structured_content or {})["package_details"].items()
         ]
         assert told == [("six>=1.16", True, True), ("six<1.16", True, False), ("PIL", False, False)]
 
@@ -187,7 +187,7 @@ async def test_a_requirement_whose_marker_excludes_the_environment_is_told_as_su
         both = [excluded, "pytest"]
         for packages, installed in (([excluded], False), (both, True)):
             checked = await agent.call("check_installed_packages", packages=packages)
-            found = meta_of(checked)
+            found = checked.structured_content or {}
             assert found["all_installed"] is installed
             assert "marker excludes" in found["package_details"][excluded]["excluded"]
             assert found["package_details"][excluded]["installed"] is False

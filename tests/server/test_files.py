@@ -1,5 +1,6 @@
 """The tools for code files through a real client in memory; no kernel is needed."""
 
+import json
 import os
 import re
 import sys
@@ -25,11 +26,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def meta_of(result: CallToolResult) -> dict[str, Any]:
-    meta: dict[str, Any] = (result.meta or {})["kernel-exec"]
-    return meta
-
-
 class Agent:
     """Calls tools and reads what a model would read."""
 
@@ -44,7 +40,7 @@ class Agent:
     async def done(self, tool: str, **arguments: object) -> dict[str, Any]:
         result = await self.call(tool, **arguments)
         assert not result.is_error, result.content
-        fields = meta_of(result)
+        fields: dict[str, Any] = result.structured_content or {}
         assert fields["status"] == "success"
         return fields
 
@@ -54,7 +50,7 @@ class Agent:
         (told,) = result.content
         assert isinstance(told, TextContent)
         error = told.text.removesuffix("\n")
-        assert meta_of(result) == {"status": "error", "error": error}
+        assert result.structured_content == {"status": "error", "error": error}
         return told.text
 
 
@@ -110,23 +106,6 @@ async def test_a_file_may_keep_its_name_and_be_written_again(agent: Agent) -> No
     assert "overwrite needs filename" in told
 
 
-async def test_lines_are_numbered_as_tracebacks_number_them(agent: Agent) -> None:
-    (agent.root / "three.py").write_text("a\n\nc", "utf-8")
-    (agent.root / "none.py").touch()
-    path = agent.root / "three.py"
-    shown = {
-        "three": f"1\ta\n2\t\n3\tc\n[{path}: 3 lines]\n",
-        "none.py": f"[{agent.root / 'none.py'}: 0 lines]\n",
-    }
-    for name, text in shown.items():
-        (told,) = (await agent.call("read_code_file", file_path=name)).content
-        assert isinstance(told, TextContent)
-        assert told.text == text
-    (told,) = (await agent.call("read_code_file", file_path="three", offset=1, limit=1)).content
-    assert isinstance(told, TextContent)
-    assert told.text == f"2\t\n[{path}: lines 2 to 2 of 3; offset=2 shows the next]\n"
-
-
 async def test_what_can_not_be_shown_as_it_is_is_told(agent: Agent) -> None:
     (agent.root / "odd.py").write_bytes(b"\xff\n" + b"x" * 1_000_000)
     page = await agent.done("read_code_file", file_path="odd.py")
@@ -142,10 +121,7 @@ async def test_a_page_of_any_characters_fits_a_result(agent: Agent, text: str) -
     result = await agent.call("read_code_file", file_path="full.py")
     (shown,) = result.content
     assert isinstance(shown, TextContent)
-    lines = meta_of(result)["content"].splitlines() if text.isprintable() else [""]
-    assert set(lines) <= {text * 9999, ""}
-    numbers = re.findall(r"^(\d+)\t", shown.text, re.MULTILINE)
-    assert numbers == [str(at + 1) for at in range(meta_of(result)["next_offset"])]
+    assert json.loads(shown.text) == result.structured_content
     assert len(result.model_dump_json(by_alias=True).encode()) <= RESULT_LIMIT
 
 

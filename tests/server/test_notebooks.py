@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.server.test_tools import Agent, agent_in, meta_of, text_of
+from tests.server.test_tools import Agent, agent_in, text_of
 
 pytestmark = pytest.mark.kernel
 
@@ -23,7 +23,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 async def export(agent: Agent, **asked: Any) -> dict[str, Any]:
     result = await agent.call("export_notebook", **asked)
     assert not result.is_error, text_of(result)
-    return meta_of(result)
+    return dict(result.structured_content or {})
 
 
 def read(path: str) -> dict[str, Any]:

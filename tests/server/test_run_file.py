@@ -25,7 +25,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 
 async def make(agent: Agent, content: str) -> str:
     made = await agent.call("initialize_code_file", content=content, filename="job")
-    return str(meta_of(made)["file_path"])
+    return str((made.structured_content or {})["file_path"])
 
 
 async def test_a_script_runs_in_the_kernel_and_its_names_stay(agent: Agent) -> None:
@@ -42,7 +42,7 @@ async def test_a_script_runs_in_the_kernel_and_its_names_stay(agent: Agent) -> N
 async def test_an_isolated_script_neither_sees_nor_changes_the_kernel(agent: Agent) -> None:
     await agent.run("secret = 1")
     path = await make(agent, "import os\nprint('secret' in globals(), os.getpid())\nlocal = 2\n")
-    pid = meta_of(await agent.call("kernel_status"))["pid"]
+    pid = ((await agent.call("kernel_status")).structured_content or {})["pid"]
     result = await agent.call("execute_code_file", file_path=path, mode="isolated", args=["x"])
     seen, other = text_of(result).split()[:2]
     assert (seen, meta_of(result)["outcome"]) == ("False", "ok")
@@ -104,10 +104,10 @@ async def test_only_what_ran_in_the_kernel_is_run_again(agent: Agent) -> None:
     await agent.call("execute_code_file", file_path=stays, args=["yes"])
     await agent.call("execute_code_file", file_path=apart, mode="isolated")
     again = await agent.call("restart_kernel", restore="replay")
-    replayed = meta_of(again)["replayed"]
+    replayed = (again.structured_content or {})["replayed"]
     assert [each["outcome"] for each in replayed] == ["ok"]
     assert (await agent.run("kept")).startswith("'yes'\n")
-    exported = meta_of(await agent.call("export_notebook"))
+    exported = (await agent.call("export_notebook")).structured_content or {}
     notebook = nbformat.read(exported["path"], as_version=4)  # type: ignore[no-untyped-call]
     folded = [cell.source for cell in notebook.cells if "process of its own" in cell.source]
     assert len(folded) == 1

@@ -50,6 +50,10 @@ def meta_of(result: CallToolResult) -> dict[str, Any]:
     return meta
 
 
+def fields_of(result: CallToolResult) -> dict[str, Any]:
+    return result.structured_content or {}
+
+
 @asynccontextmanager
 async def agent_in(
     folder: Path, *, mode: Literal["auto", "legacy"] = "auto", **options: str
@@ -165,50 +169,11 @@ async def test_a_result_never_exceeds_what_hosts_can_take(shared: Agent) -> None
 async def test_the_kernel_can_be_asked_while_code_runs(agent: Agent) -> None:
     await agent.run("import threading; table = list(range(10)); go = threading.Event()")
     await agent.call("execute_code", code="go.wait()", wait_seconds=0)
-    status = meta_of(await agent.call("kernel_status", variables=True))
+    status = (await agent.call("kernel_status", variables=True)).structured_content or {}
     assert status["state"] in {"busy", "idle"}
     (table,) = (each for each in status["variables"] if each["name"] == "table")
     assert (table["type"], table["length"]) == ("list", 10)
     await agent.call("interrupt_execution")
-
-
-async def test_a_status_is_lines_and_its_fields_are_apart(agent: Agent) -> None:
-    await agent.run("import json; count = 3; words = ['a', 'b']; large = bytes(20_000)")
-    result = await agent.call("kernel_status", variables=True)
-    lines = text_of(result).splitlines()
-    assert lines[0].startswith("session main: idle, kernel 1, Python 3.")
-    count, module, large, words = lines[-4:]
-    assert (count, module, words) == ("count int = 3", "json module", "words list 2")
-    assert large.startswith("large bytes 20000 20.0 KB = b'")
-    assert meta_of(result)["total"] == 4
-    none = await agent.call("kernel_status", pattern="x*")
-    assert text_of(none).endswith("\nno such variables\n")
-
-
-async def test_no_host_shows_a_result_twice(shared: Agent) -> None:
-    """Some show structured content in place of text, others beside it."""
-    await shared.run("1")
-    for tool in ("kernel_status", "get_environment_config", "check_installed_packages"):
-        result = await shared.call(tool)
-        assert result.structured_content is None
-        assert text_of(result).endswith("\n")
-        assert meta_of(result)
-
-
-async def test_without_names_all_packages_are_listed(shared: Agent) -> None:
-    result = await shared.call("check_installed_packages")
-    assert f"pytest {pytest.__version__}\n" in text_of(result)
-    assert "pillow " in text_of(result)
-    assert " (import PIL)\n" in text_of(result)
-    assert meta_of(result)["package_details"]["pytest"]["version"] == pytest.__version__
-    named = await shared.call(
-        "check_installed_packages", packages=["pytest", "PIL", "pytest<1", "absent-package"]
-    )
-    pytest_line, pillow, wrong, absent = text_of(named).splitlines()
-    assert pytest_line == f"pytest {pytest.__version__}"
-    assert pillow.startswith("pillow ")
-    assert wrong == f"pytest {pytest.__version__} does not satisfy pytest<1"
-    assert absent == "absent-package: not installed"
 
 
 async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
@@ -216,7 +181,7 @@ async def test_the_exported_notebook_is_the_session(agent: Agent) -> None:
     await agent.call("add_note", markdown="Because.")
     await agent.run("1 / 0")
     await agent.run("x")
-    told = meta_of(await agent.call("export_notebook"))
+    told = (await agent.call("export_notebook")).structured_content or {}
     notebook = json.loads(Path(told["path"]).read_text())
     cells = [(cell["cell_type"], cell["source"]) for cell in notebook["cells"]]
     assert ("markdown", "### Step 1: Begin") in cells
@@ -301,11 +266,11 @@ async def test_a_working_directory_is_that_of_the_next_kernel(tmp_path: Path) ->
             python_path=sys.executable,
             working_directory=str(place),
         )
-        assert "next kernel" in meta_of(configured)["message"]
+        assert "next kernel" in (configured.structured_content or {})["message"]
         assert str(place) not in await agent.run("os.getcwd()")
         await agent.call("restart_kernel")
         assert str(place) in await agent.run("import os; os.getcwd()")
-        found = meta_of(await agent.call("get_environment_config"))
+        found = (await agent.call("get_environment_config")).structured_content or {}
         assert found["working_directory"] == str(place)
 
 
@@ -322,7 +287,7 @@ async def test_code_without_a_file_name_lies_apart_from_files_of_the_agent(agent
     root = agent.app.settings.storage_root
     unnamed = meta_of(await agent.call("execute_code", code="1 / 0"))
     named = meta_of(await agent.call("execute_code", code="x = 1", filename="step"))
-    begun = meta_of(await agent.call("initialize_code_file", content="y = 1"))
+    begun = fields_of(await agent.call("initialize_code_file", content="y = 1"))
     assert Path(unnamed["file_path"]).parent == root / "cells"
     assert Path(named["file_path"]).parent == Path(begun["file_path"]).parent == root
     listed = await agent.run("!ls")
@@ -345,10 +310,10 @@ async def test_a_relative_path_is_taken_from_the_working_directory_of_the_client
                 python_path=sys.executable,
                 working_directory=asked,
             )
-            told = meta_of(configured)
+            told = configured.structured_content or {}
             assert told["working_directory"] == str(tmp_path / place)
         configured = await agent.call("configure_environment", type="python", python_path="python")
-        told = meta_of(configured)
+        told = configured.structured_content or {}
         assert told["current"]["python_path"] == str(tmp_path / "elsewhere" / "sub" / "python")
 
 
@@ -361,5 +326,5 @@ async def test_history_that_was_set_aside_is_told_once_and_kept_in_the_status(
     async with agent_in(tmp_path) as agent:
         assert "history.db.corrupt-1" in await agent.run("x = 1")
         assert "history.db.corrupt-1" not in await agent.run("x")
-        status = meta_of(await agent.call("kernel_status"))
+        status = (await agent.call("kernel_status")).structured_content or {}
         assert "history.db.corrupt-1" in status["notice"]
