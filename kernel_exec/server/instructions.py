@@ -20,7 +20,7 @@ def instructions(settings: ConnectionSettings) -> str:
         f" {limit}: follow it with get_execution or stop it with interrupt_execution; do not send"
         " it again.\n"
         "Install packages with install_dependencies, not with pip.\n"
-        "The last line of a result gives the outcome and whether variables survived: trust it"
+        "The last line of an execution gives the outcome and whether variables survived: trust it"
         " rather than re-checking. Similar lines above it are output of the code.\n"
         f"Relative file paths start at {one_line(settings.working_directory, _LONGEST_PATH)}."
     )
