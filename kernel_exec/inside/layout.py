@@ -4,11 +4,12 @@ Loaded in the kernel's process; standard library only, Python 3.8 syntax. The fi
 shape, the second each name once, with what the cells below it do not show of a type in `<>`.
 """
 
+import functools
 import re
 
 from . import cells
 
-ROWS = 30
+_ROWS = 30
 """Rows that are shown whole, if they fit."""
 
 ENDS = (6, 2)
@@ -34,8 +35,21 @@ TEXT = "text"
 _UNTOLD = frozenset({"NaN", "NaT", "None", "<NA>", "null"})
 """Cells that do not show their type."""
 
-_LIKE_A_NUMBER = re.compile(r"[-+]?(\.?\d|inf(inity)?$)", re.IGNORECASE)
+_LIKE_A_NUMBER = re.compile(r"[-+]?(\.?\d[-\d.,:/+ eT_]*Z?|inf(inity)?)$", re.IGNORECASE)
 """Text that could also be a number or a date."""
+
+
+def or_none(describe):
+    """`describe`, or None where it fails: the library's own text has to do."""
+
+    @functools.wraps(describe)
+    def described(value):
+        try:
+            return describe(value)
+        except Exception:
+            return None
+
+    return described
 
 
 class Table:
@@ -94,6 +108,13 @@ class Table:
         lines += [",".join(header)] if any(header) else []
         return "\n".join([*lines, *self._fitting(rows, sum(map(len, lines)))])
 
+    def line(self, top, texts):
+        """The values of a single column after one another."""
+        if self._left_out:
+            texts.insert(self._head, "… %s more …" % format(self._left_out, ","))
+        rounded = ["floats to %d digits" % cells.DIGITS] if self.cells.rounded else []
+        return "%s: %s" % (self._noted(top, rounded), ",".join(texts))
+
     def text_of_library(self, top, shown, *notes):
         """The same with the rows as their library shows them, and the note that says why."""
         return "%s\n%s" % (self._noted(top, notes), shown)
@@ -128,6 +149,11 @@ def _chosen_from(total, first, last):
 
 def _number(count, thing):
     return "%s %s%s" % (format(count, ","), thing, "" if count == 1 else "s")
+
+
+def whole_or_ends(rows, most=_ROWS):
+    """The numbers of the first and the last rows that are shown."""
+    return (rows, 0) if rows <= most else ENDS
 
 
 def ends(most):

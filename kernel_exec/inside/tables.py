@@ -7,55 +7,14 @@ values. The user's options for numbers, rows, columns and widths are obeyed: the
 choose, and whatever is too long for a result is in a file.
 """
 
-import functools
 import os
 import re
 import sys
 
 from . import cells, layout
-from .figures import describe_figure
 
 _DATED = 100000
 """Rows that are looked at to learn whether a column holds dates without a time."""
-
-
-def format_tables(shell):
-    """Give a shell's DataFrames and Series a compact text form in addition to their usual ones."""
-    from IPython.core.formatters import BaseFormatter
-    from traitlets import ObjectName, Unicode
-
-    class ModelFormatter(BaseFormatter):
-        """Text made for a language model."""
-
-        format_type = Unicode("text/llm+plain")
-        print_method = ObjectName("_repr_llm_")
-
-    formatter = ModelFormatter(parent=shell.display_formatter)
-    shell.display_formatter.formatters["text/llm+plain"] = formatter
-    for module, kind, describe in (
-        ("pandas", "DataFrame", describe_frame),
-        ("pandas.core.frame", "DataFrame", describe_frame),
-        ("pandas", "Series", describe_series),
-        ("pandas.core.series", "Series", describe_series),
-        ("polars.dataframe.frame", "DataFrame", describe_polars),
-        ("polars.series.series", "Series", describe_polars_series),
-        # the inline backend takes away what formatters have for a `Figure`
-        ("matplotlib.figure", "FigureBase", describe_figure),
-    ):
-        formatter.for_type_by_name(module, kind, describe)
-
-
-def _or_none(describe):
-    """`describe`, or None where it fails: the library's own text has to do."""
-
-    @functools.wraps(describe)
-    def described(value):
-        try:
-            return describe(value)
-        except Exception:
-            return None
-
-    return described
 
 
 # pandas
@@ -75,7 +34,7 @@ def _pandas_table(rows, width):
     columns, longest = _option("max_columns"), _option("max_colwidth")
     usual = (most, few) == _USUAL_ROWS
     if usual:
-        shown = (rows, 0) if rows <= layout.ROWS else layout.ENDS
+        shown = layout.whole_or_ends(rows)
     else:
         most = rows if most is None else most or _USUAL_ROWS[0]
         shown = (rows, 0) if rows <= most else layout.ends(min(few or most, most))
@@ -99,7 +58,7 @@ def _own_format():
     return ""
 
 
-@_or_none
+@layout.or_none
 def describe_frame(frame):
     """A DataFrame of pandas."""
     if _option("large_repr") != "truncate":
@@ -121,14 +80,14 @@ def describe_frame(frame):
         _pandas_column(table, frame.iloc[:, at], table.cells.label(frame.columns[at]), common)
         for at in table.columns
     ]
-    index, header = _index(table, frame.index)
+    index, header = levels_of(table, frame.index)
     header += [heading for heading, _ in described]
     columns = index + [texts for _, texts in described]
     header, columns = table.across(header, columns, len(index))
     return table.text(" ".join(filter(None, (top, common))), header, columns, notes)
 
 
-@_or_none
+@layout.or_none
 def describe_series(series):
     """A Series of pandas."""
     table = _pandas_table(len(series), 1)
@@ -139,7 +98,7 @@ def describe_series(series):
         return table.text_of_library(top, shown, chosen)
     label = "" if series.name is None else table.cells.label(series.name)
     heading, texts = _pandas_column(table, series, label)
-    index, header = _index(table, series.index)
+    index, header = levels_of(table, series.index)
     if any(header):
         return table.text(top, [*header, heading], [*index, texts])
     return table.text(_with(top, heading), [], [*index, texts])
@@ -150,14 +109,14 @@ def _with(top, heading):
     return "%s: %s" % (top, heading) if heading else top
 
 
-def _index(table, index):
+def levels_of(table, index):
     """The cells of each level of an index, and their headings."""
     shown = index.take(table.rows)
     short = index if len(index) <= _DATED else shown
     levels, names = [], []
     for at, name in enumerate(index.names):
         whole, values = short.get_level_values(at), shown.get_level_values(at)
-        kind, texts = _pandas_cells(table, whole, values, len(index))
+        kind, texts = pandas_cells(table, whole, values, len(index))
         label = "" if name is None else table.cells.label(name)
         names.append(table.heading(label, kind, texts) if texts else label)
         levels.append(texts)
@@ -166,12 +125,12 @@ def _index(table, index):
 
 def _pandas_column(table, column, label, common=""):
     """A column's heading, which leaves out a type that is `common` to all, and its cells."""
-    kind, texts = _pandas_cells(table, column, column.iloc[table.rows], len(column))
+    kind, texts = pandas_cells(table, column, column.iloc[table.rows], len(column))
     nulls = int(column.isna().sum()) if table.counts else 0
     return table.heading(label, "" if common else kind, texts, nulls), texts
 
 
-def _pandas_cells(table, whole, shown, rows):
+def pandas_cells(table, whole, shown, rows):
     """The type and the cells of what is shown of a Series or an index.
 
     A long one is not looked at whole.
@@ -212,7 +171,7 @@ def _polars_table(rows, width):
     usual = "POLARS_FMT_MAX_ROWS" not in os.environ
     most = _chosen("MAX_ROWS", 0)
     if usual:
-        shown = (rows, 0) if rows <= layout.ROWS else layout.ENDS
+        shown = layout.whole_or_ends(rows)
     else:
         shown = (rows, 0) if rows <= most else layout.ends(most)
     columns = _chosen("MAX_COLS", 0)
@@ -237,7 +196,7 @@ def _polars_format():
     return "values as polars.Config shows them (%s)" % ", ".join(changed) if changed else ""
 
 
-@_or_none
+@layout.or_none
 def describe_polars(frame):
     """A DataFrame of Polars."""
     rows, width = frame.shape
@@ -251,7 +210,7 @@ def describe_polars(frame):
     return table.text(top, *table.across(headings, columns))
 
 
-@_or_none
+@layout.or_none
 def describe_polars_series(series):
     """A Series of Polars."""
     table = _polars_table(len(series), 1)
