@@ -57,7 +57,7 @@ class _Unknown(Exception):
 @layout.or_none
 def describe_container(value):
     """A container of Python's own; None for one of another class, which may write itself."""
-    return (_records(value) or _written(value)) if type(value) in KINDS else None
+    return (_records(value) or _written(value)) if _is_one(value, KINDS) else None
 
 
 @layout.or_none
@@ -78,6 +78,11 @@ def describe_known(value):
         if name.endswith(("Index", "Array")):
             return arrays.describe_index(value) or arrays.describe_extension(value)
     return describe[name](value) if name in describe else None
+
+
+def _is_one(value, kinds):
+    """Whether a value is of just one of these types; a metaclass of the user's is not asked."""
+    return any(type(value) is kind for kind in kinds)
 
 
 def _is_table(kind):
@@ -117,7 +122,7 @@ class _Writer:
 
     def write(self, value, depth):
         """The text of a value at this depth."""
-        if type(value) in KINDS:
+        if _is_one(value, KINDS):
             return self._container(value, depth)
         shown = self._table(value, depth) if _is_table(type(value)) else self._scalar(value)
         self._spend(shown)
@@ -160,13 +165,13 @@ class _Writer:
 
     def _scalar(self, value):
         kind = type(value)
-        if kind in (str, bytes):
+        if _is_one(value, (str, bytes)):
             return self._text(value)
         if kind is float:
             return repr(value) if self._exact or value != value else self._cells.number(value)
-        if kind in (bool, int):
+        if _is_one(value, (bool, int)):
             return self._cells.cell(value)
-        if value is None or kind in (complex, range):
+        if value is None or _is_one(value, (complex, range)):
             return repr(value)
         package = variables.package_of(kind)
         if package in _WRITTEN:
@@ -221,8 +226,8 @@ def _parts(value, most, room):
 
 def _sorted(items):
     """A set in order, where its values have one."""
-    kinds = {type(each) for each in items}
-    return sorted(items) if kinds <= {int, float} or kinds == {str} else items
+    of_numbers = all(_is_one(each, (int, float)) for each in items)
+    return sorted(items) if of_numbers or all(type(each) is str for each in items) else items
 
 
 def _enclosed(kind, shown, items):

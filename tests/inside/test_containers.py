@@ -102,10 +102,24 @@ def test_a_short_list_reads_back_as_it_was(value: list[object]) -> None:
     assert shown is None or "…" in shown or eval(shown) == value
 
 
-class _Loud:
-    """Its own code would be seen."""
+HEARD: list[str] = []
+
+
+class _Louder(type):
+    """Its classes are not to be compared."""
+
+    def __eq__(cls, other: object) -> bool:
+        HEARD.append("a metaclass")
+        return False
+
+    __hash__ = type.__hash__
+
+
+class _Loud(metaclass=_Louder):
+    """Its own code would be heard."""
 
     def _cry(self, *_: object) -> Any:
+        HEARD.append("a method")
         raise AssertionError
 
     __repr__ = __str__ = __len__ = __getattr__ = __eq__ = _cry
@@ -126,7 +140,10 @@ HOLDERS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", HOLDERS)
 def test_no_code_of_the_users_runs(name: str) -> None:
-    assert containers.describe_container(HOLDERS[name](_Loud())) is None
+    holder = HOLDERS[name](_Loud())
+    HEARD.clear()
+    assert containers.describe_container(holder) is None
+    assert not HEARD
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,18 @@ FRAMES = {
     ),
     "thirty rows whole": ("pd.DataFrame({'a': range(30)})", ["\n15,15\n"]),
     "more rows by their ends": ("pd.DataFrame({'a': range(31)})", ["\n… 23 rows …\n29,29\n"]),
+    "records": ("[{'id': i, 'on': '2024-01-01'} for i in range(99)]", ["99 dicts\nid,on <text>\n"]),
+    "a long list": ("list(range(1000))", ["[0, 1, 2, ", ", 22, … 970 more …, 993, "]),
+    "a list whose usual form is in a file": (
+        "['x' * 900 for _ in range(999)]",
+        ["'…,\n… 969 more …,\n'xx", "xx'…]\n"],
+    ),
+    "an array": ("np.arange(1000)", ["array 1000: 0,1,2,", ",15,… 980 more …,996,"]),
+    "numbers of NumPy": ("np.float64(0.25), np.int64(3)", ["(0.25, 3)\n"]),
+    "several tables": (
+        "pd.DataFrame({'a': [1]}), np.arange(2)",
+        ["tuple of 2:\nDataFrame 1x1\n,a\n0,1\narray"],
+    ),
     "all rows, to the file that holds them": (
         "with pd.option_context('display.max_rows', None):\n"
         "    display(pd.DataFrame({'a': range(9000)}))",
