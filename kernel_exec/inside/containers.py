@@ -215,7 +215,8 @@ def _parts(value, most, room):
         most = count if most is None else most
         return list(itertools.islice(items, most)), max(0, count - most), []
     items = value.items() if kind in _DICTS else value
-    if kind is collections.Counter and all(type(each) is int for each in value.values()):
+    of_counts = kind is collections.Counter and count <= _MOST_RECORDS
+    if of_counts and all(type(each) is int for each in value.values()):
         items = value.most_common()
     if most is None or count <= most:
         return list(items), 0, []

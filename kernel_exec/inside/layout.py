@@ -65,7 +65,7 @@ class Table:
 
     @property
     def counts(self):
-        """Whether missing values are counted, and texts told from other objects."""
+        """Whether missing values are counted."""
         return self._all <= _COUNTED
 
     def column(self, values, kind="", dates=False):

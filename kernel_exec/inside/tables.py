@@ -13,6 +13,7 @@ import sys
 
 from . import cells, layout
 
+_INFERRED = 1000000
 _DATED = 100000
 """Rows that are looked at to learn whether a column holds dates without a time."""
 
@@ -138,16 +139,16 @@ def pandas_cells(table, whole, shown, rows):
     kind = str(shown.dtype)
     is_date = kind.startswith("datetime64[") and "," not in kind
     dates = kind.startswith("datetime64[") and rows <= _DATED and _has_no_times(whole)
-    if kind.startswith("str") or (kind == "object" and _is_text(table, whole)):
+    if kind.startswith("str") or (kind == "object" and _is_text(whole)):
         kind = layout.TEXT
     written = "object" if kind == "category" else kind
     return "datetime64" if is_date else kind, table.column(list(shown.array), written, dates)
 
 
-def _is_text(table, values):
-    """Whether all objects that are not missing are texts."""
+def _is_text(values):
+    """Whether all objects that are not missing are texts; many are not looked at."""
     infer = sys.modules["pandas"].api.types.infer_dtype
-    return table.counts and infer(values, skipna=True) in ("string", "empty")
+    return len(values) <= _INFERRED and infer(values, skipna=True) in ("string", "empty")
 
 
 def _has_no_times(values):
