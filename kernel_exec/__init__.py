@@ -46,7 +46,7 @@ To change                            go to
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py
     what runs inside the kernel      inside/ (stdlib only at import, Python 3.8), from launch.py on
-    how a value is described         inside/tables.py, cells.py, figures.py, variables.py
+    how a value is described         inside/forms.py, and the modules that it names
     how cells are named and shown    kernels/messages.py (cell_name), inside/sources.py
     what child processes get         inside/kernel.py (keep_to_ourselves)
     what a cell may put out          inside/outlet.py, displays.py, budgets.py

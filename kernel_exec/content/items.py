@@ -160,6 +160,8 @@ class Items:
         shown = cut(whole, ITEM_BUDGET, how)
         left_out = []
         for mime, path in files(output).items():
+            if mime == "text/plain" and "text/llm+plain" in output.data:
+                continue  # which is not shown
             if mime in output.data:
                 shown = self._both_ends(whole, path, how) or shown
             elif (size := self.context.texts.bytes_of(path)) is not None:

@@ -15,7 +15,7 @@ from . import variables
 DIGITS = 10
 """Significant digits of a float that is not whole."""
 
-LONGEST = 200
+LONGEST = 60
 """Characters of one cell."""
 
 _LABEL = 100
@@ -50,8 +50,10 @@ class Cells:
             return "<%s: %s>" % (variables.type_name(value), type(error).__name__)
 
     def label(self, value):
-        """A column's name, or that of an index."""
+        """A column's name, or that of an index; facts in `<>` may follow it."""
         shown = self.cell(value, kind="object")
+        if shown.endswith(">") and isinstance(value, str):
+            shown = json.dumps(shown, ensure_ascii=False)
         return shown if len(shown) <= _LABEL else shown[:_LABEL] + "…"
 
     def number(self, value, kind=""):
@@ -99,13 +101,11 @@ class Cells:
     def _text(self, text, kind, depth):
         shown = text if self._longest is None else text[: self._longest]
         quoted = depth or not shown.isprintable() or _BREAKING & set(shown)
-        quoted = quoted or text[:1].isspace() or text[-1:].isspace()
+        quoted = quoted or text[:1].isspace() or text[-1:].isspace() or text.endswith("…")
         quoted = quoted or shown.lower() in _MISSING or (kind == "object" and _is_number(shown))
         if quoted:
             shown = '"%s"' % _escaped(shown.replace("\\", "\\\\").replace('"', '\\"'))
-        if self._longest is None or len(text) <= self._longest:
-            return shown
-        return "%s… (%s characters)" % (shown, format(len(text), ","))
+        return shown if self._longest is None or len(text) <= self._longest else shown + "…"
 
     def _nested(self, value, depth):
         """A container within a cell; "" for a value that is none."""

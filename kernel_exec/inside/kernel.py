@@ -39,6 +39,7 @@ from . import (
     displays,
     errors,
     figures,
+    forms,
     hints,
     mending,
     names,
@@ -46,7 +47,6 @@ from . import (
     owners,
     packing,
     sources,
-    tables,
 )
 from . import shell as shells
 from .defence import attempt
@@ -116,7 +116,7 @@ def _set_up(app, config):
         stream.reconfigure(line_buffering=True)
     _dump_faults(config["run_dir"])
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
-    tables.format_tables(app.shell)
+    forms.format_values(app.shell)
     errors.show_errors(app.shell, app.kernel.cell_files)
     ioloop.IOLoop.current().add_callback(_wake_on_signal)
 

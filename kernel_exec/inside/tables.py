@@ -1,149 +1,26 @@
 """Tables of pandas and Polars as text for a model; loaded in the kernel's process.
 
 Standard library only at import, Python 3.8 syntax; nothing that is described is changed. A frame is
-shown as its shape, the types and missing values of its columns, and its rows, with commas between
-the values: that needs the fewest characters. It has as many rows as the library itself would show,
-and the user's options for numbers, columns and widths are obeyed: they are the user's to choose,
-and whatever is too long for a result is in a file.
+shown as its shape, its columns and its rows, with commas between the values: that needs the fewest
+characters. A column has its type where the values do not show it, and the number of its missing
+values. The user's options for numbers, rows, columns and widths are obeyed: they are the user's to
+choose, and whatever is too long for a result is in a file.
 """
 
-import functools
 import os
+import re
 import sys
 
-from . import cells
-from .figures import describe_figure
+from . import cells, layout
 
-_ROWS, _FEW_ROWS = 60, 10
-"""Rows that are shown whole, and those that are shown of more; as in pandas."""
-
-_TAIL = 2
-_COLUMNS = 30
-_LONGEST_TYPE = 80
-
-_COUNTED = 20000000
-"""Values that are looked at to count the missing ones."""
-
+_INFERRED = 1000000
 _DATED = 100000
 """Rows that are looked at to learn whether a column holds dates without a time."""
-
-_MIDNIGHT = " 00:00:00"
-
-
-def format_tables(shell):
-    """Give a shell's DataFrames and Series a compact text form in addition to their usual ones."""
-    from IPython.core.formatters import BaseFormatter
-    from traitlets import ObjectName, Unicode
-
-    class ModelFormatter(BaseFormatter):
-        """Text made for a language model."""
-
-        format_type = Unicode("text/llm+plain")
-        print_method = ObjectName("_repr_llm_")
-
-    formatter = ModelFormatter(parent=shell.display_formatter)
-    shell.display_formatter.formatters["text/llm+plain"] = formatter
-    for module, kind, describe in (
-        ("pandas", "DataFrame", describe_frame),
-        ("pandas.core.frame", "DataFrame", describe_frame),
-        ("pandas", "Series", describe_series),
-        ("pandas.core.series", "Series", describe_series),
-        ("polars.dataframe.frame", "DataFrame", describe_polars),
-        ("polars.series.series", "Series", describe_polars_series),
-        # the inline backend takes away what formatters have for a `Figure`
-        ("matplotlib.figure", "FigureBase", describe_figure),
-    ):
-        formatter.for_type_by_name(module, kind, describe)
-
-
-def _or_none(describe):
-    """`describe`, or None where it fails: the library's own text has to do."""
-
-    @functools.wraps(describe)
-    def described(value):
-        try:
-            return describe(value)
-        except Exception:
-            return None
-
-    return described
-
-
-class _Table:
-    """How much of a table is shown, and its text."""
-
-    def __init__(self, rows, width, few_rows, columns, longest):
-        few_rows = min(few_rows, rows)
-        tail = min(_TAIL, few_rows // 2)
-        self._head = few_rows - tail
-        self.rows = [*range(self._head), *range(rows - tail, rows)]
-        self._left_out = rows - len(self.rows)
-        self.columns = min(width, columns)
-        self.cells = cells.Cells(longest)
-        self._all = rows * self.columns
-
-    @property
-    def counts(self):
-        """Whether missing values are counted."""
-        return self._all <= _COUNTED
-
-    def column(self, values, kind="", dates=False):
-        """The cells of a column; `dates` says that no value of it has a time of day."""
-        texts = [self.cells.cell(value, kind) for value in values]
-        if dates:
-            return [t[: -len(_MIDNIGHT)] if t.endswith(_MIDNIGHT) else t for t in texts]
-        return texts
-
-    def typed(self, label, kind, nulls):
-        """A column in the list of columns."""
-        return "%s %s" % (self.cells.label(label), _type(kind, nulls))
-
-    def text(self, top, header, columns):
-        """All of it; each of `columns` has a cell for each row that is shown."""
-        rows = [",".join(row) for row in zip(*columns)]
-        if self._left_out:
-            rows.insert(self._head, "... %s not shown" % _number(self._left_out, "row"))
-        names = [",".join(header)] if any(header) else []
-        rounded = "floats are rounded to %d significant digits" % cells.DIGITS
-        return self._with_notes([*top, *names, *rows], rounded if self.cells.rounded else "")
-
-    def text_of_library(self, top, shown, note):
-        """The same with the rows as their library shows them, and the note that says why."""
-        return self._with_notes([*top, shown], note)
-
-    def _with_notes(self, lines, note):
-        notes = [note] if note else []
-        if not self.counts:
-            notes.append("missing values were not counted")
-        return "\n".join([*lines, "[%s]" % "; ".join(notes)] if notes else lines)
-
-
-def _number(count, thing):
-    return "%s %s%s" % (format(count, ","), thing, "" if count == 1 else "s")
-
-
-def _counted(name, count, label, kind):
-    """The first line of a Series."""
-    return "%s %s: %s" % (name, _number(count, "value"), " ".join(filter(None, (label, kind))))
-
-
-def _type(kind, nulls):
-    kind = str(kind)
-    kind = kind if len(kind) <= _LONGEST_TYPE else kind[:_LONGEST_TYPE] + "…"
-    return "%s (%s null)" % (kind, format(nulls, ",")) if nulls else kind
-
-
-def _top(name, frame, described, names=""):
-    """The first two lines of a frame: its shape, and its columns as they are `described`."""
-    rows, width = frame.shape
-    if width > len(described):
-        described.append("... %d more" % (width - len(described)))
-    shape = "%s %s x %s" % (name, _number(rows, "row"), _number(width, "column"))
-    return [shape, "columns%s: %s" % (names, "; ".join(described))]
 
 
 # pandas
 
+_USUAL_ROWS = (60, 10)
 _USUAL_COLUMNS = (0, 20)
 _USUAL_WIDTH = 50
 _USUAL_FORMAT = {"float_format": None, "precision": 6, "chop_threshold": None}
@@ -155,14 +32,20 @@ def _option(name):
 
 def _pandas_table(rows, width):
     most, few = _option("max_rows"), _option("min_rows")
-    most = rows if most is None else most or _ROWS
     columns, longest = _option("max_columns"), _option("max_colwidth")
-    return _Table(
-        rows,
-        width,
-        rows if rows <= most else min(few or most, most),
-        width if columns is None else _COLUMNS if columns in _USUAL_COLUMNS else columns,
+    usual = (most, few) == _USUAL_ROWS
+    if usual:
+        shown = layout.whole_or_ends(rows)
+    else:
+        most = rows if most is None else most or _USUAL_ROWS[0]
+        shown = (rows, 0) if rows <= most else layout.ends(min(few or most, most))
+    return layout.Table(
+        (rows, *shown),
+        layout.outer(
+            width, width if columns is None else None if columns in _USUAL_COLUMNS else columns
+        ),
         cells.LONGEST if longest == _USUAL_WIDTH else longest,
+        layout.BUDGET if usual else sys.maxsize,
     )
 
 
@@ -176,66 +59,96 @@ def _own_format():
     return ""
 
 
-@_or_none
+@layout.or_none
 def describe_frame(frame):
     """A DataFrame of pandas."""
     if _option("large_repr") != "truncate":
         return None
     rows, width = frame.shape
     table = _pandas_table(rows, width)
-    columns = [frame.iloc[:, at] for at in range(table.columns)]
-    described = [
-        table.typed(label, column.dtype, int(column.isna().sum()) if table.counts else 0)
-        for label, column in zip(frame.columns, columns)
-    ]
     names = [table.cells.label(name) for name in frame.columns.names if name is not None]
-    top = _top(type(frame).__name__, frame, described, " (%s)" % ", ".join(names) if names else "")
+    notes = ["columns: %s" % ", ".join(names)] if names else []
+    top = "%s %dx%d" % (type(frame).__name__, rows, width)
     chosen = _own_format()
     if chosen:
-        shown = frame.iloc[:, : table.columns].to_string(max_rows=len(table.rows))
-        return table.text_of_library(top, shown, chosen)
-    index, header = _index(table, frame.index)
-    header += [table.cells.label(label) for label in frame.columns[: table.columns]]
-    return table.text(top, header, index + [_pandas_column(table, each) for each in columns])
+        shown = frame.iloc[:, table.columns].to_string(max_rows=max(1, len(table.rows)))
+        return table.text_of_library(top, shown, *notes, chosen)
+    kinds = {str(each) for each in frame.dtypes}
+    common = kinds.pop() if len(kinds) == 1 and rows and width > 1 else ""
+    if common.startswith(("datetime64", "str", "object")) or common in layout.EVIDENT:
+        common = ""
+    described = [
+        _pandas_column(table, frame.iloc[:, at], table.cells.label(frame.columns[at]), common)
+        for at in table.columns
+    ]
+    index, header = levels_of(table, frame.index)
+    header += [heading for heading, _ in described]
+    columns = index + [texts for _, texts in described]
+    header, columns = table.across(header, columns, len(index))
+    return table.text(" ".join(filter(None, (top, common))), header, columns, notes)
 
 
-@_or_none
+@layout.or_none
 def describe_series(series):
     """A Series of pandas."""
     table = _pandas_table(len(series), 1)
-    nulls = int(series.isna().sum()) if table.counts else 0
-    label = "" if series.name is None else table.cells.label(series.name)
-    top = [_counted(type(series).__name__, len(series), label, _type(series.dtype, nulls))]
+    top = "%s %d" % (type(series).__name__, len(series))
     chosen = _own_format()
     if chosen:
-        shown = series.to_string(max_rows=len(table.rows))
+        shown = series.to_string(max_rows=max(1, len(table.rows)))
         return table.text_of_library(top, shown, chosen)
-    index, names = _index(table, series.index)
-    header = [*names, label] if any(names) else []
-    return table.text(top, header, [*index, _pandas_column(table, series)])
+    label = "" if series.name is None else table.cells.label(series.name)
+    heading, texts = _pandas_column(table, series, label)
+    index, header = levels_of(table, series.index)
+    if any(header):
+        return table.text(top, [*header, heading], [*index, texts])
+    return table.text(_with(top, heading), [], [*index, texts])
 
 
-def _index(table, index):
-    """The cells of each level of an index, and the levels' names."""
-    names = ["" if name is None else table.cells.label(name) for name in index.names]
+def _with(top, heading):
+    """The first line of a Series whose name has no line of its own."""
+    return "%s: %s" % (top, heading) if heading else top
+
+
+def levels_of(table, index):
+    """The cells of each level of an index, and their headings."""
     shown = index.take(table.rows)
     short = index if len(index) <= _DATED else shown
-    levels = [
-        _pandas_cells(table, short.get_level_values(at), shown.get_level_values(at), len(index))
-        for at in range(index.nlevels)
-    ]
+    levels, names = [], []
+    for at, name in enumerate(index.names):
+        whole, values = short.get_level_values(at), shown.get_level_values(at)
+        kind, texts = pandas_cells(table, whole, values, len(index))
+        label = "" if name is None else table.cells.label(name)
+        names.append(table.heading(label, kind, texts) if texts else label)
+        levels.append(texts)
     return levels, names
 
 
-def _pandas_column(table, column):
-    return _pandas_cells(table, column, column.iloc[table.rows], len(column))
+def _pandas_column(table, column, label, common=""):
+    """A column's heading, which leaves out a type that is `common` to all, and its cells."""
+    kind, texts = pandas_cells(table, column, column.iloc[table.rows], len(column))
+    nulls = int(column.isna().sum()) if table.counts else 0
+    return table.heading(label, "" if common else kind, texts, nulls), texts
 
 
-def _pandas_cells(table, whole, shown, rows):
-    """The cells of a Series or an index that are shown; a long one is not looked at whole."""
+def pandas_cells(table, whole, shown, rows):
+    """The type and the cells of what is shown of a Series or an index.
+
+    A long one is not looked at whole.
+    """
     kind = str(shown.dtype)
+    is_date = kind.startswith("datetime64[") and "," not in kind
     dates = kind.startswith("datetime64[") and rows <= _DATED and _has_no_times(whole)
-    return table.column(list(shown.array), kind, dates)
+    if kind.startswith("str") or (kind == "object" and _is_text(whole)):
+        kind = layout.TEXT
+    written = "object" if kind == "category" else kind
+    return "datetime64" if is_date else kind, table.column(list(shown.array), written, dates)
+
+
+def _is_text(values):
+    """Whether all objects that are not missing are texts; many are not looked at."""
+    infer = sys.modules["pandas"].api.types.infer_dtype
+    return len(values) <= _INFERRED and infer(values, skipna=True) in ("string", "empty")
 
 
 def _has_no_times(values):
@@ -252,16 +165,22 @@ _USUAL = {
     "set_decimal_separator": ".",
     "set_trim_decimal_zeros": False,
 }
+_WHOLE_SECOND = re.compile(r"\.0+(?=$|[+-])")
 
 
 def _polars_table(rows, width):
-    few = _FEW_ROWS if rows > _ROWS else rows
-    return _Table(
-        rows,
-        width,
-        _chosen("MAX_ROWS", few),
-        _chosen("MAX_COLS", _COLUMNS),
+    usual = "POLARS_FMT_MAX_ROWS" not in os.environ
+    most = _chosen("MAX_ROWS", 0)
+    if usual:
+        shown = layout.whole_or_ends(rows)
+    else:
+        shown = (rows, 0) if rows <= most else layout.ends(most)
+    columns = _chosen("MAX_COLS", 0)
+    return layout.Table(
+        (rows, *shown),
+        layout.outer(width, columns if "POLARS_FMT_MAX_COLS" in os.environ else None),
         _chosen("STR_LEN", cells.LONGEST),
+        layout.BUDGET if usual else sys.maxsize,
     )
 
 
@@ -278,41 +197,47 @@ def _polars_format():
     return "values as polars.Config shows them (%s)" % ", ".join(changed) if changed else ""
 
 
-@_or_none
+@layout.or_none
 def describe_polars(frame):
     """A DataFrame of Polars."""
     rows, width = frame.shape
     table = _polars_table(rows, width)
-    columns = [frame.to_series(at) for at in range(table.columns)]
-    described = [table.typed(each.name, each.dtype, each.null_count()) for each in columns]
-    top = _top("polars " + type(frame).__name__, frame, described)
+    top = "polars %s %dx%d" % (type(frame).__name__, rows, width)
     chosen = _polars_format()
     if chosen:
         return table.text_of_library(top, str(frame), chosen)
-    header = [table.cells.label(each.name) for each in columns]
-    return table.text(top, header, [_polars_column(table, each) for each in columns])
+    described = [_polars_column(table, frame.to_series(at)) for at in table.columns]
+    headings, columns = [each for each, _ in described], [each for _, each in described]
+    return table.text(top, *table.across(headings, columns))
 
 
-@_or_none
+@layout.or_none
 def describe_polars_series(series):
     """A Series of Polars."""
     table = _polars_table(len(series), 1)
-    label = table.cells.label(series.name) if series.name else ""
-    kind = _type(series.dtype, series.null_count())
-    top = [_counted("polars " + type(series).__name__, len(series), label, kind)]
+    top = "polars %s %d" % (type(series).__name__, len(series))
     chosen = _polars_format()
     if chosen:
         return table.text_of_library(top, str(series), chosen)
-    return table.text(top, [], [_polars_column(table, series)])
+    heading, texts = _polars_column(table, series)
+    return table.text(_with(top, heading), [], [texts])
 
 
 def _polars_column(table, column):
     shown = column.gather(table.rows) if hasattr(column, "gather") else column.take(table.rows)
-    kind = str(column.dtype).partition("(")[0]
-    if kind in ("Datetime", "Time"):  # as Python objects they lose nanoseconds
+    kind = str(column.dtype)
+    name = kind.partition("(")[0]
+    if name in ("Datetime", "Time"):  # as Python objects they lose nanoseconds
         polars = sys.modules["polars"]
         shown = shown.cast(getattr(polars, "String", None) or polars.Utf8)
-    elif kind == "Duration":
+    elif name == "Duration":
         shown = shown.dt.to_string("polars")
-    values = shown.to_list()
-    return ["null" if value is None else table.cells.cell(value, kind) for value in values]
+    if kind in ("String", "Utf8"):
+        kind = layout.TEXT
+    elif name == "Datetime" and "time_zone=None" in kind:
+        kind = "datetime64"
+    texts = ["null" if v is None else table.cells.cell(v, name) for v in shown.to_list()]
+    if name == "Datetime" and all(each == "null" or _WHOLE_SECOND.search(each) for each in texts):
+        texts = [_WHOLE_SECOND.sub("", each) for each in texts]
+    label = table.cells.label(column.name) if column.name else ""
+    return table.heading(label, kind, texts, column.null_count()), texts

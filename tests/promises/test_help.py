@@ -82,13 +82,13 @@ def test_another_tools_argument_is_taken_or_named(shared: Agent) -> None:
 
 
 def test_a_name_that_an_earlier_kernel_had_is_told(agent: Agent) -> None:
-    agent.run("amount = 1\nother = 2")
+    agent.run("earlier = 1\ndeleted = 2")
     agent.call("restart_kernel")
-    told = "`amount` was lost with kernel 1: run the code that made it again"
-    assert advice(agent.run("amount")) == [told]
-    agent.run("other = 2")
-    agent.run("del other")
-    assert advice(agent.run("other")) == []
+    told = "`earlier` was lost with kernel 1: run the code that made it again"
+    assert advice(agent.run("earlier")) == [told]
+    agent.run("deleted = 2")
+    agent.run("del deleted")
+    assert advice(agent.run("deleted")) == []
 
 
 def test_a_name_that_another_session_has_is_told(server: Server, agent: Agent) -> None:

@@ -23,7 +23,7 @@ FRAMES = {
     "small numbers": ("pd.Series([1.5e-7, 52.520008])", ["\n0,1.5e-07\n1,52.520008\n"]),
     "a rounding": (
         "pd.DataFrame({'a': [2 / 3]})",
-        ["\n0,0.6666666667\n[floats are rounded to 10 significant digits]\n"],
+        ["DataFrame 1x1; floats to 10 digits\n,a\n0,0.6666666667\n"],
     ),
     "decimals": ("pd.DataFrame({'a': [Decimal('1.10')]})", ["\n0,1.10\n"]),
     "text that looks like nothing": (
@@ -32,9 +32,22 @@ FRAMES = {
     ),
     "a format of the user's": (
         "with pd.option_context('display.precision', 1): display(pd.DataFrame({'a': [2 / 3]}))",
-        ["0.7", "[floats as display.precision = 1 shows them]"],
+        ["0.7", "; floats as display.precision = 1 shows them\n"],
     ),
-    "as many rows as pandas shows": ("pd.DataFrame({'a': range(60)})", ["\n30,30\n"]),
+    "thirty rows whole": ("pd.DataFrame({'a': range(30)})", ["\n15,15\n"]),
+    "more rows by their ends": ("pd.DataFrame({'a': range(31)})", ["\n… 23 rows …\n29,29\n"]),
+    "records": ("[{'id': i, 'on': '2024-01-01'} for i in range(99)]", ["99 dicts\nid,on <text>\n"]),
+    "a long list": ("list(range(1000))", ["[0, 1, 2, ", ", 22, … 970 more …, 993, "]),
+    "a list whose usual form is in a file": (
+        "['x' * 900 for _ in range(999)]",
+        ["'…,\n… 969 more …,\n'xx", "xx'…]\n"],
+    ),
+    "an array": ("np.arange(1000)", ["array 1000: 0,1,2,", ",15,… 980 more …,996,"]),
+    "numbers of NumPy": ("np.float64(0.25), np.int64(3)", ["(0.25, 3)\n"]),
+    "several tables": (
+        "pd.DataFrame({'a': [1]}), np.arange(2)",
+        ["tuple of 2:\nDataFrame 1x1\n,a\n0,1\narray"],
+    ),
     "all rows, to the file that holds them": (
         "with pd.option_context('display.max_rows', None):\n"
         "    display(pd.DataFrame({'a': range(9000)}))",

@@ -1,0 +1,99 @@
+"""Arrays of NumPy, indexes and arrays of pandas as text for a model; in the kernel's process.
+
+Standard library only at import, Python 3.8 syntax. One of one dimension is a line, one of two a
+table without names. NumPy's options are obeyed: where the user has chosen, NumPy writes them.
+"""
+
+import sys
+
+from . import cells, layout, tables, variables
+
+_USUAL = {"precision": 8, "threshold": 1000, "suppress": False, "formatter": None}
+_USUAL.update(edgeitems=3, floatmode="maxprec", sign="-")
+_KINDS = "biufcUSmM"
+"""Types whose values are NumPy's own."""
+
+_LOOKED_AT = 100000
+_LINE = 2000
+"""Characters of one that is shown whole."""
+
+_ENDS = (16, 4)
+_WIDE = 12
+_CORNERS = (3, 2)
+"""Rows and columns of one that has more than `_WIDE` columns."""
+
+
+@layout.or_none
+def describe_array(array):
+    """An array of NumPy with one or two dimensions."""
+    numpy = sys.modules["numpy"]
+    options = numpy.get_printoptions()
+    if type(array) is not numpy.ndarray or array.ndim not in (1, 2):
+        return None
+    if any(options.get(name, usual) != usual for name, usual in _USUAL.items()):
+        return None
+    if array.dtype.kind not in _KINDS and not (array.dtype.kind == "O" and _is_text(array)):
+        return None
+    kind = layout.TEXT if array.dtype.kind in "OU" else str(array.dtype)
+    if array.ndim == 1:
+        return _in_a_line(
+            "array",
+            len(array),
+            lambda table: ("", kind, table.column(list(array[table.rows]), kind)),
+        )
+    rows, width = array.shape
+    if width <= _WIDE:
+        ends = (rows, *layout.whole_or_ends(rows)), (width, width, 0)
+    else:
+        ends = (rows, *_CORNERS), (width, *_CORNERS)
+    table = layout.Table(*ends, cells.LONGEST)
+    texts = [table.column(list(array[table.rows, at]), kind) for at in table.columns]
+    told = [each for column in texts for each in column]
+    top = table.heading("array %dx%d" % (rows, width), kind, told)
+    return table.text(top, [], table.across([], texts)[1])
+
+
+def _is_text(array):
+    """Whether an array of objects holds nothing else than texts; a long one is not looked at."""
+    return array.size <= _LOOKED_AT and all(type(each) is str for each in array.flat)
+
+
+@layout.or_none
+def describe_index(index):
+    """An index of pandas; None for a range, which is short."""
+    if isinstance(index, sys.modules["pandas"].RangeIndex):
+        return None
+    if index.nlevels > 1:
+        rows = (len(index), *layout.whole_or_ends(len(index)))
+        table = layout.Table(rows, (0, 0, 0), cells.LONGEST)
+        levels, names = tables.levels_of(table, index)
+        return table.text("%s %d" % (type(index).__name__, len(index)), names, levels)
+    return _line_of_pandas(type(index).__name__, index)
+
+
+@layout.or_none
+def describe_extension(array):
+    """An array of pandas, such as the unique values of a column."""
+    if not variables.is_array(type(array)):
+        return None
+    return _line_of_pandas(type(array).__name__, sys.modules["pandas"].Index(array))
+
+
+def _line_of_pandas(kind, index):
+    def column(table):
+        (texts,), (heading,) = tables.levels_of(table, index)
+        return heading, "", texts
+
+    return _in_a_line(kind, len(index), column)
+
+
+def _in_a_line(kind, length, column):
+    """All values or those of both ends; `column` makes label, type and texts of a table's rows."""
+    for ends in ((length, 0) if length <= _LINE else _ENDS, _ENDS):
+        table = layout.Table((length, *ends), (1, 1, 0), cells.LONGEST)
+        label, of, texts = column(table)
+        if sum(map(len, texts)) <= _LINE:
+            break
+    heading = table.heading(label, of, texts)
+    between = ": " if label else " " if heading else ""
+    return table.line("%s %d%s%s" % (kind, length, between, heading), texts)
