@@ -75,15 +75,17 @@ class Call:
         return entry
 
     async def present(
-        self, session: Session | None, entry: Entry, part: Part = None
+        self, session: Session | None, entry: Entry, part: Part = None, *, only_new: bool = False
     ) -> CallToolResult:
         """An entry, or a part of it, once it is on the disk or history says why it is not.
+
+        With `only_new` what this client has seen of one that went on is left out.
 
         Committing and rendering go on side by side. Where the commit fails the result has to say
         so, and is rendered again.
         """
         events = await self.connection.events(session, entry)
-        now = await self._context(session, entry, events, part)
+        now = await self._context(session, entry, events, only_new=only_new)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.connection.settle)
             made = await self.presenter.show(entry, events, now, part)
@@ -96,7 +98,12 @@ class Call:
         return made.result
 
     async def _context(
-        self, session: Session | None, entry: Entry, events: Sequence[OutputEvent], part: Part
+        self,
+        session: Session | None,
+        entry: Entry,
+        events: Sequence[OutputEvent],
+        *,
+        only_new: bool,
     ) -> RenderContext:
         looks = self.connection.looks
         last = events[-_LAST_EVENTS:] if entry.outcome is Outcome.EXCEPTION else ()
@@ -115,8 +122,8 @@ class Call:
             most_pictures=self.connection.settings.inline_images,
             environment=looks.environment(session.environment.key) if session is not None else "",
             new_kernel=looks.is_new_kernel(entry),
-            followed=looks.have_followed(entry),
-            seen=looks.seen(entry) if part is None else (),
+            followed=looks.have_followed(entry) and only_new,
+            seen=looks.seen(entry) if only_new else (),
             now=time.time(),
         )
 

@@ -61,7 +61,7 @@ async def get_execution(call: Call, asked: arguments.GetExecution) -> CallToolRe
     if lines == (None, None) and asked.stream == "all" and not asked.tail and not asked.search:
         if entry.kind is EntryKind.VERIFICATION:
             return await present_verification(call, session, entry)
-        return await call.present(session, entry)
+        return await call.present(session, entry, only_new=True)
     limit = _MOST_LINES if asked.limit is None else asked.limit
     page = Asked(offset=asked.offset or 0, limit=limit, tail=asked.tail)
     part = Lines(stream=asked.stream, asked=page, search=asked.search)
@@ -85,7 +85,7 @@ async def interrupt_execution(call: Call, asked: arguments.InterruptExecution) -
     if stopped is None:
         return texts(f"nothing is running in session {session.name!r}")
     entry = await session.wait(stopped.id, _STOP_WINDOW)
-    return await call.present(session, entry)
+    return await call.present(session, entry, only_new=True)
 
 
 async def restart_kernel(call: Call, asked: arguments.RestartKernel) -> CallToolResult:

@@ -158,7 +158,7 @@ async def test_a_long_install_is_followed_and_stopped_like_an_execution(
         await begun.wait()
         assert "2\n" in await agent.run("1 + 1")
         followed = await agent.call(
-            "get_execution", execution_id=meta["execution_id"], wait_seconds=0.1
+            "get_execution", execution_id=meta["execution_id"], wait_seconds=0.1, offset=0
         )
         assert "Resolving\n" in text_of(followed)
         stopped = await agent.call("interrupt_execution", execution_id=meta["execution_id"])
