@@ -97,11 +97,13 @@ def hints(entry: Entry, outputs: Sequence[Output], held_in: str = "") -> list[st
 
     `held_in` is another session that has the name which is missing.
     """
+    known = text(entry.details, "help")
+    lines = [one_line(line, _LONGEST) for line in known.split("\n")] if known else []
     if held_in:
         session = json.dumps(one_line(held_in, _LONGEST), ensure_ascii=False)
-        return [f"that name exists in another session: pass session={session}"]
-    if known := text(entry.details, "help"):
-        return [one_line(line, _LONGEST) for line in known.split("\n")]
+        lines.append(f"that name exists in another session: pass session={session}")
+    if lines:
+        return lines
     if _is_in_a_fence(entry.source, outputs):
         return ["send the code alone, without its Markdown fence (```)"]
     return [advice] if (advice := hint(outputs)) else []

@@ -204,7 +204,7 @@ class GetExecution(Arguments):
     stream: Literal["all", "stdout", "stderr", "result", "error"] = Field(
         default="all", description="error: complete tracebacks."
     )
-    offset: int | None = Field(default=None, ge=0)
+    offset: int | None = Field(default=None, ge=0, description="Lines to skip; 0 shows all.")
     limit: int | None = Field(default=None, ge=1, le=5000, description="Lines (default 200).")
     tail: int = Field(default=0, ge=0, le=5000, description="Only the last N lines.")
     search: str = Field(

@@ -135,8 +135,8 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="get_execution",
         title="Follow an execution",
-        description="Wait for an execution, or read its output: a page of lines, the last"
-        " ones or those that match.",
+        description="Wait for an execution and show its output since your last look, or read it:"
+        " a page of lines, the last ones or those that match.",
         handler=run.get_execution,
         model=arguments.GetExecution,
         read_only=True,

@@ -97,3 +97,9 @@ def test_another_session_that_has_the_name_is_named_as_an_argument() -> None:
     assert hints(ran("x"), [], "main@conda:x") == [
         'that name exists in another session: pass session="main@conda:x"'
     ]
+
+
+def test_another_session_that_has_the_name_hides_nothing_that_the_kernel_knows() -> None:
+    known, elsewhere = hints(ran("amont", {"help": "did you mean `amount`?"}), [], "b")
+    assert known == "did you mean `amount`?"
+    assert elsewhere.endswith('pass session="b"')
