@@ -9,7 +9,7 @@ there is dropped and counted.
 
 import collections
 import sys
-from time import monotonic
+import time
 
 from . import budgets
 from .defence import defect, report
@@ -241,7 +241,7 @@ class Widgets:
 
     def note_change(self):
         """A widget has changed."""
-        now = monotonic()
+        now = time.monotonic()
         if self._shown and now - self._refreshed_at > _WIDGETS_EVERY:
             self._refreshed_at = now
             self.refresh()

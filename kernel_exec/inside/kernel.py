@@ -11,7 +11,7 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 - `!command` gets no terminal, so nothing waits for input for ever;
 - SIGINT wakes the event loop, so that `await` can be interrupted (ipykernel#881); it never hits
   ipykernel's own code, which would lose its reply;
-- the event loop begins again when user code stopped it, and a forked child never serves requests;
+- the event loops begin again when user code stopped them, and a forked child never serves requests;
 - cells of the same source are compiled under the same name, and scripts find what they expect;
 - what ipykernel adds to `sys.path` and to the environment does not reach child processes;
 - a note names what a cell imports from the overlay, as the environment does not have it;
@@ -25,9 +25,11 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 
 import jupyter_client.localinterfaces
+from ipykernel.iostream import IOPubThread
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
@@ -49,7 +51,12 @@ from . import (
     sources,
 )
 from . import shell as shells
-from .defence import attempt
+from .defence import attempt, defect, report
+
+try:
+    from ipykernel.thread import BaseThread as ServingThread
+except ImportError:  # before ipykernel 7
+    from ipykernel.control import ControlThread as ServingThread
 
 _NO_INPUT = "nobody can answer a prompt here: pass the value in the code instead of asking for it"
 _CAUSES = 100
@@ -58,7 +65,9 @@ _CAUSES = 100
 _LOOP_FAILURES = 100
 """How often the event loop may fail between two requests; an unusable one fails at once again."""
 
-_exit, _write = os._exit, os.write
+_BETWEEN = 0.05
+"""Seconds until a thread's loop begins again: what it lacks may be lacking for a while."""
+
 _fault_files = {}
 
 
@@ -125,9 +134,15 @@ class KernelApp(IPKernelApp):
     """The kernel application: never drops a message because its reader is slow, ends on request."""
 
     def init_iopub(self, context):
-        """Make the iopub socket without a high-water mark."""
+        """Make the iopub socket without a high-water mark, and the first thread that serves."""
         context.sndhwm = 0
+        for kind in (IOPubThread, ServingThread):
+            _make_lasting(kind, self.mend_python)
         super().init_iopub(context)
+
+    def mend_python(self):
+        """Mend what the threads that serve need; streams and shell are for the cell to keep."""
+        self.kernel.mending.mend_python()
 
     def start(self):
         """Serve until the end is asked for, whatever user code does to the event loop."""
@@ -143,13 +158,35 @@ class KernelApp(IPKernelApp):
             serve = self.io_loop.start
 
 
+def _make_lasting(kind, mend):
+    """Let the loops of all threads of `kind` go on, whatever user code takes from them."""
+    start = kind.start
+
+    def start_lasting(thread):
+        serve = thread.io_loop.start
+
+        def event_loop():
+            while True:
+                try:
+                    return serve()
+                except BaseException as error:
+                    report(defect(event_loop, error))
+                    attempt(mend)
+                    time.sleep(_BETWEEN)
+
+        thread.io_loop.start = event_loop
+        start(thread)
+
+    kind.start = start_lasting
+
+
 class Kernel(IPythonKernel):
     """The kernel: mends itself, compiles cells under their scripts' names, reports names."""
 
     def __init__(self, **kwargs):
         """Remember what the namespace looks like."""
         super().__init__(**kwargs)
-        self._mending = mending.Mending(self)
+        self.mending = mending.Mending(self)
         self._reserve = errors.Reserve()
         self._names = names.Names()
         self._overlay = overlay.OverlayImports(budgets.settings["overlay"])
@@ -170,11 +207,11 @@ class Kernel(IPythonKernel):
 
     def say(self, *notes):
         """Write notes to stderr."""
-        self._mending.say(notes)
+        self.mending.say(notes)
 
     def may_go_on(self, error):
         """True when the event loop, which `error` left, may begin again."""
-        self._mending.mend()
+        self.mending.mend()
         self._loop_failures += 1
         if self._loop_failures > _LOOP_FAILURES:
             return False
@@ -214,7 +251,7 @@ class Kernel(IPythonKernel):
                     return await run_code(*args, **kwargs)
             finally:
                 self._in_user_code -= 1
-                self._mending.mend_builtins()
+                self.mending.mend_builtins()
 
         shell.run_code = run_user_code
 
@@ -224,7 +261,7 @@ class Kernel(IPythonKernel):
 
         def show_traceback(*args, **kwargs):
             self._reserve.release()
-            self._mending.mend_python()
+            self.mending.mend_python()
             return show(*args, **kwargs)
 
         shell.showtraceback = show_traceback
@@ -238,19 +275,19 @@ class Kernel(IPythonKernel):
         except BaseException as error:  # of two replies the first counts
             self._reserve.release()
             try:
-                self._mending.mend()
+                self.mending.mend()
                 reply = _error_reply(error, self.shell.execution_count)
                 self.session.send(stream, "execute_reply", reply, parent, ident=ident)
             except BaseException as reason:
                 name = type(reason).__name__.encode("ascii", "replace")
-                _write(_fault_files["fault"].fileno(), name)
-                _exit(1)  # without memory for a reply, the end of the process is an answer
+                os.write(_fault_files["fault"].fileno(), name)
+                os._exit(1)  # without memory for a reply, the end of the process is an answer
 
     async def do_execute(self, code, silent, *args, **kwargs):
         """Run a cell."""
         self._loop_failures = 0
         self._reserve.take()
-        self._mending.mend()
+        self.mending.mend()
         attempt(_dump_on_request)
         ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
         is_script = ours.get("arguments") is not None
@@ -270,7 +307,7 @@ class Kernel(IPythonKernel):
         finally:
             if os.getpid() != self._pid:
                 _end_child()
-            self._mending.mend()
+            self.mending.mend()
             if not silent:
                 attempt(_finish_streams)
 
@@ -279,7 +316,7 @@ class Kernel(IPythonKernel):
         if not parent.get("content", {}).get("silent"):
             metadata["kernel_exec"] = {
                 **attempt(self._names.changes, self.shell, otherwise={}),
-                "working_directory": attempt(self._mending.folder.moved_to, otherwise=""),
+                "working_directory": attempt(self.mending.folder.moved_to, otherwise=""),
                 "interrupted": attempt(_was_interrupted, self.shell, otherwise=False),
                 "help": attempt(self.hints.finish, self.shell, otherwise=""),
                 "exits": attempt(bool, self.shell.exit_now, otherwise=False),

@@ -10,14 +10,20 @@ import builtins
 import gc
 import json
 import os
+import select
 import signal
 import sys
+import time
+import types
 from importlib.machinery import FileFinder, SourceFileLoader
 
 from . import guardian
 
 if os.name == "posix":
     import resource
+
+_SYSTEM = (os, select, signal, time)
+"""What our modules have copies of."""
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -91,6 +97,15 @@ class _Loader(SourceFileLoader):
             sys.dont_write_bytecode = True
 
     def exec_module(self, module):
-        """Run it with builtins of its own: user code that takes `len` away must not take ours."""
+        """Give it copies: user code that takes `len` or `os.write` away must not take ours."""
         module.__dict__["__builtins__"] = dict(vars(builtins))
         super().exec_module(module)
+        for name, value in list(vars(module).items()):
+            if value in _SYSTEM:
+                setattr(module, name, _copied(value))
+
+
+def _copied(module):
+    copy = types.ModuleType(module.__name__)
+    vars(copy).update(vars(module))
+    return copy

@@ -44,7 +44,6 @@ _LEAST_DEPTH = 500
 
 _NAMED = 5
 _Module = type(sys)
-_getcwd, _chdir, _makedirs, _dirname = os.getcwd, os.chdir, os.makedirs, os.path.dirname
 
 
 class Mending:
@@ -187,33 +186,33 @@ class WorkingDirectory:
 
     def __init__(self):
         """The kernel begins here."""
-        self._home = self._latest = _getcwd()
+        self._home = self._latest = os.getcwd()
 
     def moved_to(self):
         """The working directory, if it is another than when this was asked last; or ""."""
-        before, self._latest = self._latest, _getcwd()
+        before, self._latest = self._latest, os.getcwd()
         return "" if self._latest == before else self._latest
 
     def mend(self):
         """Where it was deleted, enter the one of the start, or what is left of the way there."""
         try:
-            _getcwd()
+            os.getcwd()
             return ""
         except OSError:
             pass
         folder = self._home
         try:
-            _makedirs(folder, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
         except OSError:
             pass  # such as a file in its place
         while True:
             try:
-                _chdir(folder)
+                os.chdir(folder)
                 return "the working directory was deleted; it is %s now" % folder
             except OSError:
-                if folder == _dirname(folder):
+                if folder == os.path.dirname(folder):
                     return "the working directory was deleted, and no other can be entered"
-                folder = _dirname(folder)
+                folder = os.path.dirname(folder)
 
 
 class _Callables:

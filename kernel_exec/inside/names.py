@@ -9,8 +9,8 @@ difference proves a change; no difference proves nothing.
 import collections
 import io
 import itertools
+import time
 import types
-from time import perf_counter
 
 from . import variables
 from .defence import attempt
@@ -62,7 +62,7 @@ class Names:
     def _changes(self, shell):
         before, self._traces = self._traces, {}
         now = visible(shell)
-        end, natures = perf_counter() + self._patience, {}
+        end, natures = time.perf_counter() + self._patience, {}
         changed = []
         for name in reversed(list(now)):  # if time runs out, it does so for the oldest
             trace = self._traces[name] = _trace(now[name], end, natures)
@@ -102,7 +102,7 @@ def _trace(value, end, natures):
         shown = _plain(value, kind)
         return value if shown is value else (id(value), id(kind), hash(shown))
     look = None
-    if perf_counter() < end:
+    if time.perf_counter() < end:
         try:
             look = hash(_Look(natures, end).at(value, 0))
         except BaseException:  # out of time, an object that changes, a library that refuses
@@ -149,7 +149,7 @@ class _Look:
         self._left -= 1
         if self._left < 0 or depth > _DEPTH:
             return id(value)
-        if perf_counter() > self._end:
+        if time.perf_counter() > self._end:
             raise TimeoutError
         nature = self._natures.get(id(kind))
         if nature is None:

@@ -5,7 +5,7 @@ Standard library only, Python 3.8 syntax. The measure follows Python's own sugge
 to a third of both lengths. Two swapped letters cost two.
 """
 
-from time import perf_counter
+import time
 
 _LONGEST = 40
 _MOST = 2000
@@ -15,7 +15,7 @@ _PATIENCE = 0.1
 
 def near(wrong, names, most=None):
     """The name nearest to `wrong`, None if none is; `most` bounds what it may cost."""
-    end, best, least = perf_counter() + _PATIENCE, None, None
+    end, best, least = time.perf_counter() + _PATIENCE, None, None
     if len(wrong) > _LONGEST:
         return None
     for _, name in zip(range(_MOST), names):
@@ -29,7 +29,7 @@ def near(wrong, names, most=None):
         cost = _cost(wrong, name)
         if cost <= bound:
             best, least = name, cost
-        if perf_counter() > end:
+        if time.perf_counter() > end:
             break
     return best
 

@@ -8,16 +8,13 @@ Text that was written but not yet sent outlives the process in a journal. The se
 writes down how many bytes it has dealt with, so that code which displays faster than the server
 can store waits for it.
 
-Clocks and process ids are asked by names of our own: a cell may put others in their place, and
-count how often they are called.
 """
 
 import itertools
 import os
 import select
 import threading
-from os import getpid
-from time import monotonic
+import time
 
 from . import shared
 from .defence import defect, report
@@ -63,14 +60,14 @@ class Outlet:
     def attach(self, session, pub_thread, run_dir):
         """Send through `pub_thread` from now on; the second stream finds it attached."""
         if self.sender is None:
-            self._pid = getpid()
+            self._pid = os.getpid()
             self._journal = shared.Journal(os.path.join(run_dir, "output.journal"))
             self.sender = _Sender(session, pub_thread, os.path.join(run_dir, "taken"))
 
     @property
     def is_ours(self):
         """False in a forked child, which has no way out of its own."""
-        return getpid() == self._pid
+        return os.getpid() == self._pid
 
     def begin(self, execution_id):
         """The journal is for this execution from now on."""
@@ -132,7 +129,7 @@ class Outlet:
     def flush(self):
         """Send what waits, unless something was sent just now: then it follows soon."""
         with self.lock:
-            is_due = bool(self._parts) and monotonic() - self._sent_at > _BETWEEN
+            is_due = bool(self._parts) and time.monotonic() - self._sent_at > _BETWEEN
             if is_due:
                 self.send()
         if is_due:  # without the lock: the thread that sends may want it first
@@ -143,7 +140,7 @@ class Outlet:
         with self.lock:
             parts, self._parts = self._parts, []
             if parts:
-                self._sent_at = monotonic()
+                self._sent_at = time.monotonic()
                 self.sender.send_later(parts)
 
     def wait_for_server(self):
@@ -164,7 +161,7 @@ class Outlet:
         try:
             self._is_timed = False
             parts, self._parts = self._parts, []
-            self._sent_at = monotonic()
+            self._sent_at = time.monotonic()
             self.sender.send_after_all_scheduled(parts)
         finally:
             self.lock.release()
@@ -296,7 +293,7 @@ class _Sender:
             kind, content = "stream", {"name": texts[0][0], "text": texts[0][1], "more": texts[1:]}
         content["upto"] = max(part.count for part in run)
         try:
-            self._session.pid = getpid()  # the thread that sends knows of forks by itself
+            self._session.pid = os.getpid()  # the thread that sends knows of forks by itself
             message = self._session.msg(kind, content, parent=run[0].parent)
             self._session.send(self, message, ident=kind.encode("ascii"))
         except Exception as error:  # the thread serves all the others

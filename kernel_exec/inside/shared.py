@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import threading
-from time import monotonic, sleep
+import time
 
 _JOURNAL_SIZE = 1 << 20
 _JOURNAL_HEAD = 40
@@ -102,11 +102,11 @@ class Flow:
             return
         taken, since = -1, 0.0
         while True:
-            dealt_with, now = int.from_bytes(self._taken[:8], "little"), monotonic()
+            dealt_with, now = int.from_bytes(self._taken[:8], "little"), time.monotonic()
             if self._sent - dealt_with <= _AHEAD:
                 return
             if dealt_with != taken:
                 taken, since = dealt_with, now
             elif now - since > _PATIENCE:
                 return
-            sleep(0.005)
+            time.sleep(0.005)

@@ -21,7 +21,6 @@ import io
 import os
 import select
 import sys
-from os import getpid
 
 from ipykernel.iostream import OutStream
 
@@ -123,7 +122,7 @@ class KernelStream(OutStream):
 
     def flush(self):
         """Send what waits, captured text included."""
-        if getpid() != self._master_pid:
+        if os.getpid() != self._master_pid:
             self._of_child().flush()
             return
         _flush_c()
@@ -141,7 +140,7 @@ class KernelStream(OutStream):
         """Send `string`, or add it to the file of an execution that is over its budget."""
         if not isinstance(string, str) or self.pub_thread is None:
             return super().write(string)
-        if getpid() != self._master_pid:
+        if os.getpid() != self._master_pid:
             return self._of_child().write(string)
         with outlet.lock:
             outlet.captured.drain()  # what was written to the descriptors before comes before
@@ -171,7 +170,7 @@ class KernelStream(OutStream):
 
     def _of_child(self):
         """The stream of this forked child, which has no threads and no sockets of the kernel's."""
-        if self._child is None or self._child.pid != getpid():
+        if self._child is None or self._child.pid != os.getpid():
             self._child = _ChildStream(self._for_children)
         return self._child
 
@@ -227,14 +226,16 @@ class _ChildStream:
     """
 
     def __init__(self, fd):
-        self.pid, self._fd, self._unended = getpid(), fd, ""
-        leave = os._exit
+        self.pid, self._fd, self._unended = os.getpid(), fd, ""
+        import os as everybodys  # ours is a copy
+
+        leave = everybodys._exit
 
         def leave_with_nothing_unsent(status):
             self.flush()
             leave(status)
 
-        os._exit = leave_with_nothing_unsent
+        everybodys._exit = leave_with_nothing_unsent
 
     def write(self, string):
         written = self._unended + string
@@ -244,7 +245,7 @@ class _ChildStream:
         return len(string)
 
     def flush(self):
-        if self.pid == getpid():  # in a child of this child it is not for that one to say
+        if self.pid == os.getpid():  # in a child of this child it is not for that one to say
             unended, self._unended = self._unended, ""
             self._send(unended)
 

@@ -161,6 +161,19 @@ def test_a_clock_that_a_cell_counts_is_not_asked_by_us(same: Agent) -> None:
     assert "\n[]\n" in counted.text
 
 
+def test_the_threads_of_a_kernel_serve_on_when_their_loops_fail(same: Agent) -> None:
+    failed = same.run(
+        "def leave(): raise SystemExit\n"
+        "for thread in (get_ipython().kernel.iopub_thread, get_ipython().kernel.control_thread):\n"
+        "    served = threading.Event()\n"
+        "    thread.io_loop.asyncio_loop.call_soon_threadsafe(leave)\n"
+        "    thread.io_loop.add_callback(served.set)\n"
+        "    print(served.wait(30))\n"
+        "del thread"
+    )
+    assert failed.text.count("True\n") == 2
+
+
 def test_a_long_name_of_an_error_leaves_room_for_the_outcome(same: Agent) -> None:
     failed = same.run(CELLS["an error with a long name"])
     assert failed.text.startswith("EEEE")
