@@ -41,7 +41,7 @@ async def replay(
     lost, steps = await executions.replay(call.connection, session, time_limit=time_limit)
     if not steps:
         report = await session.restart()
-        return _answer(session, "success", report.generation, report.lost, [], [])
+        return _answer(session, "success", report.generation, report.lost, [])
     call.begun(session, steps[-1])
     ended = await _follow(call, session, steps, window)
     if ended and (error := text(ended[0].details, "error")):
@@ -49,12 +49,12 @@ async def replay(
     generation = max(session.status().generation, before + 1)
     waiting = len(steps) - len(ended)
     if ended and (stopped := ended[-1]).outcome is not Outcome.OK:
-        rest: dict[str, JSON] = {"stopped_at": _described(stopped), "not_replayed": waiting}
-        how = (
+        message = (
             f"stopped at step {stopped.number} ({stopped.outcome.value}):"
             f' get_execution(execution_id="{stopped.id}"); not replayed: {waiting}'
         )
-        return _answer(session, "stopped", generation, lost, ended, [how], rest)
+        rest: dict[str, JSON] = {"stopped_at": _described(stopped), "not_replayed": waiting}
+        return _answer(session, "stopped", generation, lost, ended, {**rest, "message": message})
     if waiting:
         last = steps[-1].id
         message = (
@@ -62,9 +62,9 @@ async def replay(
             f' get_execution(execution_id="{last}", wait_seconds=45), stop it with'
             f' interrupt_execution(execution_id="{last}")'
         )
-        rest = {"execution_id": last, "not_replayed": waiting, "message": message}
-        return _answer(session, "running", generation, lost, ended, [message], rest)
-    return _answer(session, "success", generation, lost, ended, [])
+        rest = {"execution_id": last, "not_replayed": waiting}
+        return _answer(session, "running", generation, lost, ended, {**rest, "message": message})
+    return _answer(session, "success", generation, lost, ended)
 
 
 def restarted(generation: int, lost: JSONObject, more: str = "") -> list[str]:
@@ -108,7 +108,6 @@ def _answer(
     generation: int,
     lost: JSONObject,
     ended: Sequence[Entry],
-    lines: Sequence[str],
     more: JSONObject | None = None,
 ) -> CallToolResult:
     done = sum(entry.outcome is Outcome.OK for entry in ended)
@@ -119,10 +118,11 @@ def _answer(
         "lost": dict(lost),
         "replayed_steps": done,
         "replayed": [_described(entry) for entry in ended[-_MOST_STEPS:]],
+        **(more or {}),
     }
     gone = {} if ended and status == "success" else lost
-    begun = restarted(generation, gone, f"; {counted(done, 'step')} replayed")
-    return structured(fields | dict(more or {}), [*begun, *lines])
+    lines = restarted(generation, gone, f"; {counted(done, 'step')} replayed")
+    return structured(fields, [*lines, *([text(fields, "message")] if more else [])])
 
 
 def _described(entry: Entry) -> JSONObject:

@@ -167,12 +167,12 @@ _LONGEST = 500
 """Characters of a path, a reason or a notice."""
 
 _MOST_VARIABLES = 200
+"""Variables that a result lists."""
 
 _LARGE = 10_000
 """Bytes from which on the size of a variable is of interest."""
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
-
 
 _MOST_LINES = 200
 """Lines of a page, if nobody asks for another number."""
