@@ -39,8 +39,8 @@ _MOST_MODULES = 3
 async def install_dependencies(call: Call, asked: arguments.InstallDependencies) -> CallToolResult:
     """Install packages into the environment while its kernel lives.
 
-    Its words are those of an execution; its fields are those of the server we replace, and what
-    follows it takes.
+    Its words are those of an execution; its fields are those of the server we replace, and those
+    that are needed to follow it.
     """
     session, entry = await installs.install(
         call.connection, asked.packages, upgrade=asked.upgrade, allow_build=asked.allow_build
