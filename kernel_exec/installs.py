@@ -1,6 +1,6 @@
 """What a connection installs beside its kernels, and what is installed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import anyio
@@ -70,6 +70,13 @@ async def check(
     parse_requirements(packages)
     found = await connection.catalog.find(await connection.current_environment())
     return await inventory.check(found.interpreter, packages, variables=found.variables)
+
+
+async def versions(connection: Connection) -> Mapping[str, str]:
+    """The version of everything that is installed, by name."""
+    found = await connection.catalog.find(await connection.current_environment())
+    there = await inventory.take_inventory(found.interpreter, variables=found.variables)
+    return {each.name: each.version for each in sorted(there, key=lambda each: each.name.lower())}
 
 
 async def _refresh(connection: Connection, session: Session, modules: Sequence[str]) -> list[str]:

@@ -38,9 +38,7 @@ def install_fields(entry: Entry) -> dict[str, JSON]:
     done = entry.outcome is Outcome.OK
     output = text(entry.details, "output")
     warnings = [clean(line) for line in output.splitlines() if _WARNING.match(line)]
-    ended = {"output": installed(entry)} if done or "error" in entry.details else {}
     return {
-        **ended,
         "installed_packages": [
             each for each in entry.source.splitlines() if done and each not in excluded
         ],

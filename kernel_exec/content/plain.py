@@ -8,7 +8,6 @@ variation selectors, as long as they are not so many in a row that they spell a 
 Source: Unicode TR 36 "Security Considerations", TR 51 (flags made of tags), ECMA-48 (C1).
 """
 
-import json
 import re
 
 from kernel_exec.terminal import strip_ansi
@@ -64,12 +63,6 @@ def escaped(written: str) -> str:
     if written.isascii() and written.isprintable():
         return written
     return _UNSAFE.sub(lambda found: found["flag"] or _escape(found[0]), written)
-
-
-def escaped_json(written: str) -> str:
-    """JSON whose unsafe characters are escapes of JSON, so that it means the same."""
-    safe = _UNSAFE.sub(lambda found: found["flag"] or json.dumps(found[0])[1:-1], written)
-    return safe.replace("\x7f", r"\u007f")  # which JSON itself does not escape
 
 
 def _escape(unsafe: str) -> str:

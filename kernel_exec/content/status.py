@@ -96,12 +96,11 @@ def names_line(entry: Entry) -> str:
     names = mapping(entry.details, "names")
     parts = []
     for sign, key in (("+", "added"), ("~", "changed")):
-        data = {name: what for name, what in mapping(names, key).items() if _is_data(what)}
-        if described := [_SMALL.sub("", each) for each in _described(data)]:
-            parts.append(f"{sign} {_some(described)}")
+        if shown := [_SMALL.sub("", each) for each in described(mapping(names, key))]:
+            parts.append(f"{sign} {some(shown)}")
     gone = names.get("gone")
     if isinstance(gone, (list, tuple)) and gone:
-        parts.append(f"- {_some([one_line(name) for name in gone])}")
+        parts.append(f"- {some([one_line(name) for name in gone])}")
     lines = [one_line(f"names: {'  '.join(parts)}", _NAMES_LINE)] if parts else []
     if moved_to := text(entry.details, "working_directory"):
         lines.append(f"working directory: {one_line(moved_to, _LONG_LINE)}")
@@ -172,17 +171,17 @@ def _go_on(entry: Entry) -> str:
     )
 
 
-def _is_data(described: object) -> bool:
+def is_data(what: object) -> bool:
     """False for a module, a function or a class, by what the kernel says of its type."""
-    return str(described).partition(" ")[0] not in _NO_DATA
+    return str(what).partition(" ")[0] not in _NO_DATA
 
 
 def _state_lost(lost: JSONObject) -> list[str]:
     if not lost:
         return []
     generation, reason = lost.get("generation"), one_line(lost.get("reason"), _LONG_LINE)
-    described = _described(mapping(lost, "names"))
-    which = f": {_some(described)}" if described else ""
+    data = described(mapping(lost, "names"))
+    which = f": {some(data)}" if data else ""
     blocks = _words(
         ("the kernel's fault dump", text(lost, "dump")), ("its stderr", text(lost, "stderr"))
     )
@@ -190,7 +189,8 @@ def _state_lost(lost: JSONObject) -> list[str]:
 
 
 def _lost(names: JSONObject) -> list[str]:
-    return [f"[variables lost, as last seen: {_some(_described(names))}]"] if names else []
+    data = described(names)
+    return [f"[variables lost, as last seen: {some(data)}]"] if data else []
 
 
 def _last_words(entry: Entry, death: JSONObject) -> list[str]:
@@ -217,10 +217,12 @@ def _words(*titled: tuple[str, str]) -> list[str]:
     return blocks
 
 
-def _described(names: JSONObject) -> list[str]:
-    return [f"{one_line(name)} {one_line(what)}" for name, what in names.items()]
+def described(names: JSONObject) -> list[str]:
+    """Each name that holds data, with what it is."""
+    return [f"{one_line(name)} {one_line(what)}" for name, what in names.items() if is_data(what)]
 
 
-def _some(listed: Sequence[str]) -> str:
+def some(listed: Sequence[str]) -> str:
+    """The first of them in a line, and how many there are."""
     shown = ", ".join(listed[:_MOST_NAMES])
     return shown if len(listed) <= _MOST_NAMES else f"{shown}, … ({counted(len(listed), 'name')})"

@@ -1,7 +1,6 @@
 """Pages of a file, counted in lines; no file is ever read whole."""
 
 import codecs
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +10,8 @@ from typing import BinaryIO, Final, TypeAlias
 
 from .encodings import BEGINNING, declared_encoding
 
-_PAGE_LIMIT: Final = 100_000
-"""Characters of a page as JSON writes them, so that a result stays below what hosts take.
-
-Those that need an escape beyond ASCII count half of it: a result has it once, as text.
-"""
+_PAGE_LIMIT: Final = 25_000
+"""Characters of a page: several hosts cut results of 30 KB and more."""
 
 _LINE_LIMIT: Final = 10_000
 """Characters of a line; what is longer is data, and its beginning shows what it is."""
@@ -60,7 +56,7 @@ def read_page(stream: BinaryIO, path: Path, offset: int, limit: int) -> ScriptPa
         is_cut = len(text.removesuffix("\n")) > _LINE_LIMIT
         if is_cut:
             text = f"{text[:_LINE_LIMIT]} [line cut here: it has {size:,} bytes]\n"
-        room -= max(len(json.dumps(text, ensure_ascii=False)), len(json.dumps(text)) // 2)
+        room -= len(text)
         if shown and room < 0:
             break
         cut += [offset + len(shown)] * is_cut

@@ -8,7 +8,8 @@ import anyio
 from mcp_types import CallToolResult
 
 from kernel_exec import executions
-from kernel_exec.content.plain import clean
+from kernel_exec.content.plain import clean, counted
+from kernel_exec.content.status import described, some
 from kernel_exec.errors import KernelStartError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSON, JSONObject, text
@@ -21,10 +22,10 @@ from .results import structured
 _PROGRESS_EVERY = 2.0
 """Seconds between two signs of life."""
 
-_MOST_STEPS = 50
+_MOST_STEPS = 20
 """Steps that a result lists, the last ones."""
 
-_CODE_SHOWN = 200
+_CODE_SHOWN = 80
 """Characters of a step's code that a result shows."""
 
 
@@ -46,23 +47,33 @@ async def replay(
     if ended and (error := text(ended[0].details, "error")):
         raise KernelStartError(error)
     generation = max(session.status().generation, before + 1)
-    if ended and ended[-1].outcome is not Outcome.OK:
-        rest: dict[str, JSON] = {
-            "stopped_at": _described(ended[-1]),
-            "not_replayed": len(steps) - len(ended),
-        }
-        return _answer(session, "stopped", generation, lost, ended, rest)
-    if len(ended) < len(steps):
+    waiting = len(steps) - len(ended)
+    if ended and (stopped := ended[-1]).outcome is not Outcome.OK:
+        message = (
+            f"stopped at step {stopped.number} ({stopped.outcome.value}):"
+            f' get_execution(execution_id="{stopped.id}"); not replayed: {waiting}'
+        )
+        rest: dict[str, JSON] = {"stopped_at": _described(stopped), "not_replayed": waiting}
+        return _answer(session, "stopped", generation, lost, ended, {**rest, "message": message})
+    if waiting:
         last = steps[-1].id
-        rest = {
-            "execution_id": last,
-            "not_replayed": len(steps) - len(ended),
-            "message": "the replay continues; wait for its last step with"
+        message = (
+            "the replay continues; wait for its last step with"
             f' get_execution(execution_id="{last}", wait_seconds=45), stop it with'
-            f' interrupt_execution(execution_id="{last}")',
-        }
-        return _answer(session, "running", generation, lost, ended, rest)
+            f' interrupt_execution(execution_id="{last}")'
+        )
+        rest = {"execution_id": last, "not_replayed": waiting}
+        return _answer(session, "running", generation, lost, ended, {**rest, "message": message})
     return _answer(session, "success", generation, lost, ended)
+
+
+def restarted(generation: int, lost: JSONObject, more: str = "") -> list[str]:
+    """The lines on a new kernel, and on what went with the one before it."""
+    data = described(lost)
+    return [
+        f"kernel {generation} started{more}",
+        *([f"variables of the earlier kernel: {some(data)}"] if data else []),
+    ]
 
 
 async def _follow(
@@ -99,21 +110,25 @@ def _answer(
     ended: Sequence[Entry],
     more: JSONObject | None = None,
 ) -> CallToolResult:
+    done = sum(entry.outcome is Outcome.OK for entry in ended)
     fields: dict[str, JSON] = {
         "status": status,
         "session": session.name,
         "generation": generation,
         "lost": dict(lost),
-        "replayed_steps": sum(entry.outcome is Outcome.OK for entry in ended),
+        "replayed_steps": done,
         "replayed": [_described(entry) for entry in ended[-_MOST_STEPS:]],
+        **(more or {}),
     }
-    return structured(fields | dict(more or {}))
+    gone = {} if ended and status == "success" else lost
+    lines = restarted(generation, gone, f"; {counted(done, 'step')} replayed")
+    return structured(fields, [*lines, *([text(fields, "message")] if more else [])])
 
 
 def _described(entry: Entry) -> JSONObject:
     return {
         "execution_id": entry.id,
-        "title": entry.title,
+        **({"title": entry.title} if entry.title else {}),
         "outcome": entry.outcome.value,
         "code": entry.source[:_CODE_SHOWN],
     }

@@ -1,12 +1,16 @@
-"""Tool results in the two forms that we use: blocks of text, or fields."""
+"""Tool results: text for whoever reads them, and fields for programs.
 
-import json
+Where a result has fields, some hosts show them in place of the text: what the text says is in the
+fields, and they are few.
+"""
+
+from collections.abc import Iterable
 
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import BaseModel
 
 from kernel_exec.content.items import ITEM_BUDGET, cut
-from kernel_exec.content.plain import clean, escaped, escaped_json
+from kernel_exec.content.plain import clean, escaped
 from kernel_exec.jsons import JSON, JSONObject
 
 RESULT_LIMIT = 900_000
@@ -20,20 +24,21 @@ def texts(*blocks: str) -> CallToolResult:
     )
 
 
-def structured(fields: JSONObject, exact: JSONObject | None = None) -> CallToolResult:
-    """Fields, and the same as text for hosts that show no others.
-
-    The texts in `exact`, which are fields as well, stay what they are to whoever reads JSON.
-    """
-    safe = {**_safe_object(fields), **(exact or {})}
-    written = escaped_json(json.dumps(safe, ensure_ascii=False, indent=1))
-    return CallToolResult(content=[TextContent(text=f"{written}\n")], structured_content=safe)
+def structured(
+    fields: JSONObject, lines: Iterable[str], exact: JSONObject | None = None
+) -> CallToolResult:
+    """Lines, and fields that say the same; those in `exact` are texts that stay as they are."""
+    return CallToolResult(
+        content=[TextContent(text=clean("".join(f"{line}\n" for line in lines)))],
+        structured_content={**_safe_object(fields), **(exact or {})},
+    )
 
 
 def with_fields(result: CallToolResult, fields: JSONObject) -> CallToolResult:
-    """An execution's result with its fields, and these, where programs look for them."""
-    both = {**(result.meta or {}).get("kernel-exec", {}), **fields}
-    return result.model_copy(update={"structured_content": _safe_object(both)})
+    """An execution's result and fields, the last of which is all of its text."""
+    output = "".join(block.text for block in result.content if isinstance(block, TextContent))
+    safe = _safe_object({**fields, "output": output})
+    return result.model_copy(update={"structured_content": safe})
 
 
 def failed(message: str) -> CallToolResult:

@@ -1,12 +1,15 @@
 """The tools that write and read code files, without running them."""
 
+from collections.abc import Iterator
 from functools import partial
 
 from anyio import to_thread
 from mcp_types import CallToolResult
 
+from kernel_exec.content.plain import counted, escaped
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.jsons import JSON
+from kernel_exec.scripts.pages import ScriptPage
 from kernel_exec.server import arguments
 
 from .call import Call
@@ -23,11 +26,12 @@ async def initialize_code_file(call: Call, asked: arguments.InitializeCodeFile) 
     return structured(
         {
             "status": "success",
-            "message": "file created; append_to_code_file adds to it",
+            "message": "file stored",
             "file_path": str(path),
             "filename": path.name,
             "generated_filename": path.name,
-        }
+        },
+        [f"stored as {path}"],
     )
 
 
@@ -43,7 +47,8 @@ async def append_to_code_file(call: Call, asked: arguments.AppendToCodeFile) -> 
             "file_path": str(appended.path),
             "lines": appended.lines,
             "bytes": appended.size,
-        }
+        },
+        [f"appended; {appended.path.name} has {counted(appended.lines, 'line')}"],
     )
 
 
@@ -63,4 +68,24 @@ async def read_code_file(call: Call, asked: arguments.ReadCodeFile) -> CallToolR
     }
     if page.cut_lines:
         fields["cut_lines"] = list(page.cut_lines)
-    return structured(fields, exact={"content": page.text})
+    return structured(fields, page_lines(page), exact={"content": page.text})
+
+
+def page_lines(page: ScriptPage) -> Iterator[str]:
+    """The lines with their numbers, which tracebacks count from 1, and how to read on."""
+    lines = page.text.removesuffix("\n").split("\n") if page.text else []
+    for number, line in enumerate(lines, page.offset + 1):
+        shown = escaped(line.removesuffix("\r"))
+        yield f"{number}\t{shown}"
+    if not page.total_lines:
+        yield "[the file is empty]"
+    elif not lines:
+        total = counted(page.total_lines, "line")
+        yield f"[no line has the offset {page.offset:,}; the file has {total}]"
+    elif len(lines) < page.total_lines:
+        after = f"; next: offset={page.next_offset}" if page.next_offset is not None else ""
+        first, last = page.offset + 1, page.offset + len(lines)
+        place = f"lines {first:,}-{last:,}" if first < last else f"line {last:,}"
+        yield f"[{place} of {page.total_lines:,}{after}]"
+    if page.encoding_errors:
+        yield "[bytes that are not in the file's encoding are shown as U+FFFD]"

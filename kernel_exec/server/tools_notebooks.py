@@ -4,12 +4,11 @@ from mcp_types import CallToolResult
 
 from kernel_exec import executions, exports
 from kernel_exec.documents.export import Document
-from kernel_exec.jsons import JSON
 from kernel_exec.server import arguments
 
 from .call import Call
 from .results import structured
-from .verifying import present_verification
+from .verifying import exported_to, present_verification
 
 
 async def export_notebook(call: Call, asked: arguments.ExportNotebook) -> CallToolResult:
@@ -22,12 +21,9 @@ async def export_notebook(call: Call, asked: arguments.ExportNotebook) -> CallTo
     if asked.verify or asked.verify_again:
         return await _verified(call, asked, document)
     exported = await exports.export(call.connection, document, session=asked.session)
-    fields: dict[str, JSON] = {
-        "status": "success",
-        "path": str(exported.path),
-        "cells": exported.cells,
-    }
-    return structured(fields | await _others(call, asked.session))
+    others = await exports.others(call.connection, asked.session)
+    fields, lines = exported_to(str(exported.path), exported.cells, others)
+    return structured(fields, lines)
 
 
 async def add_note(call: Call, asked: arguments.AddNote) -> CallToolResult:
@@ -35,7 +31,9 @@ async def add_note(call: Call, asked: arguments.AddNote) -> CallToolResult:
     entry = await executions.add_note(
         call.connection, markdown=asked.markdown, session=asked.session
     )
-    return structured({"status": "success", "number": entry.number})
+    return structured(
+        {"status": "success", "number": entry.number}, [f"added as step {entry.number}"]
+    )
 
 
 async def _verified(
@@ -50,11 +48,5 @@ async def _verified(
     )
     call.begun(begun.session, begun.entry)
     entry = await call.follow(begun.session, begun.entry, call.window(asked.wait_seconds))
-    more = await _others(call, asked.session)
-    return await present_verification(call, begun.session, entry, more)
-
-
-async def _others(call: Call, session: str) -> dict[str, JSON]:
-    """The other sessions of this conversation, if there are any."""
-    others = await exports.others(call.connection, session)
-    return {"other_sessions": others} if others else {}
+    others = await exports.others(call.connection, asked.session)
+    return await present_verification(call, begun.session, entry, others)

@@ -1,22 +1,25 @@
 """The tools that run code and follow it."""
 
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from mcp_types import CallToolResult, TextContent
 
 from kernel_exec import executions
 from kernel_exec.connection import Begun
 from kernel_exec.content.paging import Asked
+from kernel_exec.content.plain import one_line
+from kernel_exec.content.status import described, is_data
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import EntryKind, SessionRecord
-from kernel_exec.jsons import JSON, JSONObject
-from kernel_exec.kernels.kernel import Variable
+from kernel_exec.jsons import JSON, JSONObject, count, text
+from kernel_exec.kernels.kernel import Variable, Variables
 from kernel_exec.server import arguments
 from kernel_exec.sessions.session import Session
 
 from .call import Call
 from .presenting import Lines
-from .replaying import replay
+from .replaying import replay, restarted
 from .results import structured, texts
 from .verifying import present_verification
 
@@ -106,7 +109,8 @@ async def restart_kernel(call: Call, asked: arguments.RestartKernel) -> CallTool
             "session": session.name,
             "generation": report.generation,
             "lost": dict(report.lost),
-        }
+        },
+        restarted(report.generation, report.lost),
     )
 
 
@@ -140,10 +144,35 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
             "kernel_support": status.support,
             "started": status.started,
         }
+    lines = [*_status_lines(fields)]
     if asked.variables or asked.pattern != "*":
-        fields |= await _variables(session, asked.pattern)
-    return structured(fields)
+        held = await _variables(session, asked.pattern)
+        variables = {each.name: describe(each) for each in held.found[:_MOST_VARIABLES]}
+        fields |= {"variables": variables, "total": held.total}
+        lines += _variable_lines(variables, held.total)
+    return structured(fields, lines)
 
+
+_NAMED = {
+    "environment": "environment",
+    "working_directory": "working directory",
+    "execution_id": "running execution",
+    "died_of": "died of",
+    "history": "history",
+    "notice": "notice",
+}
+"""Fields that have a line of their own, and what it calls them."""
+
+_LONGEST = 500
+"""Characters of a path, a reason or a notice."""
+
+_MOST_VARIABLES = 200
+"""Variables that a result lists."""
+
+_LARGE = 10_000
+"""Bytes from which on the size of a variable is of interest."""
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
 
 _MOST_LINES = 200
 """Lines of a page, if nobody asks for another number."""
@@ -168,22 +197,53 @@ async def _follow(call: Call, begun: Begun, wait_seconds: float | None) -> CallT
     return result.model_copy(update={"content": [*content, TextContent(text=note), status]})
 
 
-async def _variables(session: Session | None, pattern: str) -> JSONObject:
-    if session is None:
-        return {"variables": [], "total": 0}
-    try:
-        variables = await session.inspect().variables(pattern)
-    except KernelDeadError:
-        return {"variables": [], "total": 0}
-    return {
-        "variables": [_described(each) for each in variables.found],
-        "total": variables.total,
-    }
+async def _variables(session: Session | None, pattern: str) -> Variables:
+    if session is not None:
+        with suppress(KernelDeadError):
+            return await session.inspect().variables(pattern)
+    return Variables(found=(), total=0)
 
 
-def _described(variable: Variable) -> JSONObject:
-    """What is known of a variable."""
-    return {key: fact for key, fact in asdict(variable).items() if fact not in (None, "")}
+def _status_lines(fields: JSONObject) -> Iterator[str]:
+    """The kernel in a line, and one for each field that is out of the ordinary."""
+    parts = [f"session {text(fields, 'session')}: {text(fields, 'state')}"]
+    parts += [f"kernel {number}"] if (number := count(fields, "generation")) else []
+    parts += [f"Python {version}"] if (version := text(fields, "python_version")) else []
+    parts += [f"pid {pid}"] if (pid := count(fields, "pid")) else []
+    parts += [_bytes(memory)] if (memory := count(fields, "memory_bytes")) else []
+    parts += [f"{queued} queued"] if (queued := count(fields, "queued")) else []
+    yield ", ".join(parts)
+    for key, name in _NAMED.items():
+        if (told := text(fields, key)) not in {"", "ok"}:
+            yield f"{name} {one_line(told, _LONGEST)}"
+
+
+def _variable_lines(variables: Mapping[str, str], total: int) -> Iterator[str]:
+    """A line for each that holds data, and one for the others."""
+    yield from described(variables)
+    if others := [one_line(name) for name, what in variables.items() if not is_data(what)]:
+        yield f"modules, functions, classes: {', '.join(others)}"
+    if len(variables) < total:
+        yield f"[{len(variables):,} of {total:,} variables; pattern selects others]"
+    elif not total:
+        yield "no variables"
+
+
+def describe(variable: Variable) -> str:
+    """Type, shape or length, size where it is large, and the value of a plain one."""
+    extent = [str(variable.length)] if variable.length is not None else []
+    if variable.shape:
+        extent = ["x".join("?" if each is None else str(each) for each in variable.shape)]
+    size = variable.size or 0
+    taken = [_bytes(size)] if size >= _LARGE else []
+    value = [f"= {variable.preview}"] if variable.preview else []
+    note = [f"({variable.note})"] if variable.note else []
+    return " ".join([variable.type, *extent, *taken, *value, *note])
+
+
+def _bytes(size: int) -> str:
+    power = min((len(str(size)) - 1) // 3, len(_UNITS) - 1)
+    return f"{size / 1000**power:.{min(power, 1)}f} {_UNITS[power]}"
 
 
 async def _usage(session: Session) -> JSONObject:

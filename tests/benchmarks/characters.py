@@ -108,10 +108,19 @@ def _around(text: str) -> int:
     return sum(len(line) for line in lines if _OURS.match(line) or _STATUS.match(line))
 
 
+def _fields_first(result: Result) -> int:
+    """Characters where a client shows the fields of a result, if it has any, and not its text."""
+    fields = json.dumps(result.structured, ensure_ascii=False, separators=(",", ":"))
+    return len(fields if result.structured else result.text)
+
+
 def main(words: list[str]) -> None:
     """Run the steps and print the table; `show` prints the results as well."""
-    console, table = Console(width=100), Table("step", "value", "lines around", "all")
-    totals = [0, 0]
+    console, table = (
+        Console(width=100),
+        Table("step", "value", "lines around", "all", "fields first"),
+    )
+    totals = [0, 0, 0, 0]
     with tempfile.TemporaryDirectory(prefix="kx") as name, started(Path(name)) as server:
         greeting = server.initialize()["result"]["instructions"]
         tools = json.dumps(server.request("tools/list")["result"]["tools"])
@@ -119,11 +128,11 @@ def main(words: list[str]) -> None:
             if "show" in words:
                 console.print(f"--- {step}\n{result.text}", markup=False, highlight=False)
             around = _around(result.text)
-            sizes = [len(result.text) - around, around]
+            sizes = [len(result.text) - around, around, len(result.text), _fields_first(result)]
             totals = [sum(pair) for pair in zip(totals, sizes, strict=True)]
-            table.add_row(step, *map(str, sizes), str(len(result.text)))
-    table.add_row("all steps", *map(str, totals), str(sum(totals)), style="bold")
-    table.add_row("tools and instructions", "", "", str(len(tools) + len(greeting)))
+            table.add_row(step, *map(str, sizes))
+    table.add_row("all steps", *map(str, totals), style="bold")
+    table.add_row("tools and instructions", "", "", str(len(tools) + len(greeting)), "")
     console.print(table)
 
 

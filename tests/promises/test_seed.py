@@ -261,8 +261,6 @@ def test_the_seeds_clients_find_its_keys(server: Server, agent: Agent) -> None:
     def fields(tool: str, **arguments: Any) -> dict[str, Any]:
         result = server.call(tool, **arguments)
         assert not result.is_error, result.text
-        if tool != "install_dependencies":
-            assert json.loads(result.text) == result.structured
         return result.structured
 
     made = fields("initialize_code_file", content="a = '\u2028\x0c'\r\n", filename="keys")

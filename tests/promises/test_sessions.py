@@ -68,7 +68,7 @@ def test_the_own_session_can_be_asked_about_before_it_begins(tmp_path: Path) -> 
         for name in ("", "main"):
             status = server.call("kernel_status", session=name, variables=True).structured
             assert (status["session"], status["state"]) == ("main", "not started")
-            assert status["variables"] == []
+            assert status["variables"] == {}
             asked = server.call("get_execution", session=name)
             assert asked.text == "session 'main' has run nothing yet\n"
             nothing = server.call("interrupt_execution", session=name)

@@ -78,7 +78,10 @@ async def test_what_is_configured_is_told_though_it_is_broken(tmp_path: Path) ->
     file = tmp_path / "kernel_exec.toml"
     file.write_text(f'[environments.lab]\nkind = "venv"\npath = "{tmp_path}/gone"\n')
     async with agent_in(tmp_path, python_path=str(tmp_path / "none"), config=str(file)) as agent:
-        told = (await agent.call("get_environment_config")).structured_content or {}
+        shown = await agent.call("get_environment_config")
+        told = shown.structured_content or {}
+        assert f"it can't be used: {told['config']['error']}\n" in text_of(shown)
+        assert f"also configured: lab, venv:{tmp_path}/gone\n" in text_of(shown)
         assert "does not exist" in told["config"]["error"]
         assert told["limits"]["wait_seconds"] == 45
         named = [(each["name"], each["current"]) for each in told["environments"]]
