@@ -31,10 +31,14 @@ from .writing import files_folder, write
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a client asks for; an empty `format` is that of the path's ending, or a notebook."""
+    """What a client asks for.
+
+    An empty `format` is that of the path's ending, or a notebook; an empty `title` is found in it.
+    """
 
     path: str = ""
     format: str = ""
+    title: str = ""
     overwrite: bool = False
 
 
@@ -55,6 +59,7 @@ async def export_session(
     overwrite: bool,
     limit: int | None,
     variables: Mapping[str, str],
+    title: str = "",
     private: bool = False,
     options: OutputOptions | None = None,
     verify: Callable[[JSONObject], Awaitable[Verification]] | None = None,
@@ -65,7 +70,7 @@ async def export_session(
     `session_notebook` and `export_document` for the rest, and for what is raised.
     """
     notebook = await session_notebook(
-        store, session, path=path, options=options, variables=variables
+        store, session, title=title, path=path, options=options, variables=variables
     )
     verification = await verify(notebook) if verify is not None else None
     if verification is not None:
@@ -78,6 +83,7 @@ async def session_notebook(
     store: Store,
     session: SessionRecord,
     *,
+    title: str = "",
     path: Path | None = None,
     options: OutputOptions | None = None,
     variables: Mapping[str, str] | None = None,
@@ -105,6 +111,7 @@ async def session_notebook(
             ],
             facts=facts,
             options=options,
+            title=title,
             folder="" if path is None else str(path.parent),
             version=importlib.metadata.version("kernel-exec"),
         )

@@ -41,11 +41,12 @@ class Rerun:
     """When and where the second text was made: `moment` has a time zone; None for any and none.
 
     What it says of these may differ from what the first text says; other dates and times of day
-    are data.
+    are data. A `listing` may have grown.
     """
 
     moment: dt.datetime | None = None
     process: int | None = None
+    listing: bool = False
 
 
 ANY_RERUN = Rerun()
@@ -111,6 +112,7 @@ _TOKEN = re.compile(
     rf"|(?P<process>\b(?i:pid|process id)\b[ :=]{{1,3}}\d+)"
     rf"|(?P<pointer>\b0x(?:7[0-9a-f]|5[56])[0-9a-f]{{10}}\b)"
     rf"|(?P<temporary>(?:{_TEMPORARY})[^\s/\\'\"<>,;:)\]]+)"
+    rf"|(?P<file>\bst_(?:[amc]time(?:_ns)?|ino)=\d+)"
     rf"|(?P<epoch>(?<![\w.])1[4-9]\d{{8}}\.\d+(?![\w.]))"
     rf"|(?P<number>(?<![\w.]){_NUMBER}(?!\w|\.\d))"
 )
@@ -259,6 +261,7 @@ _ALIKE: Mapping[str, Callable[[str, str, Rerun], bool]] = {
     "clock": _clocks_alike,
     "date": _dates_alike,
     "epoch": _always,
+    "file": _always,
     "lasting": _always,
     "number": _numbers_alike,
     "pointer": _always,
