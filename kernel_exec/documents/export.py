@@ -20,7 +20,8 @@ from kernel_exec.kernels.outputs import fold
 from kernel_exec.notebooks.build import InterpreterFacts, OutputOptions, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.reading import cells, require_valid, session_of, writable
-from kernel_exec.verification.results import Verification, stamp
+from kernel_exec.review.opening import opened, stamped
+from kernel_exec.verification.results import Verification
 
 from .budget import fit
 from .paths import format_of
@@ -74,7 +75,7 @@ async def export_session(
     )
     verification = await verify(notebook) if verify is not None else None
     if verification is not None:
-        notebook = stamp(notebook, verification)
+        notebook = stamped(notebook, verification)
     await export_document(notebook, path, overwrite=overwrite, limit=limit, private=private)
     return Exported(path=path, cells=len(cells(notebook)), verification=verification)
 
@@ -88,9 +89,10 @@ async def session_notebook(
     options: OutputOptions | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> JSONObject:
-    """The notebook of a session, from its history, as it will be at `path`.
+    """The notebook of a session, from its history, as it will be at `path`, with its first screen.
 
-    The interpreter is asked what it has installed; it gets `variables`.
+    A `title` of "" is found in it. The interpreter is asked what it has installed; it gets
+    `variables`.
     """
     entries = [
         entry
@@ -102,7 +104,7 @@ async def session_notebook(
     facts = await _interpreter_facts(kernels[-1] if kernels else None, variables or {})
 
     def make() -> JSONObject:
-        return build(
+        notebook = build(
             session=session,
             kernels=kernels,
             steps=[
@@ -111,10 +113,10 @@ async def session_notebook(
             ],
             facts=facts,
             options=options,
-            title=title,
             folder="" if path is None else str(path.parent),
             version=importlib.metadata.version("kernel-exec"),
         )
+        return opened(notebook, title)
 
     return await to_thread.run_sync(make)
 

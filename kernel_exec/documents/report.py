@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.markdown import fence, html, literal, picture
-from kernel_exec.notebooks.opening import Opening, fragment, markdown, opening, tells
 from kernel_exec.notebooks.outputs import is_picture
 from kernel_exec.notebooks.provenance import marker
 from kernel_exec.notebooks.reading import (
@@ -21,6 +20,7 @@ from kernel_exec.notebooks.reading import (
     traceback_of,
     verdict_of,
 )
+from kernel_exec.review.opening import Opening, fragment, markdown, opening, tells
 from kernel_exec.terminal import strip_ansi
 
 from .budget import ENDINGS, content_of

@@ -34,7 +34,6 @@ from .cells import (
     was_stopped,
 )
 from .needs import Inventory, block, needs, parsed
-from .opening import opened
 from .provenance import CODE, about_session, portable_entry, portable_session, without_times
 from .reading import writable
 
@@ -78,14 +77,12 @@ def build(
     steps: Sequence[Step],
     facts: InterpreterFacts | None = None,
     options: OutputOptions | None = None,
-    title: str = "",
     folder: str = "",
     version: str = "",
 ) -> JSONObject:
     """The notebook, as the value that nbformat would read from its file.
 
-    Its `title` is "" for one of its own. It is to be in `folder`, "" when that is not known;
-    `version` is ours.
+    It is to be in `folder`, "" when that is not known; `version` is ours.
     """
     facts, options = facts or InterpreterFacts(), options or OutputOptions()
     steps = [step for step in steps if not is_unreached(step.entry)]
@@ -122,7 +119,7 @@ def build(
             *(requirements if counted else []),  # where it shifts no count, such as `Out[3]`
         ],
     }
-    notebook = opened({key: writable(value) for key, value in whole.items()}, title)
+    notebook: JSONObject = {key: writable(value) for key, value in whole.items()}
     return notebook if options.times else without_times(notebook)
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.notebooks.markdown import inline
-from kernel_exec.notebooks.opening import DIFFERING, Mention, Opening
 from kernel_exec.notebooks.reading import (
     cells,
     errors_of,
@@ -20,6 +19,7 @@ from kernel_exec.notebooks.reading import (
 )
 
 from .hypertext import escape
+from .opening import DIFFERING, Mention, Opening
 from .prose import line
 
 VERDICTS = {

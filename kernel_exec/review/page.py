@@ -17,7 +17,6 @@ from importlib import resources
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.notebooks.markdown import inline, one_line
-from kernel_exec.notebooks.opening import Opening, opening, tells
 from kernel_exec.notebooks.provenance import marker
 from kernel_exec.notebooks.reading import (
     cells,
@@ -44,6 +43,7 @@ from .facts import (
     verdict_html,
 )
 from .hypertext import escape, highlighted
+from .opening import Opening, opening, tells
 from .outputs import outputs_html, text_box
 from .prose import Anchors, Heading, attached, line, prose
 
@@ -111,15 +111,13 @@ def review(notebook: JSONObject) -> str:
     said = opening(notebook)
     title, name = line(inline(said.title))
     writer = _Writer(language=language, name=name, said=said)
-    finding = _finding(writer)  # before the steps, as it is above them and takes the first anchors
+    top = _top(writer, notebook, title)  # the first, as it also takes the first anchors
     parts = list(_parts(writer, cells(notebook)))
     entries = [entry for part in parts for entry in part.entries]
     contents = _contents([entry for entry in entries if not entry.spare] or entries)
     body = "\n".join(part.html for part in parts) or '<p class="note">There are no cells.</p>'
     session = session_of(notebook)
     mark = f"<!-- {marker(session)} -->\n" if session else ""  # above the doctype it would break it
-    called = text(ours(notebook), "name")
-    kicker = f"Session {called}" if called and name != f"Session {called}" else "Notebook"
     page = f"""<!doctype html>
 {mark}<html lang="en">
 <head>
@@ -133,13 +131,7 @@ def review(notebook: JSONObject) -> str:
 </head>
 <body>
 <a class="skip" href="#steps">Skip to the steps</a>
-<header class="top">
-<p class="kicker">{escape(kicker)}</p>
-<h1>{title}</h1>
-{verdict_html(notebook, said)}
-{finding}
-{facts_html(notebook)}
-</header>
+{top}
 {contents}
 <main id="steps">
 {body}
@@ -148,6 +140,18 @@ def review(notebook: JSONObject) -> str:
 </html>
 """
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _top(writer: _Writer, notebook: JSONObject, title: str) -> str:
+    called = text(ours(notebook), "name")
+    kicker = f"Session {called}" if called and writer.name != f"Session {called}" else "Notebook"
+    return f"""<header class="top">
+<p class="kicker">{escape(kicker)}</p>
+<h1>{title}</h1>
+{verdict_html(notebook, writer.said)}
+{_finding(writer)}
+{facts_html(notebook)}
+</header>"""
 
 
 def _finding(writer: _Writer) -> str:

@@ -14,9 +14,8 @@ from kernel_exec.notebooks.outputs import BASE64, JSON_MIME, PRIVATE, with_rests
 from kernel_exec.notebooks.reading import joined, role_of, writable
 from kernel_exec.pictures import picture_difference
 
-from .identifiers import renamed, undated
 from .listings import growth, only_lists
-from .normalise import ANY_RERUN, Rerun, alike, settled, settled_json
+from .normalise import ANY_RERUN, Rerun, alike, renamed, settled, settled_json, undated
 
 
 class Verdict(StrEnum):

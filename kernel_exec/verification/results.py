@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
-from kernel_exec.notebooks.opening import DIFFERING, reopened
 from kernel_exec.notebooks.reading import objects, ours
 
 from .compare import Verdict
@@ -59,7 +58,7 @@ class Verification:
         found = {cell.verdict for cell in self.cells}
         if self.reason:
             return "failed"
-        if found & DIFFERING.keys():
+        if found & {Verdict.DIFFERENT, Verdict.FIXED, Verdict.NEW_ERROR}:
             return "different"
         return "close" if Verdict.CLOSE in found else "same"
 
@@ -139,7 +138,7 @@ def stamp(notebook: JSONObject, verification: Verification) -> JSONObject:
             kept["verdict"] = {"verdict": report.verdict.value, "difference": report.difference}
         stamped.append(_with_ours(cell, kept))
     about = {**ours(notebook), "verification": verification.stamped()}
-    return reopened({**_with_ours(notebook, about), "cells": stamped}, notebook)
+    return {**_with_ours(notebook, about), "cells": stamped}
 
 
 def _with_ours(part: JSONObject, about: JSONObject) -> dict[str, JSON]:

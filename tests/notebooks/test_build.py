@@ -44,10 +44,9 @@ def kernel(generation: int = 1, end_reason: str = "") -> KernelRecord:
 
 
 def made(*steps: Step, kernels: Sequence[KernelRecord] = (kernel(),)) -> dict[str, Any]:
-    """The notebook, without its first screen and the cell that tells what it needs."""
+    """The notebook, without the cell that tells what it needs."""
     notebook: dict[str, Any] = whole(*steps, kernels=kernels)
-    ours = {"opening", "requirements"}
-    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] not in ours]
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] != "requirements"]
     return notebook
 
 
@@ -300,8 +299,8 @@ def replace_number(ran: Step, number: int) -> Step:
 def test_what_ran_nothing_runs_where_the_number_of_a_cell_is_counted_on() -> None:
     broken = RUNS_AGAIN["no Python"][0]
     cells = whole(broken, step("print(Out[3])", number=2))["cells"]
-    assert [cell["source"] for cell in cells][1:3] == ["x: = 1", "print(Out[3])"]
-    assert cells[3]["id"] == "requirements"
+    assert [cell["source"] for cell in cells][:2] == ["x: = 1", "print(Out[3])"]
+    assert cells[2]["id"] == "requirements"
 
 
 def test_what_ran_nothing_is_folded_and_can_not_break_out() -> None:
@@ -476,14 +475,14 @@ async def test_failures_that_would_end_a_process_or_wait_do_neither_when_they_ru
     assert printed == "1 2 3 4 5 6 7 8 9\n"
 
 
-def test_the_first_code_cell_tells_what_the_code_that_runs_again_needs() -> None:
+def test_the_first_cell_tells_what_the_code_that_runs_again_needs() -> None:
     facts = InterpreterFacts(inventory={"six": [("six", "1.17.0")], "idna": [("idna", "3.1")]})
     notebook = whole(
         step("import idna", outcome=Outcome.TIMEOUT),
         step("import six, near", number=2),
         facts=facts,
     )
-    first = notebook["cells"][1]
+    first = notebook["cells"][0]
     assert (first["cell_type"], first["id"]) == ("code", "requirements")
     assert first["metadata"]["kernel_exec"] == {"author": "kernel-exec", "role": "requirements"}
     assert first["source"] == (
@@ -494,7 +493,7 @@ def test_the_first_code_cell_tells_what_the_code_that_runs_again_needs() -> None
 
 def test_a_session_of_which_nothing_runs_again_needs_nothing() -> None:
     note = step("# Why", kind=EntryKind.NOTE)
-    assert [cell["id"] for cell in whole(note)["cells"]] == ["opening", f"{1:016x}-note"]
+    assert [cell["source"] for cell in whole(note)["cells"]] == ["# Why"]
 
 
 def test_cells_stay_the_same_when_more_come() -> None:
@@ -587,7 +586,7 @@ def test_files_with_the_whole_are_named_as_seen_from_the_notebook() -> None:
         ErrorOutput(ename="E", evalue="", traceback=("E",), path="/s/.k/e.txt"),
     ]
     notebook = whole(step("x", *outputs), folder="/s/notebooks")
-    cell = notebook["cells"][2]
+    cell = notebook["cells"][1]
     shown, rests = cell["outputs"][::2], list(map(rest_of, cell["outputs"][1::2]))
     assert shown[0] == {"output_type": "stream", "name": "stdout", "text": "x\n"}
     assert [each.get("data") for each in shown[1:3]] == [{"text/plain": "begin"}, {}]

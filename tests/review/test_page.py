@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import kernel_exec.review.page as module
 from kernel_exec.notebooks.markdown import inline
-from kernel_exec.notebooks.opening import opened
 from kernel_exec.notebooks.outputs import rest
 from kernel_exec.review.facts import duration
 from kernel_exec.review.hypertext import coloured, escape, highlighted, sanitised
+from kernel_exec.review.opening import opened
 from kernel_exec.review.outputs import outputs_html
 from kernel_exec.review.page import review
 from kernel_exec.review.prose import Anchors, line, prose

@@ -12,8 +12,17 @@ from kernel_exec.history.entries import EntryKind
 from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.notebooks.build import build
 from kernel_exec.notebooks.cells import Step
-from kernel_exec.notebooks.opening import Mention, Opening, markdown, opening, reopened, tells
 from kernel_exec.notebooks.reading import cells, source_of
+from kernel_exec.review.opening import (
+    Mention,
+    Opening,
+    markdown,
+    opened,
+    opening,
+    stamped,
+    tells,
+)
+from kernel_exec.verification.results import Verification
 from tests.notebooks.steps import SESSION, step
 
 
@@ -22,7 +31,7 @@ def note(markdown: str, number: int = 1) -> Step:
 
 
 def built(*steps: Step, title: str = "") -> JSONObject:
-    return build(session=SESSION, kernels=(), steps=steps, title=title)
+    return opened(build(session=SESSION, kernels=(), steps=steps), title)
 
 
 def judged(*verdicts: str, whole: str = "different", **more: Any) -> JSONObject:
@@ -54,7 +63,7 @@ TITLES: dict[str, tuple[JSONObject, str]] = {
         built(STEP, note("\n\n## Why *so*\n\nBecause", 3), note("Z", 4)),
         "Why *so*",
     ),
-    "its first words": (built(note("---\n```\n> - We ask\nwhy"), STEP), "We ask"),
+    "its first words": (built(note("---\n```\n> - We - ask\nwhy"), STEP), "We - ask"),
     "the first intent": (built(step("0"), STEP, step("y", number=3, title="More")), "Load `it`"),
     "a note without words": (built(note("***"), STEP), "Load `it`"),
     "the session's": (built(step("x")), "Session main"),
@@ -160,17 +169,25 @@ def test_no_words_of_others_change_what_the_first_screen_says(title: str, findin
 
 
 def test_a_verdict_is_told_in_the_first_cell_unless_somebody_wrote_it_anew() -> None:
-    before: Any = built(STEP)
-    about = {**before["metadata"]["kernel_exec"], "verification": {"verdict": "same"}}
-    after = {**before, "metadata": {**before["metadata"], "kernel_exec": about}}
-    again: Any = reopened(after, before)
-    assert "**Verified:** a fresh kernel gave the same" in again["cells"][0]["source"]
-    assert again["cells"][1:] == before["cells"][1:]
+    notebook: Any = built(STEP)
+    first, *others = notebook["cells"]
+    verification = Verification(cells=[], when="", seconds=1.0)
 
-    edited = {**after, "cells": [{**before["cells"][0], "source": "# Mine"}, *before["cells"][1:]]}
-    assert reopened(edited, before) == edited
-    moved = {**after, "cells": [*before["cells"][1:], before["cells"][0]]}
-    assert reopened(moved, before)["cells"] == [*before["cells"][1:], again["cells"][0]]
+    def told(*listed: Any) -> list[str]:
+        after = stamped({**notebook, "cells": list(listed)}, verification)
+        return [source_of(cell) for cell in cells(after)]
+
+    sources = [source_of(cell) for cell in others]
+    (verified,) = told(first)
+    assert "**Verified:** a fresh kernel gave the same results." in verified
+    assert told(first, *others) == [verified, *sources]
+    assert told(*others, first) == [*sources, verified]
+    assert told({**first, "source": "# Mine"}, *others) == ["# Mine", *sources]
+    assert stamped({"cells": ["x", {}]}, verification)["cells"] == ["x", {}]
+
+
+def test_a_notebook_without_cells_gets_none() -> None:
+    assert opened({"cells": []}, "T") == {"cells": []}
 
 
 @pytest.mark.parametrize("cell", [{"cell_type": "code"}, {"cell_type": "markdown"}])

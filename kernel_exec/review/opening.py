@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from kernel_exec.content.plain import counted, one_line
 from kernel_exec.jsons import JSON, JSONObject, mapping, text
-
-from .cells import plain_markdown
-from .markdown import heading, inline
-from .reading import cells, is_code, ours, role_of, source_of, verdict_of
+from kernel_exec.notebooks.cells import plain_markdown
+from kernel_exec.notebooks.markdown import heading, inline
+from kernel_exec.notebooks.reading import cells, is_code, ours, role_of, source_of, verdict_of
+from kernel_exec.verification.results import Verification, stamp
 
 DIFFERING = {"different": "different", "new error": "new error", "fixed": "no longer fails"}
 """The verdicts on a cell for which a notebook differs, each in words."""
@@ -30,7 +30,7 @@ _FINDING = 3000
 _LISTED = 10
 """Cells that are listed of each kind."""
 
-_MARKS = re.compile(r"(?:(?:#{1,6}|[>*+-])\s+)+")
+_MARKS = re.compile(r"\A(?:(?:#{1,6}|[>*+-])\s+)+")
 """What a line of Markdown may begin with."""
 
 _HEADING = re.compile(r" {0,3}#{1,6}\s")
@@ -122,16 +122,15 @@ def opened(notebook: JSONObject, title: str = "") -> JSONObject:
     return {**titled, "cells": [first, *listed]}
 
 
-def reopened(notebook: JSONObject, earlier: JSONObject) -> JSONObject:
-    """The notebook with its first screen told anew, where that is still as `earlier` had it."""
-    listed, before = notebook.get("cells"), opening(earlier)
+def stamped(notebook: JSONObject, verification: Verification) -> JSONObject:
+    """The notebook with the verdicts, also in its first screen unless somebody wrote that anew."""
+    before, after = opening(notebook), stamp(notebook, verification)
+    said, listed = markdown(opening(after)), after["cells"]
     told: list[JSON] = [
-        {**cell, "source": markdown(opening(notebook))}
-        if isinstance(cell, Mapping) and tells(cell, before)
-        else cell
+        {**cell, "source": said} if isinstance(cell, Mapping) and tells(cell, before) else cell
         for cell in (listed if isinstance(listed, Sequence) else ())
     ]
-    return {**notebook, "cells": told}
+    return {**after, "cells": told}
 
 
 def tells(cell: JSONObject, said: Opening) -> bool:
@@ -205,7 +204,7 @@ def _title(notebook: JSONObject) -> str:
 
 def _first_words(note: str) -> str:
     """The first line of Markdown that says something, without what makes it a heading."""
-    lines = (_line(_MARKS.sub("", each.strip(), count=1)) for each in note.splitlines())
+    lines = (_line(_MARKS.sub("", each.strip())) for each in note.splitlines())
     said = (each for each in lines if re.search(r"\w", each) and not each.startswith(("```", "<")))
     return next(said, "")
 
