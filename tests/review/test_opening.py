@@ -22,6 +22,7 @@ from kernel_exec.review.opening import (
     stamped,
     tells,
 )
+from kernel_exec.verification.plan import make_plan
 from kernel_exec.verification.results import Verification
 from tests.notebooks.steps import SESSION, step
 
@@ -184,6 +185,11 @@ def test_a_verdict_is_told_in_the_first_cell_unless_somebody_wrote_it_anew() -> 
     assert told(*others, first) == [*sources, verified]
     assert told({**first, "source": "# Mine"}, *others) == ["# Mine", *sources]
     assert stamped({"cells": ["x", {}]}, verification)["cells"] == ["x", {}]
+
+
+def test_the_first_screen_is_no_title_of_a_step() -> None:
+    (cell,) = [each for each in make_plan(built(step("x"))) if not each.generated]
+    assert cell.title == ""
 
 
 def test_a_notebook_without_cells_gets_none() -> None:
