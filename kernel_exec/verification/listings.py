@@ -9,6 +9,7 @@ else makes a difference a real one. So do a name that is gone and another size.
 import ast
 import re
 from collections import Counter
+from collections.abc import Set
 
 from kernel_exec.notebooks.needs import parsed_python
 
@@ -40,12 +41,17 @@ _ROW = re.compile(
 _TOTAL = re.compile(r"total [\d.,]+[KMGTP]?")
 _QUOTED = re.compile(r"(?:(?:Posix|Windows)Path\()?('[^'\n]*'|\"[^\"\n]*\")\)?(?:,\s*)?")
 
+_LONGEST = 2000
+"""Characters of code that only lists; to read much more would take long and find nothing."""
+
 _NAMED = 5
 """Names that are shown."""
 
 
 def only_lists(source: str) -> bool:
     """Whether code makes one listing of a folder, and surely shows nothing else."""
+    if len(source) > _LONGEST:
+        return False
     lines = source.split("\n")
     shell = [line for line in lines if _SHELL.fullmatch(line)]
     tree = parsed_python("\n".join(line for line in lines if line not in shell))
@@ -57,10 +63,10 @@ def only_lists(source: str) -> bool:
     if len(shell) + len(listings) != 1 or not {name for name, _ in calls} <= _LISTS | _SHOWS:
         return False
     # which folder is listed may be a variable of the session; what is shown may not
-    inside = {id(node) for listing in listings for node in ast.walk(listing)}
+    inside = {node for each in listings for node in ast.walk(each) if isinstance(node, ast.Name)}
     bound = {node.id for node in nodes if isinstance(node, ast.Name) and _is_stored(node)}
     known = bound | _SHOWS | _MODULES
-    return all(_is_plain(node, known) or (id(node) in inside and _is_name(node)) for node in nodes)
+    return all(node in inside or _is_plain(node, known) for node in nodes)
 
 
 def _called(call: ast.Call) -> str:
@@ -75,11 +81,7 @@ def _is_stored(node: ast.Name | ast.Tuple) -> bool:
     return isinstance(node.ctx, ast.Store)
 
 
-def _is_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name)
-
-
-def _is_plain(node: ast.AST, known: frozenset[str] | set[str]) -> bool:
+def _is_plain(node: ast.AST, known: Set[str]) -> bool:
     """Whether a part of code is one that a listing may have."""
     match node:
         case ast.Name(id=name):

@@ -53,6 +53,7 @@ OTHERS = [
     "{f: 1 for f in os.listdir()}",
     "[f for f in os.listdir() if f in wanted]",
     "sorted(os.listdir(), key=score)",
+    f"os.listdir()\n{'# a comment' * 200}",
     "def shown():\n    return os.listdir()\nshown()",
 ]
 
