@@ -9,7 +9,7 @@ else makes a difference a real one. So do a name that is gone and another size.
 import ast
 import re
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 
 from kernel_exec.notebooks.needs import parsed_python
 
@@ -81,7 +81,7 @@ def _is_stored(node: ast.Name | ast.Tuple) -> bool:
     return isinstance(node.ctx, ast.Store)
 
 
-def _is_plain(node: ast.AST, known: Set[str]) -> bool:
+def _is_plain(node: ast.AST, known: AbstractSet[str]) -> bool:
     """Whether a part of code is one that a listing may have."""
     match node:
         case ast.Name(id=name):

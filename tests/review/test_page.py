@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import kernel_exec.review.page as module
@@ -185,6 +185,7 @@ def test_what_an_earlier_kernel_ran_is_one_closed_block_under_its_heading() -> N
         st.sampled_from(["*", "**", "`", "_", "[", "](", "<b>", "&", "$", "!", "漢", "。", "b "])
     )
 )
+@example(["*", "`", "`", "*", "`", "`"])
 def test_a_title_loses_nothing_but_marks_of_emphasis_and_code(parts: list[str]) -> None:
     title = "".join(parts)
     marks = re.compile(r"[*`\s]")
@@ -657,6 +658,7 @@ NOTEBOOK = _loose(
 
 @settings(max_examples=100, deadline=None)
 @given(NOTEBOOK)
+@example({"cells": [{"cell_type": "code", "outputs": [{"data": {"image/png": "\x80"}}]}]})
 def test_every_value_makes_a_page(value: Any) -> None:
     checked(review(value))
 
