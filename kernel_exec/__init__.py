@@ -60,4 +60,6 @@ To change                            go to
     what code needs to run again     notebooks/needs.py (pure)
     how large a notebook may be      documents/budget.py (pure)
     what the review page shows       review/page.py (pure), its style review/page.css
+    what the first screen says       review/opening.py (pure), in notebook, page and report
+    which differences are trivial    verification/normalise.py, listings.py (pure)
 """

@@ -63,7 +63,8 @@ async def verify(
     found = await connection.existing(session)
     subject = await _subject(connection, asked, found)
     owner = found if isinstance(found, Session) else await connection.session()
-    source = f"verify session {found.name} and write it to {subject.path}"
+    titled = f" as {asked.title!r}" if asked.title else ""
+    source = f"verify session {found.name} and write it to {subject.path}{titled}"
     if (resent := owner.ledger.resent(EntryKind.VERIFICATION, source)) is not None:
         return Begun(session=owner, entry=resent, resent=True)
     kinds = {EntryKind.VERIFICATION}
@@ -119,6 +120,7 @@ async def _export(
         overwrite=subject.asked.overwrite,
         limit=settings.notebook_size,
         variables=allowed_variables(connection.app.settings.variables, passed=settings.pass_env),
+        title=subject.asked.title,
         private=not subject.asked.path,
         verify=verify,
     )

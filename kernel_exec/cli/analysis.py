@@ -5,6 +5,8 @@ from dataclasses import dataclass
 PACKAGES = ("pandas", "matplotlib", "palmerpenguins")
 """The last one brings the measurements of 344 penguins, some of them missing."""
 
+TITLE = "Do longer flippers go with heavier penguins?"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:

@@ -21,7 +21,7 @@ from kernel_exec.environments.tools import tool_variables
 from kernel_exec.options import SETTINGS
 from kernel_exec.settings import process_variables
 
-from .analysis import NOTE, PACKAGES, STEPS
+from .analysis import NOTE, PACKAGES, STEPS, TITLE
 
 _SHOWN_LINES = 24
 _POLL_SECONDS = 2
@@ -108,7 +108,7 @@ class _Demo:
         await self._run("restart_kernel", restore="replay")
         self._heading("Write down the finding, and export")
         await self._call("add_note", markdown=NOTE)
-        exported = await self._call("export_notebook", overwrite=True)
+        exported = await self._call("export_notebook", title=TITLE, overwrite=True)
         return str((exported.structured_content or {})["path"])
 
     async def _run(self, tool: str, **arguments: object) -> None:

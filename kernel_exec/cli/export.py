@@ -35,6 +35,11 @@ _NAMED = 10
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write (default: in `notebooks` below the storage folder).",
 )
+@click.option(
+    "--title",
+    default="",
+    help="Title of the document (default: the first note, or the first step's title).",
+)
 @click.option("--no-outputs", is_flag=True, help="Leave out all outputs.")
 @click.option("--no-timing", is_flag=True, help="Leave out all times.")
 @click.option(
@@ -46,6 +51,7 @@ def export(
     session: str,
     document: str | None,
     output: Path | None,
+    title: str,
     no_outputs: bool,
     no_timing: bool,
     overwrite: bool,
@@ -61,7 +67,7 @@ def export(
     if target is not None:
         format_of(target, document or "")
     wanted = OutputOptions(outputs=not no_outputs, times=not no_timing)
-    click.echo(anyio.run(_export, settings, session, target, document, wanted, overwrite))
+    click.echo(anyio.run(_export, settings, session, target, document, title, wanted, overwrite))
 
 
 async def _export(
@@ -69,6 +75,7 @@ async def _export(
     session: str,
     target: Path | None,
     document: str | None,
+    title: str,
     wanted: OutputOptions,
     overwrite: bool,
 ) -> Path:
@@ -83,6 +90,7 @@ async def _export(
             overwrite=overwrite,
             limit=settings.connection.notebook_size,
             variables=settings.allowed_variables,
+            title=title,
             options=wanted,
             private=target is None and not wanted.portable,
         )

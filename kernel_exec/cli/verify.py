@@ -30,9 +30,10 @@ from kernel_exec.errors import (
 from kernel_exec.history.store import open_store
 from kernel_exec.jsons import JSONObject, text
 from kernel_exec.notebooks.reading import ours, parse, read_bytes, session_of
+from kernel_exec.review.opening import stamped
 from kernel_exec.settings import Settings
 from kernel_exec.verification.plan import make_plan
-from kernel_exec.verification.results import CellReport, OnCell, Verification, stamp
+from kernel_exec.verification.results import CellReport, OnCell, Verification
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
 from .export import find_session, history_root
@@ -258,7 +259,7 @@ def _stamp(subject: _Subject, verification: Verification) -> None:
             f"{str(subject.file)!r} has changed meanwhile and was not stamped; verify it again"
         )
     try:
-        document = written(stamp(subject.notebook, verification))
+        document = written(stamped(subject.notebook, verification))
     except ValueError as error:
         raise InvalidArgumentError(
             f"{str(subject.file)!r} was not stamped because it has a number that JSON does not have"

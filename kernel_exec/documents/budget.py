@@ -5,7 +5,6 @@ and whenever; nothing changes while it fits.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -207,7 +206,7 @@ def content_of(mime: str, value: JSON) -> bytes:
     if mime.startswith(("image/", "audio/", "video/", "application/pdf")) and "svg" not in mime:
         try:
             return base64.b64decode(whole)
-        except binascii.Error:
+        except ValueError:  # no base64, or not even ASCII
             return _bytes(whole)
     return _bytes(whole)
 

@@ -20,7 +20,8 @@ from kernel_exec.kernels.outputs import fold
 from kernel_exec.notebooks.build import InterpreterFacts, OutputOptions, build
 from kernel_exec.notebooks.cells import Step
 from kernel_exec.notebooks.reading import cells, require_valid, session_of, writable
-from kernel_exec.verification.results import Verification, stamp
+from kernel_exec.review.opening import opened, stamped
+from kernel_exec.verification.results import Verification
 
 from .budget import fit
 from .paths import format_of
@@ -31,10 +32,14 @@ from .writing import files_folder, write
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a client asks for; an empty `format` is that of the path's ending, or a notebook."""
+    """What a client asks for.
+
+    An empty `format` is that of the path's ending, or a notebook; an empty `title` is found in it.
+    """
 
     path: str = ""
     format: str = ""
+    title: str = ""
     overwrite: bool = False
 
 
@@ -55,6 +60,7 @@ async def export_session(
     overwrite: bool,
     limit: int | None,
     variables: Mapping[str, str],
+    title: str = "",
     private: bool = False,
     options: OutputOptions | None = None,
     verify: Callable[[JSONObject], Awaitable[Verification]] | None = None,
@@ -65,11 +71,11 @@ async def export_session(
     `session_notebook` and `export_document` for the rest, and for what is raised.
     """
     notebook = await session_notebook(
-        store, session, path=path, options=options, variables=variables
+        store, session, title=title, path=path, options=options, variables=variables
     )
     verification = await verify(notebook) if verify is not None else None
     if verification is not None:
-        notebook = stamp(notebook, verification)
+        notebook = stamped(notebook, verification)
     await export_document(notebook, path, overwrite=overwrite, limit=limit, private=private)
     return Exported(path=path, cells=len(cells(notebook)), verification=verification)
 
@@ -78,13 +84,15 @@ async def session_notebook(
     store: Store,
     session: SessionRecord,
     *,
+    title: str = "",
     path: Path | None = None,
     options: OutputOptions | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> JSONObject:
-    """The notebook of a session, from its history, as it will be at `path`.
+    """The notebook of a session, from its history, as it will be at `path`, with its first screen.
 
-    The interpreter is asked what it has installed; it gets `variables`.
+    A `title` of "" is found in it. The interpreter is asked what it has installed; it gets
+    `variables`.
     """
     entries = [
         entry
@@ -96,7 +104,7 @@ async def session_notebook(
     facts = await _interpreter_facts(kernels[-1] if kernels else None, variables or {})
 
     def make() -> JSONObject:
-        return build(
+        notebook = build(
             session=session,
             kernels=kernels,
             steps=[
@@ -108,6 +116,7 @@ async def session_notebook(
             folder="" if path is None else str(path.parent),
             version=importlib.metadata.version("kernel-exec"),
         )
+        return opened(notebook, title)
 
     return await to_thread.run_sync(make)
 

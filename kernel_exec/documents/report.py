@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
-from kernel_exec.notebooks.markdown import fence, heading, html, literal, picture
+from kernel_exec.notebooks.markdown import fence, html, literal, picture
 from kernel_exec.notebooks.outputs import is_picture
 from kernel_exec.notebooks.provenance import marker
 from kernel_exec.notebooks.reading import (
@@ -20,6 +20,7 @@ from kernel_exec.notebooks.reading import (
     traceback_of,
     verdict_of,
 )
+from kernel_exec.review.opening import Opening, fragment, markdown, opening, tells
 from kernel_exec.terminal import strip_ansi
 
 from .budget import ENDINGS, content_of
@@ -56,11 +57,16 @@ class _Picture:
 
 def report(notebook: JSONObject, *, folder: str) -> Report:
     """What was done and what came of it; its pictures are to be in `folder`."""
-    parts: list[str] = [*_top(notebook)]
+    said = opening(notebook)
+    parts: list[str] = [*_top(notebook, said)]
+    linked = {each.index for each in (*said.differing, *said.close, said.note) if each}
     files: dict[str, bytes] = {}
-    for cell in cells(notebook):
-        if role_of(cell) in {"script-begin", "script-end"}:  # nobody ran these
+    for index, cell in enumerate(cells(notebook)):
+        # nobody ran what lends a script its path, and what tells of the whole is at the top
+        if role_of(cell) in {"script-begin", "script-end"} or tells(cell, said):
             continue
+        if index in linked:
+            parts.append(f'<a id="{fragment(text(cell, "id"))}"></a>')
         for at, part in enumerate(_cell(cell)):
             if isinstance(part, _Picture):
                 name = f"{text(cell, 'id') or 'cell'}-{at}.{ENDINGS[part.mime]}"
@@ -72,13 +78,12 @@ def report(notebook: JSONObject, *, folder: str) -> Report:
     return Report(text=f"{written}\n", files=files)
 
 
-def _top(notebook: JSONObject) -> Iterator[str]:
+def _top(notebook: JSONObject, said: Opening) -> Iterator[str]:
     about = ours(notebook)
     if session := session_of(notebook):
         yield f"<!-- {marker(session)} -->"
     if not about:
         return
-    yield heading(f"Session {text(about, 'name')}", 1)
     interpreter = mapping(about, "interpreter")
     facts = [
         ("Environment", text(about, "environment")),
@@ -93,20 +98,15 @@ def _top(notebook: JSONObject) -> Iterator[str]:
         if (number := count(counts, key))
     ]
     lines += [f"- {', '.join(listed)}"] if listed else []
-    lines += _verdict(mapping(about, "verification"))
-    yield "\n".join(lines)
+    lines += _rerun(mapping(about, "verification"))
+    yield markdown(said, "\n".join(lines))
 
 
-def _verdict(verification: JSONObject) -> list[str]:
-    if not verification:
-        return []
+def _rerun(verification: JSONObject) -> list[str]:
     counts = mapping(verification, "counts")
     listed = ", ".join(f"{number} {html(name)}" for name, number in counts.items() if number)
     when = text(verification, "when")
-    at = f", {html(when)}" if when else ""
-    return [
-        f"- Run again in a fresh kernel: **{html(text(verification, 'verdict'))}** ({listed}){at}"
-    ]
+    return [f"- Rerun: {listed}{f', {html(when)}' if when else ''}"] if listed else []
 
 
 def _cell(cell: JSONObject) -> Iterator[str | _Picture]:

@@ -15,6 +15,7 @@ from .markdown import fence, heading, html, literal, one_line
 from .needs import SCRIPT_END, Inventory, can_tell, script_begin
 from .outputs import count, notebook_outputs, printed
 from .provenance import OURS, about_entry
+from .reading import is_long
 
 _TAIL = 2000
 """Characters of a folded cell's text that are shown."""
@@ -155,6 +156,8 @@ def _code(step: Step, folder: str) -> JSONObject:
         "kernel_exec": about_entry(entry, step.outputs),
         "execution": {key: value for key, value in entry.timing.items() if value},
     }
+    if is_long(entry.source):
+        metadata["jupyter"] = {"source_hidden": True}
     if entry.outcome is not Outcome.OK:
         metadata["tags"] = ["raises-exception"]
         metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}

@@ -10,7 +10,7 @@ _HEADING = 300
 
 _KEPT = re.compile(
     r"(?<!`)(?P<ticks>`+)(?!`)(?P<code>.+?)(?<!`)(?P=ticks)(?!`)"
-    r"|(?<![\\*A-Za-z0-9_])(?P<stars>\*{1,3})(?![\s*])(?P<words>(?:`[^`]*`|[^`])+?)(?<![\s*])(?P=stars)(?![*A-Za-z0-9_])"
+    r"|(?<![\\*A-Za-z0-9_])(?P<stars>\*{1,3})(?![\s*])(?P<words>(?:`[^`]+`|[^`])+?)(?<![\s*])(?P=stars)(?![*A-Za-z0-9_])"
 )
 """Inline code, and emphasis that stands around whole words, as in no formula."""
 

@@ -21,6 +21,10 @@ _MESSAGE = 300
 """Characters of what nbformat says, which may quote a whole cell."""
 
 
+_LONG = 40
+"""Lines of code beyond which a cell is folded."""
+
+
 def objects(value: JSON) -> list[JSONObject]:
     """The objects in a list; nothing for what is no list."""
     many = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
@@ -40,6 +44,11 @@ def is_code(cell: JSONObject) -> bool:
 def source_of(cell: JSONObject) -> str:
     """The source of a cell, whichever way it is kept."""
     return joined(cell.get("source"))
+
+
+def is_long(source: str) -> bool:
+    """Whether code is so long that it is folded where it is shown."""
+    return source.rstrip().count("\n") >= _LONG
 
 
 def outputs_of(cell: JSONObject) -> list[JSONObject]:

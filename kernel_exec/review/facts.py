@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.notebooks.markdown import inline
 from kernel_exec.notebooks.reading import (
     cells,
     errors_of,
@@ -18,13 +19,15 @@ from kernel_exec.notebooks.reading import (
 )
 
 from .hypertext import escape
+from .opening import DIFFERING, Mention, Opening
+from .prose import line
 
 VERDICTS = {
     "same": ("same", "✓", "same"),
     "close": ("close", "≈", "close"),
     "different": ("different", "≠", "different"),
     "new error": ("different", "✗", "new error"),
-    "fixed": ("different", "!", "no longer fails"),
+    "fixed": ("different", "!", DIFFERING["fixed"]),
     "not run": ("unknown", "○", "not run"),
     "failed": ("different", "✗", "failed"),
 }
@@ -32,23 +35,15 @@ VERDICTS = {
 
 _FENCE = re.compile(r"^(`{3,})python\n", re.MULTILINE)
 
-_WHOLE = {
-    "same": "Verified: a fresh kernel gave the same results.",
-    "close": "Verified: a fresh kernel gave the same results but for noise.",
-    "different": "Verified: some results differ in a fresh kernel.",
-    "failed": "Verified: the notebook did not run through in a fresh kernel.",
-}
+_WHOLE = {"same", "close", "different", "failed"}
+"""The verdicts on a notebook."""
 
 
-def verdict_html(notebook: JSONObject) -> str:
-    """What verification found, or that there was none."""
+def verdict_html(notebook: JSONObject, said: Opening) -> str:
+    """What verification found, with the steps that differ, or that there was none."""
     about = ours(notebook)
     found = mapping(about, "verification")
-    verdict = text(found, "verdict")
-    if verdict not in _WHOLE:
-        words = "Not verified: nobody has run this notebook again in a fresh kernel."
-        return f'<p class="verdict unknown"><span class="mark">○</span> {words}</p>'
-    css_class, mark, _ = VERDICTS[verdict]
+    css_class, mark, _ = VERDICTS[said.verdict] if said.verdict in _WHOLE else VERDICTS["not run"]
     counts = mapping(found, "counts")
     listed = [
         f"{number:,} {escape(words)}"
@@ -63,13 +58,36 @@ def verdict_html(notebook: JSONObject) -> str:
         escape(where)
         if (where := text(found, "environment")) != text(about, "environment")
         else "",
-        escape(text(found, "reason")),
     ]
-    detail = " · ".join(filter(None, how))
+    detail = " · ".join(filter(None, how)) if said.verdict in _WHOLE else ""
     return (
-        f'<p class="verdict {css_class}"><span class="mark">{mark}</span> {_WHOLE[verdict]}'
-        f"<small>{detail}</small></p>"
+        f'<div class="verdict {css_class}"><p><span class="mark">{mark}</span> '
+        f"{escape(said.sentence)}</p>{_differing(said)}"
+        f"{f'<small>{detail}</small>' if detail else ''}</div>"
     )
+
+
+def _differing(said: Opening) -> str:
+    """The steps that differ, each with its intent, and those that are close."""
+    differing, close = said.listed
+    lines = [
+        f"<li>{link_html(each)} {line(inline(each.intent))[0]}"
+        f" <small>{DIFFERING[each.verdict]}</small></li>"
+        for each in differing
+    ]
+    if more := len(said.differing) - len(differing):
+        lines.append(f"<li>and {more:,} more</li>")
+    names = ", ".join(map(link_html, close))
+    if more := len(said.close) - len(close):
+        names += f" and {more:,} more"
+    return (f"<ul>{''.join(lines)}</ul>" if lines else "") + (
+        f"<small>Trivial differences: {names}</small>" if names else ""
+    )
+
+
+def link_html(cell: Mention) -> str:
+    """A link to a part of the page."""
+    return f'<a href="#cell-{cell.index}">{escape(cell.name)}</a>'
 
 
 def badge_html(cell: JSONObject) -> str:

@@ -5,7 +5,6 @@ address but those of web pages, of mail, and of pictures that it carries along.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -286,7 +285,7 @@ def picture(mime: str, data: str) -> str | None:
     compact = "".join(data.split())
     try:
         content = base64.b64decode(compact, validate=True)
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         return None
     if mime == "image/svg+xml":
         return vector(content)

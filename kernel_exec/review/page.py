@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 
+from kernel_exec.content.plain import counted
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.notebooks.markdown import inline, one_line
 from kernel_exec.notebooks.provenance import marker
@@ -21,6 +22,7 @@ from kernel_exec.notebooks.reading import (
     cells,
     errors_of,
     is_code,
+    is_long,
     ours,
     role_of,
     session_of,
@@ -36,12 +38,14 @@ from .facts import (
     duration,
     facts_html,
     first_line,
+    link_html,
     seconds_of,
     verdict_html,
 )
 from .hypertext import escape, highlighted
+from .opening import Opening, opening, tells
 from .outputs import outputs_html, text_box
-from .prose import Anchors, Heading, attached, line, prose, title
+from .prose import Anchors, Heading, attached, line, prose
 
 _STYLE = (resources.files(__package__) / "page.css").read_text("utf-8")
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -96,6 +100,7 @@ class _Writer:
 
     language: str
     name: str
+    said: Opening
     anchors: Anchors = field(default_factory=Anchors)
 
 
@@ -103,15 +108,16 @@ def review(notebook: JSONObject) -> str:
     """The page, complete with its style; it shows the same wherever it is opened."""
     info = mapping(mapping(notebook, "metadata"), "language_info")
     language = text(info, "pygments_lexer") or text(info, "name") or "python"
-    name = _name(notebook)
-    parts = list(_parts(_Writer(language=language, name=name), cells(notebook)))
+    said = opening(notebook)
+    title, name = line(inline(said.title))
+    writer = _Writer(language=language, name=name, said=said)
+    top = _top(writer, notebook, title)  # the first, as it also takes the first anchors
+    parts = list(_parts(writer, cells(notebook)))
     entries = [entry for part in parts for entry in part.entries]
     contents = _contents([entry for entry in entries if not entry.spare] or entries)
     body = "\n".join(part.html for part in parts) or '<p class="note">There are no cells.</p>'
-    session, about = session_of(notebook), ours(notebook)
+    session = session_of(notebook)
     mark = f"<!-- {marker(session)} -->\n" if session else ""  # above the doctype it would break it
-    called = text(about, "name")
-    kicker = "Notebook" if not about else "Session" if called == name else f"Session {called}"
     page = f"""<!doctype html>
 {mark}<html lang="en">
 <head>
@@ -125,12 +131,7 @@ def review(notebook: JSONObject) -> str:
 </head>
 <body>
 <a class="skip" href="#steps">Skip to the steps</a>
-<header class="top">
-<p class="kicker">{escape(kicker)}</p>
-<h1>{escape(name)}</h1>
-{verdict_html(notebook)}
-{facts_html(notebook)}
-</header>
+{top}
 {contents}
 <main id="steps">
 {body}
@@ -141,20 +142,26 @@ def review(notebook: JSONObject) -> str:
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def _name(notebook: JSONObject) -> str:
-    """What the notebook is called: by its metadata, its first words, or its session."""
-    given = text(mapping(notebook, "metadata"), "title").strip()
-    return given or _first_title(notebook) or text(ours(notebook), "name") or "Untitled"
+def _top(writer: _Writer, notebook: JSONObject, title: str) -> str:
+    called = text(ours(notebook), "name")
+    kicker = f"Session {called}" if called and writer.name != f"Session {called}" else "Notebook"
+    return f"""<header class="top">
+<p class="kicker">{escape(kicker)}</p>
+<h1>{title}</h1>
+{verdict_html(notebook, writer.said)}
+{_finding(writer)}
+{facts_html(notebook)}
+</header>"""
 
 
-def _first_title(notebook: JSONObject) -> str:
-    """The title that somebody wrote before anything else."""
-    for cell in cells(notebook):
-        role = role_of(cell)
-        if role not in {*_GENERATED, "install", "environment"}:
-            words = cell.get("cell_type") == "markdown" and role in {"", "note"}
-            return title(source_of(cell)) if words else ""
-    return ""
+def _finding(writer: _Writer) -> str:
+    """The last note, which stands below in its own place as well."""
+    said = writer.said
+    if not said.finding or said.note is None:
+        return ""
+    html = prose(said.finding, writer.anchors, pictures={}, known={writer.name}).html
+    label = f'<p class="label">Finding · {link_html(said.note)}</p>'
+    return f'<div class="prose finding">{label}\n{html}</div>'
 
 
 def _contents(entries: Sequence[_Entry]) -> str:
@@ -185,6 +192,8 @@ def _parts(writer: _Writer, all_cells: Sequence[JSONObject]) -> Iterator[_Part]:
     above: list[JSONObject] = []
     for at, cell in enumerate(all_cells):
         role = role_of(cell)
+        if tells(cell, writer.said):
+            continue  # it is the page's head
         if role in _LEADS:
             above.append(cell)
         elif role == "folded" or (is_code(cell) and role not in _GENERATED):
@@ -215,7 +224,8 @@ def _other(writer: _Writer, cell: JSONObject, anchor: str, *, followed_by: str =
         entries = [_Entry(anchor=anchor, words=words.words, css_class="quiet")]
     if entries and role == "note":
         entries[0] = replace(entries[0], number=_number(cell))
-    html = f'<div class="{css_class}" id="{anchor}">{words.html}</div>' if words.html else ""
+    linked = words.html or role == "note"
+    html = f'<div class="{css_class}" id="{anchor}">{words.html}</div>' if linked else ""
     return _Part(html=html, entries=entries)
 
 
@@ -358,10 +368,18 @@ def _lead(writer: _Writer, cell: JSONObject) -> str:
 def _code_and_outputs(writer: _Writer, cell: JSONObject, described: str) -> Iterator[str]:
     source = source_of(cell)
     if source.strip():
-        yield _code_html(source, writer.language)
+        code = _code_html(source, writer.language)
+        yield _folded(source, code) if is_long(source) else code
     alt = f"Picture: {described or first_line(source) or 'no description'}"
     if outputs := outputs_html(cell.get("outputs"), alt):
         yield f'<div class="outputs" role="group" aria-label="Output">\n{outputs}\n</div>'
+
+
+def _folded(source: str, code: str) -> str:
+    """Long code behind its length and its first line."""
+    lines = counted(len(source.rstrip().split("\n")), "line")
+    first = f" <code>{escape(first_line(source)[:_ENTRY])}</code>"
+    return f'<details class="long"><summary>{lines} of code{first}</summary>{code}</details>'
 
 
 def _code_html(source: str, language: str) -> str:

@@ -97,12 +97,6 @@ def attached(cell: JSONObject) -> Mapping[str, str]:
     return found
 
 
-def title(source: str) -> str:
-    """The words of the heading of the first level that `source` begins with, or ""."""
-    tokens = _PARSER.parse(source[:_LONGEST])
-    return _words(tokens[1]) if tokens and tokens[0].tag == "h1" else ""
-
-
 def line(markdown: str) -> tuple[str, str]:
     """A line of Markdown as HTML, and its words as plain text."""
     if not _MARKED.search(markdown):  # as nearly all titles; parsing takes longer than all else

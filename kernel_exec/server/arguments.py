@@ -254,6 +254,7 @@ class ExportNotebook(Arguments):
         default=None,
         description="Default: by the extension of path.",
     )
+    title: Title
     verify: bool = Field(
         default=False,
         description="First rerun it in a fresh kernel and compare the results; a verdict is reused"

@@ -183,7 +183,8 @@ TOOLS: Sequence[ToolSpec] = (
     ToolSpec(
         name="add_note",
         title="Add a note",
-        description="Add Markdown between the notebook's steps: findings, decisions, reasons.",
+        description="Add Markdown between the notebook's steps: decisions, reasons, findings."
+        " The last note is also shown at the top.",
         handler=notebooks.add_note,
         model=arguments.AddNote,
     ),

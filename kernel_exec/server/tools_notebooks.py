@@ -16,6 +16,7 @@ async def export_notebook(call: Call, asked: arguments.ExportNotebook) -> CallTo
     document = Document(
         path=asked.path,
         format=asked.format or "",
+        title=asked.title,
         overwrite=asked.overwrite,
     )
     if asked.verify or asked.verify_again:

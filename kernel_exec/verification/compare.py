@@ -14,8 +14,8 @@ from kernel_exec.notebooks.outputs import BASE64, JSON_MIME, PRIVATE, with_rests
 from kernel_exec.notebooks.reading import joined, role_of, writable
 from kernel_exec.pictures import picture_difference
 
-from .identifiers import renamed, undated
-from .normalise import ANY_RERUN, Rerun, alike, settled, settled_json
+from .listings import growth, only_lists
+from .normalise import ANY_RERUN, Rerun, alike, renamed, settled, settled_json, undated
 
 
 class Verdict(StrEnum):
@@ -91,6 +91,7 @@ def compare(
         rerun: When it ran again, and in which process.
     """
     recorded, found = (_read(writable(outputs)) for outputs in (before, after))
+    rerun = replace(rerun, listing=only_lists(source))
     if errors_only and (may_fail or recorded.error):
         return SAME
     compared = list(_errors(recorded, found, may_fail=may_fail, rerun=rerun))
@@ -283,6 +284,8 @@ def _texts(where: str, before: str, after: str, rerun: Rerun) -> Comparison:
     if before == after:
         return SAME
     verdict = Verdict.CLOSE if alike(before, after, rerun) else Verdict.DIFFERENT
+    if verdict is Verdict.DIFFERENT and rerun.listing and (words := growth(before, after)):
+        return Comparison(verdict=Verdict.CLOSE, difference=f"{where}: {words}")
     one, other = before.split("\n"), after.split("\n")
     first = _first(one, other, rerun, verdict)
     words = f"{where}, line {first + 1}\n{_sides(one, other, first)}"

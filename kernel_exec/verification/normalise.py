@@ -4,8 +4,14 @@
 stays one), names of temporary files, colours, where a warning came from. `alike` then allows what
 differs between two good runs: times, numbers by `TOLERANCE`, the order in sets. All patterns take
 time linear in the text.
+
+Identifiers that a library makes up mean nothing but which parts belong together, so `renamed` names
+each by its place: two documents that differ only in such names are equal, and two whose parts are
+joined otherwise are not. What a reader sees stays as it is, also when it looks like an identifier.
 """
 
+import base64
+import binascii
 import datetime as dt
 import json
 import math
@@ -41,11 +47,12 @@ class Rerun:
     """When and where the second text was made: `moment` has a time zone; None for any and none.
 
     What it says of these may differ from what the first text says; other dates and times of day
-    are data.
+    are data. A `listing` may have grown.
     """
 
     moment: dt.datetime | None = None
     process: int | None = None
+    listing: bool = False
 
 
 ANY_RERUN = Rerun()
@@ -111,6 +118,7 @@ _TOKEN = re.compile(
     rf"|(?P<process>\b(?i:pid|process id)\b[ :=]{{1,3}}\d+)"
     rf"|(?P<pointer>\b0x(?:7[0-9a-f]|5[56])[0-9a-f]{{10}}\b)"
     rf"|(?P<temporary>(?:{_TEMPORARY})[^\s/\\'\"<>,;:)\]]+)"
+    rf"|(?P<file>\bst_(?:[amc]time(?:_ns)?|ino)=\d+)"
     rf"|(?P<epoch>(?<![\w.])1[4-9]\d{{8}}\.\d+(?![\w.]))"
     rf"|(?P<number>(?<![\w.]){_NUMBER}(?!\w|\.\d))"
 )
@@ -259,6 +267,7 @@ _ALIKE: Mapping[str, Callable[[str, str, Rerun], bool]] = {
     "clock": _clocks_alike,
     "date": _dates_alike,
     "epoch": _always,
+    "file": _always,
     "lasting": _always,
     "number": _numbers_alike,
     "pointer": _always,
@@ -267,3 +276,78 @@ _ALIKE: Mapping[str, Callable[[str, str, Rerun], bool]] = {
     "uuid": _always,
 }
 """For each kind of token, whether two of them that differ are alike; "" has none."""
+
+
+# Identifiers that a library makes up for a page or a drawing, and dates of its creation
+
+_QUOTE = r"(?:\\?[\"']|&(?:quot|#34|#39|#x27);)?"
+_DECLARED = re.compile(
+    rf"(?:(?<![A-Za-z])(?:doc|element|model_|root[_-]|div_)?ids?{_QUOTE}\s?[=:]\s?\[?\s?{_QUOTE}"
+    r"|\b(?:var|let|const)\s"
+    r"|\#(?![0-9a-fA-F]{3,8}(?![\w-])))"  # what is no colour is a reference
+    r"([\w:.-]{1,200})"
+)
+_MADE_UP = (
+    r"[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}"  # plotly, bokeh, xarray
+    r"|(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,64}"  # altair, folium
+    r"|(?:image|[hmp])[0-9a-f]{10}|C[0-9a-f]+_[0-9a-f]+_[0-9a-f]{10}"  # matplotlib
+    r"|el\d{6,}[0-9a-f]*|\d{12,}"  # a moment, or a place in memory
+    r"|T_[0-9a-f]{5}"  # pandas
+    r"|sk-(?:container|estimator)-id-\d+"
+    r"|p\d{4,}"  # bokeh
+    r"|i?[A-Z]{16,}"  # shap
+)
+_NAME, _TABLE_NAME = (
+    re.compile(rf"(?:(?<![0-9A-Za-z])(?:{pattern})|(?<=[g-z])[0-9a-f]{{32}})(?![0-9A-Za-z])")
+    for pattern in (_MADE_UP, rf"{_MADE_UP}|[a-z]{{10}}")
+)
+_TABLE = "gt_table"
+"""A class of the tables whose identifiers are ten letters, as many a word is."""
+
+_TAGS = re.compile(r"(<[^<>]*>)")
+_UNSEEN = re.compile(r"<(/?)(style|script)\b", re.IGNORECASE)
+_CREATED = re.compile(r"(?<=<dc:date>)[^<]*")
+_CREATED_PDF = re.compile(
+    rb"/(?:CreationDate|ModDate)\s?\([^()]*\)|/ID\s?\[[^\[\]]*\]|<xmp:\w+Date>[^<]*"
+)
+
+
+def renamed(text: str, *, markup: bool) -> str:
+    """`text` with made-up identifiers named in order; of `markup` a part is text to be read."""
+    if markup and "<dc:date>" in text:
+        text = _CREATED.sub("…", text)
+    token = _TABLE_NAME if _TABLE in text else _NAME
+    declared = {
+        made_up for value in set(_DECLARED.findall(text)) for made_up in token.findall(value)
+    }
+    if not declared:
+        return text
+    names: dict[str, str] = {}
+
+    def name(found: re.Match[str]) -> str:
+        word = found[0]
+        return names.setdefault(word, f"…{len(names) + 1}") if word in declared else word
+
+    parts = _parts(text) if markup else [(text, False)]
+    return "".join(part if is_read else token.sub(name, part) for part, is_read in parts)
+
+
+def _parts(markup: str) -> Iterator[tuple[str, bool]]:
+    """Tags and what stands between them, each with whether it is read by a person."""
+    unseen = ""
+    for part in _TAGS.split(markup):
+        tag = _UNSEEN.match(part)
+        if tag and not unseen and not tag[1]:
+            unseen = tag[2].lower()
+        elif tag and tag[1] and tag[2].lower() == unseen:
+            unseen = ""
+        yield part, not unseen and not part.startswith("<")
+
+
+def undated(pdf: str) -> str:
+    """A PDF in base64 without the date of its creation."""
+    try:
+        content = base64.b64decode(pdf)
+    except (binascii.Error, ValueError):
+        return pdf
+    return base64.b64encode(_CREATED_PDF.sub(b"", content)).decode("ascii")

@@ -74,11 +74,11 @@ def make_plan(notebook: JSONObject) -> list[PlannedCell]:
     for index, cell in enumerate(listed):
         for code in objects([cell]):
             source = source_of(code)
-            if code.get("cell_type") == "markdown":
+            generated = text(ours(code), "author") == OURS
+            if code.get("cell_type") == "markdown" and not generated:
                 above = _heading(source) or above
             if not is_code(code):
                 continue
-            generated = text(ours(code), "author") == OURS
             number = count(ours(code), "number") or number + (not generated)
             planned.append(
                 PlannedCell(

@@ -98,6 +98,18 @@ def test_the_exported_notebook_holds_the_outputs(run: Run, tmp_path: Path) -> No
     assert ["".join(output["text"]) for output in outputs] == ["a\n"]
 
 
+def test_a_title_is_shown_and_names_no_file(run: Run, tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
+
+    _, out, _ = run("--title", "../<b>What</b>\nfor?\x1b[31m" + "x" * 1000)
+
+    read: Any = json.loads(Path(out.strip()).read_text("utf-8"))
+    assert read["metadata"]["title"].startswith("../<b>What</b> for?xx")
+    assert len(read["metadata"]["title"]) == 120
+    assert sources(out).startswith("# ../&lt;b&gt;What&lt;/b&gt; for?xx")
+    assert Path(out.strip()).name == "main-a.ipynb"
+
+
 def test_a_relative_output_is_taken_from_the_current_folder(run: Run, tmp_path: Path) -> None:
     anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
 

@@ -183,6 +183,11 @@ def test_a_picture_that_does_not_fit_is_linked_with_its_words() -> None:
     assert found.files["c1-1.png"].startswith(b"\x89PNG")
 
 
+def test_a_picture_that_is_none_is_in_a_file_as_it_is() -> None:
+    _, found = fitted(notebook(picture("é" * 20_000)), 1000)
+    assert found.files == {"c1-1.png": ("é" * 20_000).encode()}
+
+
 def test_what_can_not_be_cut_stays() -> None:
     made = notebook(*[stream("x" * 1000)] * 10)
     small, found = fitted(made, 1000)

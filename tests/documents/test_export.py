@@ -275,7 +275,7 @@ async def read(folder: Path, executable: str) -> Any:
 
 async def test_what_is_imported_is_asked_from_the_interpreter_itself(tmp_path: Path) -> None:
     notebook = await read(tmp_path, sys.executable)
-    assert f"pytest=={pytest.__version__}" in notebook["cells"][0]["source"]
+    assert f"pytest=={pytest.__version__}" in notebook["cells"][1]["source"]
     assert notebook["metadata"]["kernel_exec"]["interpreter"]["platform"]
 
 
@@ -284,5 +284,5 @@ async def test_an_interpreter_that_is_gone_leaves_the_versions_unknown(
     tmp_path: Path, executable: str
 ) -> None:
     notebook = await read(tmp_path, executable)
-    assert "its interpreter is gone" in notebook["cells"][0]["source"]
-    assert "imported: pytest" in notebook["cells"][0]["source"]
+    assert "its interpreter is gone" in notebook["cells"][1]["source"]
+    assert "imported: pytest" in notebook["cells"][1]["source"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kernel_exec.documents.report import report
-from kernel_exec.jsons import JSONObject
+from kernel_exec.jsons import JSON, JSONObject
 
 
 def report_of(notebook: JSONObject) -> str:
@@ -67,13 +67,18 @@ def test_the_top_tells_of_session_environment_and_verdict() -> None:
         },
     }
     notes: JSONObject = {"cell_type": "markdown", "source": ["# Why\n", "so"], "metadata": {}}
-    assert report_of({"metadata": {"kernel_exec": about}, "cells": [notes]}) == (
+    ran = cell(number=2, intent="Look", verdict={"verdict": "different", "difference": ""})
+    cells: list[JSON] = [notes, {**ran, "id": "c"}]
+    assert report_of({"metadata": {"title": "A *", "kernel_exec": about}, "cells": cells}) == (
         "<!-- kernel-exec session: abc -->\n\n"
-        "# Session main \\*\n\n"
+        "# A \\*\n\n"
+        "**Verified:** 1 of 1 step differs in a fresh kernel.\n\n"
+        "- [Step 2](#cell-id=c) Look: different\n\n"
         "- Environment: `venv:/e`\n- Python: `3.12.1`\n- Platform: `linux`\n"
         "- 3 executions, 1 failed\n"
-        "- Run again in a fresh kernel: **different** (2 same, 1 different), 2026-01-01\n\n"
-        "# Why\nso\n"
+        "- Rerun: 2 same, 1 different, 2026-01-01\n\n"
+        "# Why\nso\n\n"
+        '<a id="cell-id=c"></a>\n\n```python\nx\n```\n\n*Run again:* **different**\n'
     )
 
 

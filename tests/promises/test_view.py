@@ -302,11 +302,36 @@ def test_a_step_has_one_number_wherever_it_is_named(agent: Agent) -> None:
     assert agent.call("add_note", markdown="Why").structured["number"] == 2
     assert " · step 3 · " in agent.run("x = 2", title="Go on").text
     headings = [cell["source"] for cell in exported(agent) if cell["cell_type"] == "markdown"]
-    assert headings == ["### Step 1: Begin", "Why", "### Step 3: Go on"]
+    assert headings[1:] == ["### Step 1: Begin", "Why", "### Step 3: Go on"]
     page = Path(agent.call("export_notebook", format="html").structured["path"]).read_text()
     assert "<dt>Client</dt><dd>test 1</dd>" in page
     shown = re.findall(r'class="number">(?:Step )?(\d+)<', page)
     assert shown == ["1", "2", "3", "1", "3"]  # in the contents, then above each step
+
+
+def test_the_first_screen_says_what_a_session_is_about_and_whether_it_holds(agent: Agent) -> None:
+    folder = f"first_{agent.session}"
+    agent.run(f"import os, random, time\nos.makedirs('{folder}', exist_ok=True)", within=30)
+    agent.run(f"os.listdir('{folder}')", title="Look <b>around</b>")
+    agent.run(f"print(open('{folder}/a', 'w').write('a'))")
+    agent.call("add_note", markdown="# Found\n\nIt **is** so.")
+    title = "../What\n[is](x)?"
+    told = agent.call("export_notebook", within=60, verify=True, title=title).structured
+    assert told["verification"]["verdict"] == "close"  # by then the folder has a file
+    first = json.loads(Path(told["path"]).read_text())["cells"][0]["source"]
+    assert first.startswith("# ../What \\[is\\](x)?\n\n**Verified:** a fresh kernel gave the same")
+    assert re.search(r"Trivial differences: \[Step 2\]\(#cell-id=\w+-code\)\n", first)
+    assert first.endswith("# Found\n\nIt **is** so.")
+
+    agent.run("random.random()", title="Draw")
+    path = str(Path(told["path"]).with_suffix(".html"))
+    told = agent.call("export_notebook", within=60, verify=True, title=title, path=path).structured
+    page = Path(told["path"]).read_text()
+    assert Path(told["path"]).parent.name == "notebooks"
+    assert "<h1>../What [is](x)?</h1>" in page
+    assert "1 of 4 steps differs in a fresh kernel" in page
+    (link,) = re.findall(r'<li><a href="#(cell-\d+)">Step \d</a> Draw', page)
+    assert f'<section class="step " id="{link}"' in page
 
 
 # Tables, errors, warnings

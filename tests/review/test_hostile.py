@@ -174,6 +174,14 @@ def hostile_notebook(where: str) -> dict[str, Any]:
     cells = [
         cell for each in ({**PAYLOADS, **NAVIGATION}).values() for cell in everywhere(each, where)
     ]
+    finding = "\n\n".join([*NAVIGATION.values(), *PAYLOADS.values()])
+    cells.append(
+        {
+            "cell_type": "markdown",
+            "metadata": {"kernel_exec": {"role": "note", "number": 1}},
+            "source": finding.replace("WHERE", where)[:3000],
+        }
+    )
     cells += everywhere(wide, where) + everywhere("x" * 3000, where)
     return {
         "nbformat": 4,
@@ -188,7 +196,8 @@ def hostile_notebook(where: str) -> dict[str, Any]:
                 "started": named,
                 "clients": [named],
                 "verification": {
-                    "verdict": "different",
+                    "verdict": "failed",
+                    "reason": named,
                     "python": named,
                     "packages": {named: named},
                 },

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import kernel_exec.review.page as module
@@ -17,6 +17,7 @@ from kernel_exec.notebooks.markdown import inline
 from kernel_exec.notebooks.outputs import rest
 from kernel_exec.review.facts import duration
 from kernel_exec.review.hypertext import coloured, escape, highlighted, sanitised
+from kernel_exec.review.opening import opened
 from kernel_exec.review.outputs import outputs_html
 from kernel_exec.review.page import review
 from kernel_exec.review.prose import Anchors, line, prose
@@ -67,6 +68,7 @@ def checked(page: str) -> _Page:
     assert not parts.tags.keys() & {"script", "iframe", "object", "embed", "form", "link", "base"}
     assert not {each for each in parts.attributes if each.startswith("on") or each == "style"}
     assert len(set(parts.ids)) == len(parts.ids)
+    assert {link[1:] for link in parts.links if link.startswith("#cell-")} <= set(parts.ids)
     for link in parts.links:
         assert link.startswith(("#", "http://", "https://", "mailto:")), link
     for each in parts.pictures:
@@ -114,6 +116,7 @@ def test_a_step_is_its_intent_its_code_and_its_output() -> None:
             words("### Count &lt;all&gt;", role="title", **about),
             code("len(x)", {"output_type": "stream", "name": "stdout", "text": "17\n"}, **about),
             kernel_exec={"name": "main", "environment": "venv:/e"},
+            title="Of all",
         )
     )
     parts = checked(page)
@@ -182,6 +185,7 @@ def test_what_an_earlier_kernel_ran_is_one_closed_block_under_its_heading() -> N
         st.sampled_from(["*", "**", "`", "_", "[", "](", "<b>", "&", "$", "!", "漢", "。", "b "])
     )
 )
+@example(["*", "`", "`", "*", "`", "`"])
 def test_a_title_loses_nothing_but_marks_of_emphasis_and_code(parts: list[str]) -> None:
     title = "".join(parts)
     marks = re.compile(r"[*`\s]")
@@ -201,7 +205,8 @@ def test_no_heading_is_shown_twice() -> None:
         page = review(notebook(*cells, **metadata)).partition("<main")
         headings = re.findall(r"<(h[1-6])\b[^>]*>(.*?)</\1>", page[0] + page[2])
         told = [re.sub("<[^>]*>", "", shown).strip() for _, shown in headings]
-        assert told == ["The title", "Step 2 Load", "Load more", "Step 4 Other"]
+        # the last note is the finding at the top
+        assert told == ["The title", "Load more", "Step 2 Load", "Load more", "Step 4 Other"]
 
 
 def test_what_nobody_ran_is_folded_and_says_so() -> None:
@@ -250,7 +255,6 @@ VERIFIED = {
     "counts": {"same": 3, "different": 1, "not run": 0},
     "python": "3.12.1",
     "environment": "venv:/other",
-    "reason": "one was enough",
     "packages": {"numpy": "2.3.0"},
 }
 
@@ -264,13 +268,64 @@ def test_the_verdict_is_at_the_top_and_at_each_cell_with_the_difference() -> Non
         )
     )
     text = checked(page).text
-    assert "some results differ in a fresh kernel" in text
+    assert "Verified: 1 of 2 steps differs in a fresh kernel." in text
     assert "3 same, 1 different · 2026-01-02 03:04 UTC · 1 min 15 s · Python 3.12.1" in text
-    assert "Python 3.12.1 · venv:/other · one was enough" in text
+    assert "Python 3.12.1 · venv:/other" in text
     assert "numpy 2.3.0" in text
     assert "✓ same" in text
     assert "≠ different" in text
     assert "- 1\n+ <2>" in text
+
+
+def opened_notebook(**verification: Any) -> dict[str, Any]:
+    """A session of ours in which the second step differs, and the fourth is only close."""
+    verdicts = {2: "different", 4: "close"}
+    about = {"name": "main", "verification": verification}
+    cells = [
+        words("# The question", role="note", number=1),
+        *(
+            code(number=at, intent=f"Do {at}", verdict={"verdict": verdicts[at], "difference": "x"})
+            for at in verdicts
+        ),
+        words("## Found\n\nIt is *4*.", role="note", number=5),
+    ]
+    return dict(opened(notebook(*cells, kernel_exec=about)))
+
+
+def test_the_head_says_what_it_is_about_what_differs_and_what_was_found() -> None:
+    made = opened_notebook(verdict="different")
+    page = review(made)
+    parts = checked(page)
+    head, _, body = page.partition("</header>")
+    assert "<h1>The question</h1>" in head
+    assert '<a href="#cell-2">Step 2</a> Do 2 <small>different</small>' in head
+    assert 'Trivial differences: <a href="#cell-3">Step 4</a>' in head
+    assert 'Finding · <a href="#cell-4">Note 5</a>' in head
+    assert "<p>It is <em>4</em>.</p>" in head
+    assert '<section class="step " id="cell-2"' in body
+    assert parts.text.count("1 of 2 steps differs in a fresh kernel") == 1
+    # the same as in Jupyter
+    for told in ("The question", "Step 2", "Do 2", "Step 4", "Note 5", "It is *4*."):
+        assert told in made["cells"][0]["source"]
+
+
+def test_a_first_cell_that_somebody_wrote_anew_is_shown() -> None:
+    made = opened_notebook()
+    made["cells"][0] = {**made["cells"][0], "source": "Mine"}
+    assert "<p>Mine</p>" in review(made).partition("<main")[2]
+
+
+def test_only_trivial_differences_are_told_in_a_sentence() -> None:
+    text = checked(review(notebook(kernel_exec={"verification": {"verdict": "close"}}))).text
+    assert "Verified: a fresh kernel gave the same results but for trivial differences." in text
+
+
+def test_long_code_is_folded_behind_its_length_and_first_line() -> None:
+    long = "# a comment\n" + "\n".join(f"x = '<{at}>'" for at in range(40))
+    page = review(notebook(code(long, number=1), code("\n".join(["x"] * 40), number=2)))
+    checked(page)
+    (summary,) = re.findall(r'<details class="long"><summary>(.*?)</summary>', page)
+    assert summary == "41 lines of code <code>x = &#x27;&lt;0&gt;&#x27;</code>"
 
 
 @pytest.mark.parametrize(
@@ -567,7 +622,9 @@ def _loose(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 MIMES = st.sampled_from(["text/html", "text/plain", "image/png", "text/markdown", "x", PNG])
 ABOUT = _loose(
-    role=st.sampled_from(["title", "folded", "script", "script-begin", "kernel", "note"]),
+    role=st.sampled_from(
+        ["title", "folded", "script", "script-begin", "kernel", "note", "opening"]
+    ),
     number=st.integers(),
     outcome=st.sampled_from(["ok", "exception"]),
     verdict=_loose(verdict=st.sampled_from(["same", "fixed"]), difference=st.text()),
@@ -601,6 +658,7 @@ NOTEBOOK = _loose(
 
 @settings(max_examples=100, deadline=None)
 @given(NOTEBOOK)
+@example({"cells": [{"cell_type": "code", "outputs": [{"data": {"image/png": "\x80"}}]}]})
 def test_every_value_makes_a_page(value: Any) -> None:
     checked(review(value))
 

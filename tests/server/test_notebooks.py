@@ -1,6 +1,7 @@
 """`export_notebook` and `add_note` through a real client."""
 
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -63,6 +64,12 @@ async def test_what_leads_elsewhere_or_is_no_format_is_refused(
     assert next(iter(asked)) in text_of(result)
     assert sorted(tmp_path.rglob("*.ipynb")) == before
     assert not (tmp_path / "storage" / "~").exists()
+
+
+async def test_a_title_is_bounded_and_of_one_line(agent: Agent) -> None:
+    await agent.run("1")
+    path = Path((await export(agent, title="A\n<b> \u202e" + "x" * 500, format="html"))["path"])
+    assert re.search(r"<h1>A &lt;b&gt; \\u202ex{100,110}…</h1>", path.read_text())
 
 
 async def test_a_verified_notebook_tells_how_it_ran_again(agent: Agent) -> None:
