@@ -45,10 +45,12 @@ class Hints:
 
 def of_error(error):
     """The lines for an error."""
-    frames = []
+    frames, line = [], 0
     step = BaseException.__dict__["__traceback__"].__get__(error)
     while type(step) is types.TracebackType:
         frames.append(step.tb_frame)
+        line = step.tb_lineno
         del frames[:-_FRAMES]
         step = step.tb_next
-    return [find(error, frames) for find in (suggestions.meant, missing.column, missing.file)]
+    meant = [find(error, frames) for find in (suggestions.meant, missing.column, missing.file)]
+    return [*meant, missing.key(error, frames, line)]
