@@ -14,9 +14,6 @@ _SHORT = 300
 _LONG = 2000
 """Characters of a container that is shown whole: with all digits, and with ten."""
 
-_TABLES = 3800
-"""The same for one that holds tables."""
-
 _LIMITS = ((30, 60), (10, 60), (5, 40), (3, 20))
 """Items of each container, and characters of each text, of one that is not; until it is short."""
 
@@ -56,8 +53,20 @@ class _Unknown(Exception):
 
 @layout.or_none
 def describe_container(value):
-    """A container of Python's own; None for one of another class, which may write itself."""
+    """A container of Python's own, or a dict that is written as one; None for any other class."""
+    if not _is_one(value, KINDS):
+        value = _plain(value)
     return (_records(value) or _written(value)) if _is_one(value, KINDS) else None
+
+
+def _plain(value):
+    """A dict of another class, such as a bunch of data, as a dict; None for what writes itself."""
+    kind = type(value)
+    if variables.definer(kind, "__repr__") is dict and all(
+        type(k) is str for k in dict.keys(value)
+    ):
+        return dict(dict.items(value))
+    return None
 
 
 @layout.or_none
@@ -68,16 +77,23 @@ def describe_scalar(value):
 
 def describe_known(value):
     """A table, an index or an array as it is shown alone; None for anything else."""
-    package, name = variables.package_of(type(value)), type(value).__name__
-    if package == "polars":
-        describe = {"DataFrame": tables.describe_polars, "Series": tables.describe_polars_series}
-    elif package == "numpy":
-        describe = {"ndarray": arrays.describe_array}
-    else:
-        describe = {"DataFrame": tables.describe_frame, "Series": tables.describe_series}
-        if name.endswith(("Index", "Array")):
-            return arrays.describe_index(value) or arrays.describe_extension(value)
-    return describe[name](value) if name in describe else None
+    for base in variables.bases(type(value)):
+        describe = KNOWN.get(variables.known_as(base))
+        if describe is not None:
+            return describe(value)
+    return None
+
+
+KNOWN = {
+    ("pandas", "DataFrame"): tables.describe_frame,
+    ("pandas", "Series"): tables.describe_series,
+    ("pandas", "Index"): arrays.describe_index,
+    ("pandas", "ExtensionArray"): arrays.describe_extension,
+    ("polars", "DataFrame"): tables.describe_polars,
+    ("polars", "Series"): tables.describe_polars_series,
+    ("numpy", "ndarray"): arrays.describe_array,
+}
+"""How tables and arrays are described, by package and class."""
 
 
 def _is_one(value, kinds):
@@ -93,10 +109,7 @@ def _is_table(kind):
 
 
 def _written(value):
-    held = value.values() if type(value) in _DICTS else value
-    holds_tables = any(_is_table(type(each)) for each in itertools.islice(held, _SMALL))
-    whole = _TABLES if holds_tables else _LONG
-    limits = [(_SHORT, None, None), (whole, None, None), *((_LONG, *each) for each in _LIMITS)]
+    limits = [(_SHORT, None, None), (_LONG, None, None), *((_LONG, *each) for each in _LIMITS)]
     for at, (room, items, longest) in enumerate(limits):
         writer = _Writer(room, items, longest, exact=at == 0)
         try:
@@ -138,7 +151,7 @@ class _Writer:
         self.is_usual = False
         known = describe_known(value) if depth == 1 and self._items is None else None
         if known is None and type(value).__name__ == "ndarray" and value.ndim == 1:
-            if len(value) <= _SMALL and value.dtype.kind in "biuf":
+            if len(value) <= _SMALL and value.dtype.kind in "biufU":
                 return "array(%s)" % self._container(list(value), depth)
         return known or "<%s>" % variables.describe_briefly(value)
 
@@ -177,6 +190,8 @@ class _Writer:
         if package in _WRITTEN:
             return repr(value)
         self.is_usual = False
+        if package == "matplotlib":  # what it has drawn: the picture shows it
+            return "<%s>" % kind.__name__
         if package == "numpy":
             return self._of_numpy(value, kind.__name__)
         if package in ("datetime", "pandas") and kind.__name__ in _TIMES:

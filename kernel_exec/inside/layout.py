@@ -43,9 +43,9 @@ def or_none(describe):
     """`describe`, or None where it fails: the library's own text has to do."""
 
     @functools.wraps(describe)
-    def described(value):
+    def described(*value):
         try:
-            return describe(value)
+            return describe(*value)
         except Exception:
             return None
 

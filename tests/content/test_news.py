@@ -130,6 +130,22 @@ def test_a_warning_between_prints_is_shown_once_with_its_count() -> None:
     )
 
 
+def test_a_warning_of_several_lines_is_shown_once() -> None:
+    message = "/a.py:3: ConvergenceWarning: no end\nSTOP: limit\n\nRead:\n    https://a\n"
+    warning = f"{message}  n = check()\n"
+    assert body(err(warning * 3)) == (
+        "[stderr]\na.py:3: ConvergenceWarning: no end [3 times]\nSTOP: limit\n\nRead:\n"
+        "    https://a\n  n = check()\n"
+    )
+    other = warning.replace("limit", "time")
+    assert body(err(warning + other)) == f"[stderr]\n{(warning + other).replace('/a.py', 'a.py')}"
+
+
+def test_what_follows_a_warning_without_its_code_is_kept() -> None:
+    said = "/a.py:3: UserWarning: careful\nmore\n" * 2 + "a\nb\n"
+    assert body(err(said)) == "[stderr]\na.py:3: UserWarning: careful [2 times]\nmore\nmore\na\nb\n"
+
+
 def test_a_warning_names_its_file_without_the_folder() -> None:
     library = "/v/lib/python3/site-packages/lib/mod.py:46: FutureWarning: soon\n"
     said = f"/data/cells/code_1.py:3: UserWarning: /a/b:1: careful\n{library}/a/b: no warning\n"

@@ -198,6 +198,15 @@ def test_after_counted_warnings_the_call_shows_all_of_the_output() -> None:
 def test_a_long_result_names_its_own_call() -> None:
     text = body(result("x" * 50_000))
     assert 'get_execution(execution_id="5f3a", stream="result")' in text
+    assert len(text) <= ITEM_BUDGET / 2
+
+
+def test_a_result_that_is_a_page_of_lines_is_whole() -> None:
+    page = "\n".join(["x" * 70] * 50)
+    assert body(result(page)) == f"{page}\n"
+    shown = body(result("\n".join(["x" * 35] * 100)))
+    assert 'stream="result"' in shown
+    assert len(shown) <= ITEM_BUDGET / 2
 
 
 def test_a_stream_that_went_to_a_file_shows_both_its_ends_and_names_the_file(
