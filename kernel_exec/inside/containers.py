@@ -126,6 +126,7 @@ class _Writer:
     def __init__(self, room, items=None, longest=None, exact=False):
         self._room, self._items, self._longest = room, items, longest
         self._exact = self.is_usual = exact
+        self._has_tables = False
         self._cells = cells.Cells(None)
 
     @property
@@ -153,6 +154,7 @@ class _Writer:
         if known is None and type(value).__name__ == "ndarray" and value.ndim == 1:
             if len(value) <= _SMALL and value.dtype.kind in "biufU":
                 return "array(%s)" % self._container(list(value), depth)
+        self._has_tables |= known is not None
         return known or "<%s>" % variables.describe_briefly(value)
 
     def _container(self, value, depth):
@@ -167,7 +169,7 @@ class _Writer:
         self._spend("")
         longest = max(map(len, shown), default=0)
         in_lines = depth == 0 and sum(map(len, shown)) > _LINE and longest > _SHORT_ITEM
-        if any("\n" in each for each in shown):  # of tables, whose last lines end without brackets
+        if depth == 0 and self._has_tables:  # which have no brackets
             return "%s of %d:\n%s" % (kind.__name__, len(value), "\n".join(shown))
         return _enclosed(kind, (",\n" if in_lines else ", ").join(shown), len(shown))
 
