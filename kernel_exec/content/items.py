@@ -164,6 +164,7 @@ class Items:
             return call(self.entry, stream=kind_of(output))
 
         is_value = isinstance(output, ExecuteResult) and "text/llm+plain" not in output.data
+        whole = _runs(whole) if is_value else whole
         budget = _VALUE_BUDGET if is_value and not _is_laid_out(whole) else ITEM_BUDGET
         shown = cut(whole, budget, how)
         left_out = []

@@ -17,7 +17,8 @@ _KINDS = "biufcUSmM"
 
 _LOOKED_AT = 100000
 _LINE = 2000
-"""Characters of one that is shown whole."""
+_SHORT_LINE = 300
+"""Characters of one that is shown whole; the second of one with more than two dimensions."""
 
 _ENDS = (16, 4)
 _WIDE = 12
@@ -42,6 +43,7 @@ def describe_array(array, name="array"):
             name,
             array.size,
             lambda table: ("", kind, table.column(list(array.flat[table.rows]), kind)),
+            _LINE if array.ndim == 1 else _SHORT_LINE,
         )
     rows, width = array.shape
     if width <= _WIDE:
@@ -107,12 +109,12 @@ def _line_of_pandas(kind, index):
     return _in_a_line("%s %d" % (kind, len(index)), len(index), column)
 
 
-def _in_a_line(name, length, column):
+def _in_a_line(name, length, column, longest=_LINE):
     """All values or those of both ends; `column` makes label, type and texts of a table's rows."""
-    for ends in ((length, 0) if length <= _LINE else _ENDS, _ENDS):
+    for ends in ((length, 0) if length <= longest else _ENDS, _ENDS):
         table = layout.Table((length, *ends), (1, 1, 0), cells.LONGEST)
         label, of, texts = column(table)
-        if sum(map(len, texts)) <= _LINE:
+        if sum(map(len, texts)) + len(texts) <= longest:
             break
     heading = table.heading(label, of, texts)
     between = ": " if label else " " if heading else ""

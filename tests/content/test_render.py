@@ -58,6 +58,7 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: RenderContext | None = Non
         ([out("a\n")], "a\n"),
         ([out("a")], "a\n"),
         ([out("a\n"), result("2")], "a\n2\n"),
+        ([result(f"[{' A(),'.join([chr(10)] * 9)}]")], "[\n A(), [8 times]\n]\n"),
         ([Stream(name="stderr", text="careful\n")], "[stderr]\ncareful\n"),
         ([out("a\n", late=True)], "[late]\na\n"),
         ([out(" \n")], ""),
@@ -202,9 +203,9 @@ def test_a_long_result_names_its_own_call() -> None:
 
 
 def test_a_result_that_is_a_page_of_lines_is_whole() -> None:
-    page = "\n".join(["x" * 70] * 50)
+    page = "\n".join(f"{at} {'x' * 70}" for at in range(50))
     assert body(result(page)) == f"{page}\n"
-    shown = body(result("\n".join(["x" * 35] * 100)))
+    shown = body(result("\n".join(f"{at} {'x' * 33}" for at in range(100))))
     assert 'stream="result"' in shown
     assert len(shown) <= ITEM_BUDGET / 2
 
