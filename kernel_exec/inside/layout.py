@@ -28,7 +28,7 @@ _COUNTED = 20000000
 """Values that are looked at to count the missing ones."""
 
 _MIDNIGHT = " 00:00:00"
-EVIDENT = frozenset({"int64", "float64", "bool", "Int64", "Float64", "Boolean", "Date"})
+_EVIDENT = frozenset({"int64", "float64", "bool", "Int64", "Float64", "Boolean", "Date"})
 """Types that a cell shows by itself: `1`, `1.0`, `True`, `2024-01-01`."""
 
 TEXT = "text"
@@ -78,7 +78,7 @@ class Table:
     def told(self, kind, texts):
         """A type as a heading has it, "" where its cells show it."""
         is_shown = any(each not in _UNTOLD for each in texts)
-        if is_shown and (kind in EVIDENT or kind == "datetime64"):
+        if is_shown and (kind in _EVIDENT or kind == "datetime64"):
             return ""
         if is_shown and kind == TEXT:
             return TEXT if any(map(_LIKE_A_NUMBER.match, texts)) else ""

@@ -19,6 +19,12 @@ _QUOTED = re.compile(r'"([^"\n]+)" not found$')
 _POLARS_FILE = re.compile(r"^No such file or directory \(os error 2\): (.+)")
 _MOST_COLUMNS = 2000
 _MOST_KEYS = 1000
+"""Of a dict that may hold names: in a longer one, of numbers and the like, some key is near."""
+
+_SHORT = 8
+_ONE_EDIT = 3
+"""With a change of case."""
+
 _MOST_VALUES = 200
 _MOST_INSTRUCTIONS = 20000
 _LIBRARIES = ("site-packages", "dist-packages", os.path.dirname(os.__file__) + os.sep)
@@ -54,16 +60,24 @@ def column(error, frames):
 def _among(wrong, thing, names):
     if not wrong or wrong in names:
         return ""
-    found = near(wrong, names)
+    found = near(wrong, names, None if thing == "column" else _bound(wrong))
     if found is not None:
         return "did you mean the %s %r?" % (thing, found)
     return "%ss: %s" % (thing, _some(list(map(repr, names)))) if names else ""
+
+
+def _bound(wrong):
+    """What a change may cost for a key or a label, which are data: of short ones, many are near."""
+    return _ONE_EDIT if len(wrong) < _SHORT else None
 
 
 def _pandas_labels(frames):
     """In which columns, or else labels, pandas looked for a key; none where it did not."""
     searched = None
     for frame in reversed(frames):
+        outside = frame.f_globals.get("__name__", "").partition(".")[0] != "pandas"
+        if outside or frame.f_code.co_name == "get_group":  # whose keys are those of groups
+            break
         held = locals_of(frame)
         for name in ("self", "obj"):
             value = held.get(name)
@@ -79,8 +93,6 @@ def _pandas_labels(frames):
                 return "label", _texts(searched)
             if kind.__name__.endswith("Index") and searched is None:
                 searched = value
-        if frame.f_globals.get("__name__", "").partition(".")[0] != "pandas":
-            break
     return "label", _texts(searched)
 
 
@@ -125,7 +137,7 @@ def key(error, frames, line):
     keys = [each for one in dicts for each in one if type(each) is str]
     if len(dicts) == 1:
         return _among(wrong, "key", keys)
-    meant = near(wrong, keys)
+    meant = near(wrong, keys, _bound(wrong))
     return "did you mean the key %r?" % meant if meant else ""
 
 
@@ -139,8 +151,8 @@ def _dicts(frame, line):
     for value in waiting:  # which grows
         kind, inner = type(value), ()
         if variables.base_of(kind, (dict,)):
-            found.append(list(islice(dict.keys(value), _MOST_KEYS)))
             inner = dict.values(value)
+            found.append(list(dict.keys(value)) if len(inner) <= _MOST_KEYS else [])
         elif kind is list or kind is tuple:
             inner = value
         waiting += islice(inner, max(0, _MOST_VALUES - len(waiting)))
@@ -152,7 +164,7 @@ def _words(code, line):
     lines, words, at = dict(dis.findlinestarts(code)), {}, None
     for each in islice(dis.get_instructions(code), _MOST_INSTRUCTIONS):
         at = lines.get(each.offset, at)
-        if at == line:
+        if at == line and each.opcode not in dis.hasconst:
             named = each.argval if type(each.argval) is tuple else (each.argval,)
             words.update((word, None) for word in named if type(word) is str)
     return words

@@ -79,8 +79,13 @@ MEANT = {
         "did you mean the key 'price'?"
     ),
     f"{DICT}with open('/dev/null'):\n    1\n    a['pric']": "did you mean the key 'price'?",
+    f"{DICT}pric = {{'prica': 1}}\na['pric']": "did you mean the key 'price'?",
     f"{DICT}b = {{'prica': 1}}\na['pric']": "did you mean the key 'price'?",
     f"{DICT}a['tax']['x']": "",
+    "a = dict.fromkeys(map(str, range(100000))); a['100001']": "",
+    "a = {'north': 1, 'total amount': 2}; a['south']": "keys: 'north', 'total amount'",
+    "a = {'north': 1, 'The Amount': 2}; a['the_amount']": "did you mean the key 'The Amount'?",
+    f"{FRAME}df.groupby('region').get_group('b')": "",
     f"{DICT}a['tax'].net": "did you mean `['net']`?",
     f"{DICT}raise KeyError('pric')": "",
     "import os; os.environ['HOEM']": "",
