@@ -61,12 +61,10 @@ def describe_container(value):
 
 def _plain(value):
     """A dict of another class, such as a bunch of data, as a dict; None for what writes itself."""
-    kind = type(value)
-    if variables.definer(kind, "__repr__") is dict and all(
-        type(k) is str for k in dict.keys(value)
-    ):
-        return dict(dict.items(value))
-    return None
+    if variables.definer(type(value), "__repr__") is not dict:
+        return None
+    is_named = dict.__len__(value) <= _SORTED and all(type(key) is str for key in dict.keys(value))
+    return dict(dict.items(value)) if is_named else None
 
 
 @layout.or_none

@@ -22,8 +22,8 @@ _MOST_KEYS = 1000
 """Of a dict that may hold names: in a longer one, of numbers and the like, some key is near."""
 
 _SHORT = 8
-_ONE_EDIT = 3
-"""With a change of case."""
+_SLIP = 3
+"""The cost of one edit and a change of case."""
 
 _MOST_VALUES = 200
 _MOST_INSTRUCTIONS = 20000
@@ -68,7 +68,7 @@ def _among(wrong, thing, names):
 
 def _bound(wrong):
     """What a change may cost for a key or a label, which are data: of short ones, many are near."""
-    return _ONE_EDIT if len(wrong) < _SHORT else None
+    return _SLIP if len(wrong) < _SHORT else None
 
 
 def _pandas_labels(frames):
