@@ -133,7 +133,7 @@ class _Said:
 
     counts: Counter[str] = field(default_factory=Counter)
     shown: set[str] = field(default_factory=set)
-    raised: list[ErrorOutput] = field(default_factory=list)
+    raised: dict[ErrorOutput, ErrorOutput] = field(default_factory=dict)
 
     @property
     def repeats(self) -> bool:
@@ -143,13 +143,15 @@ class _Said:
     def count(self, output: Output) -> None:
         """Take in what an output says."""
         if isinstance(output, ErrorOutput):
-            self.raised.append(output)
+            self.raised.setdefault(output, output)
         elif isinstance(output, Stream) and output.name == "stderr":
             self.counts.update(key for key, _ in _blocks(output.text) if key)
 
     def shown_of(self, piece: Piece) -> Piece | None:
         """The piece without what is shown elsewhere, None when nothing is left of it."""
         output = piece.output
+        if isinstance(output, ErrorOutput):
+            return piece if self.raised[output] is output else None
         if not isinstance(output, Stream) or output.name != "stderr":
             return piece
         kept = []

@@ -36,7 +36,9 @@ def describe(value):
     if variables.base_of(kind, containers.KINDS):
         return containers.describe_container(value)
     for base in variables.bases(kind):
-        form = variables.namespace(base).get("_repr_llm_") or _FORMS.get(variables.known_as(base))
+        if "_repr_llm_" in variables.namespace(base):
+            return value._repr_llm_()
+        form = _FORMS.get(variables.known_as(base))
         if form is not None:
             return form(value)
     if variables.is_array(kind) and hasattr(value, "__array__") and hasattr(value, "dtype"):

@@ -189,6 +189,7 @@ def test_a_traceback_is_shown_once() -> None:
         ename="ValueError", evalue="no", traceback=("File \x1b[32m/a.py:3\x1b[0m, in f()\n",)
     )
     assert body(err(logged), raised).count("ValueError: no") == 1
+    assert body(raised, out("x\n"), replace(raised)).count("ValueError: no") == 1
     elsewhere = replace(raised, traceback=("File /a.py:9, in f()\n",))
     assert body(err(logged), elsewhere).count("ValueError: no") == 2
     assert body(err(TRACEBACK.format("KeyError: 1")), raised).count("Traceback") == 1
