@@ -8,17 +8,15 @@ from typing import Any
 import pytest
 
 # runs in kernels of any Python, so it has no types
-of_error: Any = importlib.import_module("kernel_exec.inside.hints").of_error
-commands: Any = importlib.import_module("kernel_exec.inside.commands")
+hints: Any = importlib.import_module("kernel_exec.inside.hints")
 near: Any = importlib.import_module("kernel_exec.inside.suggestions").near
-Reloads: Any = importlib.import_module("kernel_exec.inside.reloads").Reloads
 
 
 def advice(code: str) -> str:
     """What is said of the error that `code` raises."""
     with pytest.raises(Exception) as raised:  # noqa: PT011 - any
         exec(code, {})
-    return "; ".join(filter(None, of_error(raised.value)))
+    return "; ".join(filter(None, hints.of_error(raised.value)))
 
 
 FRAME = "import pandas as pd; df = pd.DataFrame({'Sales': [1], 'region': ['a'], 'Other one': 1})\n"
@@ -162,7 +160,7 @@ def test_no_code_of_the_users_runs(code: str) -> None:
     with pytest.raises(Exception) as raised:  # noqa: PT011 - any
         exec(code, space)
     before = list(ran)
-    of_error(raised.value)
+    hints.of_error(raised.value)
     assert ran == before
 
 
@@ -214,7 +212,7 @@ def test_a_folder_is_not_read_for_long(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_pip_is_answered_with_the_tool(line: str, told: str) -> None:
-    said = commands.pip(line, None)
+    said = hints.pip(line, None)
     assert told in said if told else said == ""
 
 
@@ -225,13 +223,13 @@ def test_a_pip_of_another_python_is_named(tmp_path: Path) -> None:
     unknown.write_text("#!/bin/sh\n")
 
     for program in (other, unknown):
-        assert f"`!pip` is {program}, whose" in commands.pip("!pip install a", str(program))
+        assert f"`!pip` is {program}, whose" in hints.pip("!pip install a", str(program))
     for program in (own, tmp_path / "missing"):
-        assert "instead of pip" in commands.pip("!pip install a", str(program))
+        assert "instead of pip" in hints.pip("!pip install a", str(program))
 
 
 def test_commands_that_failed_are_named_with_their_exit_code() -> None:
-    cell = commands.Commands()
+    cell = hints.Commands()
     cell.begin("")
     for code in (0, 1, -9, 127, 3):
         cell.ended("cat  x" if code == 1 else "y" * 100, code)
@@ -249,7 +247,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_module_that_was_written_again_is_old_until_it_is_reloaded(module: Path) -> None:
-    cells = Reloads()
+    cells = hints.Reloads()
 
     def said_of(cell: str) -> str:
         cells.begin(cell, str)
