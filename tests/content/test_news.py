@@ -41,17 +41,17 @@ def polled(before: list[Output], after: list[Output]) -> str:
     [
         ([], [out("a\n")], "a\n"),
         ([out("a\n")], [out("a\n")], ""),
-        ([out("a\nb\n")], [out("a\nb\nc\n")], "[continued from line 3; offset=0 shows all]\nc\n"),
+        ([out("a\nb\n")], [out("a\nb\nc\n")], "[continued from line 3]\nc\n"),
         (
             [out("a\nb")],  # a line that goes on is shown again
             [out("a\nb c\n")],
-            "[continued from line 2; offset=0 shows all]\nb c\n",
+            "[continued from line 2]\nb c\n",
         ),
         ([out("10 %")], [out("99 %")], "99 %\n"),
         (
             [out("a\n"), shows("x")],
             [out("a\n"), shows("x"), out("b\n")],
-            "[continued from line 4; offset=0 shows all]\nb\n",
+            "[continued from line 4]\nb\n",
         ),
         ([shows("x"), out("a\n")], [shows("y"), out("a\n")], "y\n"),  # changed in its place
         ([out("a\nb\n"), shows("x")], [out("c\n")], "c\n"),  # cleared
@@ -84,7 +84,7 @@ def test_the_end_shows_the_rest_and_all_of_it_in_the_fields() -> None:
     seen = render(RUNNING, [out("a\n")], RenderContext()).seen
     ended = replace(RUNNING, outcome=Outcome.OK, ended=2.0)
     rendered = render(ended, [out("a\nb\n")], RenderContext(seen=seen, followed=True))
-    assert rendered.texts[0].text == "[continued from line 2; offset=0 shows all]\nb\n"
+    assert rendered.texts[0].text == "[continued from line 2]\nb\n"
     assert rendered.meta["output"] == "a\nb\n"
     assert rendered.seen == ()
 
