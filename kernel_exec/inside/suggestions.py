@@ -22,6 +22,7 @@ from . import variables
 _UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 _NOT_IN_MODULE = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 _UNEXPECTED = re.compile(r"(?:.*\.)?(\w+)\(\) got an unexpected keyword argument '(\w+)'$")
+_PROPERTY = re.compile(r".*(?:unexpected keyword argument|has no property) '(\w+)'$")
 _ALIASES = {
     "np": "numpy",
     "pd": "pandas",
@@ -32,7 +33,7 @@ _ALIASES = {
 _DICTIONARIES = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _WRAPPERS = 10
 _ONE_EDIT = 2
-"""For builtins and modules, which are many: any short word is near to one of them."""
+"""For builtins, modules and properties, which are many: any short word is near to one of them."""
 
 _LONGEST_NAME = 40
 _MOST_NAMES = 2000
@@ -78,6 +79,10 @@ def _of_name(error, said, frames):
 
 def _of_attribute(error, said, frames):
     name, owner = _field(error, "name"), _field(error, "obj")
+    missing = _PROPERTY.match(said)
+    if missing is not None:
+        names = _properties(locals_of(frames[-1]).get("self"))
+        return _did_you_mean(near(missing[1], names, _ONE_EDIT))
     if type(name) is not str:
         return ""
     if type(owner) is types.ModuleType:
@@ -88,6 +93,12 @@ def _of_attribute(error, said, frames):
     if type(owner) is dict and any(each == name for each in owner if type(each) is str):
         return _did_you_mean("[%r]" % name)
     return _did_you_mean(near(name, public(_attributes(owner), name)))
+
+
+def _properties(owner):
+    """What an object, such as a line of a plot, has methods to set."""
+    names = (name for name in _attributes(owner) if type(name) is str)
+    return [name[4:] for name in names if name.startswith("set_")]
 
 
 def _of_import(error, said, frames):
