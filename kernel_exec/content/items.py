@@ -218,9 +218,10 @@ def cut(written: str, budget: int, how: _How) -> str:
 
 
 def _is_laid_out(written: str) -> bool:
-    """True for a page of lines, such as the summary of a model."""
+    """True for a page of lines, such as the summary of a model, and for a string."""
     lines = written.split("\n")
-    return len(lines) <= _LAID_OUT[0] and max(map(len, lines)) <= _LAID_OUT[1]
+    is_page = len(lines) <= _LAID_OUT[0] and max(map(len, lines)) <= _LAID_OUT[1]
+    return is_page or written[:1] in {"'", '"'}
 
 
 def _without_folder(found: re.Match[str]) -> str:

@@ -197,7 +197,7 @@ def test_after_counted_warnings_the_call_shows_all_of_the_output() -> None:
 
 
 def test_a_long_result_names_its_own_call() -> None:
-    text = body(result("x" * 50_000))
+    text = body(result("[1] " * 10_000))
     assert 'get_execution(execution_id="5f3a", stream="result")' in text
     assert len(text) <= ITEM_BUDGET / 2
 
@@ -205,6 +205,7 @@ def test_a_long_result_names_its_own_call() -> None:
 def test_a_result_that_is_a_page_of_lines_is_whole() -> None:
     page = "\n".join(f"{at} {'x' * 70}" for at in range(50))
     assert body(result(page)) == f"{page}\n"
+    assert body(result(repr("x" * 3_500))) == f"{'x' * 3_500!r}\n"
     shown = body(result("\n".join(f"{at} {'x' * 33}" for at in range(100))))
     assert 'stream="result"' in shown
     assert len(shown) <= ITEM_BUDGET / 2
