@@ -133,8 +133,8 @@ def key(error, frames, line):
     frame = frames[-1]
     if any(each in frame.f_code.co_filename for each in _LIBRARIES):
         return ""
-    dicts = _dicts(frame, line)
-    keys = [each for one in dicts for each in one if type(each) is str]
+    dicts = [names for names in _dicts(frame, line) if wrong not in names]
+    keys = [each for names in dicts for each in names]
     if len(dicts) == 1:
         return _among(wrong, "key", keys)
     meant = near(wrong, keys, _bound(wrong))
@@ -142,7 +142,7 @@ def key(error, frames, line):
 
 
 def _dicts(frame, line):
-    """The keys of the dicts that a line names, also as attributes, and of those within them."""
+    """The names in the dicts that a line names, also as attributes, and in those within them."""
     held, words = dict(frame.f_globals, **locals_of(frame)), _words(frame.f_code, line)
     waiting = [held[word] for word in words if word in held]
     for attributes in map(own, waiting[:]):
@@ -152,7 +152,8 @@ def _dicts(frame, line):
         kind, inner = type(value), ()
         if variables.base_of(kind, (dict,)):
             inner = dict.values(value)
-            found.append(list(dict.keys(value)) if len(inner) <= _MOST_KEYS else [])
+            keys = dict.keys(value) if len(inner) <= _MOST_KEYS else ()
+            found.append([each for each in keys if type(each) is str])
         elif kind is list or kind is tuple:
             inner = value
         waiting += islice(inner, max(0, _MOST_VALUES - len(waiting)))

@@ -83,6 +83,7 @@ MEANT = {
     f"{DICT}pric = {{'prica': 1}}\na['pric']": "did you mean the key 'price'?",
     f"{DICT}b = {{'prica': 1}}\na['pric']": "did you mean the key 'price'?",
     f"{DICT}a['tax']['x']": "",
+    "a = {'x1': 1, 'x10': 2}; b = {'y': 1}; k = 'x1'; a[k] + b[k]": "keys: 'y'",
     "a = dict.fromkeys(map(str, range(100000))); a['100001']": "",
     "a = {'north': 1, 'total amount': 2}; a['south']": "keys: 'north', 'total amount'",
     "a = {'north': 1, 'The Amount': 2}; a['the_amount']": "did you mean the key 'The Amount'?",
