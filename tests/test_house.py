@@ -39,7 +39,7 @@ _EXCEPTIONS: dict[str, tuple[int, str]] = {
     "folder: cli": (10, "a module for each command"),
     "folder: content": (16, "a module for each kind of content"),
     "folder: environments": (8, "a module for each kind of environment and tool"),
-    "folder: inside": (35, "sent to other interpreters as one folder"),
+    "folder: inside": (32, "sent to other interpreters as one folder"),
     "folder: kernel_exec": (17, "the ground floor, one module for each thing"),
     "folder: kernels": (18, "the pure conversation, its words, and each thing a process needs"),
     "folder: server": (14, "a module for each group of tools"),

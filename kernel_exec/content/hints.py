@@ -39,6 +39,10 @@ _HINTS = (
         "`sys.last_value.stderr` holds what the command wrote to stderr, if that was captured",
     ),
     (
+        r"^AttributeError: '(?:DataFrame|Series)' object has no attribute 'append'",
+        "pandas 2 has no `append`: `pd.concat([...])`",
+    ),
+    (
         r"Mime type rendering requires nbformat",
         'this display needs another package: install_dependencies(packages=["nbformat"])',
     ),

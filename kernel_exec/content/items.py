@@ -29,6 +29,12 @@ from .tracebacks import summarise
 ITEM_BUDGET = 4_000
 """Characters of one output."""
 
+_VALUE_BUDGET = 2_000
+"""The same of a value that nobody laid out for a reader, as a list of objects."""
+
+_LAID_OUT = (60, 200)
+"""Lines that are read as one page, and characters of each."""
+
 _HEAD = 0.6
 _MARKER = 160
 """Characters for the words on what is hidden."""
@@ -157,7 +163,10 @@ class Items:
         def how(_: int) -> str:
             return call(self.entry, stream=kind_of(output))
 
-        shown = cut(whole, ITEM_BUDGET, how)
+        is_value = isinstance(output, ExecuteResult) and "text/llm+plain" not in output.data
+        whole = _runs(whole) if is_value else whole
+        budget = _VALUE_BUDGET if is_value and not _is_laid_out(whole) else ITEM_BUDGET
+        shown = cut(whole, budget, how)
         left_out = []
         for mime, path in files(output).items():
             if mime == "text/plain" and "text/llm+plain" in output.data:
@@ -206,6 +215,13 @@ def cut(written: str, budget: int, how: _How) -> str:
     )
     start_of_line = "" if written[:head].endswith("\n") else "\n"
     return written[:head] + start_of_line + marker + (written[-tail:] if tail else "")
+
+
+def _is_laid_out(written: str) -> bool:
+    """True for a page of lines, such as the summary of a model, and for a string."""
+    lines = written.split("\n")
+    is_page = len(lines) <= _LAID_OUT[0] and max(map(len, lines)) <= _LAID_OUT[1]
+    return is_page or written[:1] in {"'", '"'}
 
 
 def _without_folder(found: re.Match[str]) -> str:

@@ -14,6 +14,9 @@ from .lines import Texts, row_count
 from .paging import written_out
 
 _WARNING = re.compile(r"(\S+:\d+: )?\w*Warning: ")
+_LONGEST_WARNING = 15
+"""Lines of a message, in which its end is looked for."""
+
 _TRACEBACK = "Traceback (most recent call last):"
 _FRAME = re.compile(r' +File "(?:.*/)?([^/]+)", line (\d+)')
 
@@ -130,7 +133,7 @@ class _Said:
 
     counts: Counter[str] = field(default_factory=Counter)
     shown: set[str] = field(default_factory=set)
-    raised: list[ErrorOutput] = field(default_factory=list)
+    raised: dict[ErrorOutput, ErrorOutput] = field(default_factory=dict)
 
     @property
     def repeats(self) -> bool:
@@ -140,13 +143,15 @@ class _Said:
     def count(self, output: Output) -> None:
         """Take in what an output says."""
         if isinstance(output, ErrorOutput):
-            self.raised.append(output)
+            self.raised.setdefault(output, output)
         elif isinstance(output, Stream) and output.name == "stderr":
             self.counts.update(key for key, _ in _blocks(output.text) if key)
 
     def shown_of(self, piece: Piece) -> Piece | None:
         """The piece without what is shown elsewhere, None when nothing is left of it."""
         output = piece.output
+        if isinstance(output, ErrorOutput):
+            return piece if self.raised[output] is output else None
         if not isinstance(output, Stream) or output.name != "stderr":
             return piece
         kept = []
@@ -170,15 +175,27 @@ def _blocks(written: str) -> Iterator[tuple[str, list[str]]]:
     lines = written.split("\n")
     at = 0
     while at < len(lines):
-        end = at + 1
         is_traceback = lines[at] == _TRACEBACK
         is_warning = not is_traceback and _WARNING.match(lines[at]) is not None
+        said = _said_until(lines, at) if is_warning else at + 1
+        end = said
         while (is_traceback or is_warning) and end < len(lines) and lines[end].startswith("  "):
             end += 1
         end += is_traceback and end < len(lines)
         block = lines[at:end]
-        yield "\n".join(block) if is_traceback else lines[at] * is_warning, block
+        known_by = lines[at:said] * is_warning or block * is_traceback
+        yield "\n".join(known_by), block
         at = end
+
+
+def _said_until(lines: Sequence[str], start: int) -> int:
+    """Where the message of a warning ends: at the line of code, which Python indents by two."""
+    for at in range(start + 1, min(start + _LONGEST_WARNING, len(lines))):
+        if re.match(r" {2}\S", lines[at]):
+            return at
+        if _WARNING.match(lines[at]) or lines[at] == _TRACEBACK:
+            break
+    return start + 1
 
 
 def _tells(lines: Sequence[str], error: ErrorOutput) -> bool:

@@ -147,7 +147,7 @@ def _shown(
     first, last, hidden = _chosen(items)
     lines = [item.text for item in first]
     if context.seen and items.pieces and (before := items.rows_before(0)):
-        lines.insert(0, f"[continued from line {before + 1:,}; offset=0 shows all]\n")
+        lines.insert(0, f"[continued from line {before + 1:,}]\n")
     if hidden:
         offset = items.rows_before(hidden.start)
         how = call(entry, stream="all", offset=offset)

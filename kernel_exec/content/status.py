@@ -25,8 +25,11 @@ _MOST_NAMES = 12
 _NO_DATA = frozenset(
     {
         "ABCMeta",
+        "Axes",
         "EnumMeta",
         "EnumType",
+        "Figure",
+        "ModelMetaclass",
         "builtin_function_or_method",
         "function",
         "method",
@@ -35,7 +38,7 @@ _NO_DATA = frozenset(
         "ufunc",
     }
 )
-"""Types of names that hold no data: modules, functions and classes."""
+"""Types of names that hold no data: modules, functions, classes and drawings."""
 
 _SMALL = re.compile(r" [\d.]+ K?B$")
 """A size that is of no interest after a name."""
@@ -172,7 +175,7 @@ def _go_on(entry: Entry) -> str:
 
 
 def is_data(what: object) -> bool:
-    """False for a module, a function or a class, by what the kernel says of its type."""
+    """False for a module, a function, a class or a drawing, by what the kernel says of its type."""
     return str(what).partition(" ")[0] not in _NO_DATA
 
 

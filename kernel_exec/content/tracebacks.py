@@ -123,7 +123,7 @@ def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -
         _counted(len(frames) - len(mine or frames[-1:]) + _left_out(callers, text), "frame"),
         _counted(len(causes) - len(causes_shown), "cause"),
     ]
-    lines = [head, *lines, *_called_from(callers), *filter(None, causes_shown)]
+    lines = [head, *lines, *_called_from(callers), *filter(None, dict.fromkeys(causes_shown))]
     if any(hidden):
         lines.append(f"({', '.join(filter(None, hidden))}: {full})")
     return "\n".join(lines)

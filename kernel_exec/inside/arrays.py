@@ -1,9 +1,11 @@
-"""Arrays of NumPy, indexes and arrays of pandas as text for a model; in the kernel's process.
+"""Arrays, tensors and indexes as text for a model; loaded in the kernel's process.
 
-Standard library only at import, Python 3.8 syntax. One of one dimension is a line, one of two a
-table without names. NumPy's options are obeyed: where the user has chosen, NumPy writes them.
+Standard library only at import, Python 3.8 syntax. One of two dimensions is a table without names,
+any other a line of its values in their order. NumPy's options are obeyed: where the user has
+chosen, NumPy writes them.
 """
 
+import math
 import sys
 
 from . import cells, layout, tables, variables
@@ -15,7 +17,8 @@ _KINDS = "biufcUSmM"
 
 _LOOKED_AT = 100000
 _LINE = 2000
-"""Characters of one that is shown whole."""
+_SHORT_LINE = 300
+"""Characters of one that is shown whole; the second of one with more than two dimensions."""
 
 _ENDS = (16, 4)
 _WIDE = 12
@@ -24,22 +27,23 @@ _CORNERS = (3, 2)
 
 
 @layout.or_none
-def describe_array(array):
-    """An array of NumPy with one or two dimensions."""
-    numpy = sys.modules["numpy"]
-    options = numpy.get_printoptions()
-    if type(array) is not numpy.ndarray or array.ndim not in (1, 2):
+def describe_array(array, name="array"):
+    """An array of NumPy."""
+    options = sys.modules["numpy"].get_printoptions()
+    if type(array) is not sys.modules["numpy"].ndarray or not array.ndim:
         return None
     if any(options.get(name, usual) != usual for name, usual in _USUAL.items()):
         return None
     if array.dtype.kind not in _KINDS and not (array.dtype.kind == "O" and _is_text(array)):
         return None
     kind = layout.TEXT if array.dtype.kind in "OU" else str(array.dtype)
-    if array.ndim == 1:
+    name = "%s %s" % (name, "x".join(map(str, array.shape)))
+    if array.ndim != 2:
         return _in_a_line(
-            "array",
-            len(array),
-            lambda table: ("", kind, table.column(list(array[table.rows]), kind)),
+            name,
+            array.size,
+            lambda table: ("", kind, table.column(list(array.flat[table.rows]), kind)),
+            _LINE if array.ndim == 1 else _SHORT_LINE,
         )
     rows, width = array.shape
     if width <= _WIDE:
@@ -49,8 +53,26 @@ def describe_array(array):
     table = layout.Table(*ends, cells.LONGEST)
     texts = [table.column(list(array[table.rows, at]), kind) for at in table.columns]
     told = [each for column in texts for each in column]
-    top = table.heading("array %dx%d" % (rows, width), kind, told)
+    top = table.heading(name, kind, told)
     return table.text(top, [], table.across([], texts)[1])
+
+
+@layout.or_none
+def describe_tensor(tensor):
+    """An array of another library, where NumPy can hold the same values."""
+    shape = tuple(tensor.shape)
+    if not 0 < math.prod(shape) <= _LOOKED_AT:
+        return None
+    facts, held = [], tensor
+    if getattr(tensor, "requires_grad", False) is True:
+        facts.append("requires grad")
+        held = held.detach()
+    if hasattr(held, "cpu"):
+        facts += [] if "cpu" in str(held.device).lower() else [str(held.device)]
+        held = held.cpu()
+    array = sys.modules["numpy"].asarray(held)
+    name = variables.type_name(tensor) + (" (%s)" % ", ".join(facts) if facts else "")
+    return describe_array(array, name) if array.shape == shape else None
 
 
 def _is_text(array):
@@ -84,16 +106,16 @@ def _line_of_pandas(kind, index):
         (texts,), (heading,) = tables.levels_of(table, index)
         return heading, "", texts
 
-    return _in_a_line(kind, len(index), column)
+    return _in_a_line("%s %d" % (kind, len(index)), len(index), column)
 
 
-def _in_a_line(kind, length, column):
+def _in_a_line(name, length, column, longest=_LINE):
     """All values or those of both ends; `column` makes label, type and texts of a table's rows."""
-    for ends in ((length, 0) if length <= _LINE else _ENDS, _ENDS):
+    for ends in ((length, 0) if length <= longest else _ENDS, _ENDS):
         table = layout.Table((length, *ends), (1, 1, 0), cells.LONGEST)
         label, of, texts = column(table)
-        if sum(map(len, texts)) <= _LINE:
+        if sum(map(len, texts)) + len(texts) <= longest:
             break
     heading = table.heading(label, of, texts)
     between = ": " if label else " " if heading else ""
-    return table.line("%s %d%s%s" % (kind, length, between, heading), texts)
+    return table.line("%s%s%s" % (name, between, heading), texts)

@@ -14,9 +14,6 @@ _SHORT = 300
 _LONG = 2000
 """Characters of a container that is shown whole: with all digits, and with ten."""
 
-_TABLES = 3800
-"""The same for one that holds tables."""
-
 _LIMITS = ((30, 60), (10, 60), (5, 40), (3, 20))
 """Items of each container, and characters of each text, of one that is not; until it is short."""
 
@@ -56,8 +53,18 @@ class _Unknown(Exception):
 
 @layout.or_none
 def describe_container(value):
-    """A container of Python's own; None for one of another class, which may write itself."""
+    """A container of Python's own, or a dict that is written as one; None for any other class."""
+    if not _is_one(value, KINDS):
+        value = _plain(value)
     return (_records(value) or _written(value)) if _is_one(value, KINDS) else None
+
+
+def _plain(value):
+    """A dict of another class, such as a bunch of data, as a dict; None for what writes itself."""
+    if variables.definer(type(value), "__repr__") is not dict:
+        return None
+    is_named = dict.__len__(value) <= _SORTED and all(type(key) is str for key in dict.keys(value))
+    return dict(dict.items(value)) if is_named else None
 
 
 @layout.or_none
@@ -68,16 +75,23 @@ def describe_scalar(value):
 
 def describe_known(value):
     """A table, an index or an array as it is shown alone; None for anything else."""
-    package, name = variables.package_of(type(value)), type(value).__name__
-    if package == "polars":
-        describe = {"DataFrame": tables.describe_polars, "Series": tables.describe_polars_series}
-    elif package == "numpy":
-        describe = {"ndarray": arrays.describe_array}
-    else:
-        describe = {"DataFrame": tables.describe_frame, "Series": tables.describe_series}
-        if name.endswith(("Index", "Array")):
-            return arrays.describe_index(value) or arrays.describe_extension(value)
-    return describe[name](value) if name in describe else None
+    for base in variables.bases(type(value)):
+        describe = KNOWN.get(variables.known_as(base))
+        if describe is not None:
+            return describe(value)
+    return None
+
+
+KNOWN = {
+    ("pandas", "DataFrame"): tables.describe_frame,
+    ("pandas", "Series"): tables.describe_series,
+    ("pandas", "Index"): arrays.describe_index,
+    ("pandas", "ExtensionArray"): arrays.describe_extension,
+    ("polars", "DataFrame"): tables.describe_polars,
+    ("polars", "Series"): tables.describe_polars_series,
+    ("numpy", "ndarray"): arrays.describe_array,
+}
+"""How tables and arrays are described, by package and class."""
 
 
 def _is_one(value, kinds):
@@ -93,10 +107,7 @@ def _is_table(kind):
 
 
 def _written(value):
-    held = value.values() if type(value) in _DICTS else value
-    holds_tables = any(_is_table(type(each)) for each in itertools.islice(held, _SMALL))
-    whole = _TABLES if holds_tables else _LONG
-    limits = [(_SHORT, None, None), (whole, None, None), *((_LONG, *each) for each in _LIMITS)]
+    limits = [(_SHORT, None, None), (_LONG, None, None), *((_LONG, *each) for each in _LIMITS)]
     for at, (room, items, longest) in enumerate(limits):
         writer = _Writer(room, items, longest, exact=at == 0)
         try:
@@ -113,6 +124,7 @@ class _Writer:
     def __init__(self, room, items=None, longest=None, exact=False):
         self._room, self._items, self._longest = room, items, longest
         self._exact = self.is_usual = exact
+        self._has_tables = False
         self._cells = cells.Cells(None)
 
     @property
@@ -138,8 +150,9 @@ class _Writer:
         self.is_usual = False
         known = describe_known(value) if depth == 1 and self._items is None else None
         if known is None and type(value).__name__ == "ndarray" and value.ndim == 1:
-            if len(value) <= _SMALL and value.dtype.kind in "biuf":
+            if len(value) <= _SMALL and value.dtype.kind in "biufU":
                 return "array(%s)" % self._container(list(value), depth)
+        self._has_tables |= known is not None
         return known or "<%s>" % variables.describe_briefly(value)
 
     def _container(self, value, depth):
@@ -154,7 +167,7 @@ class _Writer:
         self._spend("")
         longest = max(map(len, shown), default=0)
         in_lines = depth == 0 and sum(map(len, shown)) > _LINE and longest > _SHORT_ITEM
-        if any("\n" in each for each in shown):  # of tables, whose last lines end without brackets
+        if depth == 0 and self._has_tables:  # which have no brackets
             return "%s of %d:\n%s" % (kind.__name__, len(value), "\n".join(shown))
         return _enclosed(kind, (",\n" if in_lines else ", ").join(shown), len(shown))
 
@@ -177,6 +190,8 @@ class _Writer:
         if package in _WRITTEN:
             return repr(value)
         self.is_usual = False
+        if package == "matplotlib":  # what it has drawn: the picture shows it
+            return "<%s>" % kind.__name__
         if package == "numpy":
             return self._of_numpy(value, kind.__name__)
         if package in ("datetime", "pandas") and kind.__name__ in _TIMES:

@@ -1,28 +1,17 @@
 """Which values get a text for a model beside their usual forms; loaded in the kernel's process.
 
-Standard library only at import, Python 3.8 syntax.
+Standard library only at import, Python 3.8 syntax. A class is known by its package and name, or by
+what it offers: values of an array, a text of its own where IPython has only an address.
 """
 
-from . import arrays, containers, tables
+import sys
+
+from . import arrays, containers, layout, variables
 from .figures import describe_figure
 
-_FORMS = (
-    ("pandas", "DataFrame", tables.describe_frame),
-    ("pandas.core.frame", "DataFrame", tables.describe_frame),
-    ("pandas", "Series", tables.describe_series),
-    ("pandas.core.series", "Series", tables.describe_series),
-    ("pandas", "Index", arrays.describe_index),
-    ("pandas.core.indexes.base", "Index", arrays.describe_index),
-    ("pandas.core.arrays.base", "ExtensionArray", arrays.describe_extension),
-    ("pandas.api.extensions", "ExtensionArray", arrays.describe_extension),
-    ("polars.dataframe.frame", "DataFrame", tables.describe_polars),
-    ("polars.series.series", "Series", tables.describe_polars_series),
-    ("numpy", "ndarray", arrays.describe_array),
-    ("numpy", "generic", containers.describe_scalar),
-    # the inline backend takes away what formatters have for a `Figure`
-    ("matplotlib.figure", "FigureBase", describe_figure),
-    *((each.__module__, each.__name__, containers.describe_container) for each in containers.KINDS),
-)
+_LONGEST = 300
+_SMALL = 100
+"""Values of an array of xarray that are all shown."""
 
 
 def format_values(shell):
@@ -38,5 +27,53 @@ def format_values(shell):
 
     formatter = ModelFormatter(parent=shell.display_formatter)
     shell.display_formatter.formatters["text/llm+plain"] = formatter
-    for module, kind, describe in _FORMS:
-        formatter.for_type_by_name(module, kind, describe)
+    formatter.for_type(object, describe)
+
+
+def describe(value):
+    """A compact text for a value; None where its usual one has to do."""
+    kind = type(value)
+    if variables.base_of(kind, containers.KINDS):
+        return containers.describe_container(value)
+    for base in variables.bases(kind):
+        if "_repr_llm_" in variables.namespace(base):
+            return value._repr_llm_()
+        form = _FORMS.get(variables.known_as(base))
+        if form is not None:
+            return form(value)
+    if variables.is_array(kind) and hasattr(value, "__array__") and hasattr(value, "dtype"):
+        return arrays.describe_tensor(value)
+    return _in_its_words(value)
+
+
+@layout.or_none
+def _describe_data_array(array):
+    """An array of xarray with many values: some of them in a line, and what it knows of them."""
+    if array.size <= _SMALL:
+        return None
+    with sys.modules["xarray"].set_options(display_expand_data=False):
+        return repr(array)
+
+
+@layout.or_none
+def _in_its_words(value):
+    """What `print` writes of a library's object, where it has no `repr` of its own."""
+    kind = type(value)
+    package = sys.modules.get(variables.package_of(kind))
+    if package is None or "-packages" not in (vars(package).get("__file__") or ""):
+        return None
+    if variables.definer(kind, "__repr__") is not object:
+        return None
+    if variables.definer(kind, "__str__") is object:
+        return None
+    said = str(value)
+    return "<%s: %s>" % (variables.type_name(value), said) if len(said) <= _LONGEST else None
+
+
+_FORMS = {
+    **containers.KNOWN,
+    ("numpy", "generic"): containers.describe_scalar,
+    ("xarray", "DataArray"): _describe_data_array,
+    # the inline backend takes away what formatters have for a `Figure`
+    ("matplotlib", "FigureBase"): describe_figure,
+}

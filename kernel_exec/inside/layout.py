@@ -28,7 +28,7 @@ _COUNTED = 20000000
 """Values that are looked at to count the missing ones."""
 
 _MIDNIGHT = " 00:00:00"
-EVIDENT = frozenset({"int64", "float64", "bool", "Int64", "Float64", "Boolean", "Date"})
+_EVIDENT = frozenset({"int64", "float64", "bool", "Int64", "Float64", "Boolean", "Date"})
 """Types that a cell shows by itself: `1`, `1.0`, `True`, `2024-01-01`."""
 
 TEXT = "text"
@@ -43,9 +43,9 @@ def or_none(describe):
     """`describe`, or None where it fails: the library's own text has to do."""
 
     @functools.wraps(describe)
-    def described(value):
+    def described(*value):
         try:
-            return describe(value)
+            return describe(*value)
         except Exception:
             return None
 
@@ -75,16 +75,18 @@ class Table:
             return [t[: -len(_MIDNIGHT)] if t.endswith(_MIDNIGHT) else t for t in texts]
         return texts
 
+    def told(self, kind, texts):
+        """A type as a heading has it, "" where its cells show it."""
+        is_shown = any(each not in _UNTOLD for each in texts)
+        if is_shown and (kind in _EVIDENT or kind == "datetime64"):
+            return ""
+        if is_shown and kind == TEXT:
+            return TEXT if any(map(_LIKE_A_NUMBER.match, texts)) else ""
+        return kind if len(kind) <= _LONGEST_TYPE else kind[:_LONGEST_TYPE] + "…"
+
     def heading(self, label, kind, texts, nulls=0):
         """A column's name, and of its type and missing values what its cells do not show."""
-        kind = str(kind)
-        is_told = any(each not in _UNTOLD for each in texts)
-        if is_told and (kind in EVIDENT or kind == "datetime64"):
-            kind = ""
-        elif is_told and kind == TEXT:
-            kind = TEXT if any(map(_LIKE_A_NUMBER.match, texts)) else ""
-        kind = kind if len(kind) <= _LONGEST_TYPE else kind[:_LONGEST_TYPE] + "…"
-        facts = [kind, "%s null" % format(nulls, ",") if nulls else ""]
+        facts = [self.told(str(kind), texts), "%s null" % format(nulls, ",") if nulls else ""]
         facts = ", ".join(filter(None, facts))
         return " ".join(filter(None, (label, "<%s>" % facts if facts else "")))
 

@@ -3,21 +3,26 @@
 Standard library only, Python 3.8 syntax. Python itself suggests names where it prints a traceback,
 IPython does not. Errors know their name and object from Python 3.10 on. No code of the user's runs:
 what an object has is read from its class and its own dictionary.
+
+The measure of nearness is Python's own (`traceback.py` since 3.12): a letter added, dropped or
+replaced costs two, a change of case one, up to a third of both lengths. Two swapped letters cost
+two.
 """
 
 import builtins
 import pkgutil
 import re
 import sys
+import time
 import types
 from importlib.machinery import PathFinder
 
 from . import variables
-from .nearness import near, public
 
 _UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 _NOT_IN_MODULE = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 _UNEXPECTED = re.compile(r"(?:.*\.)?(\w+)\(\) got an unexpected keyword argument '(\w+)'$")
+_PROPERTY = re.compile(r".*(?:unexpected keyword argument|has no property) '(\w+)'$")
 _ALIASES = {
     "np": "numpy",
     "pd": "pandas",
@@ -28,7 +33,12 @@ _ALIASES = {
 _DICTIONARIES = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _WRAPPERS = 10
 _ONE_EDIT = 2
-"""For builtins and modules, which are many: any short word is near to one of them."""
+"""For builtins, modules and properties, which are many: any short word is near to one of them."""
+
+_LONGEST_NAME = 40
+_MOST_NAMES = 2000
+_PATIENCE = 0.1
+"""Seconds that a search may take."""
 
 
 def meant(error, frames):
@@ -69,6 +79,10 @@ def _of_name(error, said, frames):
 
 def _of_attribute(error, said, frames):
     name, owner = _field(error, "name"), _field(error, "obj")
+    missing = _PROPERTY.match(said)
+    if missing is not None:
+        names = _properties(locals_of(frames[-1]).get("self"))
+        return _did_you_mean(near(missing[1], names, _ONE_EDIT))
     if type(name) is not str:
         return ""
     if type(owner) is types.ModuleType:
@@ -76,7 +90,15 @@ def _of_attribute(error, said, frames):
         path = vars(owner).get("__path__")
         if path is not None and PathFinder.find_spec(full, list(path)) is not None:
             return "`%s` is a module of its own: `import %s`" % (name, full)
+    if type(owner) is dict and any(each == name for each in owner if type(each) is str):
+        return _did_you_mean("[%r]" % name)
     return _did_you_mean(near(name, public(_attributes(owner), name)))
+
+
+def _properties(owner):
+    """What an object, such as a line of a plot, has methods to set."""
+    names = (name for name in _attributes(owner) if type(name) is str)
+    return [name[4:] for name in names if name.startswith("set_")]
 
 
 def _of_import(error, said, frames):
@@ -161,15 +183,22 @@ def _attributes(owner):
     kind, names = type(owner), []
     is_class = variables.base_of(kind, (type,)) is not None
     for base in variables.bases(owner if is_class else kind):
-        space = variables.namespace(base)
-        names += space
-        held = space.get("__dict__")
-        if not is_class and isinstance(held, _DICTIONARIES):
-            own = held.__get__(owner)
-            names += dict.keys(own) if isinstance(own, dict) else ()
+        names += variables.namespace(base)
+    names += () if is_class else dict.keys(own(owner))
     if variables.is_array(kind) and variables.type_name(owner) == "DataFrame":
         names += list(owner.columns)
     return names
+
+
+def own(owner):
+    """The dictionary of an object itself, empty where it has none."""
+    for base in variables.bases(type(owner)):
+        held = variables.namespace(base).get("__dict__")
+        if isinstance(held, _DICTIONARIES):
+            found = held.__get__(owner)
+            if isinstance(found, dict):
+                return found
+    return {}
 
 
 def _field(error, name):
@@ -193,3 +222,45 @@ _FINDERS = {
     TypeError: _of_keyword,
 }
 """By exact type: the attributes and the message of others may be code of the user's."""
+
+
+# Nearness
+
+
+def near(wrong, names, most=None):
+    """The name nearest to `wrong`, None if none is; `most` bounds what it may cost."""
+    end, best, least = time.perf_counter() + _PATIENCE, None, None
+    if len(wrong) > _LONGEST_NAME:
+        return None
+    for _, name in zip(range(_MOST_NAMES), names):
+        if type(name) is not str or name == wrong or len(name) > _LONGEST_NAME:
+            continue
+        bound = (len(wrong) + len(name) + 3) // 3 if most is None else most
+        if least is not None:
+            bound = min(bound, least - 1)
+        if 2 * abs(len(wrong) - len(name)) > bound:
+            continue
+        cost = _cost(wrong, name)
+        if cost <= bound:
+            best, least = name, cost
+        if time.perf_counter() > end:
+            break
+    return best
+
+
+def public(names, like):
+    """The names that are public, or all if `like` is private itself."""
+    return [name for name in names if type(name) is str and (like[:1] == "_" or name[:1] != "_")]
+
+
+def _cost(one, other):
+    before, row = [], [2 * at for at in range(len(other) + 1)]
+    for at, letter in enumerate(one):
+        older, before, row = before, row, [2 * at + 2]
+        for place, another in enumerate(other):
+            change = 0 if letter == another else 1 if letter.lower() == another.lower() else 2
+            least = min(before[place] + change, before[place + 1] + 2, row[place] + 2)
+            if at and place and one[at - 1] == another and letter == other[place - 1]:
+                least = min(least, older[place - 1] + 2)
+            row.append(least)
+    return row[-1]

@@ -73,17 +73,15 @@ def describe_frame(frame):
     if chosen:
         shown = frame.iloc[:, table.columns].to_string(max_rows=max(1, len(table.rows)))
         return table.text_of_library(top, shown, *notes, chosen)
-    kinds = {str(each) for each in frame.dtypes}
-    common = kinds.pop() if len(kinds) == 1 and rows and width > 1 else ""
-    if common.startswith(("datetime64", "str", "object")) or common in layout.EVIDENT:
-        common = ""
-    described = [
-        _pandas_column(table, frame.iloc[:, at], table.cells.label(frame.columns[at]), common)
-        for at in table.columns
-    ]
+    described = [_pandas_column(table, frame.iloc[:, at]) for at in table.columns]
+    told = {table.told(kind, texts) for kind, texts, _ in described}
+    is_common = len(told) == 1 and rows and width > 1 and frame.dtypes.nunique() == 1
+    common = told.pop() if is_common else ""
     index, header = levels_of(table, frame.index)
-    header += [heading for heading, _ in described]
-    columns = index + [texts for _, texts in described]
+    for at, (kind, texts, nulls) in zip(table.columns, described):
+        label = table.cells.label(frame.columns[at])
+        header.append(table.heading(label, "" if common else kind, texts, nulls))
+    columns = index + [texts for _, texts, _ in described]
     header, columns = table.across(header, columns, len(index))
     return table.text(" ".join(filter(None, (top, common))), header, columns, notes)
 
@@ -98,7 +96,8 @@ def describe_series(series):
         shown = series.to_string(max_rows=max(1, len(table.rows)))
         return table.text_of_library(top, shown, chosen)
     label = "" if series.name is None else table.cells.label(series.name)
-    heading, texts = _pandas_column(table, series, label)
+    kind, texts, nulls = _pandas_column(table, series)
+    heading = table.heading(label, kind, texts, nulls)
     index, header = levels_of(table, series.index)
     if any(header):
         return table.text(top, [*header, heading], [*index, texts])
@@ -124,11 +123,10 @@ def levels_of(table, index):
     return levels, names
 
 
-def _pandas_column(table, column, label, common=""):
-    """A column's heading, which leaves out a type that is `common` to all, and its cells."""
+def _pandas_column(table, column):
+    """A column's type, its cells, and how many values are missing."""
     kind, texts = pandas_cells(table, column, column.iloc[table.rows], len(column))
-    nulls = int(column.isna().sum()) if table.counts else 0
-    return table.heading(label, "" if common else kind, texts, nulls), texts
+    return kind, texts, int(column.isna().sum()) if table.counts else 0
 
 
 def pandas_cells(table, whole, shown, rows):

@@ -9,7 +9,10 @@ import sys
 
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, range, collections.deque)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_ARRAYS = ("numpy", "pandas", "polars", "torch", "xarray", "scipy", "pyarrow", "jax", "tensorflow")
+_ARRAYS = (
+    *("numpy", "pandas", "polars", "torch", "xarray", "scipy", "pyarrow", "jax", "jaxlib"),
+    "tensorflow",
+)
 _ASKED = frozenset(
     {"shape", "memory_usage", "nbytes", "index", "columns", "__getattr__", "__getattribute__"}
 )
@@ -74,16 +77,22 @@ def type_name(value):
     return bounded(_OF_TYPE["__name__"].__get__(type(value)))
 
 
-def package_of(kind):
-    """The top-level package that a class is from; "" where that does not have it."""
+def known_as(kind):
+    """The top-level package that a class is from, and its name there; "" for both if in none."""
     try:
         module = _OF_TYPE["__module__"].__get__(kind)
     except AttributeError:
-        return ""
+        return "", ""
     if type(module) is not str or type(sys.modules.get(module)) is not type(sys):
-        return ""
-    found = vars(sys.modules[module]).get(_OF_TYPE["__name__"].__get__(kind))
-    return module.partition(".")[0] if found is kind else ""
+        return "", ""
+    name = _OF_TYPE["__name__"].__get__(kind)
+    found = vars(sys.modules[module]).get(name)
+    return (module.partition(".")[0], name) if found is kind else ("", "")
+
+
+def package_of(kind):
+    """The top-level package that a class is from; "" where that does not have it."""
+    return known_as(kind)[0]
 
 
 def bases(kind):
@@ -94,6 +103,11 @@ def bases(kind):
 def namespace(kind):
     """What a class itself defines."""
     return _OF_TYPE["__dict__"].__get__(kind)
+
+
+def definer(kind, name):
+    """The class from which a class has an attribute, None where none has it."""
+    return next((base for base in bases(kind) if name in namespace(base)), None)
 
 
 def base_of(kind, known):

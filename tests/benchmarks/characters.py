@@ -1,105 +1,238 @@
 """What a model reads: characters by step and kind, `python -m tests.benchmarks.characters`.
 
-Twenty steps of an ordinary session through a real server. With `show` the results are printed, too.
-Nothing here asserts anything about a number.
+Twenty questions about a table, with mistakes, and what surrounds them; through a real server, and
+the way of a server without state, whose scripts repeat what they need and print what is asked. With
+`show` the results are printed. Nothing here asserts anything about a number.
 """
 
 import json
 import os
+import random
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.stateless import Stateless
 from tests.waits import Gate
-from tests.wire import Result, Server, started
+from tests.wire import Server, started
 
 _STATUS = re.compile(r"\[.* · .*\]$")
 _OURS = re.compile(r"(names|working directory|hint): |\[(?:picture|continued|line|new kernel)|\[…")
 """How lines begin that are not the code's."""
 
-_DATA = """\
-import numpy as np
-import pandas as pd
-rng = np.random.default_rng(7)
-days = pd.date_range('2025-01-01', periods=365)
-sales = pd.DataFrame({'day': np.tile(days, 4), 'shop': np.repeat(['N', 'S', 'E', 'W'], 365),
-    'visits': rng.integers(50, 900, 1460), 'revenue': rng.normal(1200.5, 310.25, 1460).round(2)})
-sales.loc[::97, 'revenue'] = None
-sales.to_csv('sales.csv', index=False)
-"""
+_QUIET = "import warnings; warnings.simplefilter('ignore')\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A question: code that later ones build on, and what shows the answer.
+
+    A script prints the answer, or does what `script` says. What is `lost` is of no use later.
+    """
+
+    kind: str
+    name: str
+    code: str = ""
+    answer: str = ""
+    script: str = ""
+    lost: bool = False
+
+    @property
+    def cell(self) -> str:
+        """The step as a cell."""
+        return "\n".join(filter(None, (self.code, self.answer)))
+
+    @property
+    def printing(self) -> str:
+        """The step as the end of a script."""
+        shown = self.script or (f"print({self.answer})" if self.answer else "")
+        return "\n".join(filter(None, (self.code, shown)))
+
+
 _PLOT = """\
 import matplotlib.pyplot as plt
 fig, ax = plt.subplots()
-weekly.plot(ax=ax, title='Revenue by week')
-fig"""
-_WARN = """\
-import warnings
-with warnings.catch_warnings(action='always'):
-    for row in range(40):
-        warnings.warn('a column is deprecated')
-        print('retrying')"""
-_STEPS: list[tuple[str, str, dict[str, Any]]] = [
-    ("make the data", "execute_code", {"code": _DATA}),
-    ("list files", "execute_code", {"code": "import os\nsorted(os.listdir())"}),
-    (
-        "load the data",
-        "execute_code",
-        {"code": "df = pd.read_csv('sales.csv', parse_dates=['day'])\ndf.shape"},
+weekly.plot(ax=ax, title='Revenue by week')"""
+_STEPS = [
+    _Step(kind="load", name="files", code="import os", answer="sorted(os.listdir())"),
+    _Step(
+        kind="mistake",
+        name="a wrong file",
+        code="import pandas as pd\ndf = pd.read_csv('sale.csv')",
+        lost=True,
     ),
-    ("head", "execute_code", {"code": "df.head()"}),
-    ("describe", "execute_code", {"code": "df.describe()"}),
-    ("types", "execute_code", {"code": "df.dtypes"}),
-    ("nulls", "execute_code", {"code": "df.isna().sum()"}),
-    ("a wrong column", "execute_code", {"code": "df.groupby('store')['revenue'].mean()"}),
-    ("groupby", "execute_code", {"code": "df.groupby('shop')['revenue'].agg(['mean', 'sum'])"}),
-    (
-        "weekly",
-        "execute_code",
-        {"code": "weekly = df.set_index('day').resample('W')['revenue'].sum()\nweekly.tail(3)"},
+    _Step(
+        kind="load",
+        name="load",
+        code="import pandas as pd\ndf = pd.read_csv('sales.csv')",
+        answer="df.shape",
     ),
-    ("a plot", "execute_code", {"code": _PLOT}),
-    ("functions", "execute_code", {"code": "def share(x):\n    return x / x.sum()\nimport math"}),
-    ("print in a loop", "execute_code", {"code": "for n in df['shop'].unique(): print(n)"}),
-    ("warnings", "execute_code", {"code": _WARN}),
-    ("an error in a function", "execute_code", {"code": "def f(x): return 1 / x\nf(0)"}),
-    ("a long output", "execute_code", {"code": "for n in range(400): print('row', n, n ** 2)"}),
-    ("is it installed", "check_installed_packages", {"packages": ["pandas", "polars"]}),
-    ("variables", "kernel_status", {"variables": True}),
+    _Step(kind="look", name="head", answer="df.head()"),
+    _Step(kind="look", name="types", answer="df.dtypes"),
+    _Step(kind="look", name="nulls", answer="df.isna().sum()"),
+    _Step(kind="look", name="describe", answer="df.describe()"),
+    _Step(kind="look", name="values", answer="df['shop'].value_counts()"),
+    _Step(
+        kind="clean",
+        name="clean",
+        code="df['day'] = pd.to_datetime(df['day'])\ndf['shop'] = df['shop'].str.strip()\n"
+        "df = df.dropna(subset=['revenue']).drop_duplicates()",
+        answer="df.shape",
+    ),
+    _Step(
+        kind="mistake",
+        name="a wrong column",
+        answer="df.groupby('store')['revenue'].mean()",
+        lost=True,
+    ),
+    _Step(
+        kind="group",
+        name="groups",
+        answer="df.groupby('shop')['revenue'].agg(['mean', 'sum', 'count'])",
+    ),
+    _Step(
+        kind="group",
+        name="pivot",
+        answer="df.pivot_table(index=df['day'].dt.month, columns='shop', values='revenue')",
+    ),
+    _Step(
+        kind="group",
+        name="weeks",
+        code="weekly = df.set_index('day').resample('W')['revenue'].sum()",
+        answer="weekly.tail(3)",
+    ),
+    _Step(
+        kind="join",
+        name="join",
+        code="shops = pd.read_csv('shops.csv')\nboth = df.merge(shops, on='shop', how='left')",
+        answer="both.head()",
+    ),
+    _Step(kind="mistake", name="a wrong method", answer="both.gropby('city').size()", lost=True),
+    _Step(
+        kind="join",
+        name="not joined",
+        answer="both[both['city'].isna()]['shop'].value_counts()",
+    ),
+    _Step(
+        kind="join",
+        name="a warning",
+        code="both['opened'] = pd.to_datetime(both['opened'])",
+        answer="both['opened'].min()",
+    ),
+    _Step(
+        kind="group",
+        name="one answer",
+        answer="both.groupby('city')['revenue'].sum().idxmax()",
+    ),
+    _Step(
+        kind="plot",
+        name="a plot",
+        code=_PLOT,
+        answer="fig",
+        script="fig.savefig('weekly.png')\nprint('weekly.png')",
+    ),
+    _Step(
+        kind="save",
+        name="save",
+        code="both.to_csv('clean.csv', index=False)",
+        answer="os.path.getsize('clean.csv')",
+    ),
 ]
-"""A name, a tool and its arguments."""
+_LOOP = "for n in range({}, {}): print('epoch', n, 'loss', round(1 / (n + 1), 5))\n"
+_EPOCHS = 30
 
 
-def _steps(server: Server, folder: Path) -> Iterator[tuple[str, Result]]:
-    path = ""
-    for name, tool, arguments in _STEPS:
-        result = server.call(tool, **arguments)
+def _write_data(folder: Path) -> None:
+    """Two tables: sales with gaps, doubles and blanks, and shops of which one is missing."""
+    folder.mkdir(exist_ok=True)
+    numbers = random.Random(7)
+    rows = []
+    for at in range(1460):
+        day = date(2025, 1, 1) + timedelta(days=at % 365)
+        shop = ("North", "South", "East", "West ")[at // 365]
+        revenue = round(numbers.gauss(1200.5, 310.25), 2) if at % 97 else ""
+        rows.append(f"{day},{shop},{numbers.randrange(50, 900)},{revenue}\n")
+    (folder / "sales.csv").write_text("day,shop,visits,revenue\n" + "".join(rows + rows[:7]))
+    shops = "North,Oslo,May 2011\nSouth,Rome,June 2012\nEast,Riga,July 2009\n"
+    (folder / "shops.csv").write_text("shop,city,opened\n" + shops)
+
+
+class _Column:
+    """What one of both servers sent, by kind and name of a step; and what it was sent."""
+
+    def __init__(self) -> None:
+        self.read: dict[tuple[str, str], list[str]] = {}
+        self.calls = 0
+        self.sent = 0
+
+    def add(self, kind: str, name: str, result: str) -> None:
+        """A result of a step."""
+        self.read.setdefault((kind, name), []).append(result)
+
+    def sizes(self, key: tuple[str, str]) -> tuple[int, int]:
+        """Characters read in a step, and those of lines that are not the code's."""
+        texts = self.read.get(key, ())
+        return sum(map(len, texts)), sum(map(_around, texts))
+
+
+def _with_state(server: Server, folder: Path) -> _Column:
+    column, path = _Column(), ""
+    for step in _STEPS:
+        result = server.run(step.cell)
         path = result.meta.get("file_path") or path
-        yield name, result
-    yield "read a file", server.call("read_code_file", file_path=path)
-    yield from _polled(server, folder)
-    yield "a text", server.run("weekly.idxmax().strftime('%d %B'), share(weekly).max().round(4)")
+        column.calls += 1
+        column.sent += len(step.cell)
+        column.add(step.kind, step.name, result.text)
+    around = [
+        ("installed", server.call("check_installed_packages", packages=["pandas", "polars"]).text),
+        ("read a script", server.call("read_code_file", file_path=path).text),
+        *(("a long loop", text) for text in _polled(server, folder)),
+        ("variables", server.call("kernel_status", variables=True).text),
+    ]
+    for name, text in around:
+        column.calls += 1
+        column.add("around", name, text)
+    return column
 
 
-def _polled(server: Server, folder: Path) -> Iterator[tuple[str, Result]]:
+def _polled(server: Server, folder: Path) -> Iterator[str]:
     """A loop that prints while it is looked at three times, and ends."""
     gates = [Gate(folder / f"gate {number}") for number in range(3)]
-    said = "for n in range({}, {}): print('epoch', n, 'loss', round(1 / (n + 1), 5))\n"
     code = "".join(
-        said.format(at * 30, (at + 1) * 30) + gate.passing for at, gate in enumerate(gates)
+        _LOOP.format(at * _EPOCHS, (at + 1) * _EPOCHS) + gate.passing
+        for at, gate in enumerate(gates)
     )
     running = server.run(code, wait_seconds=1)
-    yield "a long loop", running
-    for number, gate in enumerate(gates, 1):
-        polled = server.call("get_execution", execution_id=running.id, wait_seconds=1)
-        yield f"poll {number}", polled
+    yield running.text
+    for gate in gates:
+        yield server.call("get_execution", execution_id=running.id, wait_seconds=1).text
         gate.open()
-    yield "its end", server.call("get_execution", execution_id=running.id, wait_seconds=30)
+    yield server.call("get_execution", execution_id=running.id, wait_seconds=30).text
+
+
+def _without_state(server: Stateless) -> _Column:
+    column, before, code = _Column(), "", ""
+    for step in _STEPS:
+        code = before + step.printing
+        result = server.run(code)
+        column.add(step.kind, step.name, result)
+        if "Warning" in result and not step.lost:  # which stood in the place of the answer
+            before = _QUIET + before
+            column.add(step.kind, step.name, server.run(_QUIET + code))
+        before += f"{step.code}\n" if step.code and not step.lost else ""
+    column.add("around", "installed", server.installed(["pandas", "polars"]))
+    column.add("around", "read a script", server.read(code))
+    column.add("around", "a long loop", server.run(_LOOP.format(0, 3 * _EPOCHS)))
+    column.calls, column.sent = server.calls, server.sent
+    return column
 
 
 def _around(text: str) -> int:
@@ -108,32 +241,41 @@ def _around(text: str) -> int:
     return sum(len(line) for line in lines if _OURS.match(line) or _STATUS.match(line))
 
 
-def _fields_first(result: Result) -> int:
-    """Characters where a client shows the fields of a result, if it has any, and not its text."""
-    fields = json.dumps(result.structured, ensure_ascii=False, separators=(",", ":"))
-    return len(fields if result.structured else result.text)
+def _table(ours: _Column, theirs: _Column, besides: int) -> Table:
+    table = Table("kind", "step", "ours", "lines around", "stateless")
+    kinds: dict[str, Counter[str]] = {}
+    for kind, name in ours.read:
+        read, around = ours.sizes((kind, name))
+        sizes = {"ours": read, "around": around, "theirs": theirs.sizes((kind, name))[0]}
+        kinds.setdefault(kind, Counter()).update(sizes)
+        table.add_row(kind, name, *map(str, sizes.values()))
+    table.add_section()
+    questions = sum((sums for kind, sums in kinds.items() if kind != "around"), Counter())
+    for kind, sums in (*kinds.items(), ("the twenty questions", questions)):
+        table.add_row("", kind, *(str(sums[each]) for each in ("ours", "around", "theirs")))
+    table.add_section()
+    table.add_row("", "calls", str(ours.calls), "", str(theirs.calls))
+    table.add_row("", "characters of code sent", str(ours.sent), "", str(theirs.sent))
+    table.add_row("", "tools and instructions", str(besides), "", "")
+    return table
 
 
 def main(words: list[str]) -> None:
-    """Run the steps and print the table; `show` prints the results as well."""
-    console, table = (
-        Console(width=100),
-        Table("step", "value", "lines around", "all", "fields first"),
-    )
-    totals = [0, 0, 0, 0]
+    """Ask the questions both ways and print the table; `show` prints the results as well."""
+    console = Console(width=100)
     with tempfile.TemporaryDirectory(prefix="kx") as name, started(Path(name)) as server:
+        for folder in ("storage", "scripts"):
+            _write_data(Path(name, folder))
         greeting = server.initialize()["result"]["instructions"]
         tools = json.dumps(server.request("tools/list")["result"]["tools"])
-        for step, result in _steps(server, Path(name)):
-            if "show" in words:
-                console.print(f"--- {step}\n{result.text}", markup=False, highlight=False)
-            around = _around(result.text)
-            sizes = [len(result.text) - around, around, len(result.text), _fields_first(result)]
-            totals = [sum(pair) for pair in zip(totals, sizes, strict=True)]
-            table.add_row(step, *map(str, sizes))
-    table.add_row("all steps", *map(str, totals), style="bold")
-    table.add_row("tools and instructions", "", "", str(len(tools) + len(greeting)), "")
-    console.print(table)
+        ours = _with_state(server, Path(name))
+        theirs = _without_state(Stateless(Path(name, "scripts")))
+    if "show" in words:
+        for key, texts in ours.read.items():
+            shown = "\n".join([f"--- {' · '.join(key)}", *texts, "--- stateless"])
+            shown = "\n".join([shown, *theirs.read.get(key, ())])
+            console.print(shown, markup=False, highlight=False)
+    console.print(_table(ours, theirs, len(tools) + len(greeting)))
 
 
 if __name__ == "__main__":

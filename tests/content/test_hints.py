@@ -25,6 +25,11 @@ KNOWN = {
     "memory of numpy": ("_ArrayMemoryError", "Unable to allocate 8 GiB", "restart_kernel"),
     "a loop": ("RuntimeError", "This event loop is already running", "await"),
     "a command": ("CalledProcessError", "Command 'x' returned 1", "sys.last_value.stderr"),
+    "what pandas had once": (
+        "AttributeError",
+        "'DataFrame' object has no attribute 'append'",
+        "pd.concat",
+    ),
     "anything else": ("ValueError", "no module named x", ""),
 }
 

@@ -41,17 +41,17 @@ def polled(before: list[Output], after: list[Output]) -> str:
     [
         ([], [out("a\n")], "a\n"),
         ([out("a\n")], [out("a\n")], ""),
-        ([out("a\nb\n")], [out("a\nb\nc\n")], "[continued from line 3; offset=0 shows all]\nc\n"),
+        ([out("a\nb\n")], [out("a\nb\nc\n")], "[continued from line 3]\nc\n"),
         (
             [out("a\nb")],  # a line that goes on is shown again
             [out("a\nb c\n")],
-            "[continued from line 2; offset=0 shows all]\nb c\n",
+            "[continued from line 2]\nb c\n",
         ),
         ([out("10 %")], [out("99 %")], "99 %\n"),
         (
             [out("a\n"), shows("x")],
             [out("a\n"), shows("x"), out("b\n")],
-            "[continued from line 4; offset=0 shows all]\nb\n",
+            "[continued from line 4]\nb\n",
         ),
         ([shows("x"), out("a\n")], [shows("y"), out("a\n")], "y\n"),  # changed in its place
         ([out("a\nb\n"), shows("x")], [out("c\n")], "c\n"),  # cleared
@@ -84,7 +84,7 @@ def test_the_end_shows_the_rest_and_all_of_it_in_the_fields() -> None:
     seen = render(RUNNING, [out("a\n")], RenderContext()).seen
     ended = replace(RUNNING, outcome=Outcome.OK, ended=2.0)
     rendered = render(ended, [out("a\nb\n")], RenderContext(seen=seen, followed=True))
-    assert rendered.texts[0].text == "[continued from line 2; offset=0 shows all]\nb\n"
+    assert rendered.texts[0].text == "[continued from line 2]\nb\n"
     assert rendered.meta["output"] == "a\nb\n"
     assert rendered.seen == ()
 
@@ -130,6 +130,22 @@ def test_a_warning_between_prints_is_shown_once_with_its_count() -> None:
     )
 
 
+def test_a_warning_of_several_lines_is_shown_once() -> None:
+    message = "/a.py:3: ConvergenceWarning: no end\nSTOP: limit\n\nRead:\n    https://a\n"
+    warning = f"{message}  n = check()\n"
+    assert body(err(warning * 3)) == (
+        "[stderr]\na.py:3: ConvergenceWarning: no end [3 times]\nSTOP: limit\n\nRead:\n"
+        "    https://a\n  n = check()\n"
+    )
+    other = warning.replace("limit", "time")
+    assert body(err(warning + other)) == f"[stderr]\n{(warning + other).replace('/a.py', 'a.py')}"
+
+
+def test_what_follows_a_warning_without_its_code_is_kept() -> None:
+    said = "/a.py:3: UserWarning: careful\nmore\n" * 2 + "a\nb\n"
+    assert body(err(said)) == "[stderr]\na.py:3: UserWarning: careful [2 times]\nmore\nmore\na\nb\n"
+
+
 def test_a_warning_names_its_file_without_the_folder() -> None:
     library = "/v/lib/python3/site-packages/lib/mod.py:46: FutureWarning: soon\n"
     said = f"/data/cells/code_1.py:3: UserWarning: /a/b:1: careful\n{library}/a/b: no warning\n"
@@ -173,6 +189,7 @@ def test_a_traceback_is_shown_once() -> None:
         ename="ValueError", evalue="no", traceback=("File \x1b[32m/a.py:3\x1b[0m, in f()\n",)
     )
     assert body(err(logged), raised).count("ValueError: no") == 1
+    assert body(raised, out("x\n"), replace(raised)).count("ValueError: no") == 1
     elsewhere = replace(raised, traceback=("File /a.py:9, in f()\n",))
     assert body(err(logged), elsewhere).count("ValueError: no") == 2
     assert body(err(TRACEBACK.format("KeyError: 1")), raised).count("Traceback") == 1

@@ -58,6 +58,7 @@ def body(*outputs: Output, entry: Entry = ENTRY, now: RenderContext | None = Non
         ([out("a\n")], "a\n"),
         ([out("a")], "a\n"),
         ([out("a\n"), result("2")], "a\n2\n"),
+        ([result(f"[{' A(),'.join([chr(10)] * 9)}]")], "[\n A(), [8 times]\n]\n"),
         ([Stream(name="stderr", text="careful\n")], "[stderr]\ncareful\n"),
         ([out("a\n", late=True)], "[late]\na\n"),
         ([out(" \n")], ""),
@@ -196,8 +197,18 @@ def test_after_counted_warnings_the_call_shows_all_of_the_output() -> None:
 
 
 def test_a_long_result_names_its_own_call() -> None:
-    text = body(result("x" * 50_000))
+    text = body(result("[1] " * 10_000))
     assert 'get_execution(execution_id="5f3a", stream="result")' in text
+    assert len(text) <= ITEM_BUDGET / 2
+
+
+def test_a_result_that_is_a_page_of_lines_is_whole() -> None:
+    page = "\n".join(f"{at} {'x' * 70}" for at in range(50))
+    assert body(result(page)) == f"{page}\n"
+    assert body(result(repr("x" * 3_500))) == f"{'x' * 3_500!r}\n"
+    shown = body(result("\n".join(f"{at} {'x' * 33}" for at in range(100))))
+    assert 'stream="result"' in shown
+    assert len(shown) <= ITEM_BUDGET / 2
 
 
 def test_a_stream_that_went_to_a_file_shows_both_its_ends_and_names_the_file(

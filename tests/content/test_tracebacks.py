@@ -155,6 +155,12 @@ def test_an_exception_with_a_cause_names_it_and_its_notes() -> None:
     ]
 
 
+def test_causes_that_say_the_same_are_told_once() -> None:
+    because = "\n\nThe above exception was the direct cause of the following exception:\n\n"
+    again = CHAINED.partition(because.strip())[0].rstrip() + because + CHAINED
+    assert told("ValueError", "bad", again) == told("ValueError", "bad", CHAINED)
+
+
 def test_a_recursion_is_told_by_its_ends() -> None:
     lines = told("RecursionError", "maximum recursion depth exceeded", RECURSION)
     assert len(lines) == 10

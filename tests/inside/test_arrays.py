@@ -28,7 +28,12 @@ ARRAYS: dict[str, tuple[Any, str | None]] = {
         "array 100x100\n0,1,2,…,98,99\n100,101,102,…,198,199\n200,201,202,…,298,299\n"
         "… 95 rows …\n9800,9801,9802,…,9898,9899\n9900,9901,9902,…,9998,9999",
     ),
-    "three dimensions": (np.zeros((2, 2, 2)), None),
+    "three dimensions": (np.arange(8).reshape(2, 2, 2), "array 2x2x2: 0,1,2,3,4,5,6,7"),
+    "a picture": (
+        np.zeros((200, 300, 4), "uint8"),
+        f"array 200x300x4 <uint8>: {'0,' * 16}… 239,980 more …,0,0,0,0",
+    ),
+    "no dimension": (np.array(1.5), None),
     "records": (np.array([(1, 2)], "i4,i4"), None),
     "another class": (np.ma.array([1], mask=[True]), None),
 }  # fmt: skip
@@ -43,6 +48,46 @@ def test_an_array_shows_what_it_holds(name: str) -> None:
 def test_the_options_of_numpy_are_obeyed() -> None:
     with np.printoptions(precision=2):
         assert arrays.describe_array(np.array([1 / 3])) is None
+
+
+class Tensor:
+    """What libraries of tensors have in common."""
+
+    def __init__(self, values: Any, device: str = "cpu", *, requires_grad: bool = False) -> None:
+        self.values = np.asarray(values, "float32")
+        self.shape = self.values.shape
+        self.device = device
+        self.requires_grad = requires_grad
+
+    def detach(self) -> "Tensor":
+        return Tensor(self.values, self.device)
+
+    def cpu(self) -> "Tensor":
+        return Tensor(self.values, requires_grad=self.requires_grad)
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        if self.requires_grad or self.device != "cpu":
+            raise TypeError
+        return self.values
+
+
+TENSORS: dict[str, tuple[Tensor, str | None]] = {
+    "numbers": (Tensor([[1, 2], [3, 4]]), "Tensor 2x2 <float32>\n1.0,2.0\n3.0,4.0"),
+    "another device": (Tensor([1], "cuda:0"), "Tensor (cuda:0) 1 <float32>: 1.0"),
+    "one that is trained": (
+        Tensor([1, 2], requires_grad=True),
+        "Tensor (requires grad) 2 <float32>: 1.0,2.0",
+    ),
+    "a large one": (Tensor(np.zeros((400, 400))), None),
+    "a number": (Tensor(1), None),
+    "nothing": (Tensor([]), None),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_a_tensor_shows_what_it_holds_and_where(name: str) -> None:
+    tensor, expected = TENSORS[name]
+    assert arrays.describe_tensor(tensor) == expected
 
 
 INDEXES: dict[str, tuple[Any, str | None]] = {

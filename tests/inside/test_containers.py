@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 pd: Any = importlib.import_module("pandas")  # it has no types of its own
 
 containers = importlib.import_module("kernel_exec.inside.containers")
+Line2D: Any = importlib.import_module("matplotlib.lines").Line2D
 LONG = "x" * 60
 FRAME = pd.DataFrame({"a": [1, 2]})
 ITSELF: list[object] = ["a" * 99]
@@ -43,6 +44,9 @@ WRITTEN: dict[str, tuple[Any, str | None]] = {
     "an array within": ({"a": {"b": np.array([1.5, 2])}}, "{'a': {'b': array([1.5, 2.0])}}"),
     "a frame within": ({"a": {"b": FRAME}}, "{'a': {'b': <DataFrame 2x1 "),
     "frames": ((FRAME, 5), "tuple of 2:\nDataFrame 2x1\n,a\n0,1\n1,2\n5"),
+    "arrays": ((np.arange(2), np.arange(3)), "tuple of 2:\narray 2: 0,1\narray 3: 0,1,2"),
+    "texts of NumPy": ({"a": {"b": np.array(["x"])}}, "{'a': {'b': array(['x'])}}"),
+    "what was drawn": ([Line2D([0], [1])], "[<Line2D>]"),
     "times": (
         [dt.date(2024, 1, 1), pd.Timestamp("2024-01-02"), pd.NaT],
         "[2024-01-01, 2024-01-02 00:00:00, NaT]",

@@ -8,20 +8,19 @@ from typing import Any
 import pytest
 
 # runs in kernels of any Python, so it has no types
-of_error: Any = importlib.import_module("kernel_exec.inside.hints").of_error
-commands: Any = importlib.import_module("kernel_exec.inside.commands")
-near: Any = importlib.import_module("kernel_exec.inside.nearness").near
-Reloads: Any = importlib.import_module("kernel_exec.inside.reloads").Reloads
+hints: Any = importlib.import_module("kernel_exec.inside.hints")
+near: Any = importlib.import_module("kernel_exec.inside.suggestions").near
 
 
 def advice(code: str) -> str:
     """What is said of the error that `code` raises."""
     with pytest.raises(Exception) as raised:  # noqa: PT011 - any
         exec(code, {})
-    return "; ".join(filter(None, of_error(raised.value)))
+    return "; ".join(filter(None, hints.of_error(raised.value)))
 
 
 FRAME = "import pandas as pd; df = pd.DataFrame({'Sales': [1], 'region': ['a'], 'Other one': 1})\n"
+DICT = "a = {'price': 1, 'tax': {'net': 2}, 3: 4}\n"
 POLARS = "import polars as pl; pf = pl.DataFrame({'Sales': [1], 'region': ['a']})\n"
 MEANT = {
     "total = 1; totl": "did you mean `total`?",
@@ -48,7 +47,10 @@ MEANT = {
     "def f(colour): 0\nf(color=1)": "did you mean `colour`?",
     "class A:\n    def f(self, *, colour): 0\nA().f(color=1)": "did you mean `colour`?",
     "def f(colour): 0\nf(size=1)": "",
-    "def f(**more): more['a']()\nf(colour=1)": "",
+    "def f(**more): more['a']()\nf(colour=1)": "keys: 'colour'",
+    "import matplotlib.lines as m; m.Line2D([0], [0], colr='red')": "did you mean `color`?",
+    "import matplotlib.figure as m; m.Figure().set(figsze=1)": "",
+    "raise AttributeError(\"A.f() got an unexpected keyword argument 'colr'\")": "",
     "import pandas as pd; pd.read_csv('x', delimeter=',')": "did you mean `delimiter`?",
     f"{FRAME}df['sales']": "did you mean the column 'Sales'?",
     f"{FRAME}df[['sales', 'region']]": "did you mean the column 'Sales'?",
@@ -64,6 +66,32 @@ MEANT = {
     f"{FRAME}df['xyz']": "columns: 'Sales', 'region', 'Other one'",
     f"{FRAME}df.loc[0, 'other one']": "did you mean the column 'Other one'?",
     f"{FRAME}df.loc['sales']": "",
+    f"{FRAME}df.loc[:, ['sales']]": "did you mean the label 'Sales'?",
+    f"{FRAME}df.iloc[0]['sales']": "did you mean the label 'Sales'?",
+    f"{FRAME}df.describe().loc['mode']": "labels: 'count', 'mean', 'std', 'min', '25%', '50%', "
+    "'75%', 'max'",
+    f"{FRAME}df.pivot(index='region', columns='sales')": "did you mean the column 'Sales'?",
+    f"{DICT}a['pric']": "did you mean the key 'price'?",
+    f"{DICT}a['tax']['nett']": "did you mean the key 'net'?",
+    f"{DICT}a['far']": "",
+    f"{DICT}def f(one): return one['pric']\nf(a)": "did you mean the key 'price'?",
+    f"{DICT}[each['pric'] for each in [a]]": "did you mean the key 'price'?",
+    f"{DICT}class A:\n    def f(self): self.of = a; return self.of['pric']\nA().f()": (
+        "did you mean the key 'price'?"
+    ),
+    f"{DICT}with open('/dev/null'):\n    1\n    a['pric']": "did you mean the key 'price'?",
+    f"{DICT}pric = {{'prica': 1}}\na['pric']": "did you mean the key 'price'?",
+    f"{DICT}b = {{'prica': 1}}\na['pric']": "did you mean the key 'price'?",
+    f"{DICT}a['tax']['x']": "",
+    "a = {'x1': 1, 'x10': 2}; b = {'y': 1}; k = 'x1'; a[k] + b[k]": "keys: 'y'",
+    "a = dict.fromkeys(map(str, range(100000))); a['100001']": "",
+    "a = {'north': 1, 'total amount': 2}; a['south']": "keys: 'north', 'total amount'",
+    "a = {'north': 1, 'The Amount': 2}; a['the_amount']": "did you mean the key 'The Amount'?",
+    f"{FRAME}df.groupby('region').get_group('b')": "",
+    f"{DICT}a['tax'].net": "did you mean `['net']`?",
+    f"{DICT}raise KeyError('pric')": "",
+    "import os; os.environ['HOEM']": "",
+    "{}['a']": "",
     f"{FRAME}df.Sales['region']": "",
     f"{FRAME}{{'a': df}}['df']": "",
     f"{POLARS}pf['sales']": "did you mean the column 'Sales'?",
@@ -110,13 +138,23 @@ class Mine(KeyError, metaclass=Meta):
     def __str__(self): ran.append("str"); return "x"
     args = property(lambda self: ran.append("args"))
     __traceback__ = property(lambda self: ran.append("traceback"))
-trap, sub = Trap(), Sub()
+class Dict(dict):
+    def keys(self): ran.append("keys"); return []
+    __iter__ = __len__ = values = get = keys
+class Key:
+    def __hash__(self): ran.append("hash"); return 1
+    def __eq__(self, other): ran.append("eq")
+trap, sub, own = Trap(), Sub(), Dict(b=1)
+mine = {"x": trap, Key(): 1}
 """
 
 
 @pytest.mark.parametrize(
     "code",
-    ["trip", "sub.trp", "print(x1=trap)", "{}[trap]", "raise Mine(trap)", "raise NameError(trap)"],
+    [
+        *("trip", "sub.trp", "print(x1=trap)", "raise Mine(trap)", "raise NameError(trap)"),
+        *("{}[trap]", "(mine, sub, trap, own)[0]['a']"),
+    ],
 )
 def test_no_code_of_the_users_runs(code: str) -> None:
     ran: list[str] = []
@@ -126,7 +164,7 @@ def test_no_code_of_the_users_runs(code: str) -> None:
     with pytest.raises(Exception) as raised:  # noqa: PT011 - any
         exec(code, space)
     before = list(ran)
-    of_error(raised.value)
+    hints.of_error(raised.value)
     assert ran == before
 
 
@@ -157,6 +195,13 @@ def test_files_near_a_missing_one_are_named_with_the_working_directory(
     assert "'sales.csv'" in advice("import polars; polars.read_csv('sale.csv')")
 
 
+def test_a_folder_is_not_read_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sales.csv").touch()
+    monkeypatch.setattr("kernel_exec.inside.missing._PATIENCE", 0)
+    assert advice("open('sale.csv')") == f"working directory {Path.cwd()}"
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -171,7 +216,7 @@ def test_files_near_a_missing_one_are_named_with_the_working_directory(
     ],
 )
 def test_pip_is_answered_with_the_tool(line: str, told: str) -> None:
-    said = commands.pip(line, None)
+    said = hints.pip(line, None)
     assert told in said if told else said == ""
 
 
@@ -182,13 +227,13 @@ def test_a_pip_of_another_python_is_named(tmp_path: Path) -> None:
     unknown.write_text("#!/bin/sh\n")
 
     for program in (other, unknown):
-        assert f"`!pip` is {program}, whose" in commands.pip("!pip install a", str(program))
+        assert f"`!pip` is {program}, whose" in hints.pip("!pip install a", str(program))
     for program in (own, tmp_path / "missing"):
-        assert "instead of pip" in commands.pip("!pip install a", str(program))
+        assert "instead of pip" in hints.pip("!pip install a", str(program))
 
 
 def test_commands_that_failed_are_named_with_their_exit_code() -> None:
-    cell = commands.Commands()
+    cell = hints.Commands()
     cell.begin("")
     for code in (0, 1, -9, 127, 3):
         cell.ended("cat  x" if code == 1 else "y" * 100, code)
@@ -206,7 +251,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_module_that_was_written_again_is_old_until_it_is_reloaded(module: Path) -> None:
-    cells = Reloads()
+    cells = hints.Reloads()
 
     def said_of(cell: str) -> str:
         cells.begin(cell, str)

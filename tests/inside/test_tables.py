@@ -104,6 +104,13 @@ FRAMES: dict[str, tuple[Any, list[str]]] = {
     "a type that all columns have": (
         pd.DataFrame({"a": [1], "b": [2]}, dtype="int8"), ["DataFrame 1x2 int8", ",a,b"]
     ),
+    "rows that are columns": (
+        pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}).T,
+        ["DataFrame 2x2 object", ",0,1", "a,1,2", "b,x,y"],
+    ),
+    "one type that shows itself": (
+        pd.DataFrame({"a": ["x"], "b": ["y"]}), ["DataFrame 1x2", ",a,b"]
+    ),
     "types that values do not show": (
         pd.DataFrame({
             "date": ["2024-01-01"], "zip": pd.Series(["0"], dtype=object), "name": ["Ann"],

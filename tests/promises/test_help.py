@@ -30,6 +30,14 @@ MISTAKES = {
         "import polars; polars.DataFrame({'Sales': [1]})['sales']",
         ["did you mean the column 'Sales'?"],
     ),
+    "a label of a row": (
+        "import pandas; pandas.DataFrame({'Sales': [1]}).iloc[0]['sales']",
+        ["did you mean the label 'Sales'?"],
+    ),
+    "a key": (
+        "prices = {'a': {'price': 1}}\nprices['a']['pric']",
+        ["did you mean the key 'price'?"],
+    ),
     "a package": (
         "import sklearn",
         ['if it is not installed: install_dependencies(packages=["scikit-learn"])'],

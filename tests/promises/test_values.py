@@ -44,6 +44,14 @@ FRAMES = {
     ),
     "an array": ("np.arange(1000)", ["array 1000: 0,1,2,", ",15,… 980 more …,996,"]),
     "numbers of NumPy": ("np.float64(0.25), np.int64(3)", ["(0.25, 3)\n"]),
+    "a picture as an array": (
+        "np.zeros((20, 30, 3), 'uint8')",
+        ["array 20x30x3 <uint8>: 0,0,", ",… 1,780 more …,0,0,0,0\n"],
+    ),
+    "a long value of another kind": (
+        "[Exception(n) for n in range(999)]",
+        ["\n[… ", "hidden: get_execution(", "Exception(998)]"],
+    ),
     "several tables": (
         "pd.DataFrame({'a': [1]}), np.arange(2)",
         ["tuple of 2:\nDataFrame 1x1\n,a\n0,1\narray"],

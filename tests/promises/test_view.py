@@ -152,7 +152,7 @@ def test_a_look_at_what_runs_shows_what_is_new_and_for_how_long(
     )
     gates[0].open()
     wait_until(lambda: has_said("part 1\n"))
-    assert latest.startswith("[continued from line 2; offset=0 shows all]\npart 1\n[running")
+    assert latest.startswith("[continued from line 2]\npart 1\n[running")
     assert look(offset=0).startswith("part 0\npart 1\n")
     gates[1].open()
     assert "part" not in look(wait_seconds=30)
