@@ -95,7 +95,8 @@ def opening(notebook: JSONObject) -> Opening:
         cells(notebook),
         _title(notebook),
     )
-    judged = [_mention(at, cell) for at, cell in enumerate(listed) if verdict_of(cell)[0]]
+    ran = [(at, cell) for at, cell in enumerate(listed) if is_code(cell) and verdict_of(cell)[0]]
+    judged = [_mention(at, cell) for at, cell in ran]
     notes = [_mention(at, cell) for at, cell in enumerate(listed) if role_of(cell) == "note"]
     return Opening(
         title=title,
