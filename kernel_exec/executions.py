@@ -1,11 +1,14 @@
 """What a connection runs, and how it finds that again."""
 
+from collections.abc import Sequence
+
 from anyio import to_thread
 
 from kernel_exec.connection import Begun, Connection
 from kernel_exec.errors import NotFoundError, StorageError, UnencodableError
 from kernel_exec.history.entries import (
     DEFAULT_NAME,
+    EXECUTED,
     Entry,
     EntryKind,
     SessionRecord,
@@ -13,13 +16,12 @@ from kernel_exec.history.entries import (
     script_arguments,
 )
 from kernel_exec.jsons import JSONObject
+from kernel_exec.kernels.outputs import OutputEvent
 from kernel_exec.scripts.store import checked_source
 from kernel_exec.sessions.generations import KernelStatus, ended_status
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.replay import replayable, steps_of
 from kernel_exec.sessions.session import Session
-
-_EXECUTED = frozenset({EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL, EntryKind.VERIFICATION})
 
 
 async def run(
@@ -127,12 +129,28 @@ async def find(
             )
         return None, stored
     found = await connection.existing(session)
-    latest = await store.latest(found.id, _EXECUTED)
+    latest = await store.latest(found.id, EXECUTED)
     if latest is None:
         raise NotFoundError(f"session {found.name!r} has run nothing yet")
     if isinstance(found, Session):
         return found, found.entry(latest.id) or latest
     return None, await _stored(connection, latest.id) or latest
+
+
+async def events(
+    connection: Connection, session: Session | None, entry: Entry
+) -> Sequence[OutputEvent]:
+    """What an entry has put out, from memory where it is still there."""
+    live = session.ledger.get(entry.id) if session is not None else None
+    kept = live.recent.events if live is not None else None
+    if kept is None:
+        kept = [each.event for each in await connection.app.store.events(entry.id)]
+    return kept
+
+
+def holder(connection: Connection, variable: str, session: Session) -> str:
+    """The address of another session that has a variable, "" for none."""
+    return connection.app.sessions.holder(variable, session, owner=connection.owner)
 
 
 async def session_name(connection: Connection, session: Session | None, entry: Entry) -> str:

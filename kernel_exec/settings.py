@@ -38,9 +38,9 @@ _Layer: TypeAlias = Mapping[str, Written]
 class HostSettings:
     """What holds for everybody below one storage root.
 
-    `storage_source` is where the storage root was set. `history_age` and `idle_limit` are in
-    seconds, `history_size` in bytes, each None for no limit. `variables` are the server's own, for
-    tools that it starts itself.
+    `storage_source` is where the storage root was set. `history_age` and the limits are in seconds,
+    `history_size` in bytes, each None for no limit. `variables` are the server's own, for tools
+    that it starts itself.
     """
 
     storage_root: Path
@@ -48,6 +48,7 @@ class HostSettings:
     cache: Path
     max_kernels: int
     idle_limit: float | None
+    detached_limit: float | None
     history_age: float | None
     history_size: float | None
     variables: Mapping[str, str]
@@ -60,13 +61,14 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """What one connection begins with.
+    """What one connection begins with; `folder` is where its client was started.
 
     `environment` is None for the managed default. `wait_seconds` and `time_limit` are in seconds,
     `notebook_size` in bytes, the last two None for no limit. `notice` is a sentence for the user
     about a configuration file that was ignored, "" without one.
     """
 
+    folder: Path
     environment: Environment | None
     named_environments: Mapping[str, Environment]
     working_directory: Path
@@ -134,26 +136,25 @@ def read_settings(
         written = _first(layers, key)
         return BY_KEY[key].default if written is None else BY_KEY[key].parse(written)
 
+    def each(*keys: str) -> dict[str, Any]:
+        return {key: take(key) for key in keys}
+
     storage = _first(layers, "storage_dir")
     host = HostSettings(
         storage_root=take("storage_dir") or _user_folder("storage_dir"),
         storage_source="the default folder" if storage is None else storage.where,
         cache=take("cache") or _user_folder("cache"),
-        max_kernels=take("max_kernels"),
-        idle_limit=take("idle_limit"),
+        **each("max_kernels", "idle_limit", "detached_limit"),
         history_age=take("history_days"),
         history_size=take("history_size"),
         variables=variables,
     )
     connection = ConnectionSettings(
+        folder=here,
         environment=None if active is None else environment_of(*active),
         named_environments={name: environment for name, environment, _ in named},
         working_directory=take("working_directory") or host.storage_root,
-        wait_seconds=take("wait_seconds"),
-        time_limit=take("time_limit"),
-        pass_env=take("pass_env"),
-        notebook_size=take("notebook_size"),
-        inline_images=take("inline_images"),
+        **each("wait_seconds", "time_limit", "pass_env", "notebook_size", "inline_images"),
         config_files=[file for file, _ in files.tables],
         notice=files.notice,
     )

@@ -29,6 +29,12 @@ class EntryKind(StrEnum):
     VERIFICATION = "verification"
 
 
+EXECUTED: Final = frozenset(
+    {EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL, EntryKind.VERIFICATION}
+)
+"""The kinds of what is carried out, and has an outcome of its own."""
+
+
 class Origin(StrEnum):
     """Why a kernel was started.
 
@@ -44,12 +50,17 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """A session as history keeps it; times are seconds since the epoch."""
+    """A session as history keeps it; times are seconds since the epoch.
+
+    `client` and `folder` are who began it and where that was, "" where nobody said so.
+    """
 
     id: str
     name: str
     environment: str
     created: float
+    client: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,6 +74,10 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
         "ALTER TABLE kernel ADD COLUMN origin TEXT NOT NULL DEFAULT 'needed'",
         "ALTER TABLE session ADD COLUMN announced REAL",
     ),
+    (
+        "ALTER TABLE session ADD COLUMN client TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE session ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 

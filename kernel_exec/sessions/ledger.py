@@ -15,8 +15,7 @@ from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.outcomes import Began, Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import OutputEvent, Stream
 
-from .background import Background
-from .recent import Recent
+from .recent import Background, Recent
 
 KEPT = 100
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""
@@ -164,7 +163,7 @@ class Ledger:
 
     def end_all(self, reason: str) -> None:
         """Nothing goes on any more."""
-        for live in self._unfinished:
+        for live in self.unfinished:
             self.end(live, Outcome.INTERRUPTED, {"reason": reason})
 
     def produce(self, entry_id: str, output: OutputEvent) -> None:
@@ -231,7 +230,7 @@ class Ledger:
 
         A client that gave up waiting and sends the same again must not run it twice.
         """
-        for live in self._unfinished:
+        for live in self.unfinished:
             entry = live.entry
             if (
                 live.given_up
@@ -241,12 +240,13 @@ class Ledger:
                 return entry
         return None
 
-    def newest_unfinished(self) -> Live | None:
-        """What was begun last of all that goes on."""
-        return self._unfinished[-1] if self._unfinished else None
+    @property
+    def kept(self) -> list[Entry]:
+        """The entries that are kept in memory, in the order in which they were begun."""
+        return [live.entry for live in self._live.values()]
 
     @property
-    def _unfinished(self) -> list[Live]:
+    def unfinished(self) -> list[Live]:
         """What goes on, in the order in which it was begun."""
         return [live for live in self._live.values() if not live.entry.outcome.ended]
 

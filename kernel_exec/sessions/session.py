@@ -15,9 +15,9 @@ from kernel_exec.history.entries import Entry, EntryKind, Origin, SessionRecord
 from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Inspection
-from kernel_exec.kernels.outcomes import Outcome
+from kernel_exec.kernels.outcomes import SERVER_ENDED, Outcome
 
-from .generations import Generations, KernelStatus, RestartReport
+from .generations import Before, Generations, KernelStatus, RestartReport
 from .ledger import Ledger, Submission
 from .queue import Queue
 from .slots import TakeSlot
@@ -36,20 +36,21 @@ class Session:
         prepare: Prepare,
         slot: TakeSlot,
         store: Store,
-        number: int = 0,
-        generation: int = 0,
+        before: Before,
         idle_limit: float | None = None,
+        detached_limit: float | None = None,
     ) -> None:
-        """Continue `record` after entry `number` and kernel `generation`.
+        """Continue `record` where it was left `before`.
 
-        Its kernels each take a `slot`. One with nothing to do for `idle_limit` seconds is ended.
+        Its kernels each take a `slot`; for the limits see `Clients`.
         """
-        self.id, self.name = record.id, record.name
+        self.id, self.name, self.record = record.id, record.name, record
         self.environment = environment
-        self.ledger = Ledger(session_id=record.id, store=store, number=number)
+        self.is_over = False
+        self.ledger = Ledger(session_id=record.id, store=store, number=before.number)
         self._prepare = prepare
         self._take_slot = slot
-        self._generations = Generations(session_id=record.id, store=store, number=generation)
+        self._generations = Generations(session_id=record.id, store=store, before=before)
         self._queue = Queue(self.ledger)
         self._worker = Worker(
             prepare=prepare,
@@ -58,17 +59,23 @@ class Session:
             queue=self._queue,
             generations=self._generations,
             idle_limit=idle_limit,
+            detached_limit=detached_limit,
         )
+        self.clients = self._worker.clients
         self._tasks: TaskGroup | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Serve the session until cancelled; its kernel and its work end with it."""
+        """Serve the session until cancelled; its kernel and its work end with it.
+
+        It `is_over` by itself when no client is connected, no kernel lives and nothing goes on.
+        """
         try:
             async with anyio.create_task_group() as self._tasks:
                 task_status.started()
                 await self._worker.run()
+                self.is_over = True
         finally:
-            self.ledger.end_all("the server ended")
+            self.ledger.end_all(SERVER_ENDED)
 
     def submit(self, submission: Submission) -> Entry:
         """Queue something to run; its entry tells all that follows.
@@ -138,6 +145,7 @@ class Session:
             ledger=self.ledger,
             tasks=self._tasks,
             generation=self._generations.number,
+            ended=self._worker.wake.fire,
         )
 
     def submit_isolated(self, submission: Submission, arguments: tuple[str, ...]) -> Entry:

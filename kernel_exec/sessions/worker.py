@@ -21,7 +21,7 @@ from kernel_exec.kernels.outputs import undefined_name
 from .generations import Generations, KernelStatus
 from .ledger import Ledger, Live, Signal, describe_ending
 from .queue import Queue
-from .slots import Slot, TakeSlot
+from .slots import Clients, Slot, TakeSlot
 from .work import Prepare, describe_error
 
 EXIT_GRACE = 5.0
@@ -31,7 +31,8 @@ EXIT_GRACE = 5.0
 class Worker:
     """See the module's docstring.
 
-    `kernel` is the one that lives now, if any does; whoever adds to the queue fires `wake`.
+    `kernel` is the one that lives now, if any does; whoever adds to the queue, or ends work beside
+    the kernel, fires `wake`.
     """
 
     def __init__(
@@ -43,17 +44,20 @@ class Worker:
         queue: Queue,
         generations: Generations,
         idle_limit: float | None,
+        detached_limit: float | None,
     ) -> None:
-        """Each kernel takes a `slot`; with nothing to do for `idle_limit` seconds it is ended."""
+        """Each kernel takes a `slot`; for the limits see `Clients`."""
         self.kernel: Kernel | None = None
         self.wake = Signal()
+        self.clients = Clients(
+            wake=self.wake.fire, idle_limit=idle_limit, detached_limit=detached_limit
+        )
         self._prepare = prepare
         self._take_slot = slot
         self._slot: Slot | None = None
         self._ledger = ledger
         self._queue = queue
         self._generations = generations
-        self._idle_limit = idle_limit
         self._starting = False
         self._start_error: KernelExecError | None = None
         self._restart_wanted = False
@@ -112,11 +116,12 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Start kernels as long as it is not cancelled; the last one ends with it."""
-        while True:
-            while not self._queue and not self._restart_wanted:
+        """Start kernels as long as a client is connected, or something is to be done."""
+        while self.clients.names or self._restart_wanted or self._ledger.unfinished:
+            if self._queue or self._restart_wanted:
+                await self._run_kernels()
+            else:
                 await self.wake.wait()
-            await self._run_kernels()
 
     async def _run_kernels(self) -> None:
         """Run one kernel after the other for as long as there is something to do, in one slot."""
@@ -170,10 +175,13 @@ class Worker:
             if (live := self._queue.take_first()) is not None:
                 await self._execute(kernel, live)
                 continue
-            with anyio.move_on_after(self._idle_limit) as idle:
-                await self.wake.wait()
-            if idle.cancelled_caught and not self._queue:
-                kernel.kill(f"it had nothing to do for {self._idle_limit:.0f} seconds")
+            limit, why = self.clients.patience
+            rest = self._idle_since + limit - time.monotonic()
+            if rest > 0:
+                with anyio.move_on_after(rest):
+                    await self.wake.wait()
+            else:
+                kernel.kill(why)
                 await kernel.wait_death()
 
     async def _execute(self, kernel: Kernel, live: Live) -> None:
