@@ -3,7 +3,8 @@
 The map. Arrows point down; `tests/test_house.py` enforces them.
 
     cli            the commands a person types
-    host           how clients reach the server: stdin and stdout
+    host           how clients reach the server: the host process, stdin and stdout
+    relay          what a client starts when the host process serves it; imports next to nothing
     server         the MCP surface: tools, their arguments, one way through all of them
     executions     what a connection runs, and how it finds that again
     installs       what a connection installs, and what is installed
@@ -38,6 +39,10 @@ its queue and worker -> `kernels/kernel` -> `kernels/driver` -> `kernels/channel
 back through the driver and its `kernels/conversation`; the events go through the session into
 `history/store`, and while they are committed `server/presenting` has `content/render` render them
 in a thread.
+
+A client that the host process serves has started a relay: `relay/entry` -> `relay/relay`, which
+finds the host through `relay/door`, or starts it (`host/start`), and hands over its descriptors;
+`host/process` then speaks to the client itself.
 
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)

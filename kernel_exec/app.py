@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import anyio
 from anyio import to_thread
 
 from kernel_exec import processes
@@ -26,13 +27,14 @@ from kernel_exec.settings import ConnectionSettings, HostSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """What the program is made of, opened by `open_app`."""
+    """What the program is made of, opened by `open_app`; to end once `stopping` is set."""
 
     settings: HostSettings
     store: Store
     kernels: Kernels
     sessions: Sessions
     scripts: ScriptStore
+    stopping: anyio.Event
 
 
 @asynccontextmanager
@@ -67,6 +69,7 @@ async def open_app(settings: HostSettings) -> AsyncIterator[App]:
             kernels=kernels,
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
+            stopping=anyio.Event(),
         )
 
 
@@ -80,7 +83,7 @@ def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
     return Catalog(
         storage_root=host.storage_root,
         cache=host.cache,
-        base_variables=host.variables,
+        base_variables=connection.variables,
         passed_variables=connection.pass_env,
         configured=connection.environment,
         named=connection.named_environments,

@@ -196,7 +196,7 @@ class Connection:
             folder=str(self.settings.folder),
             catalog=self.catalog,
             working_directory=self.working_directory,
-            tell=self._news.append,
+            tell=self.tell,
         )
 
     # Its environment
@@ -249,6 +249,10 @@ class Connection:
     def notice(self) -> str:
         """What became of earlier history, "" when nothing did."""
         return self.app.store.notice
+
+    def tell(self, sentence: str) -> None:
+        """Have the next result mention it."""
+        self._news.append(sentence)
 
     def news(self) -> str:
         """What has not been shown before: the rest of `notice`, and what its sessions told."""

@@ -12,7 +12,6 @@ from kernel_exec.documents.export import Document, Exported, export_session
 from kernel_exec.documents.paths import chosen_path
 from kernel_exec.documents.verified import Again, Verify, verified_export
 from kernel_exec.documents.writing import require_replaceable
-from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import NotFoundError
 from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
@@ -118,7 +117,7 @@ async def _export(
         subject.path,
         overwrite=subject.asked.overwrite,
         limit=settings.notebook_size,
-        variables=allowed_variables(connection.app.settings.variables, passed=settings.pass_env),
+        variables=settings.allowed_variables,
         private=not subject.asked.path,
         verify=verify,
     )

@@ -142,6 +142,12 @@ SETTINGS: Final = (
         43_200.0,
     ),
     _ours(
+        "linger",
+        "How long the host process stays without clients and kernels, in seconds (default: 60).",
+        _number("a number of seconds", most=_DAY),
+        60.0,
+    ),
+    _ours(
         "pass_env",
         "Names of further variables that kernels and installers see, separated by commas.",
         _variable_names,

@@ -1,9 +1,8 @@
 """Where our own files lie: below a storage root, and in this package."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 INSIDE: Final = Path(__file__).with_name("inside") / "main.py"
 """What a foreign interpreter runs, with a word for what it is to do: launch, probe or warden."""
@@ -15,9 +14,11 @@ CELLS_FOLDER: Final = "cells"
 """The folder below a storage root for code that ran without a file name of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """What lies where below the storage root `root`; nothing of it need be there."""
+class Places(NamedTuple):
+    """What lies where below the storage root `root`; nothing of it need be there.
+
+    A tuple and no dataclass, which takes as long to import as all else that a relay does.
+    """
 
     root: Path
 
@@ -58,6 +59,16 @@ class Places:
             for each in (self.spill, folder):
                 each.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
+
+    @property
+    def hosts(self) -> Path:
+        """What leads to host processes, in a folder for each place from which one is reached."""
+        return self.private / "hosts"
+
+    @property
+    def host_log(self) -> Path:
+        """What went wrong in host processes."""
+        return self.private / "host.log"
 
     @property
     def notebooks(self) -> Path:

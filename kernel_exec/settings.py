@@ -38,9 +38,9 @@ _Layer: TypeAlias = Mapping[str, Written]
 class HostSettings:
     """What holds for everybody below one storage root.
 
-    `storage_source` is where the storage root was set. `history_age` and the limits are in seconds,
-    `history_size` in bytes, each None for no limit. `variables` are the server's own, for tools
-    that it starts itself.
+    `storage_source` is where the storage root was set. `history_age`, `linger` and the limits are
+    in seconds, `history_size` in bytes, each None for no limit. `variables` are the server's own,
+    for what it starts for itself.
     """
 
     storage_root: Path
@@ -51,6 +51,7 @@ class HostSettings:
     detached_limit: float | None
     history_age: float | None
     history_size: float | None
+    linger: float
     variables: Mapping[str, str]
 
     @property
@@ -64,8 +65,9 @@ class ConnectionSettings:
     """What one connection begins with; `folder` is where its client was started.
 
     `environment` is None for the managed default. `wait_seconds` and `time_limit` are in seconds,
-    `notebook_size` in bytes, the last two None for no limit. `notice` is a sentence for the user
-    about a configuration file that was ignored, "" without one.
+    `notebook_size` in bytes, the last two None for no limit. `variables` are the client's, of which
+    its kernels and installers see those that are allowed. `notice` is a sentence for the user about
+    a configuration file that was ignored, "" without one.
     """
 
     folder: Path
@@ -77,8 +79,14 @@ class ConnectionSettings:
     pass_env: frozenset[str]
     notebook_size: int | None
     inline_images: int
+    variables: Mapping[str, str]
     config_files: Sequence[Path] = ()
     notice: str = ""
+
+    @property
+    def allowed_variables(self) -> dict[str, str]:
+        """The variables that kernels and installers get."""
+        return allowed_variables(self.variables, passed=self.pass_env)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +100,6 @@ class Settings:
     connection: ConnectionSettings
     environment_source: str
     environment_files: Mapping[str, Path]
-
-    @property
-    def allowed_variables(self) -> dict[str, str]:
-        """The variables that kernels and installers get."""
-        return allowed_variables(self.host.variables, passed=self.connection.pass_env)
 
 
 def process_variables() -> MutableMapping[str, str]:
@@ -131,38 +134,41 @@ def read_settings(
         for name, environment in named_environments(table, file).items()
     ]
     active = _environment(layers)
-
-    def take(key: str) -> Any:
-        written = _first(layers, key)
-        return BY_KEY[key].default if written is None else BY_KEY[key].parse(written)
-
-    def each(*keys: str) -> dict[str, Any]:
-        return {key: take(key) for key in keys}
-
-    storage = _first(layers, "storage_dir")
-    host = HostSettings(
-        storage_root=take("storage_dir") or _user_folder("storage_dir"),
-        storage_source="the default folder" if storage is None else storage.where,
-        cache=take("cache") or _user_folder("cache"),
-        **each("max_kernels", "idle_limit", "detached_limit"),
-        history_age=take("history_days"),
-        history_size=take("history_size"),
-        variables=variables,
-    )
-    connection = ConnectionSettings(
-        folder=here,
-        environment=None if active is None else environment_of(*active),
-        named_environments={name: environment for name, environment, _ in named},
-        working_directory=take("working_directory") or host.storage_root,
-        **each("wait_seconds", "time_limit", "pass_env", "notebook_size", "inline_images"),
-        config_files=[file for file, _ in files.tables],
-        notice=files.notice,
-    )
+    host = _of_host(layers, variables)
     return Settings(
         host=host,
-        connection=connection,
+        connection=ConnectionSettings(
+            folder=here,
+            environment=None if active is None else environment_of(*active),
+            named_environments={name: environment for name, environment, _ in named},
+            working_directory=_take(layers, "working_directory") or host.storage_root,
+            wait_seconds=_take(layers, "wait_seconds"),
+            time_limit=_take(layers, "time_limit"),
+            pass_env=_take(layers, "pass_env"),
+            notebook_size=_take(layers, "notebook_size"),
+            inline_images=_take(layers, "inline_images"),
+            variables=variables,
+            config_files=[file for file, _ in files.tables],
+            notice=files.notice,
+        ),
         environment_source="default" if active is None else active[1].where,
         environment_files={name: file for name, _, file in named},
+    )
+
+
+def _of_host(layers: Sequence[_Layer], variables: Mapping[str, str]) -> HostSettings:
+    storage = _first(layers, "storage_dir")
+    return HostSettings(
+        storage_root=_take(layers, "storage_dir") or _user_folder("storage_dir"),
+        storage_source="the default folder" if storage is None else storage.where,
+        cache=_take(layers, "cache") or _user_folder("cache"),
+        max_kernels=_take(layers, "max_kernels"),
+        idle_limit=_take(layers, "idle_limit"),
+        detached_limit=_take(layers, "detached_limit"),
+        history_age=_take(layers, "history_days"),
+        history_size=_take(layers, "history_size"),
+        linger=_take(layers, "linger"),
+        variables=variables,
     )
 
 
@@ -242,6 +248,12 @@ def _read_files(config: Written | None, here: Path, *, required: bool) -> Config
     for file, table in files.tables:
         refuse_unknown_keys(table, file)
     return files
+
+
+def _take(layers: Sequence[_Layer], key: str) -> Any:
+    """What the first layer says that has the key, read; otherwise the default."""
+    written = _first(layers, key)
+    return BY_KEY[key].default if written is None else BY_KEY[key].parse(written)
 
 
 def _first(layers: Iterable[_Layer], key: str) -> Written | None:

@@ -23,6 +23,9 @@ from tests.waits import patient
 LATEST = "2025-11-25"
 """The newest protocol that begins with a handshake."""
 
+WAY = os.environ.get("KERNEL_EXEC_TEST_WAY", "--in-process").split()
+"""How a server serves, "" for through a host: most tests look at the server's own process."""
+
 PATIENCE = 30.0
 """Seconds that an answer may take where a test does not say less."""
 
@@ -204,7 +207,7 @@ def started(
         process = subprocess.Popen(
             [
                 *prefix,
-                *(sys.executable, "-m", "kernel_exec"),
+                *(sys.executable, "-m", "kernel_exec", "serve", *WAY),
                 *(options or ("--python-path", sys.executable)),
             ],
             stdin=subprocess.PIPE,

@@ -82,7 +82,7 @@ async def _export(
             target or default_path(settings.host.storage_root, record, f".{document or 'ipynb'}"),
             overwrite=overwrite,
             limit=settings.connection.notebook_size,
-            variables=settings.allowed_variables,
+            variables=settings.connection.allowed_variables,
             options=wanted,
             private=target is None and not wanted.portable,
         )

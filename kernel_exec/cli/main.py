@@ -130,7 +130,7 @@ def group(ctx: click.Context, /, **options: str | None) -> object:
     if sys.stdin is not None and sys.stdin.isatty():
         click.echo(_WELCOME.format(configuration=_configuration()))
         return None
-    return ctx.invoke(_load("serve"))
+    return ctx.invoke(_load("serve"), in_process=False)
 
 
 group.params[:0] = _settings(hidden=False)

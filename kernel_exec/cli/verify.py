@@ -162,7 +162,7 @@ async def _subject(settings: Settings, target: str) -> _Subject:
         if store.notice:
             click.echo(f"warning: {store.notice}", err=True)
         record = await find_session(store, target)
-        variables = settings.allowed_variables
+        variables = settings.connection.allowed_variables
         notebook = await session_notebook(store, record, variables=variables)
         return _Subject(name=f"session {record.name}", notebook=notebook)
 

@@ -127,6 +127,11 @@ class Slots:
             self._freed.fire()
 
     @property
+    def any_taken(self) -> bool:
+        """True while a kernel runs."""
+        return bool(self._taken)
+
+    @property
     def _is_full(self) -> bool:
         return len(self._taken) >= self._most
 
