@@ -17,7 +17,7 @@ from kernel_exec.history.entries import (
 )
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outputs import OutputEvent
-from kernel_exec.scripts.store import checked_source
+from kernel_exec.scripts.store import ScriptStore, checked_source
 from kernel_exec.sessions.generations import KernelStatus, ended_status
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.replay import replayable, steps_of
@@ -39,26 +39,50 @@ async def run(
         InvalidArgumentError: The source or a name is not allowed.
         BusyError: The session's queue is full.
     """
-    stored, source = source, checked_source(source)
+    checked = checked_source(source)
     opened = await connection.working_session(session)
-    resent = opened.ledger.resent(EntryKind.CODE, source)
+    resent = opened.ledger.resent(EntryKind.CODE, checked)
     if resent is not None:
         return Begun(session=opened, entry=resent, resent=True)
+    entry = submit(
+        opened,
+        source,
+        scripts=connection.app.scripts,
+        client=connection.name,
+        filename=filename,
+        title=title,
+        time_limit=time_limit,
+    )
+    return Begun(session=opened, entry=entry)
+
+
+def submit(
+    session: Session,
+    source: str,
+    *,
+    scripts: ScriptStore,
+    client: str,
+    filename: str = "",
+    title: str = "",
+    time_limit: float | None = None,
+) -> Entry:
+    """Store `source` and queue it in a session that is open; raises what `run` does."""
+    checked = checked_source(source)
     details: JSONObject = {}
     path = None
     try:
-        scripts = connection.app.scripts
-        path = str(scripts.save(stored, filename) if filename else scripts.save_cell(stored))
+        path = str(scripts.save(source, filename) if filename else scripts.save_cell(source))
     except (StorageError, UnencodableError) as error:
         details = {"unstored": str(error)}
-    submission = Submission(
-        source=source,
-        title=title,
-        file_path=path,
-        time_limit=time_limit,
-        details={"client": connection.name, **details},
+    return session.submit(
+        Submission(
+            source=checked,
+            title=title,
+            file_path=path,
+            time_limit=time_limit,
+            details={"client": client, **details},
+        )
     )
-    return Begun(session=opened, entry=opened.submit(submission))
 
 
 async def run_script(

@@ -12,10 +12,9 @@ from kernel_exec.errors import NotFoundError, StorageError
 from kernel_exec.history.entries import SessionRecord
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.notebooks.build import OutputOptions
-from kernel_exec.places import Places
 from kernel_exec.settings import Settings
 
-from .reading import settings_of
+from .reading import history_root, settings_of
 
 _NAMED = 10
 """Sessions that a message lists."""
@@ -87,21 +86,6 @@ async def _export(
             private=target is None and not wanted.portable,
         )
         return exported.path
-
-
-def history_root(settings: Settings) -> Path:
-    """The storage folder if it has a history, as opening one would create it.
-
-    Raises:
-        NotFoundError: It has none, as when somebody mistyped the folder.
-    """
-    root = settings.host.storage_root
-    if not Places(root).private.is_dir():
-        raise NotFoundError(
-            f"no history in {str(root)!r}; pass --storage-dir or set CODE_STORAGE_DIR to the"
-            " server's storage folder"
-        )
-    return root
 
 
 async def find_session(store: Store, wanted: str) -> SessionRecord:

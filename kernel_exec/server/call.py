@@ -120,7 +120,7 @@ class Call:
             background=session.ledger.background.take(entry.id) if session is not None else (),
             history=self.connection.history,
             notice=self.connection.news(),
-            waiting=session.waiting_before(entry.id) if session is not None else 0,
+            waiting=session.queue.before(entry.id) if session is not None else 0,
             most_pictures=self.connection.settings.inline_images,
             environment=looks.environment(session.environment.key) if session is not None else "",
             new_kernel=looks.is_new_kernel(entry),

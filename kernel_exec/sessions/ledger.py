@@ -99,7 +99,10 @@ class Live:
 
 
 class Ledger:
-    """Begins, changes and ends the entries of one session; all of it reaches the store in order."""
+    """Begins, changes and ends the entries of one session; all of it reaches the store in order.
+
+    `begun` fires with each entry, and when there will be no more.
+    """
 
     def __init__(self, *, session_id: str, store: Store, number: int) -> None:
         """Continue after entry `number`."""
@@ -110,6 +113,7 @@ class Ledger:
         self._ended: deque[str] = deque()
         self._ended_source = 0
         self.background = Background()
+        self.begun = Signal()
 
     def begin(self, submission: Submission, *, outcome: Outcome, generation: int) -> Live:
         """A new entry, over already when `outcome` says so."""
@@ -134,6 +138,7 @@ class Ledger:
         self._store.put_entry(entry)
         if outcome.ended:
             self._note_end(live)
+        self.begun.fire()
         return live
 
     def start(self, live: Live, *, generation: int, details: JSONObject) -> None:

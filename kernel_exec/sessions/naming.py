@@ -9,7 +9,7 @@ from collections.abc import Collection
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
-from kernel_exec.history.entries import DEFAULT_NAME
+from kernel_exec.history.entries import DEFAULT_NAME, ID_SHOWN
 from kernel_exec.history.store import Store
 
 from .session import Session
@@ -21,9 +21,6 @@ _LONGEST = 100
 
 _MOST_LISTED = 10
 """Sessions that a message lists."""
-
-ID_SHOWN = 8
-"""Characters of an id that tell one session from all others."""
 
 
 def checked(name: str) -> str:

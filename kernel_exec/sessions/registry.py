@@ -330,12 +330,13 @@ def _make_room(sessions: Iterable[Session]) -> bool:
     idle = [
         (seconds, session)
         for session in sessions
-        if not (session.clients.names or session.clients.makes_room)
+        if not (session.clients.names or session.clients.dismissed)
         if (seconds := session.status().idle) is not None
     ]
     if not idle:
         return False
-    max(idle, key=lambda each: each[0])[1].clients.make_room()
+    longest = max(idle, key=lambda each: each[0])[1]
+    longest.clients.dismiss("it made room for another kernel while no client was connected")
     return True
 
 

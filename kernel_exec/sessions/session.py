@@ -51,12 +51,12 @@ class Session:
         self._prepare = prepare
         self._take_slot = slot
         self._generations = Generations(session_id=record.id, store=store, before=before)
-        self._queue = Queue(self.ledger)
+        self.queue = Queue(self.ledger)
         self._worker = Worker(
             prepare=prepare,
             slot=slot,
             ledger=self.ledger,
-            queue=self._queue,
+            queue=self.queue,
             generations=self._generations,
             idle_limit=idle_limit,
             detached_limit=detached_limit,
@@ -74,6 +74,7 @@ class Session:
                 task_status.started()
                 await self._worker.run()
                 self.is_over = True
+                self.ledger.begun.fire()
         finally:
             self.ledger.end_all(SERVER_ENDED)
 
@@ -83,7 +84,7 @@ class Session:
         Raises:
             BusyError: The queue is full.
         """
-        self._queue.require_room(self.name)
+        self.queue.require_room(self.name)
         return self._enqueue(submission)
 
     async def wait(self, entry_id: str, seconds: float) -> Entry:
@@ -95,25 +96,21 @@ class Session:
         live = self.ledger.get(entry_id)
         return live.entry if live is not None else None
 
-    def waiting_before(self, entry_id: str) -> int:
-        """How many executions run or wait before this one."""
-        return self._queue.before(entry_id)
-
     def interrupt(self, entry_id: str | None = None, *, force: bool = False) -> Entry | None:
         """Stop an execution; None when there is nothing to stop.
 
         By default that is the running one, else the next, else the newest work beside the kernel.
         With `force`, a kernel that does not obey is killed. A replay is stopped as a whole.
         """
-        live = self._queue.meant(entry_id)
+        live = self.queue.meant(entry_id)
         if live is None:
             return None
         kernel = self._worker.kernel
-        if self._queue.take_back(live.entry.id):
+        if self.queue.take_back(live.entry.id):
             pass
         elif live.cancel is not None:
             live.cancel()
-        elif live.entry.id == self._queue.current and kernel is not None:
+        elif live.entry.id == self.queue.current and kernel is not None:
             kernel.interrupt(force=force)
         return live.entry
 
@@ -126,6 +123,10 @@ class Session:
         before, lost = self._generations.number, self._worker.begin_anew(Origin.RESTART)
         return RestartReport(generation=await self._worker.wait_started(before), lost=lost)
 
+    async def stop(self) -> None:
+        """End the kernel and all that runs or waits here; what comes next starts another."""
+        await self._worker.stop()
+
     def replay(self, steps: Sequence[Submission]) -> tuple[Mapping[str, str], list[Entry]]:
         """Restart, then run `steps` in order until one fails, which ends the rest.
 
@@ -133,7 +134,7 @@ class Session:
         """
         lost = self._worker.begin_anew(Origin.REPLAY)
         entries = [self._enqueue(step) for step in steps]
-        self._queue.begin_replay(entry.id for entry in entries)
+        self.queue.begin_replay(entry.id for entry in entries)
         return lost, entries
 
     def undertake(self, submission: Submission, work: Work) -> Entry:
@@ -183,6 +184,6 @@ class Session:
         live = self.ledger.begin(
             submission, outcome=Outcome.QUEUED, generation=self._generations.number
         )
-        self._queue.add(live)
+        self.queue.add(live)
         self._worker.wake.fire()
         return live.entry

@@ -43,7 +43,7 @@ class Clients:
     ) -> None:
         """Nobody yet. The limits, in seconds, are for any kernel and for one without clients."""
         self.names: dict[str, str] = {}
-        self.makes_room = False
+        self.dismissed = ""
         self._wake = wake
         self._idle_limit = idle_limit
         self._detached_limit = detached_limit
@@ -51,7 +51,7 @@ class Clients:
     def join(self, connection: str, name: str) -> None:
         """A client begins to use the session."""
         self.names[connection] = name
-        self.makes_room = False
+        self.dismissed = ""
         self._wake()
 
     def leave(self, connection: str) -> None:
@@ -59,16 +59,16 @@ class Clients:
         if self.names.pop(connection, None) is not None:
             self._wake()
 
-    def make_room(self) -> None:
-        """Have the kernel end if it has nothing to do, for one of another session."""
-        self.makes_room = True
+    def dismiss(self, why: str) -> None:
+        """Have the kernel that lives or starts now end as soon as it has nothing to do."""
+        self.dismissed = why
         self._wake()
 
     @property
     def patience(self) -> tuple[float, str]:
         """After how many seconds with nothing to do the kernel ends, and why."""
-        if self.makes_room:
-            return 0.0, "it made room for another kernel while no client was connected"
+        if self.dismissed:
+            return 0.0, self.dismissed
         limits = [
             (limit, f"it had nothing to do for {limit:.0f} seconds{when}")
             for limit, when in (

@@ -24,6 +24,8 @@ from .queue import Queue
 from .slots import Clients, Slot, TakeSlot
 from .work import Prepare, describe_error
 
+STOPPED = "it was stopped on request"
+
 EXIT_GRACE = 5.0
 """Seconds that a kernel has to end after `exit()`."""
 
@@ -77,6 +79,19 @@ class Worker:
                 self.kernel.kill("it was restarted on request")
             self.wake.fire()
         return lost
+
+    async def stop(self) -> None:
+        """End the kernel, all that waits for it and all work beside it."""
+        self._queue.clear()
+        for live in self._ledger.unfinished:
+            if live.cancel is not None:
+                live.cancel()
+        kernel = self.kernel
+        if kernel is not None:
+            kernel.kill(STOPPED)
+            await kernel.wait_death()
+        elif self._starting:
+            self.clients.dismiss(STOPPED)
 
     async def wait_started(self, after: int) -> int:
         """Wait for a kernel later than generation `after`; its number.
@@ -243,5 +258,6 @@ class Worker:
     def _note_end(self) -> None:
         """A generation is over, or never began."""
         kernel, self.kernel = self.kernel, None
+        self.clients.dismissed = ""
         if kernel is not None:
             self._generations.end(kernel, asked=self._restart_wanted, told=self._death_shown)
