@@ -113,7 +113,7 @@ class Connection:
     """One connection: its environment, default session, working directory, limits, requests.
 
     `name` is how its `client` introduced itself, with its version; `environment` what it switched
-    to last.
+    to last. `tell` takes what its next result should mention.
     """
 
     def __init__(self, *, app: App, settings: ConnectionSettings, name: str = "") -> None:
@@ -130,6 +130,7 @@ class Connection:
         self._worked_in = ""
         self._notice_shown = ""
         self._news: list[str] = []
+        self.tell = self._news.append
         self._steps: dict[str, int] = {}
         self.requests = Requests()
         self.looks = Looks()
@@ -178,7 +179,7 @@ class Connection:
         if others:
             who = text(others[-1].details, "client") or "another client"
             many = f"{len(others)} steps" if len(others) > 1 else "a step"
-            self._news.append(
+            self.tell(
                 f"{who} has run {many} in session {session.name} since your last one, the latest"
                 f" is step {others[-1].number} (id {others[-1].id})"
             )
@@ -249,10 +250,6 @@ class Connection:
     def notice(self) -> str:
         """What became of earlier history, "" when nothing did."""
         return self.app.store.notice
-
-    def tell(self, sentence: str) -> None:
-        """Have the next result mention it."""
-        self._news.append(sentence)
 
     def news(self) -> str:
         """What has not been shown before: the rest of `notice`, and what its sessions told."""

@@ -8,8 +8,8 @@ import click
 
 from kernel_exec.documents.export import export_session
 from kernel_exec.documents.paths import FORMATS, default_path, format_of
-from kernel_exec.errors import NotFoundError, StorageError
-from kernel_exec.history.entries import SessionRecord
+from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
+from kernel_exec.history.entries import SessionRecord, matching
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.notebooks.build import OutputOptions
 from kernel_exec.settings import Settings
@@ -51,9 +51,10 @@ def export(
 ) -> None:
     """Write a session's notebook from history, the latest or SESSION, and print its path.
 
-    SESSION is a name, or an id as in a notebook's metadata; of several sessions with one name,
-    the last one used is exported. Servers may be running meanwhile. With --no-outputs or
-    --no-timing the document is meant for version control and names no path of this machine.
+    SESSION is a name, an id as in a notebook's metadata, or a unique beginning of either; of
+    several sessions with one name, the last one used is exported. Servers may be running meanwhile.
+    With --no-outputs or --no-timing the document is meant for version control and names no path of
+    this machine.
     """
     settings = settings_of(options)
     target = None if output is None else output.absolute()
@@ -89,10 +90,11 @@ async def _export(
 
 
 async def find_session(store: Store, wanted: str) -> SessionRecord:
-    """The session `wanted` by name or id, or the latest ("").
+    """The session `wanted` by name, id or a unique beginning, or the latest ("").
 
     Raises:
         NotFoundError: There is none.
+        InvalidArgumentError: There are several.
         StorageError: History can't be read.
     """
     records = await store.sessions()
@@ -100,9 +102,13 @@ async def find_session(store: Store, wanted: str) -> SessionRecord:
         if store.degraded:
             raise StorageError(f"history can't be read: {store.degraded}")
         raise NotFoundError("history has no sessions yet; run code first")
-    found = [each for each in records if not wanted or wanted in {each.name, each.id}]
+    found = matching(wanted, records) if wanted else records
     if not found:
         raise NotFoundError(f"no session {wanted!r} in history; it has {_names(records)}")
+    if wanted and len({each.name for each in found}) > 1:
+        raise InvalidArgumentError(
+            f"{wanted!r} may be any of {_names(found)}: use more of its name"
+        )
     used = await store.last_uses()
     latest = sorted(found, key=lambda each: used.get(each.id, 0.0), reverse=True)
     for each in latest:

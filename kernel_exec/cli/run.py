@@ -41,10 +41,11 @@ _FAILED = 1
 def run(
     options: dict[str, str | None], code: str, file: Path | None, session: str, pictures: Path
 ) -> int:
-    """Run CODE in a session, `-` for what stdin has, and show what it puts out.
+    """Run code in a session.
 
-    Variables stay for what is run there next. The exit code is 1 if the code fails; Ctrl-C stops
-    it. Pictures are written to files, whose paths are printed.
+    CODE is the code itself, or `-` for what stdin has. What it puts out is printed as it comes;
+    pictures are written to files, whose paths are printed. Variables stay for what is run there
+    next. The exit code is 1 if the code fails; Ctrl-C stops it.
     """
     if bool(code) == (file is not None):
         raise click.UsageError("pass either CODE or --file")
@@ -76,7 +77,10 @@ def run(
 @click.option("-n", "--lines", default=10, show_default=True, help="Lines of before to show.")
 @click.pass_obj
 def tail(options: dict[str, str | None], session: str, lines: int) -> None:
-    """Show the last lines that SESSION has put out, then what follows, until Ctrl-C."""
+    """Show what a session puts out, live.
+
+    It begins with the last lines that are there already, and ends with the session or Ctrl-C.
+    """
     with closing(require_host(settings_of(options))) as host:
         _Shown(None).follow(asked(host, "tail", session=session, lines=lines))
 

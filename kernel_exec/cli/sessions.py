@@ -41,7 +41,10 @@ _LIVE = ("id", "name", "environment", "client", "folder")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_obj
 def sessions(options: dict[str, str | None], last: int, as_json: bool) -> None:
-    """List the sessions, with what they do and what they take; the one used last comes first."""
+    """List the sessions, with what they do and what they take.
+
+    The one used last comes first.
+    """
     settings = settings_of(options)
     with history_of(settings) as history:
         live = {row["id"]: row for row in _live(settings)}
@@ -66,7 +69,7 @@ def sessions(options: dict[str, str | None], last: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of the steps.")
 @click.pass_obj
 def show(options: dict[str, str | None], session: str, execution: str, as_json: bool) -> None:
-    """Show the steps of SESSION, or one step with its whole output.
+    """Show the steps of a session, or one step with its whole output.
 
     SESSION is a name, an id or a unique beginning of either; EXECUTION is the number of a step, or
     its id. Also for sessions that have ended.
@@ -90,7 +93,7 @@ def show(options: dict[str, str | None], session: str, execution: str, as_json: 
 @click.option("--force", is_flag=True, help="Kill the kernel if it does not obey.")
 @click.pass_obj
 def interrupt(options: dict[str, str | None], session: str, force: bool) -> None:
-    """Stop what runs in SESSION, and keep its kernel."""
+    """Stop what runs in a session, and keep its kernel."""
     with closing(require_host(settings_of(options))) as host:
         for told in asked(host, "interrupt", session=session, force=force):
             name = told["session"]
@@ -104,7 +107,10 @@ def interrupt(options: dict[str, str | None], session: str, force: bool) -> None
 @click.argument("session")
 @click.pass_obj
 def restart(options: dict[str, str | None], session: str) -> None:
-    """Start a new kernel in SESSION; its variables are lost."""
+    """Start a new kernel in a session.
+
+    The variables of the one before are lost.
+    """
     with closing(require_host(settings_of(options))) as host:
         for told in asked(host, "restart", session=session):
             lost = len(told["lost"])
@@ -120,7 +126,7 @@ def restart(options: dict[str, str | None], session: str) -> None:
 def stop(
     options: dict[str, str | None], session: tuple[str, ...], everything: bool, force: bool
 ) -> None:
-    """End the kernels of SESSIONs, or the host process with all of them.
+    """End the kernels of sessions, or the host process with all of them.
 
     History stays, and what is run next starts a new kernel.
     """

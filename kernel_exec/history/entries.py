@@ -74,7 +74,9 @@ def matching(wanted: str, records: Sequence[SessionRecord]) -> list[SessionRecor
     """Those that somebody may mean by a name or an id, else by the beginning of either."""
     exact = [each for each in records if wanted in {each.name, each.id}]
     return exact or [
-        each for each in records if each.name.startswith(wanted) or each.id.startswith(wanted)
+        each
+        for each in records
+        if wanted and (each.name.startswith(wanted) or each.id.startswith(wanted))
     ]
 
 

@@ -63,7 +63,7 @@ class Worker:
         self._starting = False
         self._start_error: KernelExecError | None = None
         self._restart_wanted = False
-        self._started = Signal()
+        self._started = Signal()  # and ended, or not started
         self._death_shown = False
         self._idle_since = time.monotonic()
 
@@ -89,7 +89,8 @@ class Worker:
         kernel = self.kernel
         if kernel is not None:
             kernel.kill(STOPPED)
-            await kernel.wait_death()
+            while self.kernel is kernel:
+                await self._started.wait()
         elif self._starting:
             self.clients.dismiss(STOPPED)
 
@@ -218,7 +219,7 @@ class Worker:
             Outcome.INTERRUPTED if restarted else ending.outcome,
             {
                 **describe_ending(ending, names_before=kernel.names),
-                **self._seen_before(ending, lost),
+                **_seen_before(self._generations, ending, lost),
             },
         )
         if ending.exit_requested:  # nothing may begin in a kernel that is about to end
@@ -227,15 +228,6 @@ class Worker:
             if kernel.death is None:
                 kernel.kill(f"it had not ended {EXIT_GRACE:.0f} seconds after exit()")
                 await kernel.wait_death()
-
-    def _seen_before(self, ending: Ending, lost: JSONObject) -> JSONObject:
-        """Which kernel had a name that is missing now, unless the result names what was `lost`."""
-        self._generations.forget(ending.names.gone)
-        name = undefined_name(ending.error)
-        before = self._generations.seen(name) if name and not lost else None
-        if before is None or "`import " in ending.help:
-            return {}
-        return {"help": f"`{name}` was lost with kernel {before}: run the code that made it again"}
 
     async def _watch_death(self, kernel: Kernel) -> None:
         await kernel.wait_death()
@@ -261,3 +253,13 @@ class Worker:
         self.clients.dismissed = ""
         if kernel is not None:
             self._generations.end(kernel, asked=self._restart_wanted, told=self._death_shown)
+
+
+def _seen_before(generations: Generations, ending: Ending, lost: JSONObject) -> JSONObject:
+    """Which kernel had a name that is missing now, unless the result names what was `lost`."""
+    generations.forget(ending.names.gone)
+    name = undefined_name(ending.error)
+    before = generations.seen(name) if name and not lost else None
+    if before is None or "`import " in ending.help:
+        return {}
+    return {"help": f"`{name}` was lost with kernel {before}: run the code that made it again"}

@@ -1,61 +1,15 @@
 """Sessions that outlive their clients: several connections, one after the other, over one `App`."""
 
-import os
 import re
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from anyio import to_thread
 
-from kernel_exec.app import App, open_app
-from kernel_exec.connection import Connection
-from kernel_exec.server.create import create_server
-from kernel_exec.sessions.session import Session
-from kernel_exec.settings import ConnectionSettings, read_settings
-from tests.server.peer import Peer, served
-from tests.shared import CACHE
-from tests.waits import Gate, wait_until
+from tests.server.house import house
+from tests.waits import Gate
 
 pytestmark = pytest.mark.kernel
-
-
-class House:
-    """An `App`, and clients that come and go."""
-
-    def __init__(self, app: App, settings: ConnectionSettings) -> None:
-        self.app = app
-        self._settings = settings
-
-    @asynccontextmanager
-    async def client(self, name: str = "agent", *, folder: str = "/a") -> AsyncIterator[Peer]:
-        settings = replace(self._settings, folder=Path(folder))
-        connection = Connection(app=self.app, settings=settings)
-        async with served(create_server(connection)) as peer:
-            await peer.begin(name=name)
-            yield peer
-        connection.close()
-
-    @property
-    def sessions(self) -> list[Session]:
-        return list(self.app.sessions.all)
-
-
-@asynccontextmanager
-async def house(folder: Path, **options: str) -> AsyncIterator[House]:
-    settings = read_settings(
-        options={"storage_dir": str(folder), "python_path": sys.executable, **options},
-        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
-    )
-    async with open_app(settings.host) as app:
-        yield House(app, settings.connection)
-
-
-async def until_closed(house: House, open_ones: int = 0) -> None:
-    await to_thread.run_sync(wait_until, lambda: len(house.sessions) == open_ones)
 
 
 # The default session
@@ -141,7 +95,7 @@ async def test_a_kernel_ends_some_time_after_its_last_client_has_left(tmp_path: 
         async with here.client() as first:
             await first.run("import math\nx = 1; big = [0] * 10")
             assert (await first.run("x")).startswith("1\n")
-        await until_closed(here)
+        await here.until_open(0)
         async with here.client() as again:
             assert (await again.call("get_execution")).startswith("1\n")
             told = await again.run("x")
@@ -163,7 +117,7 @@ async def test_what_runs_is_not_ended_for_want_of_a_client(tmp_path: Path) -> No
             await other.run("import threading; threading.Event().wait(0.3)")
             assert here.sessions[0].status().state == "busy"
         gate.open()
-        await until_closed(here)
+        await here.until_open(0)
         async with here.client() as again:
             assert (await again.call("get_execution")).startswith("done\n")
 
@@ -194,7 +148,7 @@ async def test_sessions_of_clients_that_came_and_went_leave_nothing(tmp_path: Pa
             async with here.client(f"client {number}") as client:
                 await client.run("1")
                 await client.call("kernel_status", session="main")
-        await until_closed(here, 1)
+        await here.until_open(1)
         leases = list((tmp_path / ".kernel_exec" / "sessions").iterdir())
         assert [lease.stem for lease in leases] == [here.sessions[0].id]
 
