@@ -40,7 +40,7 @@ COMMANDS = {
 """Each is `kernel_exec.cli.NAME:NAME`, or in one of `_MODULES`; with the first line of its help."""
 
 _MODULES = {
-    **dict.fromkeys(("show", "interrupt", "restart", "stop"), "sessions"),
+    **dict.fromkeys(("interrupt", "restart", "stop"), "sessions"),
     "tail": "run",
 }
 

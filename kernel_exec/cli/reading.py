@@ -43,7 +43,7 @@ def history_root(settings: Settings) -> Path:
 @contextmanager
 def history_of(settings: Settings) -> Iterator[Database]:
     """The history of the storage folder, to be read; raises what `history_root` does."""
-    database = Database(Places(history_root(settings)).private)
+    database = Database(Places(history_root(settings)).private, examine=False)
     try:
         database.flush()  # which opens it
         if database.degraded:

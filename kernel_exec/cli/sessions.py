@@ -1,4 +1,4 @@
-"""`kernel-exec sessions`, `show`, `interrupt`, `restart` and `stop`: what is there, and its end.
+"""`kernel-exec sessions`, `interrupt`, `restart`, `stop`: what sessions there are, and their end.
 
 History is read from its file; only what has a kernel is asked from the host process.
 """
@@ -12,28 +12,20 @@ from typing import Any
 import click
 import psutil
 
-from kernel_exec.content.displays import said
-from kernel_exec.content.lines import Source, Texts
-from kernel_exec.content.plain import clean, one_line
+from kernel_exec.content.plain import one_line
 from kernel_exec.errors import BusyError, NotFoundError
-from kernel_exec.history.database import Database, count, events, find, last_uses
-from kernel_exec.history.entries import EXECUTED, ID_SHOWN, Entry, SessionRecord, choose
+from kernel_exec.history.database import Database, count, find, last_uses
+from kernel_exec.history.entries import EXECUTED, ID_SHOWN, SessionRecord
 from kernel_exec.history.schema import ENTRY, KERNEL, SESSION, Query
 from kernel_exec.host.client import HostClient, open_host, pid_of_host
-from kernel_exec.kernels.outputs import files, fold
 from kernel_exec.settings import Settings
 
 from .reading import asked, history_of, settings_of
 
 _COLUMNS = ("name", "id", "state", "client", "folder", "environment", "steps", "memory", "used")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-_TITLE = 100
-"""Characters of the first line of a step."""
-
 _ENDING = 15.0
 """Seconds that a host may take to end: its kernels and its history take a few."""
-
-_LIVE = ("id", "name", "environment", "client", "folder")
 
 
 @click.command()
@@ -47,13 +39,13 @@ def sessions(options: dict[str, str | None], last: int, as_json: bool) -> None:
     """
     settings = settings_of(options)
     with history_of(settings) as history:
-        live = {row["id"]: row for row in _live(settings)}
-        records, used = _by_use(history)
-        rows = list(live.values())
+        opened = {row["id"]: row for row in live(settings)}
+        records, used = by_use(history)
+        rows = list(opened.values())
         for record in reversed(records):
             if last and len(rows) >= last:
                 break
-            if record.id not in live:
+            if record.id not in opened:
                 rows.append(_ended(history, record, used.get(record.id, record.created)))
     rows.sort(key=lambda row: float(row["last_used"]), reverse=True)
     if as_json:
@@ -61,31 +53,6 @@ def sessions(options: dict[str, str | None], last: int, as_json: bool) -> None:
         return
     for line in _table(rows[: last or None]):
         click.echo(line)
-
-
-@click.command()
-@click.argument("session")
-@click.argument("execution", default="")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of the steps.")
-@click.pass_obj
-def show(options: dict[str, str | None], session: str, execution: str, as_json: bool) -> None:
-    """Show the steps of a session, or one step with its whole output.
-
-    SESSION is a name, an id or a unique beginning of either; EXECUTION is the number of a step, or
-    its id. Also for sessions that have ended.
-    """
-    settings = settings_of(options)
-    with history_of(settings) as history:
-        live = [SessionRecord(created=0.0, **_record(row)) for row in _live(settings)]
-        record = choose(session, live=live, past=_by_use(history)[0])
-        entries = find(history, Query(table=ENTRY, where={"session": (record.id,)}))
-        if execution:
-            _print_step(history, _step(entries, execution))
-        elif as_json:
-            click.echo(json.dumps([_step_fields(each) for each in entries], indent=2))
-        else:
-            for each in entries:
-                click.echo(_step_line(each))
 
 
 @click.command()
@@ -181,23 +148,24 @@ def require_host(settings: Settings) -> HostClient:
     return host
 
 
-def _live(settings: Settings) -> list[dict[str, Any]]:
-    host = open_host(settings.host.storage_root)
+def live(settings: Settings) -> list[dict[str, Any]]:
+    """What the host process says of the sessions that it has open; none without one."""
+    host = None
+    try:
+        host = open_host(settings.host.storage_root)
+    except BusyError as error:
+        click.echo(f"warning: {error}", err=True)
     if host is None:
         return []
     with closing(host):
         return [row for told in asked(host, "sessions") for row in told["sessions"]]
 
 
-def _by_use(history: Database) -> tuple[list[SessionRecord], dict[str, float]]:
+def by_use(history: Database) -> tuple[list[SessionRecord], dict[str, float]]:
     """All sessions, those used last at the end, and when that was."""
     used = last_uses(history)
     records = find(history, Query(table=SESSION))
     return sorted(records, key=lambda each: used.get(each.id, each.created)), used
-
-
-def _record(row: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(row[key]) for key in _LIVE}
 
 
 def _ended(history: Database, record: SessionRecord, used: float) -> dict[str, Any]:
@@ -247,46 +215,3 @@ def _ago(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return "now"
-
-
-def _step(entries: Sequence[Entry], wanted: str) -> Entry:
-    """The step with this number, or whose id begins so."""
-    numbered = [each for each in entries if str(each.number) == wanted.removeprefix("step ")]
-    found = numbered or [each for each in entries if each.id.startswith(wanted)]
-    if len(found) != 1:
-        last = f"the last is step {entries[-1].number}" if entries else "it has none"
-        raise NotFoundError(f"no single step is {wanted!r} in this session; {last}")
-    return found[0]
-
-
-def _step_fields(entry: Entry) -> dict[str, object]:
-    return {
-        "step": entry.number,
-        "id": entry.id,
-        "kind": entry.kind.value,
-        "outcome": entry.outcome.value,
-        "kernel": entry.generation,
-        "started": entry.started,
-        "seconds": entry.duration,
-        "title": entry.title,
-        "source": entry.source,
-    }
-
-
-def _step_line(entry: Entry) -> str:
-    seconds = "" if entry.duration is None else f"{entry.duration:.2f} s"
-    title = one_line(entry.title or entry.source.strip().partition("\n")[0], _TITLE)
-    kind = "" if entry.kind.value == "code" else f"{entry.kind.value}: "
-    return f"{entry.number:4}  {entry.id}  {entry.outcome.value:11} {seconds:>10}  {kind}{title}"
-
-
-def _print_step(history: Database, entry: Entry) -> None:
-    """A step with its code and all that it has put out."""
-    texts = Texts()
-    click.echo(_step_line(entry).strip())
-    for line in clean(entry.source).splitlines():
-        click.echo(f">>> {line}")
-    for output in fold(each.event for each in events(history, entry.id, None)):
-        source = Source(text=said(output), path=files(output).get("", ""))
-        for part in texts.lines(source):
-            click.echo(clean("\n".join(part.lines)), nl=not part.goes_on)

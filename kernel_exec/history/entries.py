@@ -97,7 +97,8 @@ def choose(
         if len({each.name for each in found}) == 1:
             found = found[-1:]
     if not found:
-        raise NotFoundError(f"no session {wanted!r}; there is {listed([*live, *past])}")
+        there = {each.id: each for each in (*live, *reversed(past))}
+        raise NotFoundError(f"no session {wanted!r}; there is {listed([*there.values()])}")
     if len(found) > 1:
         raise InvalidArgumentError(
             f"{wanted!r} may be any of {listed(found)}: use more of its name or id"
@@ -107,7 +108,7 @@ def choose(
 
 def listed(records: Sequence[SessionRecord]) -> str:
     """The names and ids of sessions, for a message."""
-    named = [f"{each.name} ({each.id[:ID_SHOWN]})" for each in records[-_MOST_LISTED:]]
+    named = [f"{each.name} ({each.id[:ID_SHOWN]})" for each in records[:_MOST_LISTED]]
     more = len(records) - len(named)
     return ", ".join([*named, f"{more} more"] if more else named) or "none"
 

@@ -41,6 +41,7 @@ async def test_what_runs_on_is_found_again_with_all_that_it_put_out(tmp_path: Pa
                 "before\nafter\n"
             )
         async with here.client() as again:
+            assert "session main continues: kernel 1 since " in await again.call("kernel_status")
             assert (await again.call("get_execution")).startswith("before\nafter\n")
 
 
