@@ -14,18 +14,16 @@ import anyio
 
 from kernel_exec.errors import BusyError
 
-from .ledger import Signal
-
 _LEAVING_LIMIT = 10.0
 """Seconds to wait for kernels that are about to end; one takes up to six."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Slot:
-    """A kernel's place; `leaving` once the kernel is about to end and nothing follows."""
+    """A kernel's place; `is_leaving` once the kernel is about to end and nothing follows."""
 
     holder: str
-    leaving: bool = False
+    is_leaving: Callable[[], bool] = lambda: False
 
 
 class Clients:
@@ -102,7 +100,7 @@ class Slots:
         self._room = room
         self._make_room = make_room
         self._taken: list[Slot] = []
-        self._freed = Signal()
+        self._free = anyio.Semaphore(most)
 
     @asynccontextmanager
     async def taken(self, holder: str, *, environment: str) -> AsyncIterator[Slot]:
@@ -111,12 +109,14 @@ class Slots:
         Raises:
             BusyError: All slots are taken.
         """
-        with anyio.move_on_after(_LEAVING_LIMIT):
-            while self._is_full and (
-                any(slot.leaving for slot in self._taken) or self._make_room()
-            ):
-                await self._freed.wait()
-        if self._is_full:
+        others = self._free.statistics().tasks_waiting  # each for a kernel that is about to end
+        leaving = sum(slot.is_leaving() for slot in self._taken)
+        acquired = False
+        if self._free.value or leaving > others or self._make_room():
+            with anyio.move_on_after(_LEAVING_LIMIT):
+                await self._free.acquire()
+                acquired = True
+        if not acquired:
             raise BusyError(self._full(environment))
         slot = Slot(holder=holder)
         self._taken.append(slot)
@@ -124,16 +124,12 @@ class Slots:
             yield slot
         finally:
             self._taken.remove(slot)
-            self._freed.fire()
+            self._free.release()
 
     @property
     def any_taken(self) -> bool:
         """True while a kernel runs."""
         return bool(self._taken)
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self._taken) >= self._most
 
     def _full(self, environment: str) -> str:
         holders = Counter(slot.holder for slot in self._taken)

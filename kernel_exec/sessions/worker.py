@@ -21,7 +21,7 @@ from kernel_exec.kernels.outputs import undefined_name
 from .generations import Generations, KernelStatus
 from .ledger import Ledger, Live, Signal, describe_ending
 from .queue import Queue
-from .slots import Clients, Slot, TakeSlot
+from .slots import Clients, TakeSlot
 from .work import Prepare, describe_error
 
 STOPPED = "it was stopped on request"
@@ -56,13 +56,13 @@ class Worker:
         )
         self._prepare = prepare
         self._take_slot = slot
-        self._slot: Slot | None = None
         self._ledger = ledger
         self._queue = queue
         self._generations = generations
         self._starting = False
         self._start_error: KernelExecError | None = None
         self._restart_wanted = False
+        self._exits = False
         self._started = Signal()  # and ended, or not started
         self._death_shown = False
         self._idle_since = time.monotonic()
@@ -143,9 +143,10 @@ class Worker:
         """Run one kernel after the other for as long as there is something to do, in one slot."""
         self._starting = True
         try:
-            async with self._take_slot("session") as self._slot:
+            async with self._take_slot("session") as slot:
+                slot.is_leaving = self._is_leaving
                 while True:
-                    self._slot.leaving = self._restart_wanted = False
+                    self._restart_wanted = self._exits = False
                     await self._run_generation()
                     if not self._queue and not self._restart_wanted:
                         break
@@ -212,8 +213,7 @@ class Worker:
         )
         restarted = ending.outcome is Outcome.KERNEL_DIED and self._restart_wanted
         self._death_shown = ending.death is not None
-        if ending.exit_requested or ending.death is not None:
-            self._note_leaving()
+        self._exits = ending.exit_requested
         self._queue.end(
             live,
             Outcome.INTERRUPTED if restarted else ending.outcome,
@@ -231,13 +231,13 @@ class Worker:
 
     async def _watch_death(self, kernel: Kernel) -> None:
         await kernel.wait_death()
-        self._note_leaving()
         self.wake.fire()
 
-    def _note_leaving(self) -> None:
-        """The kernel is about to end, and its slot becomes free unless something waits here."""
-        if self._slot is not None:
-            self._slot.leaving = not self._queue and not self._restart_wanted
+    def _is_leaving(self) -> bool:
+        """True when the kernel is about to end, and nothing waits here for the next."""
+        is_dead = self.kernel is not None and self.kernel.death is not None
+        ends = self._exits or is_dead or self.clients.dismissed
+        return bool(ends) and not self._queue and not self._restart_wanted
 
     def _note_start(self, kernel: Kernel) -> None:
         self._starting = False
