@@ -98,7 +98,9 @@ def main() -> None:
                 os.close(int(name))
     os.chdir("/")
     with socket.socket(fileno=os.dup(0)) as relay:
-        order = Lines(relay).next() or {}
+        order = Lines(relay).next()
+        if order is None:  # it was killed
+            return
         try:
             host = replace(settings_of(order).host, variables=dict(process_variables()))
             folder = folder_of(host.storage_root)
@@ -125,7 +127,8 @@ def settings_of(order: Mapping[str, object]) -> Settings:
     options, variables = order.get("options"), order.get("variables")
     return read_settings(
         options=options if isinstance(options, dict) else {},
-        variables=variables if isinstance(variables, dict) else {},
+        variables=(user := variables if isinstance(variables, dict) else {}),
+        user=user,
         working_directory=Path(str(order.get("directory", "/"))),
     )
 
