@@ -183,6 +183,8 @@ class Server:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self._reading.wait()
+            if not line.endswith(b"\n"):  # it was killed
+                break
             message = json.loads(line)
             with self._news:
                 if "id" in message:
