@@ -60,6 +60,7 @@ async def open_app(settings: HostSettings) -> AsyncIterator[App]:
             places=Places(settings.storage_root),
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,
+            detached_limit=settings.detached_limit,
         ) as sessions,
     ):
         yield App(

@@ -18,7 +18,7 @@ from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import Places
 from kernel_exec.sessions.ledger import Submission
-from kernel_exec.sessions.registry import address
+from kernel_exec.sessions.naming import address
 from kernel_exec.sessions.session import Session
 
 _STEPS = (EntryKind.CODE, EntryKind.SCRIPT)

@@ -39,9 +39,9 @@ _Layer: TypeAlias = Mapping[str, Written]
 class HostSettings:
     """What holds for everybody below one storage root.
 
-    `storage_source` is where the storage root was set. `history_age`, `idle_limit` and `linger`
-    are in seconds, `history_size` in bytes, each None for no limit. `variables` are the server's
-    own, for what it starts for itself.
+    `storage_source` is where the storage root was set. `history_age`, `linger` and the limits are
+    in seconds, `history_size` in bytes, each None for no limit. `variables` are the server's own,
+    for what it starts for itself.
     """
 
     storage_root: Path
@@ -49,6 +49,7 @@ class HostSettings:
     cache: Path
     max_kernels: int
     idle_limit: float | None
+    detached_limit: float | None
     history_age: float | None
     history_size: float | None
     linger: float
@@ -62,7 +63,7 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """What one connection begins with.
+    """What one connection begins with; `folder` is where its client was started.
 
     `environment` is None for the managed default. `wait_seconds` and `time_limit` are in seconds,
     `notebook_size` in bytes, the last two None for no limit. `variables` are the client's, of which
@@ -70,6 +71,7 @@ class ConnectionSettings:
     a configuration file that was ignored, "" without one.
     """
 
+    folder: Path
     environment: Environment | None
     named_environments: Mapping[str, Environment]
     working_directory: Path
@@ -139,6 +141,7 @@ def read_settings(
     return Settings(
         host=host,
         connection=ConnectionSettings(
+            folder=here,
             environment=None if active is None else environment_of(*active),
             named_environments={name: environment for name, environment, _ in named},
             working_directory=_take(layers, "working_directory") or host.storage_root,
@@ -166,6 +169,7 @@ def _of_host(
         cache=_take(layers, "cache") or _user_folder("cache", user),
         max_kernels=_take(layers, "max_kernels"),
         idle_limit=_take(layers, "idle_limit"),
+        detached_limit=_take(layers, "detached_limit"),
         history_age=_take(layers, "history_days"),
         history_size=_take(layers, "history_size"),
         linger=_take(layers, "linger"),

@@ -35,8 +35,8 @@ from kernel_exec.verification.plan import make_plan
 from kernel_exec.verification.results import CellReport, OnCell, Verification, stamp
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
-from .export import find_session, history_root
-from .reading import settings_of
+from .export import find_session
+from .reading import history_root, settings_of
 
 _DIFFERS, _NOT_RUN = 1, 2
 _COLOURS = {

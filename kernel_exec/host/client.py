@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from kernel_exec.errors import BusyError
-from kernel_exec.relay.door import HANDSHAKE, WAY_OUT, Lines, folder_of, knock, line_of, recorded
+from kernel_exec.relay.door import (
+    HANDSHAKE,
+    WAY_OUT,
+    Lines,
+    folder_of,
+    knock,
+    line_of,
+    peer_pid,
+    recorded,
+)
 
 _ANSWER_LIMIT = 10.0
 """Seconds for a host that serves to answer whether it does."""
@@ -65,6 +74,16 @@ class HostClient:
 
     def _gone(self) -> BusyError:
         return BusyError(f"the host process {self.pid} has ended meanwhile; try again")
+
+
+def pid_of_host(storage_root: Path) -> int | None:
+    """The process number of the host of `storage_root`, also where it does not answer."""
+    record = recorded(folder_of(storage_root))
+    connection = None if record is None else knock(record)
+    if record is None or connection is None:
+        return None
+    with connection:
+        return peer_pid(connection) or record.pid
 
 
 def open_host(storage_root: Path) -> HostClient | None:

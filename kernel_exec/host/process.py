@@ -56,7 +56,9 @@ _MOST_DESCRIPTORS = 16
 
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
-_SHARED = ("cache", "max_kernels", "idle_limit", "history_age", "history_size", "linger")
+_SHARED = (
+    "cache", "max_kernels", "idle_limit", "detached_limit", "history_age", "history_size", "linger"
+)  # fmt: skip
 """Settings of a host that a client may have asked for otherwise."""
 
 _log = logging.getLogger(__name__)
@@ -227,6 +229,7 @@ class _Host:
                 code = 1
                 raise
             finally:
+                client.close()
                 with suppress(OSError):
                     connection.send(line_of({"exit": code}))
 

@@ -20,7 +20,7 @@ from .flow import Flow
 from .kernel import Kernel, KernelInfo, KernelStarter, Listener, Usage
 from .launch import Launch, plan_launch
 from .messages import cell_name
-from .outcomes import Ending, Request
+from .outcomes import SERVER_ENDED, Ending, Request
 from .process import LocalProcess
 from .pulse import watch
 from .run_dirs import RunDir, made_run_dir
@@ -76,7 +76,7 @@ class LocalKernels:
                 reply = await _start(process, launch, run_dir)
                 yield LocalKernel(process, run_dir, _info(reply, process, prepared), reply)
             finally:
-                process.driver.end_reason = process.driver.end_reason or "it was closed"
+                process.driver.end_reason = process.driver.end_reason or SERVER_ENDED
                 with anyio.CancelScope(shield=True):
                     await process.close()
 

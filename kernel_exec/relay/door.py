@@ -117,9 +117,20 @@ def is_ours(connection: socket.socket) -> bool:
     """True when the process at the other end is this user's."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True  # the folder, which only its user may enter, has to do
+    return _peer(connection)[1] == os.geteuid()
+
+
+def peer_pid(connection: socket.socket) -> int:
+    """The number of the process at the other end; 0 where the system does not say."""
+    return _peer(connection)[0] if hasattr(socket, "SO_PEERCRED") else 0
+
+
+def _peer(connection: socket.socket) -> tuple[int, int, int]:
     size = struct.calcsize("3i")
-    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    return bool(struct.unpack("3i", peer)[1] == os.geteuid())
+    pid, uid, gid = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    return pid, uid, gid
 
 
 def line_of(message: dict[str, Any]) -> bytes:

@@ -121,7 +121,7 @@ def _meet(options: Mapping[str, str | None]) -> _Met | str:
         answered = None if folder is None else _greet(folder, order)
         if answered is not None:
             return answered
-        word = _start(order, folder)
+        word = start(order, folder)
         if "folder" not in word:
             return ""
         folder = Path(word["folder"])
@@ -167,7 +167,7 @@ def _greet(folder: Path, order: Mapping[str, object]) -> _Met | str | None:
     return None if answer is None or "again" in answer else str(answer.get("refused", ""))
 
 
-def _start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
+def start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
     """Start a host unless there is one; where it is, or nothing when there can be none.
 
     Of many relays that start at once all but one wait, and find the host that it has started.

@@ -121,6 +121,7 @@ class _Dispatch:
         introduced = ctx.session.client_params
         if introduced is not None and not self._connection.name:
             client = introduced.client_info
+            self._connection.client = client.name[:_NAME_SHOWN]
             self._connection.name = f"{client.name} {client.version}".strip()
 
         async def progress(elapsed: float, message: str) -> None:

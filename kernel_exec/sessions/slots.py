@@ -1,5 +1,9 @@
-"""The limit on kernels: whoever starts one takes a slot first, and keeps it until it has ended."""
+"""The limit on kernels, and how long one is kept that has nothing to do.
 
+Whoever starts a kernel takes a slot first, and keeps it until the kernel has ended.
+"""
+
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,6 +28,58 @@ class Slot:
     leaving: bool = False
 
 
+class Clients:
+    """Who is connected to a session, and how long its kernel may have nothing to do for them.
+
+    They are kept by their connections' ids, with their names.
+    """
+
+    def __init__(
+        self,
+        *,
+        wake: Callable[[], None],
+        idle_limit: float | None,
+        detached_limit: float | None,
+    ) -> None:
+        """Nobody yet. The limits, in seconds, are for any kernel and for one without clients."""
+        self.names: dict[str, str] = {}
+        self.dismissed = ""
+        self._wake = wake
+        self._idle_limit = idle_limit
+        self._detached_limit = detached_limit
+
+    def join(self, connection: str, name: str) -> None:
+        """A client begins to use the session."""
+        self.names[connection] = name
+        self.dismissed = ""
+        self._wake()
+
+    def leave(self, connection: str) -> None:
+        """A client's connection is over, whether it used the session or not."""
+        if self.names.pop(connection, None) is not None:
+            self._wake()
+
+    def dismiss(self, why: str) -> None:
+        """Have the kernel that lives or starts now end as soon as it has nothing to do."""
+        self.dismissed = why
+        self._wake()
+
+    @property
+    def patience(self) -> tuple[float, str]:
+        """After how many seconds with nothing to do the kernel ends, and why."""
+        if self.dismissed:
+            return 0.0, self.dismissed
+        limits = [
+            (limit, f"it had nothing to do for {limit:.0f} seconds{when}")
+            for limit, when in (
+                (self._idle_limit, ""),
+                (None if self.names else self._detached_limit, " and no client was connected"),
+            )
+            if limit is not None
+        ]
+        return min(limits, default=(math.inf, ""))
+
+
 TakeSlot: TypeAlias = Callable[[str], AbstractAsyncContextManager[Slot]]
 """`Slots.taken` for one environment."""
 
@@ -31,10 +87,20 @@ TakeSlot: TypeAlias = Callable[[str], AbstractAsyncContextManager[Slot]]
 class Slots:
     """At most `most` kernels at once, whatever they are for."""
 
-    def __init__(self, most: int, *, room: Callable[[str], str]) -> None:
-        """`room` names the kernels that could be ended, to somebody in that environment."""
+    def __init__(
+        self,
+        most: int,
+        *,
+        room: Callable[[str], str],
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`room` names those that have kernels, to somebody in that environment.
+
+        `make_room` has one end that nobody needs, and is true if there was one.
+        """
         self._most = most
         self._room = room
+        self._make_room = make_room
         self._taken: list[Slot] = []
         self._freed = Signal()
 
@@ -46,7 +112,9 @@ class Slots:
             BusyError: All slots are taken.
         """
         with anyio.move_on_after(_LEAVING_LIMIT):
-            while self._is_full and any(slot.leaving for slot in self._taken):
+            while self._is_full and (
+                any(slot.leaving for slot in self._taken) or self._make_room()
+            ):
                 await self._freed.wait()
         if self._is_full:
             raise BusyError(self._full(environment))

@@ -21,8 +21,10 @@ from kernel_exec.kernels.outputs import undefined_name
 from .generations import Generations, KernelStatus
 from .ledger import Ledger, Live, Signal, describe_ending
 from .queue import Queue
-from .slots import Slot, TakeSlot
+from .slots import Clients, Slot, TakeSlot
 from .work import Prepare, describe_error
+
+STOPPED = "it was stopped on request"
 
 EXIT_GRACE = 5.0
 """Seconds that a kernel has to end after `exit()`."""
@@ -31,7 +33,8 @@ EXIT_GRACE = 5.0
 class Worker:
     """See the module's docstring.
 
-    `kernel` is the one that lives now, if any does; whoever adds to the queue fires `wake`.
+    `kernel` is the one that lives now, if any does; whoever adds to the queue, or ends work beside
+    the kernel, fires `wake`.
     """
 
     def __init__(
@@ -43,21 +46,24 @@ class Worker:
         queue: Queue,
         generations: Generations,
         idle_limit: float | None,
+        detached_limit: float | None,
     ) -> None:
-        """Each kernel takes a `slot`; with nothing to do for `idle_limit` seconds it is ended."""
+        """Each kernel takes a `slot`; for the limits see `Clients`."""
         self.kernel: Kernel | None = None
         self.wake = Signal()
+        self.clients = Clients(
+            wake=self.wake.fire, idle_limit=idle_limit, detached_limit=detached_limit
+        )
         self._prepare = prepare
         self._take_slot = slot
         self._slot: Slot | None = None
         self._ledger = ledger
         self._queue = queue
         self._generations = generations
-        self._idle_limit = idle_limit
         self._starting = False
         self._start_error: KernelExecError | None = None
         self._restart_wanted = False
-        self._started = Signal()
+        self._started = Signal()  # and ended, or not started
         self._death_shown = False
         self._idle_since = time.monotonic()
 
@@ -73,6 +79,20 @@ class Worker:
                 self.kernel.kill("it was restarted on request")
             self.wake.fire()
         return lost
+
+    async def stop(self) -> None:
+        """End the kernel, all that waits for it and all work beside it."""
+        self._queue.clear()
+        for live in self._ledger.unfinished:
+            if live.cancel is not None:
+                live.cancel()
+        kernel = self.kernel
+        if kernel is not None:
+            kernel.kill(STOPPED)
+            while self.kernel is kernel:
+                await self._started.wait()
+        elif self._starting:
+            self.clients.dismiss(STOPPED)
 
     async def wait_started(self, after: int) -> int:
         """Wait for a kernel later than generation `after`; its number.
@@ -112,11 +132,12 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Start kernels as long as it is not cancelled; the last one ends with it."""
-        while True:
-            while not self._queue and not self._restart_wanted:
+        """Start kernels as long as a client is connected, or something is to be done."""
+        while self.clients.names or self._restart_wanted or self._ledger.unfinished:
+            if self._queue or self._restart_wanted:
+                await self._run_kernels()
+            else:
                 await self.wake.wait()
-            await self._run_kernels()
 
     async def _run_kernels(self) -> None:
         """Run one kernel after the other for as long as there is something to do, in one slot."""
@@ -170,10 +191,13 @@ class Worker:
             if (live := self._queue.take_first()) is not None:
                 await self._execute(kernel, live)
                 continue
-            with anyio.move_on_after(self._idle_limit) as idle:
-                await self.wake.wait()
-            if idle.cancelled_caught and not self._queue:
-                kernel.kill(f"it had nothing to do for {self._idle_limit:.0f} seconds")
+            limit, why = self.clients.patience
+            rest = self._idle_since + limit - time.monotonic()
+            if rest > 0:
+                with anyio.move_on_after(rest):
+                    await self.wake.wait()
+            else:
+                kernel.kill(why)
                 await kernel.wait_death()
 
     async def _execute(self, kernel: Kernel, live: Live) -> None:
@@ -195,7 +219,7 @@ class Worker:
             Outcome.INTERRUPTED if restarted else ending.outcome,
             {
                 **describe_ending(ending, names_before=kernel.names),
-                **self._seen_before(ending, lost),
+                **_seen_before(self._generations, ending, lost),
             },
         )
         if ending.exit_requested:  # nothing may begin in a kernel that is about to end
@@ -204,15 +228,6 @@ class Worker:
             if kernel.death is None:
                 kernel.kill(f"it had not ended {EXIT_GRACE:.0f} seconds after exit()")
                 await kernel.wait_death()
-
-    def _seen_before(self, ending: Ending, lost: JSONObject) -> JSONObject:
-        """Which kernel had a name that is missing now, unless the result names what was `lost`."""
-        self._generations.forget(ending.names.gone)
-        name = undefined_name(ending.error)
-        before = self._generations.seen(name) if name and not lost else None
-        if before is None or "`import " in ending.help:
-            return {}
-        return {"help": f"`{name}` was lost with kernel {before}: run the code that made it again"}
 
     async def _watch_death(self, kernel: Kernel) -> None:
         await kernel.wait_death()
@@ -235,5 +250,16 @@ class Worker:
     def _note_end(self) -> None:
         """A generation is over, or never began."""
         kernel, self.kernel = self.kernel, None
+        self.clients.dismissed = ""
         if kernel is not None:
             self._generations.end(kernel, asked=self._restart_wanted, told=self._death_shown)
+
+
+def _seen_before(generations: Generations, ending: Ending, lost: JSONObject) -> JSONObject:
+    """Which kernel had a name that is missing now, unless the result names what was `lost`."""
+    generations.forget(ending.names.gone)
+    name = undefined_name(ending.error)
+    before = generations.seen(name) if name and not lost else None
+    if before is None or "`import " in ending.help:
+        return {}
+    return {"help": f"`{name}` was lost with kernel {before}: run the code that made it again"}

@@ -21,6 +21,7 @@ from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.outcomes import Ending, Outcome, Request
 from kernel_exec.kernels.outputs import Stream, fold
+from kernel_exec.sessions.generations import Before
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.queue import QUEUE_LIMIT
 from kernel_exec.sessions.replay import replayable, steps_of
@@ -67,8 +68,10 @@ async def running(
             prepare=prepare,
             slot=partial(slots.taken, environment=HERE.key),
             store=store,
+            before=Before(),
             idle_limit=idle_limit,
         )
+        session.clients.join("c", "test")
         await tasks.start(session.run)
         with anyio.fail_after(patient(20)):
             yield Running(session=session, store=store, kernels=kernels)
