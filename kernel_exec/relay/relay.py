@@ -173,6 +173,7 @@ def start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
     Of many relays that start at once all but one wait, and find the host that it has started.
     """
     gate = None
+    is_new = folder is not None and not folder.parents[2].exists()
     try:
         if folder is not None:
             make_folder(folder)
@@ -180,7 +181,12 @@ def start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
             fcntl.flock(gate, fcntl.LOCK_EX)
             if (record := recorded(folder)) is not None and _listens(record):
                 return {"folder": str(folder)}
-        return _started(order)
+        word = _started(order)
+        if folder is not None and is_new and not word:  # what nobody wants to use is not made
+            (folder / _GATE).unlink(missing_ok=True)
+            for each in (folder, *folder.parents[:3]):
+                each.rmdir()
+        return word
     except OSError:
         return {}
     finally:

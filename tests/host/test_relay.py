@@ -197,10 +197,11 @@ def test_a_signal_ends_the_conversation_and_not_the_host(
 
 
 def test_a_signal_to_the_process_group_of_a_client_does_not_reach_the_host(root: Path) -> None:
-    with relayed(root) as server:
+    with serving(root.parent, prefix=["setsid"], command=RELAYED) as server:
         host = host_of(root)
-        assert os.getpgid(host.pid) == os.getsid(host.pid) != os.getsid(0)
-        assert os.getpgid(server.process.pid) != os.getpgid(host.pid)
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(patient(5)) == 0
+    assert host_of(root) == host
 
 
 def test_a_client_whose_relay_is_killed_sees_the_end_and_the_host_lets_go(root: Path) -> None:
