@@ -144,7 +144,7 @@ SETTINGS: Final = (
     _ours(
         "linger",
         "How long the host process stays without clients and kernels, in seconds (default: 60).",
-        _number("a number of seconds", most=_DAY),
+        _number("a number of seconds", least=1, most=_DAY),
         60.0,
     ),
     _ours(

@@ -1,5 +1,6 @@
 """Where our own files lie: below a storage root, and in this package."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -10,8 +11,26 @@ INSIDE: Final = Path(__file__).with_name("inside") / "main.py"
 PRIVATE_FOLDER: Final = ".kernel_exec"
 """The folder below a storage root that is the server's own: no tool reads or writes there."""
 
+CONFIG_NAME: Final = "kernel_exec.toml"
+"""The configuration file in the user's configuration folder, and in folders that they trust."""
+
 CELLS_FOLDER: Final = "cells"
 """The folder below a storage root for code that ran without a file name of its own."""
+
+
+_XDG: Final = {
+    "storage_dir": ("XDG_DATA_HOME", ".local/share"),
+    "cache": ("XDG_CACHE_HOME", ".cache"),
+    "config": ("XDG_CONFIG_HOME", ".config"),
+}
+
+
+def xdg_folder(kind: str, variables: Mapping[str, str]) -> Path:
+    """Our folder of a kind in the home of the user who has these variables, as Linux has it."""
+    variable, below = _XDG[kind]
+    given = variables.get(variable, "").strip()
+    home = variables.get("HOME") or Path("~").expanduser()
+    return Path(given or Path(home, below), "kernel-exec")
 
 
 class Places(NamedTuple):

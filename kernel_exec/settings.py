@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import platformdirs
+from platformdirs.unix import Unix
 
 from kernel_exec.configuration import (
-    CONFIG_NAME,
     Written,
     environment_of,
     named_environments,
@@ -28,6 +28,7 @@ from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.options import BY_KEY, PLACE_OF, SETTINGS
+from kernel_exec.places import CONFIG_NAME, xdg_folder
 from kernel_exec.trust import ConfigFiles, read_files
 
 _Layer: TypeAlias = Mapping[str, Written]
@@ -112,12 +113,14 @@ def read_settings(
     options: Mapping[str, str | None],
     variables: Mapping[str, str] | None = None,
     working_directory: Path | None = None,
+    user: Mapping[str, str] | None = None,
     config_required: bool = True,
 ) -> Settings:
     """Settings from `options` (by key), `variables` (default: the process's) and the files.
 
     Relative paths are taken from the file's folder, otherwise from `working_directory` (default:
-    the current folder). An empty variable counts as one that is not set. A configuration file
+    the current folder). `user` are the variables by which the user's folders are found (default:
+    the process's). An empty variable counts as one that is not set. A configuration file
     that was named must exist, unless `config_required` is False; the null device stands for none.
 
     Raises:
@@ -126,7 +129,7 @@ def read_settings(
     variables = dict(os.environ if variables is None else variables)
     here = _current_folder() if working_directory is None else working_directory.absolute()
     layers = _layers(options, variables, here)
-    files = _read_files(_first(layers, "config"), here, required=config_required)
+    files = _read_files(_first(layers, "config"), here, user, required=config_required)
     layers += [written_in(file, table) for file, table in files.tables]
     named = [
         (name, environment, file)
@@ -134,7 +137,7 @@ def read_settings(
         for name, environment in named_environments(table, file).items()
     ]
     active = _environment(layers)
-    host = _of_host(layers, variables)
+    host = _of_host(layers, variables, user)
     return Settings(
         host=host,
         connection=ConnectionSettings(
@@ -156,12 +159,14 @@ def read_settings(
     )
 
 
-def _of_host(layers: Sequence[_Layer], variables: Mapping[str, str]) -> HostSettings:
+def _of_host(
+    layers: Sequence[_Layer], variables: Mapping[str, str], user: Mapping[str, str] | None
+) -> HostSettings:
     storage = _first(layers, "storage_dir")
     return HostSettings(
-        storage_root=_take(layers, "storage_dir") or _user_folder("storage_dir"),
+        storage_root=_take(layers, "storage_dir") or _user_folder("storage_dir", user),
         storage_source="the default folder" if storage is None else storage.where,
-        cache=_take(layers, "cache") or _user_folder("cache"),
+        cache=_take(layers, "cache") or _user_folder("cache", user),
         max_kernels=_take(layers, "max_kernels"),
         idle_limit=_take(layers, "idle_limit"),
         detached_limit=_take(layers, "detached_limit"),
@@ -205,12 +210,16 @@ def refuse_unknown_keys(table: Mapping[str, object], file: Path) -> None:
     )
 
 
-def _user_folder(key: str) -> Path:
-    """A folder of ours in the user's home, wherever this system has it."""
+def _user_folder(key: str, user: Mapping[str, str] | None = None) -> Path:
+    """A folder of ours in the home of the `user`, wherever this system has it."""
     folders = platformdirs.PlatformDirs("kernel-exec", appauthor=False)
     places = {"storage_dir": "user_data_path", "cache": "user_cache_path"}
     with suppress(RuntimeError):  # what newer versions of platformdirs raise
-        folder: Path = getattr(folders, places.get(key, "user_config_path"))
+        folder: Path = (
+            getattr(folders, places.get(key, "user_config_path"))
+            if user is None or not isinstance(folders, Unix)
+            else xdg_folder(key, user)
+        )
         if folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
             return folder
     setting = BY_KEY[key]
@@ -236,15 +245,17 @@ def _layers(
     return [set_by_option, set_by_variable]
 
 
-def _read_files(config: Written | None, here: Path, *, required: bool) -> ConfigFiles:
+def _read_files(
+    config: Written | None, here: Path, user: Mapping[str, str] | None, *, required: bool
+) -> ConfigFiles:
     named = None if config is None else parse_path(config)
     if named is not None and (str(named) == os.devnull or not (required or os.path.lexists(named))):
         return ConfigFiles(tables=())
-    user = None
+    own = None
     with suppress(InvalidArgumentError):  # without a home there is no file of the user's own
-        user = user_config_folder()
+        own = _user_folder("config", user)
     source = "" if config is None else config.where
-    files = read_files(named=named, source=source, folder=here, user=user)
+    files = read_files(named=named, source=source, folder=here, user=own)
     for file, table in files.tables:
         refuse_unknown_keys(table, file)
     return files

@@ -11,7 +11,6 @@ import socket
 from array import array
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -36,9 +35,6 @@ from .wire import TooLong, lines_of, wire_on
 
 _GREETING_LIMIT = 10.0
 """Seconds for a relay to say who it is; it does so at once."""
-
-_GREETING_SIZE = 1 << 24
-"""Bytes of a greeting; its environment has two million at most."""
 
 _LOOKS = 6
 """How often the host looks after itself in the time for which it lingers."""
@@ -89,15 +85,6 @@ async def _live(settings: HostSettings, door: Door) -> None:
                 _log.exception("the host can't serve")
             await _Host(settings, door, app, reason).serve()
     door.lease.drop()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Greeting:
-    """How a visitor begins, and the descriptors that it has handed over."""
-
-    order: Mapping[str, Any]
-    descriptors: Sequence[int]
-    rest: bytes
 
 
 class _Host:
@@ -168,78 +155,83 @@ class _Host:
             if not is_ours(connection):
                 return
             try:
-                async with _greeting(connection) as greeting:
-                    if "control" in greeting.order:
-                        await self._command_line(connection, greeting)
-                    elif len(greeting.descriptors) == 3:
-                        await self._relay(connection, greeting)
+                lines = lines_of(_chunks(connection))
+                greeting: dict[str, Any] = {}
+                with anyio.move_on_after(_GREETING_LIMIT):
+                    greeting = _object(await anext(lines, b""))
+                if "relay" in greeting:
+                    await self._relay(connection, greeting)
+                elif "control" in greeting:
+                    await self._command_line(connection, greeting, lines)
             except OSError:
                 pass  # it hung up
             except Exception:  # noqa: BLE001 - a defect must not cost the others their kernels
                 _log.exception("a conversation failed")
 
-    async def _command_line(self, connection: socket.socket, greeting: _Greeting) -> None:
-        """Answer requests, one after the other, until the other end hangs up."""
-        async for line in lines_of(_chunks(connection, greeting.rest)):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
-                await self._answer(connection, greeting.order, line)
-                tasks.cancel_scope.cancel()
-
-    async def _answer(
-        self, connection: socket.socket, order: Mapping[str, Any], line: bytes | TooLong
+    async def _command_line(
+        self,
+        connection: socket.socket,
+        greeting: Mapping[str, Any],
+        lines: AsyncIterator[bytes | TooLong],
     ) -> None:
+        """Answer requests, one after the other, until the other end hangs up."""
+
         async def reply(message: JSONObject) -> None:
             await _send(connection, dict(message))
 
-        request = _object(line) if isinstance(line, bytes) else {}
-        if order["control"] != HANDSHAKE:
+        reason = self._reason
+        if greeting["control"] != HANDSHAKE:
             reason = self._other_version()
-        elif self._app is None:
-            reason = self._reason
-        else:
-            await answer(self._app, request, reply)
-            return
-        await reply({"error": reason, "end": True})
+        async for line in lines:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
+                if self._app is None or reason:
+                    await reply({"error": reason, "end": True})
+                else:
+                    await answer(self._app, _object(line), reply)
+                tasks.cancel_scope.cancel()
 
-    async def _relay(self, connection: socket.socket, greeting: _Greeting) -> None:
-        """Serve the client whose descriptors a relay has handed over."""
+    async def _relay(self, connection: socket.socket, greeting: Mapping[str, Any]) -> None:
+        """Serve the client that a relay speaks for, or say why not."""
         if self._app is None:
             await _send(connection, {"refused": self._reason})
-        elif greeting.order.get("relay") != HANDSHAKE and not self._is_needed:
-            self._over.set()
-            await _send(connection, {"again": True})
-        elif greeting.order.get("relay") != HANDSHAKE:
-            await _send(connection, {"refused": self._other_version()})
-        else:
+        elif greeting["relay"] == HANDSHAKE:
             with self._counted():
                 await self._client(self._app, connection, greeting)
+        elif self._is_needed:
+            await _send(connection, {"refused": self._other_version()})
+        else:
+            self._over.set()
+            await _send(connection, {"again": True})
 
-    async def _client(self, app: App, connection: socket.socket, greeting: _Greeting) -> None:
-        reading, writing, errors = greeting.descriptors
+    async def _client(
+        self, app: App, connection: socket.socket, greeting: Mapping[str, Any]
+    ) -> None:
         try:
-            settings = await to_thread.run_sync(settings_of, greeting.order)
+            settings = await to_thread.run_sync(settings_of, greeting)
         except KernelExecError:
             await _send(connection, {"refused": ""})  # read there once more, it is told why
             return
-        log = Places(app.settings.storage_root).host_log
-        await _send(connection, {"served": True, "log": str(log)})
-        _warn(errors, settings.connection.notice)
         client = Connection(app=app, settings=settings.connection)
         if sentence := _not_as_asked(app.settings, settings.host):
             client.tell(sentence)
-        code = 1
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
-                with wire_on(reading, writing) as wire:
-                    await converse(create_server(client), wire)
-                tasks.cancel_scope.cancel()
+        await _send(connection, {"served": str(Places(app.settings.storage_root).host_log)})
+        async with _handed_over(connection) as (reading, writing, errors):
+            _warn(errors, settings.connection.notice)
             code = 0
-        finally:
-            client.close()
-            with suppress(OSError):
-                connection.send(line_of({"exit": code}))
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
+                    with wire_on(reading, writing) as wire:
+                        await converse(create_server(client), wire)
+                    tasks.cancel_scope.cancel()
+            except Exception:
+                code = 1
+                raise
+            finally:
+                client.close()
+                with suppress(OSError):
+                    connection.send(line_of({"exit": code}))
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -273,37 +265,31 @@ def _not_as_asked(host: HostSettings, asked: HostSettings) -> str:
 
 
 @asynccontextmanager
-async def _greeting(connection: socket.socket) -> AsyncIterator[_Greeting]:
-    """What a visitor says first; the descriptors that come with it are closed afterwards.
+async def _handed_over(connection: socket.socket) -> AsyncIterator[Sequence[int]]:
+    """The three descriptors that a relay hands over, closed afterwards.
 
     Raises:
-        OSError: It hung up, or does not say anything that is a greeting, in time.
+        OSError: It hung up.
     """
     descriptors = array("i")
-    received = b""
-    room = socket.CMSG_LEN(_MOST_DESCRIPTORS * descriptors.itemsize)
     try:
-        with anyio.move_on_after(_GREETING_LIMIT):
-            while b"\n" not in received and len(received) < _GREETING_SIZE:
-                await anyio.wait_readable(connection)
-                with suppress(BlockingIOError):
-                    chunk, passed, *_ = connection.recvmsg(1 << 16, room, _CLOSE_ON_EXEC)
-                    for level, kind, numbers in passed:
-                        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                            descriptors.frombytes(numbers[: len(numbers) // 4 * 4])
-                    if not chunk:
-                        break
-                    received += chunk
-        line, _, rest = received.partition(b"\n")
-        yield _Greeting(order=_object(line), descriptors=descriptors, rest=rest)
+        with anyio.fail_after(_GREETING_LIMIT):
+            await anyio.wait_readable(connection)
+        room = socket.CMSG_LEN(_MOST_DESCRIPTORS * descriptors.itemsize)
+        _, passed, *_ = connection.recvmsg(1, room, _CLOSE_ON_EXEC)
+        for level, kind, numbers in passed:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                descriptors.frombytes(numbers[: len(numbers) // 4 * 4])
+        if len(descriptors) != 3:
+            raise ConnectionError("stdin, stdout and stderr were not handed over")
+        yield descriptors
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-async def _chunks(connection: socket.socket, first: bytes) -> AsyncIterator[bytes]:
-    """What has come and what comes, to the end."""
-    yield first
+async def _chunks(connection: socket.socket) -> AsyncIterator[bytes]:
+    """What comes, to the end."""
     while True:
         await anyio.wait_readable(connection)
         with suppress(BlockingIOError):
@@ -333,10 +319,10 @@ async def _send(connection: socket.socket, message: dict[str, Any]) -> None:
             await anyio.wait_writable(connection)
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _object(line: bytes | TooLong) -> dict[str, Any]:
     """The object in a line; an empty one for anything else."""
     try:
-        read = json.loads(line)
+        read = json.loads(line) if isinstance(line, bytes) else {}
     except ValueError:
         return {}
     return read if isinstance(read, dict) else {}

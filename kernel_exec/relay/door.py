@@ -68,6 +68,8 @@ def make_folder(folder: Path) -> None:
     private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for each in (private, folder.parent, folder):
         each.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{folder} is another user's")
 
 
 def recorded(folder: Path) -> Record | None:

@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kernel_exec.places import CONFIG_NAME, xdg_folder
+
 from .door import (
     HANDSHAKE,
     WAY_OUT,
@@ -112,8 +114,8 @@ def _meet(options: Mapping[str, str | None]) -> _Met | str:
     except OSError:
         return ""
     order = {"options": dict(options), "variables": dict(os.environ), "directory": directory}
-    root = options.get("storage_dir") or os.environ.get("CODE_STORAGE_DIR") or ""
-    folder = folder_of(Path(root)) if root.startswith("/") else None  # else files decide
+    root = _known_root(options)
+    folder = None if root is None else folder_of(root)
     limit = time.monotonic() + _PATIENCE
     while time.monotonic() < limit:
         answered = None if folder is None else _greet(folder, order)
@@ -126,6 +128,19 @@ def _meet(options: Mapping[str, str | None]) -> _Met | str:
     return f"the host process of this storage folder ({folder}) can't be reached; {WAY_OUT}"
 
 
+def _known_root(options: Mapping[str, str | None]) -> Path | None:
+    """The storage root, where that can be told without reading a configuration file."""
+    variables = os.environ
+    root = options.get("storage_dir") or variables.get("CODE_STORAGE_DIR")
+    if root:
+        return Path(root) if root.startswith("/") else None
+    files = [Path(CONFIG_NAME), xdg_folder("config", variables) / CONFIG_NAME]
+    named = options.get("config") or variables.get("KERNEL_EXEC_CONFIG")
+    if named or sys.platform == "darwin" or any(map(os.path.lexists, files)):
+        return None
+    return xdg_folder("storage_dir", variables)
+
+
 def _greet(folder: Path, order: Mapping[str, object]) -> _Met | str | None:
     """What the host says to this client; None when there is none, or it was about to leave."""
     record = recorded(folder)
@@ -134,18 +149,20 @@ def _greet(folder: Path, order: Mapping[str, object]) -> _Met | str | None:
         return None
     connection.settimeout(_ANSWER_LIMIT if record.ready else _START_LIMIT)
     lines = Lines(connection)
-    greeting = memoryview(line_of({"relay": HANDSHAKE, **order}))
-    passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", (0, 1, 2)))]
     try:
-        connection.sendall(greeting[connection.sendmsg([greeting], passed) :])
+        connection.sendall(line_of({"relay": HANDSHAKE, **order}))
         answer = lines.next()
+        if answer is not None and "served" in answer:
+            # not before: those that wait in the queue of a host that hangs would stay open there
+            passed = array("i", (0, 1, 2))
+            connection.sendmsg([b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
     except TimeoutError:
         answer = {"refused": f"the host process {record.pid} does not answer; {WAY_OUT}"}
     except OSError:
         answer = None
-    if answer is not None and answer.get("served"):
+    if answer is not None and "served" in answer:
         connection.settimeout(None)
-        return _Met(connection, lines, str(answer.get("log")))
+        return _Met(connection, lines, str(answer["served"]))
     connection.close()
     return None if answer is None or "again" in answer else str(answer.get("refused", ""))
 
@@ -156,6 +173,7 @@ def start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
     Of many relays that start at once all but one wait, and find the host that it has started.
     """
     gate = None
+    is_new = folder is not None and not folder.parents[2].exists()
     try:
         if folder is not None:
             make_folder(folder)
@@ -163,7 +181,12 @@ def start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
             fcntl.flock(gate, fcntl.LOCK_EX)
             if (record := recorded(folder)) is not None and _listens(record):
                 return {"folder": str(folder)}
-        return _started(order)
+        word = _started(order)
+        if folder is not None and is_new and not word:  # what nobody wants to use is not made
+            (folder / _GATE).unlink(missing_ok=True)
+            for each in (folder, *folder.parents[:3]):
+                each.rmdir()
+        return word
     except OSError:
         return {}
     finally:
@@ -217,6 +240,8 @@ def _wait(met: _Met) -> int:
     for number in _LEAVE:
         signal.signal(number, leave)
     hide_variables(os.environ)
+    if os.isatty(0):
+        os.write(2, b"waiting for an MCP client on stdin; Ctrl-D ends it\n")
     last = met.lines.next()
     if last is not None:
         return int(last.get("exit", 1))
