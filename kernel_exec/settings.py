@@ -103,6 +103,10 @@ class Settings:
     environment_files: Mapping[str, Path]
 
 
+_OF_CONNECTION = ("wait_seconds", "time_limit", "pass_env", "notebook_size", "inline_images")
+"""Settings of a connection that are what was written, or the default."""
+
+
 def process_variables() -> MutableMapping[str, str]:
     """The variables of this process, themselves."""
     return os.environ
@@ -145,11 +149,7 @@ def read_settings(
             environment=None if active is None else environment_of(*active),
             named_environments={name: environment for name, environment, _ in named},
             working_directory=_take(layers, "working_directory") or host.storage_root,
-            wait_seconds=_take(layers, "wait_seconds"),
-            time_limit=_take(layers, "time_limit"),
-            pass_env=_take(layers, "pass_env"),
-            notebook_size=_take(layers, "notebook_size"),
-            inline_images=_take(layers, "inline_images"),
+            **{key: _take(layers, key) for key in _OF_CONNECTION},
             variables=variables,
             config_files=[file for file, _ in files.tables],
             notice=files.notice,
