@@ -66,6 +66,10 @@ class Places(NamedTuple):
         """A lock for each session that some server has open, named by its id."""
         return self.private / "sessions"
 
+    def lease(self, session_id: str) -> Path:
+        """That of one session."""
+        return self.leases / f"{session_id}.lock"
+
     @property
     def spill(self) -> Path:
         """What is too long for the wire, in a folder for each session, named by its id."""

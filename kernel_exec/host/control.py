@@ -26,6 +26,8 @@ from kernel_exec.kernels.outputs import (
     OutputEvent,
     Stream,
 )
+from kernel_exec.leases import is_held
+from kernel_exec.places import Places
 from kernel_exec.sessions.session import Session
 
 from .start import settings_of
@@ -73,6 +75,7 @@ async def _run(app: App, request: JSONObject, reply: Reply) -> None:
     try:
         record = choose(wanted, live=[each.record for each in live.values()], past=())
     except NotFoundError:
+        await _require_ours(app, wanted)
         settings = await to_thread.run_sync(settings_of, request)
         connection = Connection(app=app, settings=settings.connection, name=_PERSON)
         with closing(connection):
@@ -170,6 +173,16 @@ async def _named(app: App, request: JSONObject) -> Session:
             " `kernel-exec show` shows what it did"
         )
     return live[record.id]
+
+
+async def _require_ours(app: App, name: str) -> None:
+    """Raise `BusyError` when the session of that name is open in a server of its own."""
+    for record in await app.store.sessions(name=name, last=1):
+        if is_held(Places(app.settings.storage_root).lease(record.id)):
+            raise BusyError(
+                f"session {name!r} is open in another server, which was started with --in-process:"
+                " choose another name"
+            )
 
 
 async def _described(app: App, session: Session) -> JSONObject:

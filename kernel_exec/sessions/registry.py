@@ -248,7 +248,7 @@ class Sessions:
             for record in reversed(records if owner.client else ()):
                 kernels = await self._store.kernels(record.id)
                 ended = kernels[-1].end_reason if kernels else ""
-                if ended not in {"", SERVER_ENDED} and not is_held(_lease_of(record, self._places)):
+                if ended not in {"", SERVER_ENDED} and not is_held(self._places.lease(record.id)):
                     return record
         return None
 
@@ -306,7 +306,7 @@ class Sessions:
 
     def _take(self, record: SessionRecord) -> bool:
         """Make a session ours until it is closed; False when another server has it."""
-        path = _lease_of(record, self._places)
+        path = self._places.lease(record.id)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lease = take(path)
@@ -338,10 +338,6 @@ def _make_room(sessions: Iterable[Session]) -> bool:
     longest = max(idle, key=lambda each: each[0])[1]
     longest.clients.dismiss("it made room for another kernel while no client was connected")
     return True
-
-
-def _lease_of(record: SessionRecord, places: Places) -> Path:
-    return places.leases / f"{record.id}.lock"
 
 
 def _make_working_directory(directory: Path) -> bool:

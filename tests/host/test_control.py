@@ -115,6 +115,14 @@ async def test_a_new_session_has_the_settings_of_whoever_begins_it(tmp_path: Pat
         assert not here.sessions[0].clients.names
 
 
+async def test_a_session_of_another_server_is_not_begun_here(tmp_path: Path) -> None:
+    async with house(tmp_path) as here, house(tmp_path) as other, other.client() as client:
+        await client.run("x = 1", session="theirs")
+        (refused,) = await ask(here, "run", session="theirs", code="x")
+        assert "session 'theirs' is open in another server" in refused["error"]
+        assert here.sessions == []
+
+
 async def test_a_picture_comes_as_it_was_drawn(tmp_path: Path) -> None:
     code = (
         "from IPython.display import Image\n"
