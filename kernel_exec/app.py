@@ -18,6 +18,7 @@ from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.kernel import Kernels
 from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
 from kernel_exec.places import Places
 from kernel_exec.scripts.store import ScriptStore
@@ -38,10 +39,11 @@ class App:
 
 
 @asynccontextmanager
-async def open_app(settings: HostSettings) -> AsyncIterator[App]:
+async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> AsyncIterator[App]:
     """Open the services in order; leaving ends the kernels, then closes the store.
 
-    What an earlier server left behind is swept first.
+    What an earlier server left behind is swept first. `ending` is why kernels end that live until
+    then; a client finds its default session again unless that ended as `SERVER_ENDED`.
 
     Raises:
         InvalidArgumentError: The storage folder can't be one.
@@ -56,7 +58,7 @@ async def open_app(settings: HostSettings) -> AsyncIterator[App]:
         ) as store,
         Sessions(
             store=store,
-            kernels=(kernels := make_kernels(settings, unwritten=store.unwritten)),
+            kernels=(kernels := make_kernels(settings, unwritten=store.unwritten, ending=ending)),
             places=Places(settings.storage_root),
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,
@@ -73,9 +75,14 @@ async def open_app(settings: HostSettings) -> AsyncIterator[App]:
         )
 
 
-def make_kernels(settings: HostSettings, *, unwritten: Callable[[], int] = lambda: 0) -> Kernels:
-    """Where all kernels come from; `unwritten` are the bytes of output that are not kept yet."""
-    return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten)
+def make_kernels(
+    settings: HostSettings,
+    *,
+    unwritten: Callable[[], int] = lambda: 0,
+    ending: str = SERVER_ENDED,
+) -> Kernels:
+    """Where all kernels come from; see `LocalKernels`."""
+    return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten, ending=ending)
 
 
 def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:

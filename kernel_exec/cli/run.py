@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from kernel_exec.content.plain import clean
 from kernel_exec.errors import BusyError, NotFoundError
 from kernel_exec.host.client import HostClient, open_host
 from kernel_exec.relay.door import folder_of
@@ -66,6 +67,9 @@ def run(
         except KeyboardInterrupt:
             _stop(settings, shown)
             raise
+    if lost := last["lost"]:
+        which, why = lost["generation"], clean(lost["reason"])
+        click.echo(f"warning: new kernel; variables of kernel {which} were lost ({why})", err=True)
     if last["outcome"] == "ok":
         return 0
     click.echo(f"error: {last['error'] or last['outcome']}", err=True)

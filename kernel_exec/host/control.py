@@ -18,7 +18,7 @@ from kernel_exec.content.displays import pictures, said
 from kernel_exec.content.plain import clean, one_line
 from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError, NotFoundError
 from kernel_exec.history.entries import EXECUTED, Entry, choose
-from kernel_exec.jsons import JSON, JSONObject, count, text
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,
@@ -274,4 +274,5 @@ def _outcome(entry: Entry) -> JSONObject:
         "outcome": entry.outcome.value,
         "seconds": entry.duration,
         "error": clean(text(entry.details, "error")),
+        "lost": mapping(entry.details, "state_lost"),
     }

@@ -61,6 +61,9 @@ _SHARED = (
 )  # fmt: skip
 """Settings of a host that a client may have asked for otherwise."""
 
+_ENDED = "the host process ended"
+"""Why kernels end that live to its end, though their clients may come back."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +82,7 @@ async def _live(settings: HostSettings, door: Door) -> None:
             stack.callback(door.close)
             app, reason = None, ""
             try:
-                app = await stack.enter_async_context(open_app(settings))
+                app = await stack.enter_async_context(open_app(settings, ending=_ENDED))
             except (KernelExecError, OSError, ExceptionGroup) as error:
                 reason = clean(str(bare(error))).rstrip(".")
                 _log.exception("the host can't serve")

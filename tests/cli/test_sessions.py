@@ -231,7 +231,12 @@ def test_a_restart_and_a_stop_end_the_kernel_and_keep_history(type_in: Type) -> 
     assert "x = 1" in type_in("show", "ends").out
     refused = type_in("restart", "ends")
     assert "has ended and has no kernel" in refused.err
-    assert type_in("run", "x", "--session", "ends").code == 1
+    lost = type_in("run", "x", "--session", "ends")
+    assert lost.code == 1
+    assert (
+        "warning: new kernel; variables of kernel 2 were lost (it was stopped on request)"
+        in lost.err
+    )
 
 
 def test_light_commands_load_neither_loop_nor_protocol(type_in: Type, root: Path) -> None:

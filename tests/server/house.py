@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from kernel_exec.app import App, open_app
 from kernel_exec.connection import Connection
+from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.server.create import create_server
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import ConnectionSettings, read_settings
@@ -45,10 +46,12 @@ class House:
 
 
 @asynccontextmanager
-async def house(folder: Path, **options: str) -> AsyncIterator[House]:
+async def house(
+    folder: Path, *, ending: str = SERVER_ENDED, **options: str
+) -> AsyncIterator[House]:
     settings = read_settings(
         options={"storage_dir": str(folder), "python_path": sys.executable, **options},
         variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
     )
-    async with open_app(settings.host) as app:
+    async with open_app(settings.host, ending=ending) as app:
         yield House(app, settings.connection)

@@ -88,6 +88,17 @@ async def test_an_environment_that_was_left_has_its_session_again_too(tmp_path: 
             assert (await again.run("x")).startswith("2\n")
 
 
+async def test_the_end_of_a_host_is_told_to_whoever_comes_back(tmp_path: Path) -> None:
+    for ending in ("the host ended", "the server ended"):
+        async with house(tmp_path, ending=ending) as here, here.client() as client:
+            await client.run("x = 1")
+        async with house(tmp_path) as here, here.client() as client:
+            told = await client.run("1")
+            assert ("of kernel 1 were lost (the host ended): x int]" in told) is (
+                ending == "the host ended"
+            )
+
+
 # Kernels that nobody is connected to
 
 
