@@ -14,7 +14,7 @@ from kernel_exec.documents.verified import Again, Verify, verified_export
 from kernel_exec.documents.writing import require_replaceable
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import NotFoundError
-from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
+from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import Places
 from kernel_exec.sessions.ledger import Submission
@@ -81,7 +81,8 @@ async def others(connection: Connection, session: str = "") -> list[JSONObject]:
     listed: list[JSONObject] = []
     for each in connection.open_sessions:
         if each.id != besides and (steps := await connection.app.store.count(each.id, _STEPS)):
-            name, environment = address(each, here), each.environment.key
+            is_own = each.name != DEFAULT_NAME or connection.owner.id in each.clients.names
+            name, environment = address(each, here) if is_own else each.id, each.environment.key
             call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"
             listed.append(
                 {"session": name, "environment": environment, "steps": steps, "export": call}

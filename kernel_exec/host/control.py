@@ -161,12 +161,10 @@ async def _named(app: App, request: JSONObject) -> Session:
         NotFoundError: There is none.
         KernelDeadError: It is not open here, and has no kernel.
     """
-    live = _live(app)
-    record = choose(
-        text(request, "session"),
-        live=[each.record for each in live.values()],
-        past=await app.store.sessions(),
-    )
+    past = await app.store.sessions()
+    live = _live(app)  # from here on nothing waits, so that what is found stays open
+    wanted = text(request, "session")
+    record = choose(wanted, live=[each.record for each in live.values()], past=past)
     if record.id not in live:
         raise KernelDeadError(
             f"session {record.name!r} ({record.id}) has ended and has no kernel;"

@@ -122,7 +122,7 @@ def holders(sessions: Collection[Session], environment: str) -> str:
     found = [(each, each.status()) for each in sessions]
     idle = [(status.idle, each) for each, status in found if status.idle is not None]
     idle.sort(key=lambda each: (each[1].environment.key == environment, each[0]), reverse=True)
-    busy = [each for each, status in found if status.state in {"busy", "starting"}]
+    busy = [each for each, status in found if status.state == "busy"]
 
     def is_anyones(session: Session) -> bool:
         """False for what may be another client's own."""

@@ -237,6 +237,8 @@ class Sessions:
         """
         if name:
             return await self._store.find_session(name, environment.key)
+        if not owner.client:
+            return None
         with suppress(OSError, StorageError):  # history is out of order, and says so
             records = await self._store.sessions(
                 name=DEFAULT_NAME,
@@ -245,7 +247,7 @@ class Sessions:
                 folder=owner.folder,
                 last=_MOST_TRIED,
             )
-            for record in reversed(records if owner.client else ()):
+            for record in reversed(records):
                 kernels = await self._store.kernels(record.id)
                 ended = kernels[-1].end_reason if kernels else ""
                 if ended not in {"", SERVER_ENDED} and not is_held(self._places.lease(record.id)):

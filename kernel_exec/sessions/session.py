@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from kernel_exec.environments.spec import Environment
-from kernel_exec.errors import KernelDeadError
+from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import Entry, EntryKind, Origin, SessionRecord
 from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSONObject
@@ -138,8 +138,13 @@ class Session:
         return lost, entries
 
     def undertake(self, submission: Submission, work: Work) -> Entry:
-        """Begin work in parallel to the kernel, such as an install, with an entry of its own."""
-        assert self._tasks is not None, "the session runs"
+        """Begin work in parallel to the kernel, such as an install, with an entry of its own.
+
+        Raises:
+            BusyError: The session is over, as when it was only looked at.
+        """
+        if self._tasks is None or self.is_over:
+            raise BusyError(f"session {self.name!r} was closed just now: try again")
         return undertake(
             submission,
             work,

@@ -183,3 +183,14 @@ async def test_a_result_says_that_another_client_has_run_something_there(tmp_pat
         for _ in range(3):
             await one.run("x", session="both")
         assert "one 1 has run 5 steps" in await other.run("x", session="both")
+
+
+async def test_the_default_sessions_of_others_are_listed_by_their_ids(tmp_path: Path) -> None:
+    async with house(tmp_path) as here, here.client("one") as one, here.client("other") as other:
+        await one.run("1")
+        await one.run("1", session="named")
+        await other.run("2")
+        theirs = here.sessions[0].id
+        listed = await other.call("export_notebook")
+        assert f'export_notebook(session=\\"{theirs}\\")' in listed
+        assert 'export_notebook(session=\\"named\\")' in listed
