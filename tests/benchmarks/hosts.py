@@ -20,7 +20,7 @@ _HELLO = {
 
 
 async def host_figures(folder: Path, rounds: int) -> list[Figure]:
-    """Two, each beside the Python that could do nothing of it sooner."""
+    """Each beside the Python that could do nothing of it sooner."""
     runs, none = folder / "runs", folder / "none"
 
     def begin(after: AsyncExitStack, root: Path) -> None:
@@ -42,12 +42,19 @@ async def host_figures(folder: Path, rounds: int) -> list[Figure]:
         after.callback(end_host, none)
         begin(after, none)
 
+    async def list_sessions(_: AsyncExitStack) -> None:
+        subprocess.run(
+            [Path(sys.executable).with_name("kernel-exec"), "sessions"], stdout=subprocess.DEVNULL,
+            env={**os.environ, "CODE_STORAGE_DIR": str(runs)}, check=True,
+        )  # fmt: skip
+
     async def plain(program: str) -> None:
         subprocess.run([sys.executable, "-c", program], check=True)
 
     async with AsyncExitStack() as after:
         begin(after, runs)
         quick, bare = await in_turn(max(5, rounds // 4), begin_with, lambda _: plain("pass"))
+        light, again = await in_turn(max(5, rounds // 4), list_sessions, lambda _: plain("pass"))
     end_host(runs)
     slow, mcp = await in_turn(
         max(3, rounds // 20), begin_without, lambda _: plain("import mcp.server.lowlevel")
@@ -61,5 +68,9 @@ async def host_figures(folder: Path, rounds: int) -> list[Figure]:
         Figure(
             what=f"{what}, no host running",
             ours=slow, theirs=mcp, measure="`import mcp`", aim="1.15 at most",
+        ),
+        Figure(
+            what="`kernel-exec sessions`, a host running",
+            ours=light, theirs=again, measure="`python -c pass`", aim="200 ms at most",
         ),
     ]  # fmt: skip
