@@ -47,6 +47,9 @@ finds the host through `relay/door`, or starts it (`host/start`), and hands over
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)
     what a kernel can be asked       kernels/kernel.py, tests/contracts/test_kernel.py
+    who finds which session again    sessions/registry.py
+    how sessions are named           sessions/naming.py; by a person: history/entries.py (pure)
+    what the command line can ask    host/control.py
     how a kernel is started          kernels/launch.py, carried out by kernels/guard.py
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py

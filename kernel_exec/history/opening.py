@@ -105,7 +105,7 @@ class HistoryFile:
         self.path: Final = Places(folder.parent).history
         self.server: Final = secrets.token_hex(8)
         self.notice = ""
-        self._size = _EXAMINED if examine else -1
+        self._examined = _EXAMINED if examine else -1
         self._lease: Lease | None = None
         self._opened: tuple[int, int] | None = None
 
@@ -189,7 +189,7 @@ class HistoryFile:
         """Make the database ours to use: examined, with all tables, rid of what the dead left."""
         connection = _connect(self.path, wait)
         try:
-            if self.path.stat().st_size <= self._size:
+            if self.path.stat().st_size <= self._examined:
                 _examine(connection)
             with transaction(connection, wait=wait):
                 migrate(connection)

@@ -25,6 +25,7 @@ from .slots import Clients, TakeSlot
 from .work import Prepare, describe_error
 
 STOPPED = "it was stopped on request"
+"""Why a kernel ended that a person has stopped."""
 
 EXIT_GRACE = 5.0
 """Seconds that a kernel has to end after `exit()`."""
