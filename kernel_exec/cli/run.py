@@ -3,14 +3,14 @@
 import base64
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import BusyError, NotFoundError
+from kernel_exec.errors import KernelExecError, NotFoundError
 from kernel_exec.host.client import HostClient, open_host
 from kernel_exec.relay.door import folder_of
 from kernel_exec.relay.relay import start
@@ -50,9 +50,9 @@ def run(
     """
     if bool(code) == (file is not None):
         raise click.UsageError("pass either CODE or --file")
-    source = file.read_text("utf-8") if file is not None else code
-    if code == "-":
-        source = sys.stdin.read()
+    source = code
+    if file is not None or code == "-":
+        source = _decoded(sys.stdin.buffer.read() if file is None else file.read_bytes())
     settings = settings_of(options)
     order = {
         "options": options,
@@ -150,9 +150,13 @@ def _stop(settings: Settings, shown: _Shown) -> None:
     host = open_host(settings.host.storage_root)
     if host is None or not shown.begun:
         return
-    with closing(host):
-        named = {"session": shown.begun["id"], "execution": shown.begun["execution"]}
-        try:
-            list(asked(host, "interrupt", **named))
-        except (BusyError, NotFoundError):
-            return
+    named = {"session": shown.begun["id"], "execution": shown.begun["execution"]}
+    with closing(host), suppress(KernelExecError):  # it has ended meanwhile
+        list(asked(host, "interrupt", **named))
+
+
+def _decoded(source: bytes) -> str:
+    try:
+        return source.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the code is not UTF-8 ({error})") from None

@@ -108,6 +108,8 @@ def test_code_is_run_in_a_session_that_remembers(type_in: Type, tmp_path: Path) 
     code.write_text("import sys; print('aside', file=sys.stderr); x * 7")
     told = type_in("run", "--file", str(code), "--session", "lab")
     assert told == (0, "42\n", "aside\n")
+    code.write_bytes(b"x = '\xff'")
+    assert "the code is not UTF-8" in type_in("run", "--file", str(code), "--session", "lab").err
     failed = type_in("run", "y", "--session", "lab")
     assert (failed.code, failed.out) == (1, "")
     assert "NameError: name 'y' is not defined" in failed.err
