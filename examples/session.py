@@ -54,7 +54,7 @@ async def main(folder: str) -> str:
     }
     server = StdioServerParameters(
         command=sys.executable,
-        args=["-P", "-m", "kernel_exec", "--config", os.devnull],
+        args=["-P", "-m", "kernel_exec", "--config", os.devnull, "serve", "--in-process"],
         env={**variables, "CODE_STORAGE_DIR": folder},
     )
     async with Client(server) as client:

@@ -3,7 +3,8 @@
 The map. Arrows point down; `tests/test_house.py` enforces them.
 
     cli            the commands a person types
-    host           how clients reach the server: stdin and stdout
+    host           how clients reach the server: the host process, stdin and stdout
+    relay          what a client starts when the host process serves it; imports next to nothing
     server         the MCP surface: tools, their arguments, one way through all of them
     executions     what a connection runs, and how it finds that again
     installs       what a connection installs, and what is installed
@@ -39,9 +40,16 @@ back through the driver and its `kernels/conversation`; the events go through th
 `history/store`, and while they are committed `server/presenting` has `content/render` render them
 in a thread.
 
+A client that the host process serves has started a relay: `relay/entry` -> `relay/relay`, which
+finds the host through `relay/door`, or starts it (`host/start`), and hands over its descriptors;
+`host/process` then speaks to the client itself.
+
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)
     what a kernel can be asked       kernels/kernel.py, tests/contracts/test_kernel.py
+    who finds which session again    sessions/registry.py
+    how sessions are named           sessions/naming.py; by a person: history/entries.py (pure)
+    what the command line can ask    host/control.py
     how a kernel is started          kernels/launch.py, carried out by kernels/guard.py
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py

@@ -7,7 +7,7 @@ from pathlib import Path
 if sys.path and not sys.flags.safe_path and sys.path[0] != str(Path(__file__).parents[1]):
     del sys.path[0]
 
-from kernel_exec.cli.main import main
+from kernel_exec.relay.entry import main
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import anyio
 from anyio import to_thread
 
 from kernel_exec import processes
@@ -17,6 +18,7 @@ from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.kernel import Kernels
 from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
 from kernel_exec.places import Places
 from kernel_exec.scripts.store import ScriptStore
@@ -26,20 +28,22 @@ from kernel_exec.settings import ConnectionSettings, HostSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """What the program is made of, opened by `open_app`."""
+    """What the program is made of, opened by `open_app`; to end once `stopping` is set."""
 
     settings: HostSettings
     store: Store
     kernels: Kernels
     sessions: Sessions
     scripts: ScriptStore
+    stopping: anyio.Event
 
 
 @asynccontextmanager
-async def open_app(settings: HostSettings) -> AsyncIterator[App]:
+async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> AsyncIterator[App]:
     """Open the services in order; leaving ends the kernels, then closes the store.
 
-    What an earlier server left behind is swept first.
+    What an earlier server left behind is swept first. `ending` is why kernels end that live until
+    then; a client finds its default session again unless that ended as `SERVER_ENDED`.
 
     Raises:
         InvalidArgumentError: The storage folder can't be one.
@@ -54,10 +58,11 @@ async def open_app(settings: HostSettings) -> AsyncIterator[App]:
         ) as store,
         Sessions(
             store=store,
-            kernels=(kernels := make_kernels(settings, unwritten=store.unwritten)),
+            kernels=(kernels := make_kernels(settings, unwritten=store.unwritten, ending=ending)),
             places=Places(settings.storage_root),
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,
+            detached_limit=settings.detached_limit,
         ) as sessions,
     ):
         yield App(
@@ -66,12 +71,18 @@ async def open_app(settings: HostSettings) -> AsyncIterator[App]:
             kernels=kernels,
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
+            stopping=anyio.Event(),
         )
 
 
-def make_kernels(settings: HostSettings, *, unwritten: Callable[[], int] = lambda: 0) -> Kernels:
-    """Where all kernels come from; `unwritten` are the bytes of output that are not kept yet."""
-    return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten)
+def make_kernels(
+    settings: HostSettings,
+    *,
+    unwritten: Callable[[], int] = lambda: 0,
+    ending: str = SERVER_ENDED,
+) -> Kernels:
+    """Where all kernels come from; see `LocalKernels`."""
+    return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten, ending=ending)
 
 
 def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
@@ -79,7 +90,7 @@ def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
     return Catalog(
         storage_root=host.storage_root,
         cache=host.cache,
-        base_variables=host.variables,
+        base_variables=connection.variables,
         passed_variables=connection.pass_env,
         configured=connection.environment,
         named=connection.named_environments,

@@ -19,9 +19,6 @@ from typing import Any, Final
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, StorageError
 
-CONFIG_NAME: Final = "kernel_exec.toml"
-"""In the user's configuration folder, and in folders that the user trusts."""
-
 _FILE_LIMIT: Final = 1_000_000
 """Bytes of a configuration file; a larger one is not ours."""
 _PATH_LIMIT: Final = 4096

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -11,8 +11,15 @@ from kernel_exec.app import App, open_catalog
 from kernel_exec.content.news import Marks
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment
-from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
-from kernel_exec.kernels.outputs import OutputEvent
+from kernel_exec.history.entries import (
+    DEFAULT_NAME,
+    EXECUTED,
+    Entry,
+    EntryKind,
+    SessionRecord,
+    is_replay,
+)
+from kernel_exec.jsons import text
 from kernel_exec.sessions.registry import Owner
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import ConnectionSettings
@@ -105,7 +112,8 @@ class Looks:
 class Connection:
     """One connection: its environment, default session, working directory, limits, requests.
 
-    `name` is how its client introduced itself, `environment` what it switched to last.
+    `name` is how its `client` introduced itself, with its version; `environment` what it switched
+    to last. `tell` takes what its next result should mention.
     """
 
     def __init__(self, *, app: App, settings: ConnectionSettings, name: str = "") -> None:
@@ -114,7 +122,7 @@ class Connection:
         self.host = app.settings
         self.settings = settings
         self.scripts = app.scripts
-        self.name = name
+        self.name = self.client = name
         self.catalog = open_catalog(app.settings, settings)
         self.environment: Environment | None = None
         self.working_directory: Path = settings.working_directory
@@ -122,6 +130,8 @@ class Connection:
         self._worked_in = ""
         self._notice_shown = ""
         self._news: list[str] = []
+        self.tell = self._news.append
+        self._steps: dict[str, int] = {}
         self.requests = Requests()
         self.looks = Looks()
 
@@ -130,7 +140,7 @@ class Connection:
     async def session(self, name: str = "") -> Session:
         """The session `name` ("" for the connection's own), begun if need be."""
         environment = await self.current_environment()
-        return await self.app.sessions.open(name, environment, owner=self._owner())
+        return await self.app.sessions.open(name, environment, owner=self.owner)
 
     async def working_session(self, name: str) -> Session:
         """The same, which is what it works in from now on."""
@@ -149,23 +159,45 @@ class Connection:
             NotFoundError: There is none.
         """
         environment = await self.current_environment()
-        return await self.app.sessions.find(name, environment, owner=self._owner())
+        return await self.app.sessions.find(name, environment, owner=self.owner)
 
     @property
     def open_sessions(self) -> Collection[Session]:
         """All sessions that are open, also those of others."""
         return self.app.sessions.all
 
-    def holder(self, variable: str, session: Session) -> str:
-        """The address of another session that has a variable, "" for none."""
-        return self.app.sessions.holder(variable, session, owner=self._owner())
+    def begun(self, request: RequestId | None, session: Session, entry: Entry) -> None:
+        """Note what a request has begun, and what others have run in its session meanwhile."""
+        self.requests.note(request, session, entry)
+        before = self._steps.get(session.id, entry.number)
+        self._steps[session.id] = max(before, entry.number)
+        others = [
+            each
+            for each in session.ledger.kept
+            if before < each.number < entry.number and each.kind in EXECUTED and not is_replay(each)
+        ]
+        if others:
+            who = text(others[-1].details, "client") or "another client"
+            many = f"{len(others)} steps" if len(others) > 1 else "a step"
+            self.tell(
+                f"{who} has run {many} in session {session.name} since your last one, the latest"
+                f" is step {others[-1].number} (id {others[-1].id})"
+            )
 
-    def _owner(self) -> Owner:
+    def close(self) -> None:
+        """The client has left; its sessions live on without it."""
+        self.app.sessions.leave(self._id)
+
+    @property
+    def owner(self) -> Owner:
+        """Who it is to the sessions that it opens."""
         return Owner(
             id=self._id,
+            client=self.client,
+            folder=str(self.settings.folder),
             catalog=self.catalog,
             working_directory=self.working_directory,
-            tell=self._news.append,
+            tell=self.tell,
         )
 
     # Its environment
@@ -204,14 +236,6 @@ class Connection:
         return Switched(previous=previous, current=current)
 
     # What is shown to it
-
-    async def events(self, session: Session | None, entry: Entry) -> Sequence[OutputEvent]:
-        """What an entry has put out, from memory where it is still there."""
-        live = session.ledger.get(entry.id) if session is not None else None
-        kept = live.recent.events if live is not None else None
-        if kept is None:
-            kept = [each.event for each in await self.app.store.events(entry.id)]
-        return kept
 
     async def settle(self) -> None:
         """Wait until all that happened is on the disk, or `history` says why not."""

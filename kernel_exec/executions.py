@@ -1,11 +1,14 @@
 """What a connection runs, and how it finds that again."""
 
+from collections.abc import Sequence
+
 from anyio import to_thread
 
 from kernel_exec.connection import Begun, Connection
 from kernel_exec.errors import NotFoundError, StorageError, UnencodableError
 from kernel_exec.history.entries import (
     DEFAULT_NAME,
+    EXECUTED,
     Entry,
     EntryKind,
     SessionRecord,
@@ -13,13 +16,12 @@ from kernel_exec.history.entries import (
     script_arguments,
 )
 from kernel_exec.jsons import JSONObject
-from kernel_exec.scripts.store import checked_source
+from kernel_exec.kernels.outputs import OutputEvent
+from kernel_exec.scripts.store import ScriptStore, checked_source
 from kernel_exec.sessions.generations import KernelStatus, ended_status
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.replay import replayable, steps_of
 from kernel_exec.sessions.session import Session
-
-_EXECUTED = frozenset({EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL, EntryKind.VERIFICATION})
 
 
 async def run(
@@ -37,26 +39,50 @@ async def run(
         InvalidArgumentError: The source or a name is not allowed.
         BusyError: The session's queue is full.
     """
-    stored, source = source, checked_source(source)
+    checked = checked_source(source)
     opened = await connection.working_session(session)
-    resent = opened.ledger.resent(EntryKind.CODE, source)
+    resent = opened.ledger.resent(EntryKind.CODE, checked)
     if resent is not None:
         return Begun(session=opened, entry=resent, resent=True)
+    entry = submit(
+        opened,
+        source,
+        scripts=connection.app.scripts,
+        client=connection.name,
+        filename=filename,
+        title=title,
+        time_limit=time_limit,
+    )
+    return Begun(session=opened, entry=entry)
+
+
+def submit(
+    session: Session,
+    source: str,
+    *,
+    scripts: ScriptStore,
+    client: str,
+    filename: str = "",
+    title: str = "",
+    time_limit: float | None = None,
+) -> Entry:
+    """Store `source` and queue it in a session that is open; raises what `run` does."""
+    checked = checked_source(source)
     details: JSONObject = {}
     path = None
     try:
-        scripts = connection.app.scripts
-        path = str(scripts.save(stored, filename) if filename else scripts.save_cell(stored))
+        path = str(scripts.save(source, filename) if filename else scripts.save_cell(source))
     except (StorageError, UnencodableError) as error:
         details = {"unstored": str(error)}
-    submission = Submission(
-        source=source,
-        title=title,
-        file_path=path,
-        time_limit=time_limit,
-        details={"client": connection.name, **details},
+    return session.submit(
+        Submission(
+            source=checked,
+            title=title,
+            file_path=path,
+            time_limit=time_limit,
+            details={"client": client, **details},
+        )
     )
-    return Begun(session=opened, entry=opened.submit(submission))
 
 
 async def run_script(
@@ -127,12 +153,28 @@ async def find(
             )
         return None, stored
     found = await connection.existing(session)
-    latest = await store.latest(found.id, _EXECUTED)
+    latest = await store.latest(found.id, EXECUTED)
     if latest is None:
         raise NotFoundError(f"session {found.name!r} has run nothing yet")
     if isinstance(found, Session):
         return found, found.entry(latest.id) or latest
     return None, await _stored(connection, latest.id) or latest
+
+
+async def events(
+    connection: Connection, session: Session | None, entry: Entry
+) -> Sequence[OutputEvent]:
+    """What an entry has put out, from memory where it is still there."""
+    live = session.ledger.get(entry.id) if session is not None else None
+    kept = live.recent.events if live is not None else None
+    if kept is None:
+        kept = [each.event for each in await connection.app.store.events(entry.id)]
+    return kept
+
+
+def holder(connection: Connection, variable: str, session: Session) -> str:
+    """The address of another session that has a variable, "" for none."""
+    return connection.app.sessions.holder(variable, session, owner=connection.owner)
 
 
 async def session_name(connection: Connection, session: Session | None, entry: Entry) -> str:

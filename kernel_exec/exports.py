@@ -12,14 +12,13 @@ from kernel_exec.documents.export import Document, Exported, export_session
 from kernel_exec.documents.paths import chosen_path
 from kernel_exec.documents.verified import Again, Verify, verified_export
 from kernel_exec.documents.writing import require_replaceable
-from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import NotFoundError
-from kernel_exec.history.entries import Entry, EntryKind, SessionRecord
+from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import Places
 from kernel_exec.sessions.ledger import Submission
-from kernel_exec.sessions.registry import address
+from kernel_exec.sessions.naming import address
 from kernel_exec.sessions.session import Session
 
 _STEPS = (EntryKind.CODE, EntryKind.SCRIPT)
@@ -83,7 +82,8 @@ async def others(connection: Connection, session: str = "") -> list[JSONObject]:
     listed: list[JSONObject] = []
     for each in connection.open_sessions:
         if each.id != besides and (steps := await connection.app.store.count(each.id, _STEPS)):
-            name, environment = address(each, here), each.environment.key
+            is_own = each.name != DEFAULT_NAME or connection.owner.id in each.clients.names
+            name, environment = address(each, here) if is_own else each.id, each.environment.key
             call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"
             listed.append(
                 {"session": name, "environment": environment, "steps": steps, "export": call}
@@ -119,7 +119,7 @@ async def _export(
         subject.path,
         overwrite=subject.asked.overwrite,
         limit=settings.notebook_size,
-        variables=allowed_variables(connection.app.settings.variables, passed=settings.pass_env),
+        variables=settings.allowed_variables,
         title=subject.asked.title,
         private=not subject.asked.path,
         verify=verify,

@@ -52,8 +52,8 @@ class Lease:
         os.close(self._descriptor)
 
 
-def take(path: Path) -> Lease | None:
-    """The lease at `path`, None while somebody holds it.
+def take(path: Path, *, wait: bool = False) -> Lease | None:
+    """The lease at `path`, None while somebody holds it, for whose end one may `wait`.
 
     Raises:
         OSError: The file can't be opened or made.
@@ -63,7 +63,7 @@ def take(path: Path) -> Lease | None:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(path, flags, 0o600)
         try:
-            locked = _lock(path, descriptor)
+            locked = _lock(path, descriptor, wait=wait)
         except BaseException:
             os.close(descriptor)
             raise
@@ -110,12 +110,12 @@ def is_held(path: Path) -> bool:
     return lease is None
 
 
-def _lock(path: Path, descriptor: int) -> bool:
+def _lock(path: Path, descriptor: int, *, wait: bool) -> bool:
     try:
         if sys.platform == "win32":
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno in _HELD:
             return False

@@ -135,6 +135,19 @@ SETTINGS: Final = (
         _SECONDS,
     ),
     _ours(
+        "detached_limit",
+        "How long a kernel that no client is connected to is kept after its last execution, in"
+        " seconds; 0 for ever (default: 43200).",
+        _SECONDS,
+        43_200.0,
+    ),
+    _ours(
+        "linger",
+        "How long the host process stays without clients and kernels, in seconds (default: 60).",
+        _number("a number of seconds", least=1, most=_DAY),
+        60.0,
+    ),
+    _ours(
         "pass_env",
         "Names of further variables that kernels and installers see, separated by commas.",
         _variable_names,

@@ -1,9 +1,9 @@
 """Where our own files lie: below a storage root, and in this package."""
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 INSIDE: Final = Path(__file__).with_name("inside") / "main.py"
 """What a foreign interpreter runs, with a word for what it is to do: launch, probe or warden."""
@@ -11,13 +11,33 @@ INSIDE: Final = Path(__file__).with_name("inside") / "main.py"
 PRIVATE_FOLDER: Final = ".kernel_exec"
 """The folder below a storage root that is the server's own: no tool reads or writes there."""
 
+CONFIG_NAME: Final = "kernel_exec.toml"
+"""The configuration file in the user's configuration folder, and in folders that they trust."""
+
 CELLS_FOLDER: Final = "cells"
 """The folder below a storage root for code that ran without a file name of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """What lies where below the storage root `root`; nothing of it need be there."""
+_XDG: Final = {
+    "storage_dir": ("XDG_DATA_HOME", ".local/share"),
+    "cache": ("XDG_CACHE_HOME", ".cache"),
+    "config": ("XDG_CONFIG_HOME", ".config"),
+}
+
+
+def xdg_folder(kind: str, variables: Mapping[str, str]) -> Path:
+    """Our folder of a kind in the home of the user who has these variables, as Linux has it."""
+    variable, below = _XDG[kind]
+    given = variables.get(variable, "").strip()
+    home = variables.get("HOME") or Path("~").expanduser()
+    return Path(given or Path(home, below), "kernel-exec")
+
+
+class Places(NamedTuple):
+    """What lies where below the storage root `root`; nothing of it need be there.
+
+    A tuple and no dataclass, which takes as long to import as all else that a relay does.
+    """
 
     root: Path
 
@@ -46,6 +66,10 @@ class Places:
         """A lock for each session that some server has open, named by its id."""
         return self.private / "sessions"
 
+    def lease(self, session_id: str) -> Path:
+        """That of one session."""
+        return self.leases / f"{session_id}.lock"
+
     @property
     def spill(self) -> Path:
         """What is too long for the wire, in a folder for each session, named by its id."""
@@ -58,6 +82,16 @@ class Places:
             for each in (self.spill, folder):
                 each.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
+
+    @property
+    def hosts(self) -> Path:
+        """What leads to host processes, in a folder for each place from which one is reached."""
+        return self.private / "hosts"
+
+    @property
+    def host_log(self) -> Path:
+        """What went wrong in host processes."""
+        return self.private / "host.log"
 
     @property
     def notebooks(self) -> Path:

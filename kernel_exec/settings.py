@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import platformdirs
+from platformdirs.unix import Unix
 
 from kernel_exec.configuration import (
-    CONFIG_NAME,
     Written,
     environment_of,
     named_environments,
@@ -28,6 +28,7 @@ from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.options import BY_KEY, PLACE_OF, SETTINGS
+from kernel_exec.places import CONFIG_NAME, xdg_folder
 from kernel_exec.trust import ConfigFiles, read_files
 
 _Layer: TypeAlias = Mapping[str, Written]
@@ -38,9 +39,9 @@ _Layer: TypeAlias = Mapping[str, Written]
 class HostSettings:
     """What holds for everybody below one storage root.
 
-    `storage_source` is where the storage root was set. `history_age` and `idle_limit` are in
-    seconds, `history_size` in bytes, each None for no limit. `variables` are the server's own, for
-    tools that it starts itself.
+    `storage_source` is where the storage root was set. `history_age`, `linger` and the limits are
+    in seconds, `history_size` in bytes, each None for no limit. `variables` are the server's own,
+    for what it starts for itself.
     """
 
     storage_root: Path
@@ -48,8 +49,10 @@ class HostSettings:
     cache: Path
     max_kernels: int
     idle_limit: float | None
+    detached_limit: float | None
     history_age: float | None
     history_size: float | None
+    linger: float
     variables: Mapping[str, str]
 
     @property
@@ -60,13 +63,15 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """What one connection begins with.
+    """What one connection begins with; `folder` is where its client was started.
 
     `environment` is None for the managed default. `wait_seconds` and `time_limit` are in seconds,
-    `notebook_size` in bytes, the last two None for no limit. `notice` is a sentence for the user
-    about a configuration file that was ignored, "" without one.
+    `notebook_size` in bytes, the last two None for no limit. `variables` are the client's, of which
+    its kernels and installers see those that are allowed. `notice` is a sentence for the user about
+    a configuration file that was ignored, "" without one.
     """
 
+    folder: Path
     environment: Environment | None
     named_environments: Mapping[str, Environment]
     working_directory: Path
@@ -75,8 +80,14 @@ class ConnectionSettings:
     pass_env: frozenset[str]
     notebook_size: int | None
     inline_images: int
+    variables: Mapping[str, str]
     config_files: Sequence[Path] = ()
     notice: str = ""
+
+    @property
+    def allowed_variables(self) -> dict[str, str]:
+        """The variables that kernels and installers get."""
+        return allowed_variables(self.variables, passed=self.pass_env)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +102,9 @@ class Settings:
     environment_source: str
     environment_files: Mapping[str, Path]
 
-    @property
-    def allowed_variables(self) -> dict[str, str]:
-        """The variables that kernels and installers get."""
-        return allowed_variables(self.host.variables, passed=self.connection.pass_env)
+
+_OF_CONNECTION = ("wait_seconds", "time_limit", "pass_env", "notebook_size", "inline_images")
+"""Settings of a connection that are what was written, or the default."""
 
 
 def process_variables() -> MutableMapping[str, str]:
@@ -107,12 +117,14 @@ def read_settings(
     options: Mapping[str, str | None],
     variables: Mapping[str, str] | None = None,
     working_directory: Path | None = None,
+    user: Mapping[str, str] | None = None,
     config_required: bool = True,
 ) -> Settings:
     """Settings from `options` (by key), `variables` (default: the process's) and the files.
 
     Relative paths are taken from the file's folder, otherwise from `working_directory` (default:
-    the current folder). An empty variable counts as one that is not set. A configuration file
+    the current folder). `user` are the variables by which the user's folders are found (default:
+    the process's). An empty variable counts as one that is not set. A configuration file
     that was named must exist, unless `config_required` is False; the null device stands for none.
 
     Raises:
@@ -121,7 +133,7 @@ def read_settings(
     variables = dict(os.environ if variables is None else variables)
     here = _current_folder() if working_directory is None else working_directory.absolute()
     layers = _layers(options, variables, here)
-    files = _read_files(_first(layers, "config"), here, required=config_required)
+    files = _read_files(_first(layers, "config"), here, user, required=config_required)
     layers += [written_in(file, table) for file, table in files.tables]
     named = [
         (name, environment, file)
@@ -129,39 +141,39 @@ def read_settings(
         for name, environment in named_environments(table, file).items()
     ]
     active = _environment(layers)
-
-    def take(key: str) -> Any:
-        written = _first(layers, key)
-        return BY_KEY[key].default if written is None else BY_KEY[key].parse(written)
-
-    storage = _first(layers, "storage_dir")
-    host = HostSettings(
-        storage_root=take("storage_dir") or _user_folder("storage_dir"),
-        storage_source="the default folder" if storage is None else storage.where,
-        cache=take("cache") or _user_folder("cache"),
-        max_kernels=take("max_kernels"),
-        idle_limit=take("idle_limit"),
-        history_age=take("history_days"),
-        history_size=take("history_size"),
-        variables=variables,
-    )
-    connection = ConnectionSettings(
-        environment=None if active is None else environment_of(*active),
-        named_environments={name: environment for name, environment, _ in named},
-        working_directory=take("working_directory") or host.storage_root,
-        wait_seconds=take("wait_seconds"),
-        time_limit=take("time_limit"),
-        pass_env=take("pass_env"),
-        notebook_size=take("notebook_size"),
-        inline_images=take("inline_images"),
-        config_files=[file for file, _ in files.tables],
-        notice=files.notice,
-    )
+    host = _of_host(layers, variables, user)
     return Settings(
         host=host,
-        connection=connection,
+        connection=ConnectionSettings(
+            folder=here,
+            environment=None if active is None else environment_of(*active),
+            named_environments={name: environment for name, environment, _ in named},
+            working_directory=_take(layers, "working_directory") or host.storage_root,
+            **{key: _take(layers, key) for key in _OF_CONNECTION},
+            variables=variables,
+            config_files=[file for file, _ in files.tables],
+            notice=files.notice,
+        ),
         environment_source="default" if active is None else active[1].where,
         environment_files={name: file for name, _, file in named},
+    )
+
+
+def _of_host(
+    layers: Sequence[_Layer], variables: Mapping[str, str], user: Mapping[str, str] | None
+) -> HostSettings:
+    storage = _first(layers, "storage_dir")
+    return HostSettings(
+        storage_root=_take(layers, "storage_dir") or _user_folder("storage_dir", user),
+        storage_source="the default folder" if storage is None else storage.where,
+        cache=_take(layers, "cache") or _user_folder("cache", user),
+        max_kernels=_take(layers, "max_kernels"),
+        idle_limit=_take(layers, "idle_limit"),
+        detached_limit=_take(layers, "detached_limit"),
+        history_age=_take(layers, "history_days"),
+        history_size=_take(layers, "history_size"),
+        linger=_take(layers, "linger"),
+        variables=variables,
     )
 
 
@@ -198,12 +210,16 @@ def refuse_unknown_keys(table: Mapping[str, object], file: Path) -> None:
     )
 
 
-def _user_folder(key: str) -> Path:
-    """A folder of ours in the user's home, wherever this system has it."""
+def _user_folder(key: str, user: Mapping[str, str] | None = None) -> Path:
+    """A folder of ours in the home of the `user`, wherever this system has it."""
     folders = platformdirs.PlatformDirs("kernel-exec", appauthor=False)
     places = {"storage_dir": "user_data_path", "cache": "user_cache_path"}
     with suppress(RuntimeError):  # what newer versions of platformdirs raise
-        folder: Path = getattr(folders, places.get(key, "user_config_path"))
+        folder: Path = (
+            getattr(folders, places.get(key, "user_config_path"))
+            if user is None or not isinstance(folders, Unix)
+            else xdg_folder(key, user)
+        )
         if folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
             return folder
     setting = BY_KEY[key]
@@ -229,18 +245,26 @@ def _layers(
     return [set_by_option, set_by_variable]
 
 
-def _read_files(config: Written | None, here: Path, *, required: bool) -> ConfigFiles:
+def _read_files(
+    config: Written | None, here: Path, user: Mapping[str, str] | None, *, required: bool
+) -> ConfigFiles:
     named = None if config is None else parse_path(config)
     if named is not None and (str(named) == os.devnull or not (required or os.path.lexists(named))):
         return ConfigFiles(tables=())
-    user = None
+    own = None
     with suppress(InvalidArgumentError):  # without a home there is no file of the user's own
-        user = user_config_folder()
+        own = _user_folder("config", user)
     source = "" if config is None else config.where
-    files = read_files(named=named, source=source, folder=here, user=user)
+    files = read_files(named=named, source=source, folder=here, user=own)
     for file, table in files.tables:
         refuse_unknown_keys(table, file)
     return files
+
+
+def _take(layers: Sequence[_Layer], key: str) -> Any:
+    """What the first layer says that has the key, read; otherwise the default."""
+    written = _first(layers, key)
+    return BY_KEY[key].default if written is None else BY_KEY[key].parse(written)
 
 
 def _first(layers: Iterable[_Layer], key: str) -> Written | None:

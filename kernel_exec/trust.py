@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kernel_exec.configuration import CONFIG_NAME, parse_table, read_content, write
+from kernel_exec.configuration import parse_table, read_content, write
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
+from kernel_exec.places import CONFIG_NAME
 
 _STORE_NAME: Final = "trusted.json"
 """Beside the user's own configuration file."""

@@ -14,6 +14,7 @@ from mcp.client.stdio import StdioServerParameters
 from nbclient import NotebookClient
 
 from tests.notebooks.over_ipc import sockets_in
+from tests.wire import end_host
 
 pytestmark = [pytest.mark.kernel, pytest.mark.network, pytest.mark.timeout(300)]
 
@@ -86,3 +87,4 @@ async def test_the_example_configuration_starts_a_server(tmp_path: Path) -> None
     async with Client(server) as client:
         tools = await client.list_tools()
         assert "execute_code" in [tool.name for tool in tools.tools]
+    end_host(tmp_path / configured["env"]["CODE_STORAGE_DIR"])

@@ -17,11 +17,16 @@ from typing import Any
 
 import psutil
 
+from kernel_exec.host.client import open_host
 from tests.shared import CACHE
-from tests.waits import patient
+from tests.waits import patient, wait_gone
 
 LATEST = "2025-11-25"
 """The newest protocol that begins with a handshake."""
+
+IN_PROCESS = "--in-process"
+SERVE = ("serve", *os.environ.get("KERNEL_EXEC_TEST_SERVE", IN_PROCESS).split())
+"""What tests start: most look at the server's own process. With "" a host serves them."""
 
 PATIENCE = 30.0
 """Seconds that an answer may take where a test does not say less."""
@@ -178,6 +183,8 @@ class Server:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self._reading.wait()
+            if not line.endswith(b"\n"):  # it was killed
+                break
             message = json.loads(line)
             with self._news:
                 if "id" in message:
@@ -192,19 +199,24 @@ class Server:
 
 @contextmanager
 def started(
-    folder: Path, *options: str, prefix: Sequence[str] = (), **variables: str
+    folder: Path,
+    *options: str,
+    prefix: Sequence[str] = (),
+    command: Sequence[str] = SERVE,
+    **variables: str,
 ) -> Iterator[Server]:
     """A server that keeps all but its cache below `folder` and has not been spoken to yet.
 
     Its kernels are those of the Python that runs the tests, unless `options` say otherwise.
-    `prefix` is the command that starts it.
+    `prefix` is the command that starts it, `command` the one that it carries out; with one of its
+    own, a test ends the host itself.
     """
     errors = folder / "stderr"
     with errors.open("ab") as stderr:
         process = subprocess.Popen(
             [
                 *prefix,
-                *(sys.executable, "-m", "kernel_exec"),
+                *(sys.executable, "-m", "kernel_exec", *command),
                 *(options or ("--python-path", sys.executable)),
             ],
             stdin=subprocess.PIPE,
@@ -222,16 +234,32 @@ def started(
         yield server
     finally:
         server.close()
+        if command is SERVE and IN_PROCESS not in SERVE:
+            end_host(Path(variables.get("CODE_STORAGE_DIR", folder / "storage")))
 
 
 @contextmanager
 def serving(
-    folder: Path, *options: str, prefix: Sequence[str] = (), **variables: str
+    folder: Path,
+    *options: str,
+    prefix: Sequence[str] = (),
+    command: Sequence[str] = SERVE,
+    **variables: str,
 ) -> Iterator[Server]:
     """A server that has been greeted."""
-    with started(folder, *options, prefix=prefix, **variables) as server:
+    with started(folder, *options, prefix=prefix, command=command, **variables) as server:
         server.initialize()
         yield server
+
+
+def end_host(root: Path) -> None:
+    """End the host process of a storage root, if one runs."""
+    host = open_host(root)
+    if host is not None:
+        with host:
+            process = psutil.Process(host.pid)
+            list(host.ask({"command": "stop"}))
+        assert wait_gone([process], within=10) == []
 
 
 def unshared() -> list[str]:

@@ -68,7 +68,7 @@ def _server(folder: Path, variables: Mapping[str, str]) -> StdioServerParameters
     home = variables.get("PYTHONHOME")
     return StdioServerParameters(
         command=sys.executable,
-        args=["-P", "-m", "kernel_exec", "--config", os.devnull],
+        args=["-P", "-m", "kernel_exec", "--config", os.devnull, "serve", "--in-process"],
         env={
             **kept,
             **({"PYTHONHOME": home} if home else {}),

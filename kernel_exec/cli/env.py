@@ -204,7 +204,7 @@ def _executable(settings: Settings, environment: Environment) -> Path:
 
 
 async def _probe(settings: Settings, environment: Environment) -> Interpreter:
-    variables = settings.allowed_variables
+    variables = settings.connection.allowed_variables
     return await ask(_executable(settings, environment), variables=variables)
 
 

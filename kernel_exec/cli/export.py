@@ -8,14 +8,13 @@ import click
 
 from kernel_exec.documents.export import export_session
 from kernel_exec.documents.paths import FORMATS, default_path, format_of
-from kernel_exec.errors import NotFoundError, StorageError
-from kernel_exec.history.entries import SessionRecord
+from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
+from kernel_exec.history.entries import SessionRecord, matching
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.notebooks.build import OutputOptions
-from kernel_exec.places import Places
 from kernel_exec.settings import Settings
 
-from .reading import settings_of
+from .reading import history_root, settings_of
 
 _NAMED = 10
 """Sessions that a message lists."""
@@ -58,9 +57,10 @@ def export(
 ) -> None:
     """Write a session's notebook from history, the latest or SESSION, and print its path.
 
-    SESSION is a name, or an id as in a notebook's metadata; of several sessions with one name,
-    the last one used is exported. Servers may be running meanwhile. With --no-outputs or
-    --no-timing the document is meant for version control and names no path of this machine.
+    SESSION is a name, an id as in a notebook's metadata, or a unique beginning of either; of
+    several sessions with one name, the last one used is exported. Servers may be running meanwhile.
+    With --no-outputs or --no-timing the document is meant for version control and names no path of
+    this machine.
     """
     settings = settings_of(options)
     target = None if output is None else output.absolute()
@@ -89,7 +89,7 @@ async def _export(
             target or default_path(settings.host.storage_root, record, f".{document or 'ipynb'}"),
             overwrite=overwrite,
             limit=settings.connection.notebook_size,
-            variables=settings.allowed_variables,
+            variables=settings.connection.allowed_variables,
             title=title,
             options=wanted,
             private=target is None and not wanted.portable,
@@ -97,26 +97,12 @@ async def _export(
         return exported.path
 
 
-def history_root(settings: Settings) -> Path:
-    """The storage folder if it has a history, as opening one would create it.
-
-    Raises:
-        NotFoundError: It has none, as when somebody mistyped the folder.
-    """
-    root = settings.host.storage_root
-    if not Places(root).private.is_dir():
-        raise NotFoundError(
-            f"no history in {str(root)!r}; pass --storage-dir or set CODE_STORAGE_DIR to the"
-            " server's storage folder"
-        )
-    return root
-
-
 async def find_session(store: Store, wanted: str) -> SessionRecord:
-    """The session `wanted` by name or id, or the latest ("").
+    """The session `wanted` by name, id or a unique beginning, or the latest ("").
 
     Raises:
         NotFoundError: There is none.
+        InvalidArgumentError: There are several.
         StorageError: History can't be read.
     """
     records = await store.sessions()
@@ -124,9 +110,13 @@ async def find_session(store: Store, wanted: str) -> SessionRecord:
         if store.degraded:
             raise StorageError(f"history can't be read: {store.degraded}")
         raise NotFoundError("history has no sessions yet; run code first")
-    found = [each for each in records if not wanted or wanted in {each.name, each.id}]
+    found = matching(wanted, records) if wanted else records
     if not found:
         raise NotFoundError(f"no session {wanted!r} in history; it has {_names(records)}")
+    if wanted and len({each.name for each in found}) > 1:
+        raise InvalidArgumentError(
+            f"{wanted!r} may be any of {_names(found)}: use more of its name"
+        )
     used = await store.last_uses()
     latest = sorted(found, key=lambda each: used.get(each.id, 0.0), reverse=True)
     for each in latest:

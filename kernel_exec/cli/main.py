@@ -26,11 +26,23 @@ COMMANDS = {
     "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
     "demo": "Run an analysis of real data through the server, and export its notebook.",
     "trust": "Trust the configuration file of a folder as it is now.",
+    "sessions": "List the sessions, with what they do and what they take.",
+    "show": "Show the steps of a session, or one step with its whole output.",
+    "tail": "Show what a session puts out, live.",
+    "run": "Run code in a session.",
+    "interrupt": "Stop what runs in a session, and keep its kernel.",
+    "restart": "Start a new kernel in a session.",
+    "stop": "End the kernels of sessions, or the host process with all of them.",
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
     "verify": "Run a notebook again in a fresh kernel, and show cell by cell what differs.",
     "env": "List, add and check the configured environments.",
 }
-"""Each is `kernel_exec.cli.NAME:NAME`; with the first line of its help."""
+"""Each is `kernel_exec.cli.NAME:NAME`, or in one of `_MODULES`; with the first line of its help."""
+
+_MODULES = {
+    **dict.fromkeys(("interrupt", "restart", "stop"), "sessions"),
+    "tail": "run",
+}
 
 _WITHOUT_SETTINGS = {"demo", "trust"}
 
@@ -71,7 +83,8 @@ class _LazyGroup(click.Group):
 
 
 def _load(name: str) -> click.Command:
-    command: click.Command = getattr(importlib.import_module(f"kernel_exec.cli.{name}"), name)
+    module = importlib.import_module(f"kernel_exec.cli.{_MODULES.get(name, name)}")
+    command: click.Command = getattr(module, name)
     if name not in _WITHOUT_SETTINGS:
         _accept_settings(command)
     return command
@@ -130,7 +143,7 @@ def group(ctx: click.Context, /, **options: str | None) -> object:
     if sys.stdin is not None and sys.stdin.isatty():
         click.echo(_WELCOME.format(configuration=_configuration()))
         return None
-    return ctx.invoke(_load("serve"))
+    return ctx.invoke(_load("serve"), in_process=False)
 
 
 group.params[:0] = _settings(hidden=False)

@@ -1,9 +1,19 @@
-"""Settings for a command: read, with a warning on stderr about a file that was ignored."""
+"""What commands read: the settings, history and the host process, with few imports.
 
-from collections.abc import Mapping
+Commands that are used while somebody waits load no event loop and nothing of MCP or Jupyter.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import click
 
+from kernel_exec.errors import KernelExecError, NotFoundError
+from kernel_exec.history.database import Database
+from kernel_exec.host.client import HostClient
+from kernel_exec.places import Places
 from kernel_exec.settings import Settings, read_settings
 
 
@@ -13,3 +23,49 @@ def settings_of(options: Mapping[str, str | None], *, config_required: bool = Tr
     if settings.connection.notice:
         click.echo(f"warning: {settings.connection.notice}", err=True)
     return settings
+
+
+def history_root(settings: Settings) -> Path:
+    """The storage folder if it has a history, as opening one would create it.
+
+    Raises:
+        NotFoundError: It has none, as when somebody mistyped the folder.
+    """
+    root = settings.host.storage_root
+    if not Places(root).private.is_dir():
+        raise NotFoundError(
+            f"no history in {str(root)!r}; pass --storage-dir or set CODE_STORAGE_DIR to the"
+            " server's storage folder"
+        )
+    return root
+
+
+@contextmanager
+def history_of(settings: Settings) -> Iterator[Database]:
+    """The history of the storage folder, to be read; raises what `history_root` does."""
+    database = Database(Places(history_root(settings)).private, examine=False)
+    try:
+        database.flush()  # which opens it
+        if database.degraded:
+            click.echo(f"warning: history can't be opened: {database.degraded}", err=True)
+        yield database
+    finally:
+        database.close()
+
+
+class RefusedError(KernelExecError):
+    """Raised when the host process could not do what it was asked."""
+
+
+def asked(host: HostClient, command: str, **request: object) -> Iterator[dict[str, Any]]:
+    """What the host answers, message by message.
+
+    Raises:
+        RefusedError: It could not do it.
+        BusyError: It ended meanwhile.
+    """
+    for message in host.ask({"command": command, **request}):
+        if "error" in message and message.get("end"):
+            raise RefusedError(str(message["error"]))
+        if not message.get("end"):
+            yield message

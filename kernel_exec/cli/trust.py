@@ -6,13 +6,13 @@ import click
 
 from kernel_exec import trust as trusting
 from kernel_exec.configuration import (
-    CONFIG_NAME,
     Written,
     named_environments,
     parse_path,
     parse_table,
     read_content,
 )
+from kernel_exec.places import CONFIG_NAME
 from kernel_exec.settings import refuse_unknown_keys, user_config_folder
 
 

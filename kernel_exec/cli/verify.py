@@ -36,8 +36,8 @@ from kernel_exec.verification.plan import make_plan
 from kernel_exec.verification.results import CellReport, OnCell, Verification
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
-from .export import find_session, history_root
-from .reading import settings_of
+from .export import find_session
+from .reading import history_root, settings_of
 
 _DIFFERS, _NOT_RUN = 1, 2
 _COLOURS = {
@@ -163,7 +163,7 @@ async def _subject(settings: Settings, target: str) -> _Subject:
         if store.notice:
             click.echo(f"warning: {store.notice}", err=True)
         record = await find_session(store, target)
-        variables = settings.allowed_variables
+        variables = settings.connection.allowed_variables
         notebook = await session_notebook(store, record, variables=variables)
         return _Subject(name=f"session {record.name}", notebook=notebook)
 

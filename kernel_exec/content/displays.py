@@ -6,6 +6,16 @@ from collections import Counter
 from collections.abc import Mapping
 
 from kernel_exec.jsons import JSON, JSONObject, text
+from kernel_exec.kernels.outputs import (
+    Clear,
+    DisplayData,
+    ErrorOutput,
+    ExecuteResult,
+    OutputEvent,
+    Spill,
+    Stream,
+    Update,
+)
 
 from .charts import describe_chart
 from .markup import html_text
@@ -54,6 +64,21 @@ def readable(data: JSONObject) -> str:
     return (
         _drawing(text(data, "image/svg+xml")) or text(data, "text/latex") or words or _other(data)
     )
+
+
+def said(output: OutputEvent) -> str:
+    """What a person reads of an output: its text, or a traceback as it was written."""
+    match output:
+        case Stream():
+            return output.text
+        case ErrorOutput():
+            return "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
+        case DisplayData(data=data) | ExecuteResult(data=data):
+            return f"{shown}\n" if (shown := readable(data)) else ""
+        case Spill():
+            return f"[it goes on in {output.path}]\n"
+        case Clear() | Update():
+            return ""
 
 
 def pictures(data: JSONObject) -> list[tuple[str, str]]:

@@ -139,8 +139,8 @@ class Database:
     `degraded` says why rows wait, or "".
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.file: Final = HistoryFile(folder)
+    def __init__(self, folder: Path, *, examine: bool = True) -> None:
+        self.file: Final = HistoryFile(folder, examine=examine)
         self.blobs: Final = Blobs(Places(folder.parent).blobs)
         self.waiting: Final = Waiting()
         self.degraded = ""

@@ -5,17 +5,24 @@ install, a note, a switch of environment. Outputs are kept beside it as events, 
 never changed; `kernel_exec.kernels.outputs.fold` turns them into what is shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from kernel_exec.errors import InvalidArgumentError, NotFoundError
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import OutputEvent
 
 DEFAULT_NAME: Final = "main"
 """What a default session is called, by its owner and in history."""
+
+ID_SHOWN: Final = 8
+"""Characters of a session's id that tell it from all others."""
+
+_MOST_LISTED: Final = 10
+"""Sessions that a message lists."""
 
 
 class EntryKind(StrEnum):
@@ -27,6 +34,12 @@ class EntryKind(StrEnum):
     NOTE = "note"
     ENVIRONMENT = "environment"
     VERIFICATION = "verification"
+
+
+EXECUTED: Final = frozenset(
+    {EntryKind.CODE, EntryKind.SCRIPT, EntryKind.INSTALL, EntryKind.VERIFICATION}
+)
+"""The kinds of what is carried out, and has an outcome of its own."""
 
 
 class Origin(StrEnum):
@@ -44,12 +57,60 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """A session as history keeps it; times are seconds since the epoch."""
+    """A session as history keeps it; times are seconds since the epoch.
+
+    `client` and `folder` are who began it and where that was, "" where nobody said so.
+    """
 
     id: str
     name: str
     environment: str
     created: float
+    client: str = ""
+    folder: str = ""
+
+
+def matching(wanted: str, records: Sequence[SessionRecord]) -> list[SessionRecord]:
+    """Those that somebody may mean by a name or an id, else by the beginning of either."""
+    exact = [each for each in records if wanted in {each.name, each.id}]
+    return exact or [
+        each
+        for each in records
+        if wanted and (each.name.startswith(wanted) or each.id.startswith(wanted))
+    ]
+
+
+def choose(
+    wanted: str, *, live: Sequence[SessionRecord], past: Sequence[SessionRecord]
+) -> SessionRecord:
+    """The session that a person means by its name, its id or a unique beginning.
+
+    One that is `live` comes before one that is `past`; of past ones with one name the last counts.
+
+    Raises:
+        NotFoundError: There is none.
+        InvalidArgumentError: There are several.
+    """
+    found = matching(wanted, live)
+    if not found:
+        found = matching(wanted, past)
+        if len({each.name for each in found}) == 1:
+            found = found[-1:]
+    if not found:
+        there = {each.id: each for each in (*live, *reversed(past))}
+        raise NotFoundError(f"no session {wanted!r}; there is {listed([*there.values()])}")
+    if len(found) > 1:
+        raise InvalidArgumentError(
+            f"{wanted!r} may be any of {listed(found)}: use more of its name or id"
+        )
+    return found[0]
+
+
+def listed(records: Sequence[SessionRecord]) -> str:
+    """The names and ids of sessions, for a message."""
+    named = [f"{each.name} ({each.id[:ID_SHOWN]})" for each in records[:_MOST_LISTED]]
+    more = len(records) - len(named)
+    return ", ".join([*named, f"{more} more"] if more else named) or "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,6 +74,10 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
         "ALTER TABLE kernel ADD COLUMN origin TEXT NOT NULL DEFAULT 'needed'",
         "ALTER TABLE session ADD COLUMN announced REAL",
     ),
+    (
+        "ALTER TABLE session ADD COLUMN client TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE session ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 
@@ -92,14 +96,16 @@ class HistoryFile:
     """`history.db` below `folder`; the thread that first uses it is the only one that may.
 
     `server` names this process among those that share the file. `notice` is for the user, such
-    as that a corrupt file was set aside; "" when there is nothing.
+    as that a corrupt file was set aside; "" when there is nothing. One that is not to `examine`
+    finds a fault when it comes upon it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, examine: bool = True) -> None:
         self.folder: Final = folder
         self.path: Final = Places(folder.parent).history
         self.server: Final = secrets.token_hex(8)
         self.notice = ""
+        self._examined = _EXAMINED if examine else -1
         self._lease: Lease | None = None
         self._opened: tuple[int, int] | None = None
 
@@ -183,7 +189,7 @@ class HistoryFile:
         """Make the database ours to use: examined, with all tables, rid of what the dead left."""
         connection = _connect(self.path, wait)
         try:
-            if self.path.stat().st_size <= _EXAMINED:
+            if self.path.stat().st_size <= self._examined:
                 _examine(connection)
             with transaction(connection, wait=wait):
                 migrate(connection)

@@ -177,9 +177,10 @@ class Reading:
     def __init__(self, thread: _Thread) -> None:
         self._thread = thread
 
-    async def sessions(self) -> list[SessionRecord]:
-        """All sessions, oldest first."""
-        return await self._find(Query(table=SESSION))
+    async def sessions(self, *, last: int | None = None, **fields: str) -> list[SessionRecord]:
+        """The sessions with these fields, such as `name`, oldest first; the `last` ones or all."""
+        where = {name: (value,) for name, value in fields.items()}
+        return await self._find(Query(table=SESSION, where=where, last=last))
 
     async def session(self, session_id: str) -> SessionRecord | None:
         """The session with this id."""

@@ -22,8 +22,11 @@ from kernel_exec.app import open_app
 from kernel_exec.connection import Connection
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelExecError, bare
+from kernel_exec.processes import raise_descriptor_limit
+from kernel_exec.relay.relay import fill_standard_descriptors
+from kernel_exec.relay.secrecy import hide_variables
 from kernel_exec.server.create import create_server, refusing_server
-from kernel_exec.settings import Settings
+from kernel_exec.settings import Settings, process_variables
 
 from .frames import Probe, Refusal, decode, encode, probed
 from .wire import ReadAhead, Wire, lines_of, open_wire
@@ -41,6 +44,21 @@ _CLOSE_LIMIT = 5.0
 """Seconds that closing may take after a signal; what is left then is ended by the guardians."""
 
 _LEAVE = ("SIGTERM", "SIGINT", "SIGHUP")
+
+
+def run(read: Callable[[], Settings]) -> NoReturn:
+    """Serve with the settings that `read` returns, or tell the client what it raises."""
+
+    def begin() -> Settings:
+        settings = read()
+        if os.isatty(0):
+            sys.stderr.write("waiting for an MCP client on stdin; Ctrl-D ends it\n")
+        hide_variables(process_variables())
+        return settings
+
+    fill_standard_descriptors()
+    raise_descriptor_limit()
+    exit_now(anyio.run(serve, begin, backend="asyncio"))
 
 
 async def serve(begin: Callable[[], Settings]) -> int:

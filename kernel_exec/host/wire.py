@@ -6,9 +6,11 @@ duplicates and on no thread, so that leaving never waits for a reader.
 """
 
 import os
+import stat
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 from anyio import to_thread
@@ -125,7 +127,7 @@ class Wire:
     """Both directions, as `open_wire` opens them."""
 
     def __init__(self, *, reading: int, writing: int) -> None:
-        """Use these descriptors; `writing` does not block."""
+        """Use these descriptors; neither blocks where that can be waited for."""
         self._reading = reading
         self._writing = writing
 
@@ -149,11 +151,14 @@ class Wire:
                 await anyio.wait_writable(self._writing)
 
     async def _read(self) -> bytes:
-        try:
-            await anyio.wait_readable(self._reading)
-        except OSError:  # no event loop can watch a file, and that of macOS no terminal
-            return await to_thread.run_sync(os.read, self._reading, _CHUNK, abandon_on_cancel=True)
-        return os.read(self._reading, _CHUNK)
+        while True:
+            try:
+                await anyio.wait_readable(self._reading)
+            except OSError:  # no event loop can watch a file, and that of macOS no terminal
+                read = partial(os.read, self._reading, _CHUNK)
+                return await to_thread.run_sync(read, abandon_on_cancel=True)
+            with suppress(BlockingIOError):  # somebody else has read it
+                return os.read(self._reading, _CHUNK)
 
 
 @contextmanager
@@ -168,19 +173,43 @@ def open_wire() -> Iterator[Wire]:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-    # others may write through the same open file, so it must not stay as we make it
-    blocking = os.get_blocking(writing)
-    os.set_blocking(writing, False)
     try:
-        yield Wire(reading=reading, writing=writing)
+        with wire_on(reading, writing) as wire:
+            yield wire
     finally:
-        os.set_blocking(writing, blocking)
         os.close(reading)
         os.close(writing)
 
 
-def fill_standard_descriptors() -> None:
-    """Open what is closed of 0, 1 and 2, before anything else of ours gets such a number."""
-    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(opened)
+@contextmanager
+def wire_on(reading: int, writing: int) -> Iterator[Wire]:
+    """The wire on a client's descriptors, which stay open, and as they are."""
+    with _unblocked(reading, os.O_RDONLY) as one, _unblocked(writing, os.O_WRONLY) as other:
+        yield Wire(reading=one, writing=other)
+
+
+@contextmanager
+def _unblocked(descriptor: int, access: int) -> Iterator[int]:
+    """A descriptor of the same thing that does not block.
+
+    The mode belongs to the open file, through which others may read and write as well. A pipe can
+    be opened once more, for us alone; of all else the mode is put back.
+    """
+    mode = os.fstat(descriptor).st_mode
+    own = None
+    if stat.S_ISFIFO(mode):
+        with suppress(OSError):  # on Linux; not a pipe of another user, or one that nobody reads
+            own = os.open(f"/proc/self/fd/{descriptor}", access | os.O_NONBLOCK)
+    if own is not None:
+        try:
+            yield own
+        finally:
+            os.close(own)
+        return
+    blocking = os.get_blocking(descriptor)
+    if access == os.O_WRONLY or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        os.set_blocking(descriptor, False)
+    try:
+        yield descriptor
+    finally:
+        os.set_blocking(descriptor, blocking)

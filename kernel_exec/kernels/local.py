@@ -20,7 +20,7 @@ from .flow import Flow
 from .kernel import Kernel, KernelInfo, KernelStarter, Listener, Usage
 from .launch import Launch, plan_launch
 from .messages import cell_name
-from .outcomes import Ending, Request
+from .outcomes import SERVER_ENDED, Ending, Request
 from .process import LocalProcess
 from .pulse import watch
 from .run_dirs import RunDir, made_run_dir
@@ -37,11 +37,13 @@ class LocalKernels:
     """See `Kernels`.
 
     The sockets lie in `runtime_dir`, whose path must be short. `unwritten` are the bytes of output
-    that history has yet to write: above a limit kernels wait.
+    that history has yet to write: above a limit kernels wait. `ending` is why a kernel ends that
+    lives until it is closed.
     """
 
     runtime_dir: Path
     unwritten: Callable[[], int] = lambda: 0
+    ending: str = SERVER_ENDED
 
     def starter(
         self, prepared: PreparedEnvironment, *, working_directory: Path, spill_dir: Path
@@ -76,7 +78,7 @@ class LocalKernels:
                 reply = await _start(process, launch, run_dir)
                 yield LocalKernel(process, run_dir, _info(reply, process, prepared), reply)
             finally:
-                process.driver.end_reason = process.driver.end_reason or "it was closed"
+                process.driver.end_reason = process.driver.end_reason or self.ending
                 with anyio.CancelScope(shield=True):
                     await process.close()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from .outputs import ErrorOutput, OutputEvent
 
@@ -120,3 +120,6 @@ class Ended:
 
 
 Event: TypeAlias = Began | Produced | Ended
+
+SERVER_ENDED: Final = "the server ended"
+"""Why a kernel died, or an execution ended, that nothing else has ended."""

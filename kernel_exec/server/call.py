@@ -58,7 +58,7 @@ class Call:
 
     def begun(self, session: Session, entry: Entry) -> None:
         """Note which entry this request has begun, in case that it is cancelled."""
-        self.connection.requests.note(self.request, session, entry)
+        self.connection.begun(self.request, session, entry)
 
     async def follow(self, session: Session, entry: Entry, seconds: float) -> Entry:
         """Wait for an entry within a window, reporting progress."""
@@ -84,7 +84,7 @@ class Call:
         Committing and rendering go on side by side. Where the commit fails the result has to say
         so, and is rendered again.
         """
-        events = await self.connection.events(session, entry)
+        events = await executions.events(self.connection, session, entry)
         now = await self._context(session, entry, events, only_new=only_new)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.connection.settle)
@@ -111,14 +111,16 @@ class Call:
         missing = undefined_name(errors[-1]) if errors else ""
         return RenderContext(
             session=await executions.session_name(self.connection, session, entry),
-            held_in=self.connection.holder(missing, session) if missing and session else "",
+            held_in=(
+                executions.holder(self.connection, missing, session) if missing and session else ""
+            ),
             own=(entry.file_path or "", str(self.connection.host.storage_root)),
             home=str(Path.home()),
             texts=self.presenter.texts,
             background=session.ledger.background.take(entry.id) if session is not None else (),
             history=self.connection.history,
             notice=self.connection.news(),
-            waiting=session.waiting_before(entry.id) if session is not None else 0,
+            waiting=session.queue.before(entry.id) if session is not None else 0,
             most_pictures=self.connection.settings.inline_images,
             environment=looks.environment(session.environment.key) if session is not None else "",
             new_kernel=looks.is_new_kernel(entry),

@@ -25,6 +25,8 @@ from .results import bounded, failed
 from .tools import TOOLS
 from .validation import explain_malformed, parse
 
+VERSION = importlib.metadata.version("kernel-exec")
+
 _NAME_SHOWN = 100
 """Characters of an unknown tool's name that its refusal repeats."""
 
@@ -69,7 +71,7 @@ def _server(instructions: str, call_tool: _CallTool) -> Server[Any]:
 
     return Server(
         "kernel-exec",
-        version=importlib.metadata.version("kernel-exec"),
+        version=VERSION,
         title="kernel-exec",
         instructions=instructions,
         on_list_tools=list_tools,
@@ -82,7 +84,7 @@ class _Dispatch:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._presenter = Presenter(connection.host.variables)
+        self._presenter = Presenter(connection.settings.variables)
         self._specs = {spec.name: spec for spec in TOOLS}
 
     async def call_tool(
@@ -119,6 +121,7 @@ class _Dispatch:
         introduced = ctx.session.client_params
         if introduced is not None and not self._connection.name:
             client = introduced.client_info
+            self._connection.client = client.name[:_NAME_SHOWN]
             self._connection.name = f"{client.name} {client.version}".strip()
 
         async def progress(elapsed: float, message: str) -> None:

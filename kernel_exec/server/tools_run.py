@@ -129,8 +129,8 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
         "queued": status.queued,
         "history": call.connection.history or "ok",
     }
-    if call.connection.notice:
-        fields["notice"] = call.connection.notice
+    if notice := call.connection.news() or call.connection.notice:
+        fields["notice"] = notice
     if status.current is not None:
         fields["execution_id"] = status.current
     if status.death:

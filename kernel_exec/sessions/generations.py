@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from kernel_exec.history.entries import KernelRecord, Origin
+from kernel_exec.history.entries import Entry, KernelRecord, Origin
+from kernel_exec.history.opening import SERVER_DIED
 from kernel_exec.history.store import Store
-from kernel_exec.jsons import JSONObject
+from kernel_exec.jsons import JSONObject, mapping
 from kernel_exec.kernels.kernel import Kernel
+from kernel_exec.kernels.outcomes import SERVER_ENDED
 
 _MOST_SEEN = 10_000
 """Names of earlier kernels that are remembered."""
@@ -35,6 +37,38 @@ class KernelStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """Where an earlier server left a session: its last entry and kernel, and what went with it."""
+
+    number: int = 0
+    generation: int = 0
+    reason: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def left_behind(entries: Sequence[Entry], kernels: Sequence[KernelRecord]) -> Before:
+    """Where a session stands by its latest entries and its kernels."""
+    if not kernels:
+        return Before(number=entries[-1].number if entries else 0)
+    last = kernels[-1]
+    names: dict[str, str] = {}
+    for entry in entries:
+        if entry.generation == last.generation:
+            changes = mapping(entry.details, "names")
+            for key in ("added", "changed"):
+                names |= {name: str(what) for name, what in mapping(changes, key).items()}
+            gone = changes.get("gone")
+            for name in gone if isinstance(gone, (list, tuple)) else ():
+                names.pop(str(name), None)
+    return Before(
+        number=entries[-1].number if entries else 0,
+        generation=last.generation,
+        reason="the server died" if last.end_reason == SERVER_DIED else last.end_reason,
+        names=names,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestartReport:
     """What a restart did: the number of the new kernel, and the variables that are lost."""
 
@@ -49,17 +83,18 @@ class Generations:
     `origin` is why the next one starts.
     """
 
-    def __init__(self, *, session_id: str, store: Store, number: int) -> None:
-        """Continue after kernel `number`, which another server ended."""
-        self.number = number
+    def __init__(self, *, session_id: str, store: Store, before: Before) -> None:
+        """Continue after the kernel `before`."""
+        self.number = before.generation
         self.record: KernelRecord | None = None
         self.origin = Origin.NEEDED
         self._session_id = session_id
         self._store = store
         self._lost: JSONObject = {}
         self._seen: dict[str, int] = {}
-        if number:
-            self._lost = {"generation": number, "reason": "the server ended", "names": {}}
+        if self.number:
+            reason = before.reason or SERVER_ENDED
+            self._lost = {"generation": self.number, "reason": reason, "names": dict(before.names)}
 
     @property
     def death(self) -> str:
@@ -89,7 +124,7 @@ class Generations:
         """
         assert self.record is not None
         death = kernel.death
-        reason = str(death or "the server ended")
+        reason = str(death or SERVER_ENDED)
         self._seen |= dict.fromkeys(kernel.names, self.number)
         while len(self._seen) > _MOST_SEEN:
             del self._seen[next(iter(self._seen))]

@@ -15,8 +15,7 @@ from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.outcomes import Began, Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import OutputEvent, Stream
 
-from .background import Background
-from .recent import Recent
+from .recent import Background, Recent
 
 KEPT = 100
 """Ended entries whose latest state is kept in memory; older ones are read from the store."""
@@ -100,7 +99,10 @@ class Live:
 
 
 class Ledger:
-    """Begins, changes and ends the entries of one session; all of it reaches the store in order."""
+    """Begins, changes and ends the entries of one session; all of it reaches the store in order.
+
+    `begun` fires with each entry, and when there will be no more.
+    """
 
     def __init__(self, *, session_id: str, store: Store, number: int) -> None:
         """Continue after entry `number`."""
@@ -111,6 +113,7 @@ class Ledger:
         self._ended: deque[str] = deque()
         self._ended_source = 0
         self.background = Background()
+        self.begun = Signal()
 
     def begin(self, submission: Submission, *, outcome: Outcome, generation: int) -> Live:
         """A new entry, over already when `outcome` says so."""
@@ -135,6 +138,7 @@ class Ledger:
         self._store.put_entry(entry)
         if outcome.ended:
             self._note_end(live)
+        self.begun.fire()
         return live
 
     def start(self, live: Live, *, generation: int, details: JSONObject) -> None:
@@ -164,7 +168,7 @@ class Ledger:
 
     def end_all(self, reason: str) -> None:
         """Nothing goes on any more."""
-        for live in self._unfinished:
+        for live in self.unfinished:
             self.end(live, Outcome.INTERRUPTED, {"reason": reason})
 
     def produce(self, entry_id: str, output: OutputEvent) -> None:
@@ -231,7 +235,7 @@ class Ledger:
 
         A client that gave up waiting and sends the same again must not run it twice.
         """
-        for live in self._unfinished:
+        for live in self.unfinished:
             entry = live.entry
             if (
                 live.given_up
@@ -241,12 +245,13 @@ class Ledger:
                 return entry
         return None
 
-    def newest_unfinished(self) -> Live | None:
-        """What was begun last of all that goes on."""
-        return self._unfinished[-1] if self._unfinished else None
+    @property
+    def kept(self) -> list[Entry]:
+        """The entries that are kept in memory, in the order in which they were begun."""
+        return [live.entry for live in self._live.values()]
 
     @property
-    def _unfinished(self) -> list[Live]:
+    def unfinished(self) -> list[Live]:
         """What goes on, in the order in which it was begun."""
         return [live for live in self._live.values() if not live.entry.outcome.ended]
 

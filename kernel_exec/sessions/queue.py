@@ -81,7 +81,8 @@ class Queue:
         of a step of a replay, the one that it has come to.
         """
         target = entry_id or self.current or next(iter(self._waiting), None)
-        live = self._ledger.get(target) if target is not None else self._ledger.newest_unfinished()
+        newest = next(reversed(self._ledger.unfinished), None)
+        live = self._ledger.get(target) if target is not None else newest
         if live is None or live.entry.outcome.ended:
             return None
         if live.entry.id not in self._replay:

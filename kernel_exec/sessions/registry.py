@@ -1,11 +1,9 @@
 """The sessions of this server: opened by name and environment, run in one task group."""
 
-import difflib
-import json
-import re
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,49 +11,57 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
-from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
+from kernel_exec.errors import InvalidArgumentError, StorageError
 from kernel_exec.history.entries import DEFAULT_NAME, SessionRecord
 from kernel_exec.history.store import Store
 from kernel_exec.kernels.kernel import Kernels, KernelStarter
-from kernel_exec.leases import Lease, take
+from kernel_exec.kernels.outcomes import SERVER_ENDED
+from kernel_exec.leases import Lease, is_held, take
 from kernel_exec.places import Places
 
+from .generations import Before, left_behind
+from .ledger import Signal
+from .naming import address, checked, continues, holders, identified, placed, unknown
 from .session import Session
 from .slots import Slots
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_ID = re.compile(r"[0-9a-f]{32}")
-_LONGEST = 100
-"""Characters of a wrong name that its refusal repeats."""
-
 
 _Key: TypeAlias = tuple[str, str, str]
 """What names an open session: its name and environment, and the owner of a default one."""
 
-_MOST_LISTED = 10
-"""Sessions that a message lists."""
+_MOST_TRIED = 10
+"""Default sessions among which one is looked for that its client may come back to."""
+
+_MOST_READ = 2_000
+"""Entries from which the variables are known that a session had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """Who opens sessions: default ones are its own, and the kernels it starts get what it has.
 
-    `catalog` holds the environments it knows and the variables it passes on; `tell` takes what
-    its next result should mention.
+    `id` is that of its connection. A `client` that comes back is known by its name and the
+    `folder` it works in. `catalog` holds the environments it knows and the variables it passes on;
+    `tell` takes what its next result should mention.
     """
 
     id: str
+    client: str
+    folder: str
     catalog: Catalog
     working_directory: Path
     tell: Callable[[str], None]
 
 
 class Sessions:
-    """Opens sessions; `async with` it, and they end with it."""
+    """Opens sessions; `async with` it, and they end with it.
+
+    A session outlives the connections of its clients. One that nobody is connected to is closed
+    when its kernel has ended.
+    """
 
     def __init__(
         self,
@@ -65,17 +71,24 @@ class Sessions:
         places: Places,
         max_kernels: int,
         idle_limit: float | None,
+        detached_limit: float | None,
     ) -> None:
         """Nothing is open yet."""
         self._store = store
         self._kernels = kernels
         self._places = places
-        self.slots = Slots(max_kernels, room=self._room)
+        self.slots = Slots(
+            max_kernels,
+            room=lambda environment: holders(self.all, environment),
+            make_room=lambda: _make_room(self.all),
+        )
         self._idle_limit = idle_limit
+        self._detached_limit = detached_limit
         self._sessions: dict[_Key, Session] = {}
-        self._owners: dict[_Key, Owner] = {}
+        self._owners: dict[str, Owner] = {}
         self._opening = anyio.Lock()
-        self._leases: list[Lease] = []
+        self._closed = Signal()
+        self._leases: dict[str, Lease] = {}
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -96,7 +109,7 @@ class Sessions:
         try:
             return await self._tasks.__aexit__(kind, error, traceback)
         finally:
-            for lease in self._leases:
+            for lease in self._leases.values():
                 lease.drop()
 
     @property
@@ -125,124 +138,167 @@ class Sessions:
             InvalidArgumentError: The name is not allowed.
             NotFoundError: There is none.
         """
-        if (session := self._with_id(name)) is not None:
+        if (session := _with_id(self.all, name)) is not None:
             return session
-        name, environment = self._placed(name, environment, owner.catalog)
-        if (session := self._sessions.get(_key(name, environment, owner))) is not None:
+        name, environment = placed(name, environment, owner.catalog, self.all)
+        if (session := self._opened(name, environment, owner)) is not None:
             return session
+        record = await self._recorded(name, environment, owner)
+        if record is not None:
+            return record
         if not name:
             return SessionRecord(
                 id="", name=DEFAULT_NAME, environment=environment.key, created=time.time()
             )
-        record = await self._store.find_session(name, environment.key)
-        record = record or await self._store.session(name)
+        record = await self._store.session(name)
         if record is None:
-            raise await self._unknown(name, environment)
+            raise await unknown(name, environment, self._store)
         return record
 
     async def open(self, name: str, environment: Environment, *, owner: Owner) -> Session:
         """The session in this environment with this name, or with the id or the name@environment.
 
         A named one belongs to all clients, and continues where an earlier server left it unless
-        another server has it. The default one ("" or "main") is its owner's own and begins empty.
-        Its next kernel gets what the owner has who opened it last.
+        another server has it. The default one ("" or "main") is its owner's own; it begins empty,
+        unless a client like its owner has left one. A session's next kernel gets what the owner
+        has who opened it last.
 
         Raises:
             InvalidArgumentError: The name is not allowed, or the session can't be continued.
         """
-        if (found := self._with_id(name)) is not None:
-            name, environment = _checked(found.name), found.environment
+        if (found := _with_id(self.all, name)) is not None:
+            name, environment = checked(found.name), found.environment
         else:
-            name, environment = await self._recorded(
-                *self._placed(name, environment, owner.catalog)
+            name, environment = await identified(
+                *placed(name, environment, owner.catalog, self.all), self._store
             )
-        key = _key(name, environment, owner)
-        if found is not None and self._sessions.get(key) is not found:
-            raise InvalidArgumentError(
-                f"session {found.id} is the default session of another client and can only be"
-                " exported; use another session to run code"
-            )
-        self._owners[key] = owner
         async with self._opening:
-            if key not in self._sessions:
-                session = await self._make(name, environment, key)
-                assert self._tasks is not None
-                await self._tasks.start(session.run)
-                self._sessions[key] = session
-        return self._sessions[key]
+            session = self._opened(name, environment, owner)
+            if found is not None and found is not session and not found.is_over:
+                raise InvalidArgumentError(
+                    f"session {found.id} is the default session of another client and can only be"
+                    " exported; use another session to run code"
+                )
+            while session is not None and session.is_over:
+                await self._closed.wait()
+                session = self._opened(name, environment, owner)
+            if session is not None:
+                self._join(session, owner)
+                return session
+            session = await self._make(name, environment, owner)
+            self._sessions[_key(name, environment, owner)] = session
+            self._join(session, owner)
+            assert self._tasks is not None
+            await self._tasks.start(self._run, session)
+            return session
 
-    def _with_id(self, session_id: str) -> Session | None:
-        return next((each for each in self.all if each.id == session_id), None)
+    def leave(self, connection: str) -> None:
+        """A connection is over: its sessions live on, as long as they have a kernel."""
+        for session in self.all:
+            session.clients.leave(connection)
 
-    def _placed(
-        self, wanted: str, environment: Environment, catalog: Catalog
-    ) -> tuple[str, Environment]:
-        """The name and the environment of a session that may be given as name@environment.
+    def _opened(self, name: str, environment: Environment, owner: Owner) -> Session | None:
+        """The open session of that name; for a default one also what a client like this has left.
 
-        Raises:
-            InvalidArgumentError: The name is not allowed.
-            NotFoundError: No such environment is known.
+        That is the owner's own from now on.
         """
-        name, at, place = wanted.partition("@")
-        if not at:
-            return _checked(wanted), environment
-        known = catalog.known()
-        found = known.get(place) or Environment.from_key(place)
-        if found is None:
-            names = ", ".join(dict.fromkeys([*known, *(each.environment.key for each in self.all)]))
-            raise NotFoundError(f"no environment {place!r} is known for a session (known: {names})")
-        return _checked(name), found
+        key = _key(name, environment, owner)
+        if name or key in self._sessions or not owner.client:
+            return self._sessions.get(key)
+        left = [
+            (each, session)
+            for each, session in self._sessions.items()
+            if each[:2] == key[:2]
+            and (session.record.client, session.record.folder) == (owner.client, owner.folder)
+            and not (session.clients.names or session.is_over)
+        ]
+        if not left:
+            return None
+        before, session = max(left, key=lambda each: _last_used(each[1]))
+        self._sessions[key] = self._sessions.pop(before)
+        self._join(session, owner)
+        return session
 
-    async def _recorded(self, wanted: str, environment: Environment) -> tuple[str, Environment]:
-        """The name and the environment of a session that may be given as a recorded one's id."""
-        record = await self._store.session(wanted) if _ID.fullmatch(wanted) else None
-        if record is None:
-            return wanted, environment
-        place = Environment.from_key(record.environment)
-        latest = await self._store.find_session(record.name, record.environment)
-        if record.name == DEFAULT_NAME or place is None or latest != record:
-            raise InvalidArgumentError(
-                f"session {wanted} ({record.name}) has ended and can only be exported;"
-                " use another session to run code"
+    def _join(self, session: Session, owner: Owner) -> None:
+        """Count an owner among the clients of a session, and tell it of a kernel that is there."""
+        self._owners[session.id] = owner
+        if owner.id not in session.clients.names:
+            session.clients.join(owner.id, owner.client)
+            if session.status().started is not None:
+                owner.tell(continues(session))
+
+    async def _recorded(
+        self, name: str, environment: Environment, owner: Owner
+    ) -> SessionRecord | None:
+        """What history has of a session that is not open: the latest of that name.
+
+        A default one is the latest that a client like its owner has left, unless that ended with
+        its server in order.
+        """
+        if name:
+            return await self._store.find_session(name, environment.key)
+        if not owner.client:
+            return None
+        with suppress(OSError, StorageError):  # history is out of order, and says so
+            records = await self._store.sessions(
+                name=DEFAULT_NAME,
+                environment=environment.key,
+                client=owner.client,
+                folder=owner.folder,
+                last=_MOST_TRIED,
             )
-        return record.name, place
+            for record in reversed(records):
+                kernels = await self._store.kernels(record.id)
+                ended = kernels[-1].end_reason if kernels else ""
+                if ended not in {"", SERVER_ENDED} and not is_held(self._places.lease(record.id)):
+                    return record
+        return None
 
-    async def _make(self, name: str, environment: Environment, key: _Key) -> Session:
-        record = await self._store.find_session(name, environment.key) if name else None
-        number = generation = 0
-        if record is not None and self._lease(record):
+    async def _make(self, name: str, environment: Environment, owner: Owner) -> Session:
+        record = await self._recorded(name, environment, owner)
+        if record is not None and self._take(record):
             record = await self._store.session(record.id)  # it may have gone before it was ours
         else:
             record = None
         if record is not None:
-            entries = await self._store.entries(record.id, last=1)
-            kernels = await self._store.kernels(record.id)
-            number = entries[-1].number if entries else 0
-            generation = kernels[-1].generation if kernels else 0
+            entries = await self._store.entries(record.id, last=_MOST_READ)
+            before = left_behind(entries, await self._store.kernels(record.id))
         else:
+            before = Before()
             record = SessionRecord(
                 id=uuid.uuid4().hex,
                 name=name or DEFAULT_NAME,
                 environment=environment.key,
                 created=time.time(),
+                client=owner.client,
+                folder=owner.folder,
             )
-            self._lease(record)
+            self._take(record)
             self._store.put_session(record)
         return Session(
             record=record,
             environment=environment,
-            prepare=partial(self._prepare, record, environment, key),
+            prepare=partial(self._prepare, record, environment),
             slot=partial(self.slots.taken, environment=environment.key),
             store=self._store,
-            number=number,
-            generation=generation,
+            before=before,
             idle_limit=self._idle_limit,
+            detached_limit=self._detached_limit,
         )
 
-    async def _prepare(
-        self, record: SessionRecord, environment: Environment, key: _Key
-    ) -> KernelStarter:
-        owner = self._owners[key]
+    async def _run(
+        self, session: Session, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run a session until it is over, then close it."""
+        await session.run(task_status=task_status)
+        self._sessions = {key: each for key, each in self._sessions.items() if each is not session}
+        del self._owners[session.id]
+        if (lease := self._leases.pop(session.id, None)) is not None:
+            lease.drop()
+        self._closed.fire()
+
+    async def _prepare(self, record: SessionRecord, environment: Environment) -> KernelStarter:
+        owner = self._owners[record.id]
         prepared = await owner.catalog.prepare(environment)
         spill_dir = self._places.make_spill_dir(record.id)
         directory = owner.working_directory
@@ -250,53 +306,40 @@ class Sessions:
             owner.tell(f"working directory {str(directory)!r} did not exist; it was created, empty")
         return self._kernels.starter(prepared, working_directory=directory, spill_dir=spill_dir)
 
-    def _room(self, environment: str) -> str:
-        """Which idle sessions could give up their kernels, and the call that ends one."""
-        idle = [
-            (status.idle, session)
-            for session in self._sessions.values()
-            if (status := session.status()).idle is not None
-        ]
-        if not idle:
-            return "No session is idle: wait for an execution, or stop one."
-        idle.sort(key=lambda each: (each[1].environment.key == environment, each[0]), reverse=True)
-        named = [(address(session, environment), seconds) for seconds, session in idle]
-        listed = ", ".join(f"{name} ({seconds:.0f} s)" for name, seconds in named[:_MOST_LISTED])
-        return (
-            f"Idle sessions: {listed}. To end the kernel of one, call"
-            f' execute_code(code="exit()", session={json.dumps(named[0][0], ensure_ascii=False)}).'
-        )
-
-    async def _unknown(self, name: str, environment: Environment) -> NotFoundError:
-        """What to tell of a name that no session has."""
-        records = list(reversed(await self._store.sessions()))
-        here = dict.fromkeys(
-            record.name for record in records if record.environment == environment.key
-        )
-        elsewhere = next((each.environment for each in records if each.name == name), "")
-        names = [each for each in here if each != DEFAULT_NAME]
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        if elsewhere:
-            hint = f"; the one in another environment is {f'{name}@{elsewhere}'!r}"
-        listed = ", ".join([DEFAULT_NAME, *names[:_MOST_LISTED]])
-        more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-        return NotFoundError(
-            f"no session named {name!r} exists in this environment{hint} (sessions: {listed}{more};"
-            " execute_code begins a new one)"
-        )
-
-    def _lease(self, record: SessionRecord) -> bool:
-        """Make a session ours until we end; False when another server has it."""
-        folder = self._places.leases
+    def _take(self, record: SessionRecord) -> bool:
+        """Make a session ours until it is closed; False when another server has it."""
+        path = self._places.lease(record.id)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lease = take(folder / f"{record.id}.lock")
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lease = take(path)
         except (OSError, StorageError):
             return True  # storage is out of order, and history says so; nobody can be asked
         if lease is not None:
-            self._leases.append(lease)
+            self._leases[record.id] = lease
         return lease is not None
+
+
+def _with_id(sessions: Iterable[Session], session_id: str) -> Session | None:
+    return next((each for each in sessions if each.id == session_id), None)
+
+
+def _last_used(session: Session) -> float:
+    return max((each.queued for each in session.ledger.kept), default=session.record.created)
+
+
+def _make_room(sessions: Iterable[Session]) -> bool:
+    """Have the kernel end that is idle for longest of those that no client is connected to."""
+    idle = [
+        (seconds, session)
+        for session in sessions
+        if not (session.clients.names or session.clients.dismissed)
+        if (seconds := session.status().idle) is not None
+    ]
+    if not idle:
+        return False
+    longest = max(idle, key=lambda each: each[0])[1]
+    longest.clients.dismiss("it made room for another kernel while no client was connected")
+    return True
 
 
 def _make_working_directory(directory: Path) -> bool:
@@ -310,26 +353,6 @@ def _make_working_directory(directory: Path) -> bool:
             " set KERNEL_EXEC_WORKING_DIRECTORY to one that can"
         ) from error
     return missing
-
-
-def address(session: Session, environment: str) -> str:
-    """What names a session in the environment with that key: its name, or name@environment."""
-    key = session.environment.key
-    return session.name if key == environment else f"{session.name}@{key}"
-
-
-def _checked(name: str) -> str:
-    """A session's name as it is kept, "" for the default one.
-
-    Raises:
-        InvalidArgumentError: It is not allowed.
-    """
-    if name and not _NAME.fullmatch(name):
-        raise InvalidArgumentError(
-            f"session name {name[:_LONGEST]!r} is not allowed:"
-            " use letters, digits, '_', '.' and '-', at most 100 of them"
-        )
-    return "" if name == DEFAULT_NAME else name
 
 
 def _key(name: str, environment: Environment, owner: Owner) -> _Key:

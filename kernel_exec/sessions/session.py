@@ -10,14 +10,14 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from kernel_exec.environments.spec import Environment
-from kernel_exec.errors import KernelDeadError
+from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import Entry, EntryKind, Origin, SessionRecord
 from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Inspection
-from kernel_exec.kernels.outcomes import Outcome
+from kernel_exec.kernels.outcomes import SERVER_ENDED, Outcome
 
-from .generations import Generations, KernelStatus, RestartReport
+from .generations import Before, Generations, KernelStatus, RestartReport
 from .ledger import Ledger, Submission
 from .queue import Queue
 from .slots import TakeSlot
@@ -36,39 +36,47 @@ class Session:
         prepare: Prepare,
         slot: TakeSlot,
         store: Store,
-        number: int = 0,
-        generation: int = 0,
+        before: Before,
         idle_limit: float | None = None,
+        detached_limit: float | None = None,
     ) -> None:
-        """Continue `record` after entry `number` and kernel `generation`.
+        """Continue `record` where it was left `before`.
 
-        Its kernels each take a `slot`. One with nothing to do for `idle_limit` seconds is ended.
+        Its kernels each take a `slot`; for the limits see `Clients`.
         """
-        self.id, self.name = record.id, record.name
+        self.id, self.name, self.record = record.id, record.name, record
         self.environment = environment
-        self.ledger = Ledger(session_id=record.id, store=store, number=number)
+        self.is_over = False
+        self.ledger = Ledger(session_id=record.id, store=store, number=before.number)
         self._prepare = prepare
         self._take_slot = slot
-        self._generations = Generations(session_id=record.id, store=store, number=generation)
-        self._queue = Queue(self.ledger)
+        self._generations = Generations(session_id=record.id, store=store, before=before)
+        self.queue = Queue(self.ledger)
         self._worker = Worker(
             prepare=prepare,
             slot=slot,
             ledger=self.ledger,
-            queue=self._queue,
+            queue=self.queue,
             generations=self._generations,
             idle_limit=idle_limit,
+            detached_limit=detached_limit,
         )
+        self.clients = self._worker.clients
         self._tasks: TaskGroup | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Serve the session until cancelled; its kernel and its work end with it."""
+        """Serve the session until cancelled; its kernel and its work end with it.
+
+        It `is_over` by itself when no client is connected, no kernel lives and nothing goes on.
+        """
         try:
             async with anyio.create_task_group() as self._tasks:
                 task_status.started()
                 await self._worker.run()
+                self.is_over = True
+                self.ledger.begun.fire()
         finally:
-            self.ledger.end_all("the server ended")
+            self.ledger.end_all(SERVER_ENDED)
 
     def submit(self, submission: Submission) -> Entry:
         """Queue something to run; its entry tells all that follows.
@@ -76,7 +84,7 @@ class Session:
         Raises:
             BusyError: The queue is full.
         """
-        self._queue.require_room(self.name)
+        self.queue.require_room(self.name)
         return self._enqueue(submission)
 
     async def wait(self, entry_id: str, seconds: float) -> Entry:
@@ -88,25 +96,21 @@ class Session:
         live = self.ledger.get(entry_id)
         return live.entry if live is not None else None
 
-    def waiting_before(self, entry_id: str) -> int:
-        """How many executions run or wait before this one."""
-        return self._queue.before(entry_id)
-
     def interrupt(self, entry_id: str | None = None, *, force: bool = False) -> Entry | None:
         """Stop an execution; None when there is nothing to stop.
 
         By default that is the running one, else the next, else the newest work beside the kernel.
         With `force`, a kernel that does not obey is killed. A replay is stopped as a whole.
         """
-        live = self._queue.meant(entry_id)
+        live = self.queue.meant(entry_id)
         if live is None:
             return None
         kernel = self._worker.kernel
-        if self._queue.take_back(live.entry.id):
+        if self.queue.take_back(live.entry.id):
             pass
         elif live.cancel is not None:
             live.cancel()
-        elif live.entry.id == self._queue.current and kernel is not None:
+        elif live.entry.id == self.queue.current and kernel is not None:
             kernel.interrupt(force=force)
         return live.entry
 
@@ -119,6 +123,10 @@ class Session:
         before, lost = self._generations.number, self._worker.begin_anew(Origin.RESTART)
         return RestartReport(generation=await self._worker.wait_started(before), lost=lost)
 
+    async def stop(self) -> None:
+        """End the kernel and all that runs or waits here; what comes next starts another."""
+        await self._worker.stop()
+
     def replay(self, steps: Sequence[Submission]) -> tuple[Mapping[str, str], list[Entry]]:
         """Restart, then run `steps` in order until one fails, which ends the rest.
 
@@ -126,18 +134,24 @@ class Session:
         """
         lost = self._worker.begin_anew(Origin.REPLAY)
         entries = [self._enqueue(step) for step in steps]
-        self._queue.begin_replay(entry.id for entry in entries)
+        self.queue.begin_replay(entry.id for entry in entries)
         return lost, entries
 
     def undertake(self, submission: Submission, work: Work) -> Entry:
-        """Begin work in parallel to the kernel, such as an install, with an entry of its own."""
-        assert self._tasks is not None, "the session runs"
+        """Begin work in parallel to the kernel, such as an install, with an entry of its own.
+
+        Raises:
+            BusyError: The session is over, as when it was only looked at.
+        """
+        if self._tasks is None or self.is_over:
+            raise BusyError(f"session {self.name!r} was closed just now: try again")
         return undertake(
             submission,
             work,
             ledger=self.ledger,
             tasks=self._tasks,
             generation=self._generations.number,
+            ended=self._worker.wake.fire,
         )
 
     def submit_isolated(self, submission: Submission, arguments: tuple[str, ...]) -> Entry:
@@ -175,6 +189,6 @@ class Session:
         live = self.ledger.begin(
             submission, outcome=Outcome.QUEUED, generation=self._generations.number
         )
-        self._queue.add(live)
+        self.queue.add(live)
         self._worker.wake.fire()
         return live.entry

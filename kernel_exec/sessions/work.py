@@ -16,7 +16,7 @@ from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import KernelStarter
-from kernel_exec.kernels.outcomes import Event, Outcome, Produced, Request
+from kernel_exec.kernels.outcomes import SERVER_ENDED, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import OutputEvent
 
 from .ledger import Ledger, Live, Submission, describe_ending
@@ -60,20 +60,28 @@ Work: TypeAlias = Callable[[Job], Awaitable[Done]]
 
 
 def undertake(
-    submission: Submission, work: Work, *, ledger: Ledger, tasks: TaskGroup, generation: int
+    submission: Submission,
+    work: Work,
+    *,
+    ledger: Ledger,
+    tasks: TaskGroup,
+    generation: int,
+    ended: Callable[[], None],
 ) -> Entry:
-    """Begin `work` in `tasks`, with an entry of its own."""
+    """Begin `work` in `tasks`, with an entry of its own; `ended` is called when it is over."""
     live = ledger.begin(submission, outcome=Outcome.RUNNING, generation=generation)
     scope = anyio.CancelScope()
     live.cancel = scope.cancel  # from now on: it may be stopped before its task first runs
-    tasks.start_soon(_carry_out, ledger, live, scope, work)
+    tasks.start_soon(_carry_out, ledger, live, scope, work, ended)
     return live.entry
 
 
-async def _carry_out(ledger: Ledger, live: Live, scope: anyio.CancelScope, work: Work) -> None:
+async def _carry_out(
+    ledger: Ledger, live: Live, scope: anyio.CancelScope, work: Work, ended: Callable[[], None]
+) -> None:
     """Do the work; whatever happens, its entry ends with the truth."""
     outcome = Outcome.INTERRUPTED
-    details: JSONObject = {"reason": "the server ended"}
+    details: JSONObject = {"reason": SERVER_ENDED}
     try:
         with scope:
             done = await work(Job(ledger, live))
@@ -84,6 +92,7 @@ async def _carry_out(ledger: Ledger, live: Live, scope: anyio.CancelScope, work:
         outcome, details = Outcome.EXCEPTION, {"error": describe_error(error)}
     finally:
         ledger.end(live, outcome, details)
+        ended()
 
 
 def isolated(

@@ -21,8 +21,11 @@ from kernel_exec.kernels.outputs import undefined_name
 from .generations import Generations, KernelStatus
 from .ledger import Ledger, Live, Signal, describe_ending
 from .queue import Queue
-from .slots import Slot, TakeSlot
+from .slots import Clients, TakeSlot
 from .work import Prepare, describe_error
+
+STOPPED = "it was stopped on request"
+"""Why a kernel ended that a person has stopped."""
 
 EXIT_GRACE = 5.0
 """Seconds that a kernel has to end after `exit()`."""
@@ -31,7 +34,8 @@ EXIT_GRACE = 5.0
 class Worker:
     """See the module's docstring.
 
-    `kernel` is the one that lives now, if any does; whoever adds to the queue fires `wake`.
+    `kernel` is the one that lives now, if any does; whoever adds to the queue, or ends work beside
+    the kernel, fires `wake`.
     """
 
     def __init__(
@@ -43,21 +47,24 @@ class Worker:
         queue: Queue,
         generations: Generations,
         idle_limit: float | None,
+        detached_limit: float | None,
     ) -> None:
-        """Each kernel takes a `slot`; with nothing to do for `idle_limit` seconds it is ended."""
+        """Each kernel takes a `slot`; for the limits see `Clients`."""
         self.kernel: Kernel | None = None
         self.wake = Signal()
+        self.clients = Clients(
+            wake=self.wake.fire, idle_limit=idle_limit, detached_limit=detached_limit
+        )
         self._prepare = prepare
         self._take_slot = slot
-        self._slot: Slot | None = None
         self._ledger = ledger
         self._queue = queue
         self._generations = generations
-        self._idle_limit = idle_limit
         self._starting = False
         self._start_error: KernelExecError | None = None
         self._restart_wanted = False
-        self._started = Signal()
+        self._exits = False
+        self._started = Signal()  # and ended, or not started
         self._death_shown = False
         self._idle_since = time.monotonic()
 
@@ -73,6 +80,20 @@ class Worker:
                 self.kernel.kill("it was restarted on request")
             self.wake.fire()
         return lost
+
+    async def stop(self) -> None:
+        """End the kernel, all that waits for it and all work beside it."""
+        self._queue.clear()
+        for live in self._ledger.unfinished:
+            if live.cancel is not None:
+                live.cancel()
+        kernel = self.kernel
+        if kernel is not None:
+            kernel.kill(STOPPED)
+            while self.kernel is kernel:
+                await self._started.wait()
+        elif self._starting:
+            self.clients.dismiss(STOPPED)
 
     async def wait_started(self, after: int) -> int:
         """Wait for a kernel later than generation `after`; its number.
@@ -112,19 +133,21 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Start kernels as long as it is not cancelled; the last one ends with it."""
-        while True:
-            while not self._queue and not self._restart_wanted:
+        """Start kernels as long as a client is connected, or something is to be done."""
+        while self.clients.names or self._restart_wanted or self._ledger.unfinished:
+            if self._queue or self._restart_wanted:
+                await self._run_kernels()
+            else:
                 await self.wake.wait()
-            await self._run_kernels()
 
     async def _run_kernels(self) -> None:
         """Run one kernel after the other for as long as there is something to do, in one slot."""
         self._starting = True
         try:
-            async with self._take_slot("session") as self._slot:
+            async with self._take_slot("session") as slot:
+                slot.is_leaving = self._is_leaving
                 while True:
-                    self._slot.leaving = self._restart_wanted = False
+                    self._restart_wanted = self._exits = False
                     await self._run_generation()
                     if not self._queue and not self._restart_wanted:
                         break
@@ -170,10 +193,13 @@ class Worker:
             if (live := self._queue.take_first()) is not None:
                 await self._execute(kernel, live)
                 continue
-            with anyio.move_on_after(self._idle_limit) as idle:
-                await self.wake.wait()
-            if idle.cancelled_caught and not self._queue:
-                kernel.kill(f"it had nothing to do for {self._idle_limit:.0f} seconds")
+            limit, why = self.clients.patience
+            rest = self._idle_since + limit - time.monotonic()
+            if rest > 0:
+                with anyio.move_on_after(rest):
+                    await self.wake.wait()
+            else:
+                kernel.kill(why)
                 await kernel.wait_death()
 
     async def _execute(self, kernel: Kernel, live: Live) -> None:
@@ -188,14 +214,13 @@ class Worker:
         )
         restarted = ending.outcome is Outcome.KERNEL_DIED and self._restart_wanted
         self._death_shown = ending.death is not None
-        if ending.exit_requested or ending.death is not None:
-            self._note_leaving()
+        self._exits = ending.exit_requested
         self._queue.end(
             live,
             Outcome.INTERRUPTED if restarted else ending.outcome,
             {
                 **describe_ending(ending, names_before=kernel.names),
-                **self._seen_before(ending, lost),
+                **_seen_before(self._generations, ending, lost),
             },
         )
         if ending.exit_requested:  # nothing may begin in a kernel that is about to end
@@ -205,24 +230,15 @@ class Worker:
                 kernel.kill(f"it had not ended {EXIT_GRACE:.0f} seconds after exit()")
                 await kernel.wait_death()
 
-    def _seen_before(self, ending: Ending, lost: JSONObject) -> JSONObject:
-        """Which kernel had a name that is missing now, unless the result names what was `lost`."""
-        self._generations.forget(ending.names.gone)
-        name = undefined_name(ending.error)
-        before = self._generations.seen(name) if name and not lost else None
-        if before is None or "`import " in ending.help:
-            return {}
-        return {"help": f"`{name}` was lost with kernel {before}: run the code that made it again"}
-
     async def _watch_death(self, kernel: Kernel) -> None:
         await kernel.wait_death()
-        self._note_leaving()
         self.wake.fire()
 
-    def _note_leaving(self) -> None:
-        """The kernel is about to end, and its slot becomes free unless something waits here."""
-        if self._slot is not None:
-            self._slot.leaving = not self._queue and not self._restart_wanted
+    def _is_leaving(self) -> bool:
+        """True when the kernel is about to end, and nothing waits here for the next."""
+        is_dead = self.kernel is not None and self.kernel.death is not None
+        ends = self._exits or is_dead or self.clients.dismissed
+        return bool(ends) and not self._queue and not self._restart_wanted
 
     def _note_start(self, kernel: Kernel) -> None:
         self._starting = False
@@ -235,5 +251,16 @@ class Worker:
     def _note_end(self) -> None:
         """A generation is over, or never began."""
         kernel, self.kernel = self.kernel, None
+        self.clients.dismissed = ""
         if kernel is not None:
             self._generations.end(kernel, asked=self._restart_wanted, told=self._death_shown)
+
+
+def _seen_before(generations: Generations, ending: Ending, lost: JSONObject) -> JSONObject:
+    """Which kernel had a name that is missing now, unless the result names what was `lost`."""
+    generations.forget(ending.names.gone)
+    name = undefined_name(ending.error)
+    before = generations.seen(name) if name and not lost else None
+    if before is None or "`import " in ending.help:
+        return {}
+    return {"help": f"`{name}` was lost with kernel {before}: run the code that made it again"}

@@ -1,6 +1,7 @@
 """Prints the figures that the README promises: `python -m tests.benchmarks`.
 
-With words (kernels, history, notebooks, environments) only those, with a number so many rounds.
+With words (hosts, kernels, history, notebooks, environments) only those, with a number so many
+rounds.
 Nothing here asserts anything about time.
 """
 
@@ -14,10 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from .environments import environment_figures
+from .hosts import host_figures
 from .kernels import kernel_figures
 from .notebooks import history_figures, notebook_figures
 
 _TOPICS = {
+    "hosts": host_figures,
     "kernels": kernel_figures,
     "history": history_figures,
     "notebooks": notebook_figures,

@@ -24,7 +24,7 @@ async def kernel_figures(folder: Path, rounds: int) -> list[Figure]:
     """Those of a server over stdio, and those of a kernel without one."""
     server = StdioServerParameters(
         command=sys.executable,
-        args=["-m", "kernel_exec", "--python-path", sys.executable],
+        args=["-m", "kernel_exec", "serve", "--in-process", "--python-path", sys.executable],
         env={"CODE_STORAGE_DIR": str(folder)},
         cwd=Path.cwd(),
     )

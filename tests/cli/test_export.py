@@ -70,8 +70,8 @@ def sources(notebook: str) -> str:
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [((), "print('old')"), (("lab",), "print('old')"), (("main",), "print('two')"),
-     (("one",), "print('one')")],
-    ids=["the latest", "by name", "the latest of a name", "by id"],
+     (("one",), "print('one')"), (("ma",), "print('two')")],
+    ids=["the latest", "by name", "the latest of a name", "by id", "by its beginning"],
 )  # fmt: skip
 def test_the_session_that_was_used_last_is_exported_unless_another_is_named(
     run: Run, tmp_path: Path, wanted: tuple[str, ...], told: str

@@ -71,7 +71,7 @@ def test_standard_descriptors_that_are_closed_are_no_reason_to_fail(
     program = f"""
 import os
 for each in {closed}: os.close(each)
-from kernel_exec.host.wire import fill_standard_descriptors
+from kernel_exec.relay.relay import fill_standard_descriptors
 fill_standard_descriptors()
 {ECHO}
 print('nowhere', flush=True)

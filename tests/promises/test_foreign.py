@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.wire import serving, started
+from tests.wire import SERVE, serving, started
 
 pytestmark = pytest.mark.kernel
 
@@ -28,7 +28,8 @@ def test_a_configuration_in_the_current_folder_neither_runs_nor_learns_anything(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     monkeypatch.chdir(here)
 
-    with started(tmp_path, "serve", XDG_CONFIG_HOME=str(tmp_path), A_SECRET="s") as server:
+    variables = {"XDG_CONFIG_HOME": str(tmp_path), "A_SECRET": "s"}
+    with started(tmp_path, *SERVE, command=(), **variables) as server:
         server.initialize()
         told = server.call("get_environment_config").structured
         server.call("check_installed_packages", packages=["pip"])

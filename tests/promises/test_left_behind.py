@@ -151,7 +151,8 @@ def test_a_killed_server_leaves_nothing_behind(tmp_path: Path, runtime: Path) ->
 
 CLIENT = """
 import os, subprocess, sys, threading
-server = subprocess.Popen([sys.executable, "-m", "kernel_exec", "--python-path", sys.executable],
+server = subprocess.Popen([sys.executable, "-m", "kernel_exec", "serve", "--in-process",
+                           "--python-path", sys.executable],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 def pump(source, target):
     while chunk := os.read(source, 65536):

@@ -10,7 +10,7 @@ import pytest
 
 from kernel_exec.server.tools import TOOLS
 from tests.promises.conftest import Agent
-from tests.wire import Result, Server, serving, started
+from tests.wire import SERVE, Result, Server, serving, started
 
 pytestmark = pytest.mark.kernel
 
@@ -334,7 +334,7 @@ def test_a_server_that_is_started_in_a_wrong_way_says_so_to_its_client(
     tmp_path: Path, case: str
 ) -> None:
     options, variables, told = WRONG[case]
-    with started(tmp_path, *(options or ["serve"]), **variables) as server:
+    with started(tmp_path, *(options or SERVE), command=(), **variables) as server:
         instructions = server.initialize()["result"]["instructions"]
         tools = server.request("tools/list")["result"]["tools"]
         assert len(tools) == len(TOOLS)

@@ -89,6 +89,29 @@ def test_the_session_main_is_the_clients_own(tmp_path: Path) -> None:
         assert server.run("mine", session="main").text.startswith("2\n")
 
 
+def test_after_a_crash_each_session_says_what_was_lost_and_history_has_the_rest(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path) as server:
+        server.run("import math\nx = 1; gone = 2")
+        server.run("del gone; kept = [1, 2, 3]")
+        server.run("y = 1", session="named")
+        running = server.run(f"print('begun', flush=True)\n{FOR_EVER}", wait_seconds=1)
+        assert running.outcome == "running"
+    with serving(tmp_path) as server:
+        assert server.call("kernel_status").structured["state"] == "dead"
+        found = server.call("get_execution")
+        assert (found.id, found.outcome) == (running.id, "interrupted")
+        assert found.text.startswith("begun\n")
+        told = server.run("x")
+        assert told.outcome == "exception"
+        lost = "[new kernel; variables of kernel 1 were lost (the server died): "
+        assert f"{lost}math module, x int, kept list 3]" in told.text
+        assert f"{lost}y int]" in server.run("1", session="named").text
+        again = server.call("restart_kernel", restore="replay")
+        assert replayed(again)[:2] == ["import math\nx = 1; gone = 2", "del gone; kept = [1, 2, 3]"]
+
+
 def wait_dead(server: Server, session: str, *, within: float = 20) -> None:
     """Wait until a session's kernel has ended."""
     wait_until(

@@ -24,12 +24,12 @@ def call(tool: str, **arguments: object) -> dict[str, Any]:
     return request("tools/call", name=tool, arguments=arguments)
 
 
-def handshake(version: str = "2025-06-18") -> dict[str, Any]:
+def handshake(version: str = "2025-06-18", *, name: str = "test") -> dict[str, Any]:
     return request(
         "initialize",
         protocolVersion=version,
         capabilities={},
-        clientInfo={"name": "test", "version": "1"},
+        clientInfo={"name": name, "version": "1"},
     )
 
 
@@ -55,8 +55,8 @@ class Peer:
         await self.say(message)
         return await self.hear()
 
-    async def begin(self) -> dict[str, Any]:
-        answer = await self.ask(handshake())
+    async def begin(self, *, name: str = "test") -> dict[str, Any]:
+        answer = await self.ask(handshake(name=name))
         await self.say(INITIALIZED)
         return answer
 
@@ -64,6 +64,11 @@ class Peer:
         answer = await self.ask(call(tool, **arguments))
         said: str = answer["result"]["content"][0]["text"]
         return said
+
+    async def run(self, code: str, **arguments: object) -> str:
+        """All of the text that running some code returns, its last line included."""
+        answer = await self.ask(call("execute_code", code=code, **arguments))
+        return "".join(block["text"] for block in answer["result"]["content"])
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.outcomes import Ending, Outcome, Request
 from kernel_exec.kernels.outputs import Stream, fold
+from kernel_exec.sessions.generations import Before
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.queue import QUEUE_LIMIT
 from kernel_exec.sessions.replay import replayable, steps_of
@@ -67,8 +68,10 @@ async def running(
             prepare=prepare,
             slot=partial(slots.taken, environment=HERE.key),
             store=store,
+            before=Before(),
             idle_limit=idle_limit,
         )
+        session.clients.join("c", "test")
         await tasks.start(session.run)
         with anyio.fail_after(patient(20)):
             yield Running(session=session, store=store, kernels=kernels)
@@ -319,6 +322,35 @@ async def test_a_session_keeps_its_slot_while_it_restarts_and_gives_it_back_at_t
             with pytest.raises(KernelStartError, match="1 verification"):
                 await now.session.restart()
         assert (await run(now.session, "1 + 1")).outcome is Outcome.OK
+
+
+async def test_each_who_waits_for_a_kernel_to_make_room_gets_a_place(tmp_path: Path) -> None:
+    leaving = [anyio.Event() for _ in range(2)]
+    told = iter(leaving)
+    slots = Slots(2, room=lambda environment: "", make_room=lambda: next(told, None) is not None)
+    came: list[str] = []
+
+    async def hold(name: str, until: anyio.Event) -> None:
+        async with slots.taken("session", environment="e"):
+            came.append(name)
+            await until.wait()
+
+    over = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        for number, end in enumerate(leaving):
+            tasks.start_soon(hold, f"old {number}", end)
+        await anyio.wait_all_tasks_blocked()
+        for number in range(2):
+            tasks.start_soon(hold, f"new {number}", over)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(BusyError):
+            async with slots.taken("session", environment="e"):
+                pass
+        for number, end in enumerate(leaving):
+            end.set()
+            await anyio.wait_all_tasks_blocked()
+            assert came[2:] == [f"new {each}" for each in range(number + 1)]
+        over.set()
 
 
 async def test_a_kernel_that_did_not_start_holds_no_slot(tmp_path: Path) -> None:

@@ -1,0 +1,338 @@
+"""The host process: owns the services, and serves every client whose relay comes to its door.
+
+It lives as long as it has a client or a kernel, and a while longer.
+"""
+
+import json
+import logging
+import os
+import select
+import socket
+from array import array
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from kernel_exec.app import App, open_app
+from kernel_exec.connection import Connection
+from kernel_exec.content.plain import clean
+from kernel_exec.errors import KernelExecError, bare
+from kernel_exec.jsons import JSONObject
+from kernel_exec.places import Places
+from kernel_exec.processes import raise_descriptor_limit
+from kernel_exec.relay.door import HANDSHAKE, is_ours, line_of
+from kernel_exec.server.create import VERSION, create_server
+from kernel_exec.settings import HostSettings
+
+from .control import answer
+from .start import Door, divert, open_log, settings_of
+from .stdio import converse, exit_now, leave_on_signal
+from .wire import TooLong, lines_of, wire_on
+
+_GREETING_LIMIT = 10.0
+"""Seconds for a relay to say who it is; it does so at once."""
+
+_LOOKS = 6
+"""How often the host looks after itself in the time for which it lingers."""
+
+_OFTEN = 5.0
+"""Seconds between two looks at most: a socket that was removed is missed for no longer."""
+
+_NO_ROOM = 0.2
+"""Seconds to wait when no descriptor is to be had for another client."""
+
+_SHORT_STAY = 1.0
+"""Seconds for which a host stays that can't serve, to say why to those that have come."""
+
+_SAID_AT_ONCE = 4096
+"""Bytes that a pipe takes whole where it takes any."""
+
+_MOST_DESCRIPTORS = 16
+"""Descriptors that are taken with a greeting, to be closed if they are not three."""
+
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+_SHARED = (
+    "cache", "max_kernels", "idle_limit", "detached_limit", "history_age", "history_size", "linger"
+)  # fmt: skip
+"""Settings of a host that a client may have asked for otherwise."""
+
+_ENDED = "the host process ended"
+"""Why kernels end that live to its end, though their clients may come back."""
+
+_log = logging.getLogger(__name__)
+
+
+def run(settings: HostSettings, door: Door) -> None:
+    """Be the host behind `door`, and end the process afterwards."""
+    raise_descriptor_limit()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    anyio.run(_live, settings, door, backend="asyncio")
+    exit_now(0)
+
+
+async def _live(settings: HostSettings, door: Door) -> None:
+    with anyio.CancelScope() as scope:
+        leave_on_signal(scope)
+        async with AsyncExitStack() as stack:
+            stack.callback(door.close)
+            app, reason = None, ""
+            try:
+                app = await stack.enter_async_context(open_app(settings, ending=_ENDED))
+            except (KernelExecError, OSError, ExceptionGroup) as error:
+                reason = clean(str(bare(error))).rstrip(".")
+                _log.exception("the host can't serve")
+            await _Host(settings, door, app, reason).serve()
+    door.lease.drop()
+
+
+class _Host:
+    """Takes visitors in: relays with their clients, and the command line."""
+
+    def __init__(self, settings: HostSettings, door: Door, app: App | None, reason: str) -> None:
+        """Without an `app` all that it does is to say the `reason`."""
+        self._settings = settings
+        self._door = door
+        self._app = app
+        self._reason = reason
+        self._clients = 0
+        self._over = app.stopping if app is not None else anyio.Event()
+
+    async def serve(self) -> None:
+        """Serve until nobody needs it any more, or it is told to end."""
+        self._door.is_ready = True
+        self._door.announce()
+        async with anyio.create_task_group() as tasks:
+            try:
+                tasks.start_soon(self._look_after_itself)
+                tasks.start_soon(self._take_in, tasks)
+                await self._over.wait()
+            finally:
+                # before anybody's conversation ends: who is sent away finds the next host
+                anyio.notify_closing(self._door.listener)
+                self._door.close()
+                tasks.cancel_scope.cancel()
+
+    async def _look_after_itself(self) -> None:
+        """End when nobody needs us; keep door and log as they should be."""
+        linger = self._settings.linger if self._app is not None else _SHORT_STAY
+        needed = anyio.current_time()
+        while True:
+            await anyio.sleep(min(_OFTEN, linger / _LOOKS))
+            if self._is_needed:
+                needed = anyio.current_time()
+            elif anyio.current_time() - needed >= linger:
+                self._over.set()
+                return
+            if not self._door.is_open:
+                _log.warning("the socket was removed; it is made again")
+                anyio.notify_closing(self._door.listener)
+                self._door.open_again()
+            divert(open_log(self._settings.storage_root))
+
+    @property
+    def _is_needed(self) -> bool:
+        return self._clients > 0 or (self._app is not None and self._app.sessions.slots.any_taken)
+
+    async def _take_in(self, tasks: TaskGroup) -> None:
+        while self._door.listener.fileno() >= 0:
+            try:
+                await anyio.wait_readable(self._door.listener)
+                connection, _ = self._door.listener.accept()
+            except (BlockingIOError, ConnectionError, anyio.ClosedResourceError):
+                continue  # it has left again, or the door was made again
+            except OSError as error:
+                _log.warning("a client can't be served now: %s", error)
+                await anyio.sleep(_NO_ROOM)
+                continue
+            tasks.start_soon(self._visited, connection)
+
+    async def _visited(self, connection: socket.socket) -> None:
+        """Serve one visitor; what goes wrong costs nobody else anything."""
+        with connection:
+            connection.setblocking(False)
+            if not is_ours(connection):
+                return
+            try:
+                lines = lines_of(_chunks(connection))
+                greeting: dict[str, Any] = {}
+                with anyio.move_on_after(_GREETING_LIMIT):
+                    greeting = _object(await anext(lines, b""))
+                if "relay" in greeting:
+                    await self._relay(connection, greeting)
+                elif "control" in greeting:
+                    await self._command_line(connection, greeting, lines)
+            except OSError:
+                pass  # it hung up
+            except Exception:  # noqa: BLE001 - a defect must not cost the others their kernels
+                _log.exception("a conversation failed")
+
+    async def _command_line(
+        self,
+        connection: socket.socket,
+        greeting: Mapping[str, Any],
+        lines: AsyncIterator[bytes | TooLong],
+    ) -> None:
+        """Answer requests, one after the other, until the other end hangs up."""
+
+        async def reply(message: JSONObject) -> None:
+            await _send(connection, dict(message))
+
+        reason = self._reason
+        if greeting["control"] != HANDSHAKE:
+            reason = self._other_version()
+        async for line in lines:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
+                if self._app is None or reason:
+                    await reply({"error": reason, "end": True})
+                else:
+                    await answer(self._app, _object(line), reply)
+                tasks.cancel_scope.cancel()
+
+    async def _relay(self, connection: socket.socket, greeting: Mapping[str, Any]) -> None:
+        """Serve the client that a relay speaks for, or say why not."""
+        if self._app is None:
+            await _send(connection, {"refused": self._reason})
+        elif greeting["relay"] == HANDSHAKE:
+            with self._counted():
+                await self._client(self._app, connection, greeting)
+        elif self._is_needed:
+            await _send(connection, {"refused": self._other_version()})
+        else:
+            self._over.set()
+            await _send(connection, {"again": True})
+
+    async def _client(
+        self, app: App, connection: socket.socket, greeting: Mapping[str, Any]
+    ) -> None:
+        try:
+            settings = await to_thread.run_sync(settings_of, greeting)
+        except KernelExecError:
+            await _send(connection, {"refused": ""})  # read there once more, it is told why
+            return
+        client = Connection(app=app, settings=settings.connection)
+        if sentence := _not_as_asked(app.settings, settings.host):
+            client.tell(sentence)
+        await _send(connection, {"served": str(Places(app.settings.storage_root).host_log)})
+        async with _handed_over(connection) as (reading, writing, errors):
+            _warn(errors, settings.connection.notice)
+            code = 0
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
+                    with wire_on(reading, writing) as wire:
+                        await converse(create_server(client), wire)
+                    tasks.cancel_scope.cancel()
+            except Exception:
+                code = 1
+                raise
+            finally:
+                client.close()
+                with suppress(OSError):
+                    connection.send(line_of({"exit": code}))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._clients += 1
+        try:
+            yield
+        finally:
+            self._clients -= 1
+
+    def _other_version(self) -> str:
+        return (
+            f"the host process {os.getpid()} of this storage folder is of another version of"
+            f" kernel-exec ({VERSION}) and in use: close its clients and end its kernels, or run"
+            " `kernel-exec stop --all` of that version, then start again"
+        )
+
+
+def _not_as_asked(host: HostSettings, asked: HostSettings) -> str:
+    """What a client wants otherwise that holds for everybody, as a sentence; "" for nothing."""
+    differing = [
+        f"{name} is {getattr(host, name)} here and not {getattr(asked, name)}"
+        for name in _SHARED
+        if getattr(host, name) != getattr(asked, name)
+    ]
+    if not differing:
+        return ""
+    return (
+        "settings of the host process, which another client started with others:"
+        f" {', '.join(differing)}"
+    )
+
+
+@asynccontextmanager
+async def _handed_over(connection: socket.socket) -> AsyncIterator[Sequence[int]]:
+    """The three descriptors that a relay hands over, closed afterwards.
+
+    Raises:
+        OSError: It hung up.
+    """
+    descriptors = array("i")
+    try:
+        with anyio.fail_after(_GREETING_LIMIT):
+            await anyio.wait_readable(connection)
+        room = socket.CMSG_LEN(_MOST_DESCRIPTORS * descriptors.itemsize)
+        _, passed, *_ = connection.recvmsg(1, room, _CLOSE_ON_EXEC)
+        for level, kind, numbers in passed:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                descriptors.frombytes(numbers[: len(numbers) // 4 * 4])
+        if len(descriptors) != 3:
+            raise ConnectionError("stdin, stdout and stderr were not handed over")
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+async def _chunks(connection: socket.socket) -> AsyncIterator[bytes]:
+    """What comes, to the end."""
+    while True:
+        await anyio.wait_readable(connection)
+        with suppress(BlockingIOError):
+            chunk = connection.recv(1 << 16)
+            if not chunk:
+                return
+            yield chunk
+
+
+async def _until_hung_up(connection: socket.socket, scope: anyio.CancelScope) -> None:
+    """Cancel `scope` when the other end is gone, or has nothing more to say; return when it has."""
+    await anyio.wait_readable(connection)
+    try:
+        if connection.recv(1, socket.MSG_PEEK):
+            return
+    except OSError:
+        pass
+    scope.cancel()
+
+
+async def _send(connection: socket.socket, message: dict[str, Any]) -> None:
+    left = memoryview(line_of(message))
+    while left:
+        try:
+            left = left[connection.send(left) :]
+        except BlockingIOError:
+            await anyio.wait_writable(connection)
+
+
+def _object(line: bytes | TooLong) -> dict[str, Any]:
+    """The object in a line; an empty one for anything else."""
+    try:
+        read = json.loads(line) if isinstance(line, bytes) else {}
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _warn(descriptor: int, sentence: str) -> None:
+    """Say something on a client's stderr, unless it does not read that."""
+    if sentence and select.select([], [descriptor], [], 0)[1]:
+        with suppress(OSError):
+            os.write(descriptor, f"warning: {clean(sentence)}\n".encode()[:_SAID_AT_ONCE])

@@ -1,0 +1,210 @@
+"""How a host process begins: started by a relay, it finds out whether it is needed.
+
+    python -c ... with a socket as stdin, on which the relay sends the options, variables and folder
+    of its client; the answer is where the host is met, or nothing when there can be none.
+
+The socket listens before anything heavy is imported, so that early clients wait in its backlog.
+"""
+
+import gc
+import importlib
+import os
+import signal
+import socket
+import stat
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kernel_exec.errors import KernelExecError, StorageError
+from kernel_exec.leases import Lease, take
+from kernel_exec.places import Places
+from kernel_exec.relay.door import (
+    HANDSHAKE,
+    LOCK,
+    TURN,
+    Lines,
+    Record,
+    folder_of,
+    line_of,
+    make_folder,
+    recorded,
+    remove_record,
+    write_record,
+)
+from kernel_exec.relay.secrecy import hide_variables
+from kernel_exec.settings import Settings, process_variables, read_settings
+
+_LEAVING_LIMIT = 20
+"""Seconds to wait for a host that is leaving: its kernels and its history take a few."""
+
+_PREFIX = "kx-host-"
+_SHORT = Path("/tmp")
+"""Where the socket lies when the configured folder is missing, or its path too long."""
+
+_BACKLOG = 512
+"""Clients that wait while the host starts, or has more to do."""
+
+_LOG_SIZE = 1_000_000
+"""Bytes of the log and of its predecessor."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Door:
+    """What a host listens on; `folder` has its record, `lease` makes it the host."""
+
+    folder: Path
+    lease: Lease
+    runtime_dir: Path
+    listener: socket.socket
+    place: Path
+    is_ready: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """False once somebody has removed or replaced the socket."""
+        try:
+            return stat.S_ISSOCK(self.place.lstat().st_mode)
+        except OSError:
+            return False
+
+    def announce(self) -> None:
+        """Write where the host is met, and whether it serves."""
+        record = Record(str(self.place), os.getpid(), HANDSHAKE, self.is_ready)
+        write_record(self.folder, record)
+
+    def open_again(self) -> None:
+        """Listen at a new place."""
+        self.listener.close()
+        self.listener, self.place = _listen(self.runtime_dir)
+        self.announce()
+
+    def close(self) -> None:
+        """Take no client any more; whoever waits finds the next host."""
+        remove_record(self.folder)
+        self.listener.close()
+        _remove(self.place)
+
+
+def main() -> None:
+    """Become the host, unless there is one or can be none."""
+    os.setsid()
+    if os.fork():  # the host is nobody's child, or a client that ends its children would end it
+        os._exit(0)
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - what the client left open for its children
+        if int(name) > 2:
+            with suppress(OSError):
+                os.close(int(name))
+    os.chdir("/")
+    with socket.socket(fileno=os.dup(0)) as relay:
+        order = Lines(relay).next()
+        if order is None:  # it was killed
+            return
+        try:
+            host = replace(settings_of(order).host, variables=dict(process_variables()))
+            folder = folder_of(host.storage_root)
+            make_folder(folder)
+            log = open_log(host.storage_root)
+            door = _claim(folder, host.runtime_dir)
+        except (KernelExecError, OSError):
+            relay.sendall(line_of({}))  # its client is served without us, and hears why
+            return
+        relay.sendall(line_of({"folder": str(folder)}))
+    if door is not None:
+        hide_variables(process_variables())
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        divert(log)
+        gc.disable()  # of what is imported nothing is garbage, and looking takes an eighth longer
+        process = importlib.import_module("kernel_exec.host.process")
+        gc.freeze()
+        gc.enable()
+        process.run(host, door)
+
+
+def settings_of(order: Mapping[str, object]) -> Settings:
+    """The settings of a client that has sent its options, its variables and its folder.
+
+    Raises:
+        InvalidArgumentError: As `read_settings` does.
+    """
+    options, variables = order.get("options"), order.get("variables")
+    return read_settings(
+        options=options if isinstance(options, dict) else {},
+        variables=(user := variables if isinstance(variables, dict) else {}),
+        user=user,
+        working_directory=Path(str(order.get("directory", "/"))),
+    )
+
+
+def open_log(root: Path) -> int:
+    """The host's log, which only its user may read; beyond its size a new one is begun."""
+    log = Places(root).host_log
+    with suppress(OSError):
+        if log.stat().st_size > _LOG_SIZE:
+            log.replace(log.with_suffix(".log.1"))
+    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
+def divert(log: int) -> None:
+    """Let what anybody prints, here or in a child, go to the open file `log`."""
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    os.close(log)
+
+
+def _claim(folder: Path, runtime_dir: Path) -> Door | None:
+    """The door of a new host, which listens; None when there is a host already."""
+    turn = take(folder / TURN, wait=True)
+    assert turn is not None
+    try:
+        lease = take(folder / LOCK)
+        if lease is None and recorded(folder) is None:
+            signal.alarm(_LEAVING_LIMIT)  # ends this process, which nobody needs then
+            lease = take(folder / LOCK, wait=True)
+            signal.alarm(0)
+        if lease is None:
+            return None
+        if (left := recorded(folder)) is not None:
+            _remove(Path(left.socket))
+        listener, place = _listen(runtime_dir)
+        door = Door(
+            folder=folder, lease=lease, runtime_dir=runtime_dir, listener=listener, place=place
+        )
+        door.announce()
+        return door
+    finally:
+        turn.drop()
+
+
+def _listen(runtime_dir: Path) -> tuple[socket.socket, Path]:
+    """A socket in a new folder, which nobody else may enter or has put anything into."""
+    trouble: Exception | None = None
+    for place in (runtime_dir, _SHORT):
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place)) / "s"
+            try:
+                listener.bind(str(path))
+                path.chmod(0o600)
+                listener.listen(_BACKLOG)
+                listener.setblocking(False)
+            except BaseException:
+                _remove(path)
+                raise
+        except OSError as error:  # also where the path is too long
+            trouble = error
+            listener.close()
+        else:
+            return listener, path
+    raise StorageError(f"no place for the host's socket: {trouble}") from trouble
+
+
+def _remove(place: Path) -> None:
+    """Remove a socket of a host with its folder, and nothing that has taken its place."""
+    with suppress(OSError):
+        if place.parent.name.startswith(_PREFIX):
+            if stat.S_ISSOCK(place.lstat().st_mode):
+                place.unlink()
+            place.parent.rmdir()

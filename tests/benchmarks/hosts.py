@@ -1,0 +1,76 @@
+"""From the start of a relay to its first answer, with a host that runs and without one."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from tests.wire import LATEST, end_host
+
+from .timing import Figure, in_turn
+
+_HELLO = {
+    "jsonrpc": "2.0", "id": 1, "method": "initialize",
+    "params": {
+        "protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": "b", "version": "1"}
+    },
+}  # fmt: skip
+
+
+async def host_figures(folder: Path, rounds: int) -> list[Figure]:
+    """Each beside the Python that could do nothing of it sooner."""
+    runs, none = folder / "runs", folder / "none"
+
+    def begin(after: AsyncExitStack, root: Path) -> None:
+        client = subprocess.Popen(
+            [sys.executable, "-m", "kernel_exec"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "CODE_STORAGE_DIR": str(root)},
+        )  # fmt: skip
+        after.callback(client.communicate)
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(json.dumps(_HELLO).encode() + b"\n")
+        client.stdin.flush()
+        assert "result" in json.loads(client.stdout.readline())
+
+    async def begin_with(after: AsyncExitStack) -> None:
+        begin(after, runs)
+
+    async def begin_without(after: AsyncExitStack) -> None:
+        after.callback(end_host, none)
+        begin(after, none)
+
+    async def list_sessions(_: AsyncExitStack) -> None:
+        subprocess.run(
+            [Path(sys.executable).with_name("kernel-exec"), "sessions"], stdout=subprocess.DEVNULL,
+            env={**os.environ, "CODE_STORAGE_DIR": str(runs)}, check=True,
+        )  # fmt: skip
+
+    async def plain(program: str) -> None:
+        subprocess.run([sys.executable, "-c", program], check=True)
+
+    async with AsyncExitStack() as after:
+        begin(after, runs)
+        quick, bare = await in_turn(max(5, rounds // 4), begin_with, lambda _: plain("pass"))
+        light, again = await in_turn(max(5, rounds // 4), list_sessions, lambda _: plain("pass"))
+    end_host(runs)
+    slow, mcp = await in_turn(
+        max(3, rounds // 20), begin_without, lambda _: plain("import mcp.server.lowlevel")
+    )
+    what = "start to the first answer"
+    return [
+        Figure(
+            what=f"{what}, a host running",
+            ours=quick, theirs=bare, measure="`python -c pass`", aim="100 ms at most",
+        ),
+        Figure(
+            what=f"{what}, no host running",
+            ours=slow, theirs=mcp, measure="`import mcp`", aim="1.15 at most",
+        ),
+        Figure(
+            what="`kernel-exec sessions`, a host running",
+            ours=light, theirs=again, measure="`python -c pass`", aim="200 ms at most",
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,48 @@
+"""Which session a person means."""
+
+import pytest
+
+from kernel_exec.errors import InvalidArgumentError, NotFoundError
+from kernel_exec.history.entries import SessionRecord, choose
+
+
+def record(id_: str, name: str) -> SessionRecord:
+    return SessionRecord(id=id_, name=name, environment="e", created=0.0)
+
+
+LIVE = [record("aa1", "main"), record("aa2", "main"), record("ab3", "analysis"),
+        record("cc4", "an")]  # fmt: skip
+PAST = [record("dd5", "main"), record("dd6", "old"), record("ab7", "old"), record("ee8", "anew")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("analysis", "ab3"),
+        ("ana", "ab3"),
+        ("an", "cc4"),  # its whole name, though others begin so
+        ("aa2", "aa2"),
+        ("dd5", "dd5"),
+        ("old", "ab7"),  # the last of that name
+        ("o", "ab7"),
+        ("ee", "ee8"),
+        ("c", "cc4"),
+    ],
+)
+def test_a_session_is_meant_by_its_name_its_id_or_a_beginning(wanted: str, found: str) -> None:
+    assert choose(wanted, live=LIVE, past=[*PAST, *LIVE]).id == found
+
+
+@pytest.mark.parametrize("wanted", ["main", "m", "a", "aa", "dd"])
+def test_several_that_are_meant_are_named(wanted: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^'{wanted}' may be any of .*, "):
+        choose(wanted, live=LIVE, past=PAST)
+
+
+@pytest.mark.parametrize("wanted", ["", "x", "mainx", "aa1 "])
+def test_what_no_session_has_is_answered_with_all_of_them(wanted: str) -> None:
+    there = r"main \(aa1\), .*, an \(cc4\), anew \(ee8\), old \(ab7\), old \(dd6\), main \(dd5\)$"
+    with pytest.raises(NotFoundError, match=there):
+        choose(wanted, live=LIVE, past=[*PAST, *LIVE])
+    with pytest.raises(NotFoundError, match=r"there is none$"):
+        choose(wanted, live=[], past=[])
