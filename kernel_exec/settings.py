@@ -68,7 +68,7 @@ class ConnectionSettings:
     `environment` is None for the managed default. `wait_seconds` and `time_limit` are in seconds,
     `notebook_size` in bytes, the last two None for no limit. `variables` are the client's, of which
     its kernels and installers see those that are allowed. `notice` is a sentence for the user about
-    a configuration file that was ignored, "" without one.
+    a configuration file that was ignored, "" without one. A `umask` of None is this process's own.
     """
 
     folder: Path
@@ -83,6 +83,7 @@ class ConnectionSettings:
     variables: Mapping[str, str]
     config_files: Sequence[Path] = ()
     notice: str = ""
+    umask: int | None = None
 
     @property
     def allowed_variables(self) -> dict[str, str]:
