@@ -92,7 +92,7 @@ def test_files_of_a_kernel_are_as_private_as_its_client_wants_them(
         become = f"import os, sys; os.umask({umask}); os.execvp(sys.argv[1], sys.argv[1:])"
         prefix = [sys.executable, "-c", become]
         with serving(root.parent, prefix=prefix, command=RELAYED) as server:
-            server.run(code.format(umask))
+            server.run(code.format(umask), session=f"s{umask}")
         assert stat.S_IMODE((tmp_path / str(umask)).stat().st_mode) == 0o666 & ~umask
 
 
