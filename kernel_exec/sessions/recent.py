@@ -1,13 +1,6 @@
 """What an entry has put out, kept in memory while somebody is about to be shown it."""
 
-from kernel_exec.kernels.outputs import (
-    DisplayData,
-    ErrorOutput,
-    ExecuteResult,
-    OutputEvent,
-    Stream,
-    Update,
-)
+from kernel_exec.kernels.outputs import OutputEvent, characters
 
 _MOST = 4_000_000
 """Characters of output of one entry that are kept; a kernel sends 256 KB of text, but many
@@ -29,7 +22,7 @@ class Recent:
 
     def add(self, output: OutputEvent) -> None:
         """Take in one more, or drop all when they have become too many."""
-        self._size += _size(output)
+        self._size += characters(output)
         if self._size > _MOST:
             self.drop()
         if self._events is not None:
@@ -38,13 +31,3 @@ class Recent:
     def drop(self) -> None:
         """Keep none of them, nor any that follows."""
         self._events = None
-
-
-def _size(output: OutputEvent) -> int:
-    """Characters of an output, more or less."""
-    if isinstance(output, Stream):
-        return len(output.text)
-    if isinstance(output, ErrorOutput):
-        return sum(map(len, output.traceback))
-    data = output.data if isinstance(output, (DisplayData, ExecuteResult, Update)) else {}
-    return sum(len(each if isinstance(each, str) else repr(each)) for each in data.values())
