@@ -45,15 +45,18 @@ class Signal:
 
     def __init__(self) -> None:
         """Nobody waits yet."""
-        self._event = anyio.Event()
+        self._event: anyio.Event | None = None
 
     def fire(self) -> None:
         """Wake all who wait now."""
-        self._event.set()
-        self._event = anyio.Event()
+        if self._event is not None:
+            self._event.set()
+            self._event = None
 
     async def wait(self) -> None:
         """Wait for the next `fire`."""
+        if self._event is None:
+            self._event = anyio.Event()
         await self._event.wait()
 
 
@@ -108,6 +111,7 @@ class Ledger:
         self._store = store
         self._number = number
         self._live: dict[str, Live] = {}
+        self._unfinished: dict[str, Live] = {}
         self._ended: deque[str] = deque()
         self._ended_source = 0
         self.background = Background()
@@ -135,6 +139,8 @@ class Ledger:
         self._store.put_entry(entry)
         if outcome.ended:
             self._note_end(live)
+        else:
+            self._unfinished[entry.id] = live
         return live
 
     def start(self, live: Live, *, generation: int, details: JSONObject) -> None:
@@ -164,7 +170,7 @@ class Ledger:
 
     def end_all(self, reason: str) -> None:
         """Nothing goes on any more."""
-        for live in self._unfinished:
+        for live in [*self._unfinished.values()]:
             self.end(live, Outcome.INTERRUPTED, {"reason": reason})
 
     def produce(self, entry_id: str, output: OutputEvent) -> None:
@@ -231,7 +237,7 @@ class Ledger:
 
         A client that gave up waiting and sends the same again must not run it twice.
         """
-        for live in self._unfinished:
+        for live in self._unfinished.values():
             entry = live.entry
             if (
                 live.given_up
@@ -243,14 +249,10 @@ class Ledger:
 
     def newest_unfinished(self) -> Live | None:
         """What was begun last of all that goes on."""
-        return self._unfinished[-1] if self._unfinished else None
-
-    @property
-    def _unfinished(self) -> list[Live]:
-        """What goes on, in the order in which it was begun."""
-        return [live for live in self._live.values() if not live.entry.outcome.ended]
+        return next(reversed(self._unfinished.values()), None)
 
     def _note_end(self, live: Live) -> None:
+        self._unfinished.pop(live.entry.id, None)
         live.done.set()
         if self._ended and (before := self._live.get(self._ended[-1])) is not None:
             before.recent.drop()  # from now on they are read from the store

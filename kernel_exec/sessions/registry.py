@@ -163,6 +163,8 @@ class Sessions:
                 " exported; use another session to run code"
             )
         self._owners[key] = owner
+        if key in self._sessions:
+            return self._sessions[key]
         async with self._opening:
             if key not in self._sessions:
                 session = await self._make(name, environment, key)
