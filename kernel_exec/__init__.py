@@ -37,8 +37,8 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
 A tool call travels `server/tools_run` -> `executions` -> `sessions/registry` -> `sessions/session`,
 its queue and worker -> `kernels/kernel` -> `kernels/driver` -> `kernels/channels`. Messages come
 back through the driver and its `kernels/conversation`; the events go through the session into
-`history/store`, and while they are committed `server/presenting` has `content/render` render them
-in a thread.
+`history/store`, and while they are committed `server/presenting` has `content/render` render them,
+what is long in a thread.
 
 A client that the host process serves has started a relay: `relay/entry` -> `relay/relay`, which
 finds the host through `relay/door`, or starts it (`host/start`), and hands over its descriptors;

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -237,9 +237,9 @@ class Connection:
 
     # What is shown to it
 
-    async def settle(self) -> None:
-        """Wait until all that happened is on the disk, or `history` says why not."""
-        await self.app.store.settle()
+    def settle(self) -> Awaitable[None]:
+        """Begin to write what happened; wait until it is on the disk, or `history` says why not."""
+        return self.app.store.settle()
 
     @property
     def history(self) -> str:

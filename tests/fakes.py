@@ -1,18 +1,16 @@
 """A kernel without a process. `tests/contracts/test_kernel.py` holds it against a real one."""
 
-import ast
 import asyncio
 import datetime as dt
-import json
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import anyio
 
-from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.driven import DrivenKernel
 from kernel_exec.kernels.driver import Driver
 from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener, Usage
@@ -34,7 +32,7 @@ class FakeKernel(DrivenKernel):
             ipykernel_version="0",
             support="own",
         )
-        super().__init__(self.process.driver, info, subshells=False)
+        super().__init__(self.process.driver, info)
 
     async def usage(self) -> Usage:
         await anyio.lowlevel.checkpoint()
@@ -54,7 +52,7 @@ class FakeProcess:
         self._stubborn = False
 
     def send(self, outgoing: Outgoing) -> None:
-        if outgoing.content.get("user_expressions"):
+        if outgoing.msg_type == "question_request":
             self._loop.call_soon(self._answer_question, outgoing)
         elif outgoing.msg_type == "execute_request":
             self._loop.call_soon(self._run, outgoing)
@@ -75,11 +73,9 @@ class FakeProcess:
         return "Stack (most recent call first):"
 
     def _answer_question(self, outgoing: Outgoing) -> None:
-        asked = text(mapping(outgoing.content, "user_expressions"), "answer")
-        called = re.fullmatch(r".*\.(\w+)\((.*)\)", asked)
-        assert called is not None
-        given = ast.literal_eval(called[2])
-        match called[1]:
+        arguments: Any = outgoing.content["arguments"]
+        (given,) = arguments
+        match outgoing.content["question"]:
             case "variables":
                 found = [
                     {"name": name, "type": kind}
@@ -91,9 +87,8 @@ class FakeProcess:
                 answer = sorted({"sys"} & set(given))
             case _:
                 answer = {"ipython": "9"} if "IPython" in given else {}
-        value: JSON = {"status": "ok", "data": {"text/plain": json.dumps(answer)}}
-        content: JSONObject = {"status": "ok", "user_expressions": {"answer": value}}
-        reply = _message(outgoing.msg_id, "execute_reply", content, channel=Channel.SHELL)
+        content: JSONObject = {"status": "ok", "answer": answer}
+        reply = _message(outgoing.msg_id, "question_reply", content, channel=Channel.CONTROL)
         self.driver.receive([reply])
 
     def _run(self, outgoing: Outgoing) -> None:

@@ -175,7 +175,7 @@ class Query(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """A row to be written; `live` when later rows may refer to it.
+    """A row to be written; `live` when later rows may refer to it. `size` is in bytes, roughly.
 
     Live are sessions, kernels and entries that have not ended: a database begun anew while a
     server runs needs them first.
@@ -184,16 +184,17 @@ class Write:
     table: Table[Any]
     row: Row
     live: bool = True
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the size once, as it is counted where the row comes and where it goes."""
+        size = _OVERHEAD + sum(len(cell) for cell in self.row if isinstance(cell, (str, bytes)))
+        object.__setattr__(self, "size", size)
 
     @property
     def key(self) -> tuple[str, Row]:
         """Table and key of the row, which no other row has."""
         return self.table.name, self.row[: self.table.key]
-
-    @property
-    def size(self) -> int:
-        """Bytes it takes in memory, roughly."""
-        return _OVERHEAD + sum(len(cell) for cell in self.row if isinstance(cell, (str, bytes)))
 
 
 def encode_event(event: OutputEvent) -> JSONObject:
@@ -239,7 +240,7 @@ def lost(why: str) -> OutputEvent:
 def encode(value: Mapping[str, object]) -> str:
     """`value` as JSON in ASCII; where JSON can't hold it, an object that says why."""
     try:
-        return _dumps(value)
+        return _dumps(value) if value else "{}"
     except (TypeError, ValueError, RecursionError) as error:
         return _dumps({"unkept": str(error)})
 

@@ -2,7 +2,8 @@
 
 Writes are rows in a list. The thread takes them over when somebody waits (`settle`, a read) and
 `_FLUSH_AFTER` seconds after the first otherwise, and commits them in as few transactions as it
-can. While that fails, each read or `settle` tries again, and so does the thread by itself.
+can. Until then it sleeps: each time that it wakes it takes the interpreter from the loop. While
+writing fails, each read or `settle` tries again, and so does the thread by itself.
 """
 
 import asyncio
@@ -12,8 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,10 @@ class _Thread:
         self.is_closed = False
         self.put_size = 0
         """Bytes of all rows that were put."""
+        self._loop = asyncio.get_running_loop()
         self._inbox: deque[Write] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        """For what is in the inbox, unless somebody waits for it before."""
         self._commands: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._upkeep = None if limits is None else keep_within(database, limits)
         self._stepped = self._due = time.monotonic()
@@ -86,14 +89,22 @@ class _Thread:
             return
         self.put_size += write.size
         self._inbox.append(write)
-        if len(self._inbox) == 1:
-            self._commands.put(_nothing)  # the thread may have gone to sleep
+        if self._timer is None:
+            self._timer = self._loop.call_later(_FLUSH_AFTER, self._take_over)
 
     async def ask(self, question: Callable[[], _T]) -> _T:
         """What `question` returns in the thread, after all earlier writes."""
         if self.is_closed:
             raise StorageError("history is closed")
         return await self._answered(question)
+
+    def settle(self) -> asyncio.Future[None]:
+        """Done when all earlier writes are, as far as they can be."""
+        if not self.is_closed:
+            return self._answered(_nothing)
+        done: asyncio.Future[None] = self._loop.create_future()
+        done.set_result(None)
+        return done
 
     async def aclose(self) -> None:
         """Commit what was put, as far as that can be done in a few seconds, and end."""
@@ -102,10 +113,17 @@ class _Thread:
             with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSE_LIMIT):
                 await self._answered(self._end)
 
+    def _take_over(self) -> None:
+        self._timer = None
+        self._commands.put(self._flush)
+
     def _answered(self, question: Callable[[], _T]) -> asyncio.Future[_T]:
-        future: Future[_T] = Future()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        future: asyncio.Future[_T] = self._loop.create_future()
         self._commands.put(partial(self._answer, future, question))
-        return asyncio.wrap_future(future)
+        return future
 
     # In the thread
 
@@ -119,7 +137,7 @@ class _Thread:
             try:
                 command = self._commands.get(timeout=self._pause())
             except Empty:
-                command = self._flush if self._inbox or self.database.degraded else self._step
+                command = self._flush if self.database.degraded else self._step
             else:
                 if (now := time.monotonic()) < self._stepped + _PATIENCE:
                     self._due = max(self._due, now + _QUIET)  # more may be asked
@@ -128,8 +146,6 @@ class _Thread:
         """Seconds after which there is something to do unasked; None for never."""
         if self.database.degraded:
             return _RETRY_AFTER
-        if self._inbox:
-            return _FLUSH_AFTER
         return None if self._upkeep is None else max(0.0, self._due - time.monotonic())
 
     def _step(self) -> None:
@@ -145,11 +161,11 @@ class _Thread:
             self.database.waiting.add(self._inbox.popleft())
         self.database.flush()
 
-    def _answer(self, future: Future[_T], question: Callable[[], _T]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
+    def _answer(self, future: asyncio.Future[_T], question: Callable[[], _T]) -> None:
         try:
-            self._flush()
+            self._flush()  # also where nobody waits any more
+            if future.cancelled():
+                return
             try:
                 value = question()
             except sqlite3.Error:
@@ -158,9 +174,14 @@ class _Thread:
         except Exception as error:  # noqa: BLE001 - whoever asked must hear of it
             if not isinstance(error, _UNREADABLE):
                 _log.exception("history could not answer")
-            future.set_exception(StorageError(f"history can't be read: {describe(error)}"))
+            reason = StorageError(f"history can't be read: {describe(error)}")
+            self._pass_on(future, lambda: future.set_exception(reason))
         else:
-            future.set_result(value)
+            self._pass_on(future, lambda: future.set_result(value))
+
+    def _pass_on(self, future: asyncio.Future[_T], answer: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(lambda: None if future.done() else answer())
 
     def _end(self) -> None:
         self.database.close()
@@ -301,10 +322,9 @@ class Store(Reading):
         row = EVENT.row(kept(entry_id, next(self._numbers), event), self._server)
         self._thread.put(Write(table=EVENT, row=row, live=False))
 
-    async def settle(self) -> None:
-        """Wait until all writes before this are on the disk, or `degraded` says why not."""
-        with suppress(StorageError):
-            await self._thread.ask(_nothing)
+    def settle(self) -> Awaitable[None]:
+        """Begin to write; wait until all before this is on the disk, or `degraded` says why not."""
+        return self._thread.settle()
 
     async def bury(self) -> None:
         """End what other servers, which have died meanwhile, had left open."""

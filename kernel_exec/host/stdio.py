@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 
 import anyio
 import mcp_types as types
-from anyio.abc import ObjectSendStream
-from anyio.streams.memory import MemoryObjectReceiveStream
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
@@ -138,34 +137,46 @@ def leave_on_signal(scope: anyio.CancelScope) -> None:
 
 async def converse(server: Server[Any], wire: Wire) -> None:
     """Serve the client on `wire` until it closes one of its ends."""
-    to_server, incoming = anyio.create_memory_object_stream[SessionMessage | Exception]()
-    outgoing, from_server = anyio.create_memory_object_stream[SessionMessage]()
     read = ReadAhead()
-    pace = Pace(from_server)
+    pace = Pace(wire)
     async with anyio.create_task_group() as tasks:
-
-        async def speak() -> None:
-            try:
-                async with from_server:
-                    async for sent in from_server:
-                        await wire.send(encode(sent.message))
-                        pace.sent(sent.message)
-            except OSError:  # the client is gone
-                tasks.cancel_scope.cancel()
 
         async def read_ahead() -> None:
             await read.fill(wire.chunks())
             pace.client_left()
 
-        async def listen() -> None:
-            async with to_server, outgoing.clone() as answers:
-                await _listen(server, read, to_server, answers, pace)
+        def note_end() -> None:
             # the server ends by itself now, unless the client does not take its last answers
             tasks.cancel_scope.deadline = anyio.current_time() + _FAREWELL
 
-        for each in (speak, read_ahead, listen):
-            tasks.start_soon(each)
+        tasks.start_soon(read_ahead)
+        outgoing = _Outgoing(wire, pace, on_gone=tasks.cancel_scope.cancel)
+        incoming = _Incoming(server, read, outgoing, pace, on_end=note_end)
         await server.run(incoming, outgoing, server.create_initialization_options())
+        await wire.wait_sent()  # also what nobody waits for: a part of it may have been written
+
+
+class _Outgoing(ObjectSendStream[SessionMessage]):
+    """What the server says, as the SDK sends it."""
+
+    def __init__(self, wire: Wire, pace: "Pace", *, on_gone: Callable[[], None]) -> None:
+        """`on_gone` is called when there is nobody to read it any more."""
+        self._wire = wire
+        self._pace = pace
+        self._on_gone = on_gone
+
+    async def send(self, item: SessionMessage) -> None:
+        """Send a message; return when the client has taken it."""
+        try:
+            await self._wire.send(encode(item.message))
+        except OSError as error:
+            self._on_gone()
+            raise anyio.BrokenResourceError from error
+        finally:
+            self._pace.sent(item.message)
+
+    async def aclose(self) -> None:
+        """Leave the wire to whoever has opened it."""
 
 
 class Pace:
@@ -176,9 +187,9 @@ class Pace:
     are far from what clients do that read: they can cancel and ping at any time.
     """
 
-    def __init__(self, unsent: MemoryObjectReceiveStream[SessionMessage]) -> None:
-        """`unsent` is where the server's messages wait for the client to read."""
-        self._unsent = unsent
+    def __init__(self, wire: Wire) -> None:
+        """The client on `wire` is who takes them."""
+        self._wire = wire
         self._under_way = 0
         self._left = False
         self._changed = anyio.Event()
@@ -194,7 +205,7 @@ class Pace:
         return True
 
     def sent(self, message: types.JSONRPCMessage) -> None:
-        """Note what the client has taken."""
+        """Note what the client has taken, or will never."""
         self._under_way -= isinstance(message, types.JSONRPCResponse | types.JSONRPCError)
         self._wake()
 
@@ -209,43 +220,61 @@ class Pace:
         self._wake()
 
     def _is_full(self) -> bool:
-        unsent = self._unsent.statistics().tasks_waiting_send
-        return self._under_way >= _MOST_UNDER_WAY or unsent >= _MOST_UNSENT
+        return self._under_way >= _MOST_UNDER_WAY or self._wire.unsent >= _MOST_UNSENT
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 
 
-async def _listen(
-    server: Server[Any],
-    chunks: AsyncIterable[bytes],
-    to_server: ObjectSendStream[SessionMessage | Exception],
-    answers: ObjectSendStream[SessionMessage],
-    pace: Pace,
-) -> None:
-    """Pass on what the client sends, and let the first request that is no probe decide the era.
+class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
+    """What the client sends, as the SDK reads it; the first request that is no probe sets the era.
 
     The SDK locks a connection to the newest protocol at `server/discover`; clients that probe
     with it and then send `initialize` would be refused (github/copilot-cli#4525).
     """
-    undecided = True
-    async for line in lines_of(chunks):
-        message = decode(line)
-        if message is None:
-            continue
-        if not isinstance(message, types.JSONRPCRequest | Refusal):
-            await to_server.send(SessionMessage(message))
-        elif not await pace.begin():
-            return
-        elif isinstance(message, Refusal):
-            await answers.send(SessionMessage(message.answer))
-        elif undecided and (probe := probed(message)) is not None:
-            await answers.send(SessionMessage(_discovered(server, probe)))
-        else:
-            undecided = False
-            metadata = ServerMessageMetadata(on_request_unanswered=pace.settled)
-            await to_server.send(SessionMessage(message, metadata))
+
+    def __init__(
+        self,
+        server: Server[Any],
+        chunks: AsyncIterable[bytes],
+        answers: _Outgoing,
+        pace: Pace,
+        *,
+        on_end: Callable[[], None],
+    ) -> None:
+        """Read `chunks`; `on_end` is called behind the last of them."""
+        self._server = server
+        self._lines = lines_of(chunks)
+        self._answers = answers
+        self._pace = pace
+        self._on_end = on_end
+        self._undecided = True
+
+    async def receive(self) -> SessionMessage:
+        """The next message that is the server's to deal with."""
+        async for line in self._lines:
+            message = decode(line)
+            if message is None:
+                continue
+            if not isinstance(message, types.JSONRPCRequest | Refusal):
+                return SessionMessage(message)
+            if not await self._pace.begin():
+                break
+            if isinstance(message, Refusal):
+                await self._answers.send(SessionMessage(message.answer))
+            elif self._undecided and (probe := probed(message)) is not None:
+                await self._answers.send(SessionMessage(_discovered(self._server, probe)))
+            else:
+                self._undecided = False
+                metadata = ServerMessageMetadata(on_request_unanswered=self._pace.settled)
+                return SessionMessage(message, metadata)
+        self._on_end()
+        raise anyio.EndOfStream
+
+    async def aclose(self) -> None:
+        """Read nothing more."""
+        await self._lines.aclose()
 
 
 def _discovered(server: Server[Any], probe: Probe) -> types.JSONRPCResponse:

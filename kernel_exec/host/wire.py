@@ -5,9 +5,11 @@ or in a child, can't reach the protocol, and no child inherits it. The protocol 
 duplicates and on no thread, so that leaving never waits for a reader.
 """
 
+import asyncio
 import os
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -113,7 +115,7 @@ class ReadAhead:
         self._changed = anyio.Event()
 
 
-async def lines_of(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes | TooLong]:
+async def lines_of(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes | TooLong, None]:
     """The lines in `chunks`; empty ones are left out."""
     lines = Lines()
     async for chunk in chunks:
@@ -124,12 +126,21 @@ async def lines_of(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes | TooLon
 
 
 class Wire:
-    """Both directions, as `open_wire` opens them."""
+    """Both directions, as `open_wire` opens them. Belongs to the running event loop."""
 
     def __init__(self, *, reading: int, writing: int) -> None:
         """Use these descriptors; neither blocks where that can be waited for."""
         self._reading = reading
         self._writing = writing
+        self._unsent: deque[memoryview] = deque()
+        self._sent = 0
+        self._fault: OSError | None = None
+        self._changed = anyio.Event()
+
+    @property
+    def unsent(self) -> int:
+        """Lines that wait for the client to read."""
+        return len(self._unsent)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """What the client sends, in the pieces in which it arrives, to its end."""
@@ -138,17 +149,51 @@ class Wire:
                 yield chunk
 
     async def send(self, line: bytes) -> None:
-        """Write `line` and its end.
+        """Write `line` and its end; who stops waiting for that has it written all the same.
 
         Raises:
             OSError: The client is gone.
         """
-        left = memoryview(line + b"\n")
-        while left:
-            try:
-                left = left[os.write(self._writing, left) :]
-            except BlockingIOError:
-                await anyio.wait_writable(self._writing)
+        self._unsent.append(memoryview(line + b"\n"))
+        last = self._sent + len(self._unsent)
+        if len(self._unsent) == 1:
+            self._write()
+        while self._sent < last and self._fault is None:
+            await self._changed.wait()
+        if self._fault is not None:
+            raise self._fault
+
+    async def wait_sent(self) -> None:
+        """Wait until all was written, or the client is gone."""
+        while self._unsent and self._fault is None:
+            await self._changed.wait()
+
+    def close(self) -> None:
+        """Write nothing more."""
+        if self._unsent:
+            asyncio.get_running_loop().remove_writer(self._writing)
+
+    def _write(self) -> None:
+        """Write what waits, as far as the client takes it; go on when it takes more."""
+        loop = asyncio.get_running_loop()
+        before = self._sent
+        try:
+            while self._unsent:
+                left = self._unsent[0][os.write(self._writing, self._unsent[0]) :]
+                if left:
+                    self._unsent[0] = left
+                else:
+                    self._unsent.popleft()
+                    self._sent += 1
+            loop.remove_writer(self._writing)
+        except BlockingIOError:
+            loop.add_writer(self._writing, self._write)
+        except OSError as error:
+            self._fault = error
+            loop.remove_writer(self._writing)
+        if self._sent > before or self._fault is not None:
+            self._changed.set()
+            self._changed = anyio.Event()
 
     async def _read(self) -> bytes:
         while True:
@@ -185,7 +230,11 @@ def open_wire() -> Iterator[Wire]:
 def wire_on(reading: int, writing: int) -> Iterator[Wire]:
     """The wire on a client's descriptors, which stay open, and as they are."""
     with _unblocked(reading, os.O_RDONLY) as one, _unblocked(writing, os.O_WRONLY) as other:
-        yield Wire(reading=one, writing=other)
+        wire = Wire(reading=one, writing=other)
+        try:
+            yield wire
+        finally:
+            wire.close()
 
 
 @contextmanager

@@ -176,6 +176,7 @@ class Reloads:
     def __init__(self):
         """What is loaded now is not the user's."""
         self._known = set(sys.modules)
+        self._latest = None
         self._loaded = {}
         self._imported = set()
         paths = [*sysconfig.get_paths().values(), os.path.dirname(os.__file__)]
@@ -195,9 +196,12 @@ class Reloads:
         ]
         stale = [name for name in names if self._is_stale(name)]
         self._imported = set()
-        for name in set(sys.modules) - self._known:
-            self._known.add(name)
-            self._note(name)
+        latest = len(sys.modules), next(reversed(sys.modules))
+        if latest != self._latest:  # what is imported comes behind all others
+            self._latest = latest
+            for name in set(sys.modules) - self._known:
+                self._known.add(name)
+                self._note(name)
         return [_SAY.format(name) for name in stale[:_NAMED]]
 
     def _is_stale(self, name):

@@ -20,12 +20,11 @@ Python 3.8 syntax; beside the standard library only what every kernel support br
 """
 
 import asyncio
-import faulthandler
+import logging
 import os
 import signal
 import sys
 import threading
-import time
 import warnings
 
 import jupyter_client.localinterfaces
@@ -38,6 +37,7 @@ from traitlets.config import Config
 
 from . import (
     budgets,
+    defence,
     displays,
     errors,
     figures,
@@ -48,10 +48,11 @@ from . import (
     overlay,
     owners,
     packing,
+    questions,
     sources,
 )
 from . import shell as shells
-from .defence import attempt, defect, report
+from .defence import attempt
 
 try:
     from ipykernel.thread import BaseThread as ServingThread
@@ -64,11 +65,6 @@ _CAUSES = 100
 
 _LOOP_FAILURES = 100
 """How often the event loop may fail between two requests; an unusable one fails at once again."""
-
-_BETWEEN = 0.05
-"""Seconds until a thread's loop begins again: what it lacks may be lacking for a while."""
-
-_fault_files = {}
 
 
 def make_app(config):
@@ -111,6 +107,7 @@ def keep_to_ourselves(path, variables):
 
 
 def _set_up(app, config):
+    app.log.setLevel(logging.WARNING)  # nobody reads what each message makes it write
     app.kernel._execute_sleep = 0.0
     app.kernel.session.pack = packing.pack
     shown = displays.Widgets(app.shell)
@@ -118,12 +115,13 @@ def _set_up(app, config):
     owners.follow(app.shell)
     errors.show_groups(app.shell)
     shells.plain_terminal(app.shell)
+    shells.without_repetitions(app.shell)
     shells.without_terminal(app.shell, app.kernel.hints.commands.ended)
     shells.without_reader(app.shell, app.kernel.say)
     shells.events_that_fail(app.shell, app.kernel.say)
     for stream in (sys.__stdout__, sys.__stderr__):
         stream.reconfigure(line_buffering=True)
-    _dump_faults(config["run_dir"])
+    defence.dump_faults(config["run_dir"])
     warnings.filterwarnings("ignore", "To exit: use")  # IPython's advice for a terminal
     forms.format_values(app.shell)
     errors.show_errors(app.shell, app.kernel.cell_files)
@@ -133,11 +131,18 @@ def _set_up(app, config):
 class KernelApp(IPKernelApp):
     """The kernel application: never drops a message because its reader is slow, ends on request."""
 
+    def init_control(self, context):
+        """Make the control socket, but no thread between the shell socket and the main thread."""
+        super().init_control(context)
+        if hasattr(self, "shell_channel_thread"):  # since ipykernel 7
+            self.shell_channel_thread.io_loop.close()
+            self.shell_channel_thread = _NoThread()
+
     def init_iopub(self, context):
         """Make the iopub socket without a high-water mark, and the first thread that serves."""
         context.sndhwm = 0
         for kind in (IOPubThread, ServingThread):
-            _make_lasting(kind, self.mend_python)
+            defence.make_lasting(kind, self.mend_python)
         super().init_iopub(context)
 
     def mend_python(self):
@@ -158,30 +163,23 @@ class KernelApp(IPKernelApp):
             serve = self.io_loop.start
 
 
-def _make_lasting(kind, mend):
-    """Let the loops of all threads of `kind` go on, whatever user code takes from them."""
-    start = kind.start
+class _NoThread:
+    """Stands for the thread that hands requests on to subshells, and costs each cell four hops.
 
-    def start_lasting(thread):
-        serve = thread.io_loop.start
+    Questions that are asked while a cell runs go to the control channel, which has a thread.
+    """
 
-        def event_loop():
-            while True:
-                try:
-                    return serve()
-                except BaseException as error:
-                    report(defect(event_loop, error))
-                    attempt(mend)
-                    time.sleep(_BETWEEN)
+    def __init__(self):
+        self.parent_thread = threading.current_thread()
 
-        thread.io_loop.start = event_loop
-        start(thread)
-
-    kind.start = start_lasting
+    def __bool__(self):
+        return False
 
 
 class Kernel(IPythonKernel):
     """The kernel: mends itself, compiles cells under their scripts' names, reports names."""
+
+    _supports_kernel_subshells = False
 
     def __init__(self, **kwargs):
         """Remember what the namespace looks like."""
@@ -199,6 +197,7 @@ class Kernel(IPythonKernel):
         self.cell_files = sources.CellFiles(self.shell)
         self._guard_user_code(self.shell)
         self._guard_tracebacks(self.shell)
+        self.control_handlers["question_request"] = self._answer_question
 
     @property
     def request(self):
@@ -279,16 +278,14 @@ class Kernel(IPythonKernel):
                 reply = _error_reply(error, self.shell.execution_count)
                 self.session.send(stream, "execute_reply", reply, parent, ident=ident)
             except BaseException as reason:
-                name = type(reason).__name__.encode("ascii", "replace")
-                os.write(_fault_files["fault"].fileno(), name)
-                os._exit(1)  # without memory for a reply, the end of the process is an answer
+                defence.give_up(reason)
 
     async def do_execute(self, code, silent, *args, **kwargs):
         """Run a cell."""
         self._loop_failures = 0
         self._reserve.take()
         self.mending.mend()
-        attempt(_dump_on_request)
+        attempt(defence.dump_on_request)
         ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
         is_script = ours.get("arguments") is not None
         self.cell_files.begin(ours.get("name"), ours.get("file"), is_script)
@@ -313,15 +310,26 @@ class Kernel(IPythonKernel):
 
     def finish_metadata(self, parent, metadata, reply_content):
         """Add to a reply which names are new, changed or gone, and what else the cell did."""
-        if not parent.get("content", {}).get("silent"):
+        content = parent.get("content", {})
+        if not content.get("silent"):
             metadata["kernel_exec"] = {
-                **attempt(self._names.changes, self.shell, otherwise={}),
+                **attempt(self._names.changes, self.shell, content.get("code", ""), otherwise={}),
                 "working_directory": attempt(self.mending.folder.moved_to, otherwise=""),
                 "interrupted": attempt(_was_interrupted, self.shell, otherwise=False),
                 "help": attempt(self.hints.finish, self.shell, otherwise=""),
                 "exits": attempt(bool, self.shell.exit_now, otherwise=False),
             }
         return super().finish_metadata(parent, metadata, reply_content)
+
+    def _answer_question(self, stream, ident, parent):
+        """Answer the server, in the thread of the control channel."""
+        asked = parent["content"]
+        try:
+            answer = questions.answer(self.shell, asked["question"], asked["arguments"])
+            reply = {"status": "ok", "answer": answer}
+        except Exception as error:
+            reply = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+        self.session.send(stream, "question_reply", reply, parent, ident=ident)
 
     def raw_input(self, prompt=""):
         """Refuse `input()` at once."""
@@ -355,7 +363,7 @@ def _was_interrupted(shell):
     """True when an interrupt ended the cell, also where another error came of it."""
     result = shell.last_execution_result
     error = result.error_in_exec if result is not None else None
-    for _ in range(_CAUSES):
+    for _ in range(_CAUSES if error is not None else 0):
         if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
             return True
         error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
@@ -369,26 +377,6 @@ def _end_child():
         sys.stderr.flush()
     finally:
         os._exit(0)
-
-
-def _dump_faults(run_dir):
-    """Python's stack at a crash goes to `fault`, on request to `stack`; fd 2 is captured."""
-    crash = open(os.path.join(run_dir, "fault"), "w", encoding="utf-8")
-    faulthandler.enable(file=crash, all_threads=False)
-    stack = open(os.path.join(run_dir, "stack"), "w", encoding="utf-8")
-    _fault_files.update(fault=crash, stack=stack)
-    _dump_on_request()
-
-
-def _dump_on_request():
-    """The stack is asked for by SIGURG: libraries take SIGUSR1, and without a handler it kills.
-
-    That of SIGURG may have been reset; one of the user's own stays.
-    """
-    if hasattr(faulthandler, "register") and hasattr(signal, "SIGURG"):
-        if signal.getsignal(signal.SIGURG) is signal.SIG_DFL:
-            faulthandler.unregister(signal.SIGURG)
-            faulthandler.register(signal.SIGURG, file=_fault_files["stack"], all_threads=False)
 
 
 def _wake_on_signal():

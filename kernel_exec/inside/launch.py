@@ -77,7 +77,7 @@ def _make_app(config):
         sys.path.insert(0 if config["support"] == "shadow" else len(sys.path), overlay)
     sys.modules["debugpy"] = None  # its import costs more than all else, and nobody debugs here
     sys.path_importer_cache[_HERE] = FileFinder(_HERE, (_Loader, [".py"]))
-    from . import kernel, questions  # noqa: F401 - the server asks for it by name
+    from . import kernel
 
     app = kernel.make_app(config)
     del sys.modules["debugpy"]

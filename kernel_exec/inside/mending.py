@@ -19,7 +19,7 @@ from . import streams
 from .defence import attempt, defect
 
 _LIBRARY = (
-    *("os", "posixpath", "ntpath", "sys", "time", "datetime", "json", "json.encoder"),
+    *("os", os.path.__name__, "sys", "time", "datetime", "json", "json.encoder"),
     *("threading", "_thread", "select", "selectors", "signal", "socket", "io", "codecs"),
     *("asyncio", "asyncio.events", "contextvars", "contextlib", "functools", "inspect", "ast"),
     *("traceback", "linecache", "tokenize", "warnings", "logging", "uuid", "hmac", "hashlib"),
@@ -53,10 +53,12 @@ class Mending:
         """All is well now."""
         self._kernel = kernel
         self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
+        self._attributes = {}  # of the streams, when they were looked at last
         self.folder = WorkingDirectory()
         self._depth = sys.getrecursionlimit()
         self._loaded, self._modules = sys.modules, dict(sys.modules)
-        self._builtins = _Callables(sys.modules["builtins"], "", without=_PASSING)
+        builtins = sys.modules["builtins"]
+        self._builtins = _Callables(builtins, "", without=_PASSING, replaced=_OFTEN_REPLACED)
         self._parts = {name: getattr(kernel.shell, name, None) for name in _SHELL}
         self._send = kernel.session.send
         modules = [(name, sys.modules[name]) for name in _LIBRARY if name in sys.modules]
@@ -105,7 +107,7 @@ class Mending:
         return "the recursion limit was %d and is %d again" % (depth, self._depth)
 
     def _mend_builtins(self):
-        return _restored(self._builtins.restore(same_but=_OFTEN_REPLACED))
+        return _restored(self._builtins.restore(same=True))
 
     def _mend_library(self):
         return _restored([name for each in self._library for name in each.restore()])
@@ -160,7 +162,10 @@ class Mending:
 
     def _mend_stream(self, name):
         stream, found = self._streams[name], getattr(sys, name, None)
-        taken = _without_own_methods(stream)
+        taken = []
+        if vars(stream).keys() != self._attributes.get(name):
+            taken = _without_own_methods(stream)
+            self._attributes[name] = set(vars(stream))
         stream.session = self._kernel.session
         closed = stream.closed
         if not closed and stream.reopen_descriptor():
@@ -216,38 +221,46 @@ class WorkingDirectory:
 
 
 class _Callables:
-    """What can be called in a module or a class, and the modules in it, as at the start."""
+    """What can be called in a module or a class, and the modules in it, as at the start.
 
-    def __init__(self, owner, prefix, without=()):
-        self.owner, self._prefix = owner, prefix
+    What is `replaced` for good reason only has to be callable.
+    """
+
+    def __init__(self, owner, prefix, without=(), replaced=()):
+        self.owner, self._prefix, self._replaced = owner, prefix, replaced
         self._saved = {
             name: value
             for name, value in vars(owner).items()
             if _is_usable(value) and name not in without
         }
-        self._values = operator.itemgetter(*self._saved)
-        self._as_saved = self._values(self._saved)
+        self._values = operator.itemgetter(*(name for name in self._saved if name not in replaced))
+        self._seen = self._values(self._saved)
 
-    def restore(self, same_but=None):
+    def restore(self, same=False):
         """Put back what is gone or can't be called; the names of those, with their owner's.
 
-        With `same_but`, all that is not the same, except these.
+        Where it has to be the `same`, also what is not.
         """
-        there = vars(self.owner)
+        there, seen = vars(self.owner), None
         try:
-            if all(map(operator.is_, self._values(there), self._as_saved)):  # almost always
+            seen = self._values(there)
+            # almost always; of two that are not the same one was seen before, and equals no other
+            if self._seen == seen and all(callable(there[name]) for name in self._replaced):
                 return []
-        except KeyError:
-            pass
-        taken = [
-            name
-            for name, value in self._saved.items()
-            if not _is_usable(there.get(name))
-            or (same_but is not None and name not in same_but and there[name] is not value)
-        ]
+        except Exception:
+            pass  # one is missing, or somebody's own `==` fails
+        taken = [name for name in self._saved if not self._is_there(name, there, same)]
         for name in taken:
             setattr(self.owner, name, self._saved[name])
+        if not taken:
+            self._seen = seen
         return [self._prefix + name for name in taken]
+
+    def _is_there(self, name, there, same):
+        value = there.get(name)
+        return _is_usable(value) and (
+            not same or name in self._replaced or value is self._saved[name]
+        )
 
 
 def _is_usable(value):

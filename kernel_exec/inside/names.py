@@ -9,6 +9,8 @@ difference proves a change; no difference proves nothing.
 import collections
 import io
 import itertools
+import operator
+import re
 import time
 import types
 
@@ -22,7 +24,7 @@ _CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
 _OPAQUE = (type, types.ModuleType, io.IOBase)
 _DICTIONARIES = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
-_LOOK = 0.003
+_LOOK = 0.001
 """Seconds that may be spent on looking into objects after a cell."""
 
 _NODES = 200
@@ -39,37 +41,48 @@ _ELEMENTS = 2048
 _FIRST, _LAST = slice(_EDGE), slice(-_EDGE, None)
 _COLUMNS = 25
 _MOST = 2000
-_NO_TRACE = object()
+_WORD = re.compile(r"\w+")
+_NEVER = (None, None, -1)
 
 
 class Names:
-    """What is known of a shell's names since the last cell."""
+    """What is known of a shell's names since the last cell.
+
+    Nearly all names stand for what they stood for. No step of Python is taken for those, but a
+    look where there is time for one: with 2,000 names a cell costs little more than with one.
+    """
 
     def __init__(self, patience=_LOOK):
         """Nothing has a name yet; `patience` in seconds, for looking into objects after a cell."""
         self._patience = patience
-        self._traces = {}
+        self._known = set()  # all that was in the namespace, also what no user put there
+        self._plain = {}  # short plain values, which can't change, by name
+        self._ids = {}  # the addresses of all other values
+        self._looks = {}  # what a look at one of them showed, and after which cell
+        self._cell = 0
 
-    def changes(self, shell):
-        """The new, changed and removed names since the last call.
+    def changes(self, shell, code=""):
+        """The new, changed and removed names since the last call; `code` ran meanwhile.
 
         `names` has a description of each new or changed one; `unknown` says that there may be
         others.
         """
         otherwise = {"names": {}, "gone": [], "unknown": True}
-        return attempt(self._changes, shell, otherwise=otherwise)
+        return attempt(self._changes, shell, code, otherwise=otherwise)
 
-    def _changes(self, shell):
-        before, self._traces = self._traces, {}
-        now = visible(shell)
-        end, natures = time.perf_counter() + self._patience, {}
-        changed = []
-        for name in reversed(list(now)):  # if time runs out, it does so for the oldest
-            trace = self._traces[name] = _trace(now[name], end, natures)
-            if _differs(before.get(name, _NO_TRACE), trace):
-                changed.append(name)
-        changed.reverse()
-        gone = [name for name in reversed(list(before)) if name not in now]
+    def _changes(self, shell, code):
+        self._cell += 1
+        now = shell.user_ns.copy()
+        fresh = set(itertools.filterfalse(self._known.__contains__, now))
+        is_less = len(now) < len(self._known) + len(fresh)
+        gone = self._take_out(now) if is_less else []
+        self._known |= fresh
+        changed = {name for name in fresh if _is_visible(name, shell)}
+        changed.update(_others(self._plain, map(now.get, self._plain), operator.is_not))
+        changed.update(_others(self._ids, map(id, map(now.get, self._ids)), operator.ne))
+        for name in _in_order(changed, now):
+            self._note(name, now[name])
+        changed = _in_order(changed | self._look(now, code, changed), now)
         changes = {
             "names": {
                 variables.bounded(name): variables.describe_briefly(now[name])
@@ -81,41 +94,76 @@ class Names:
             changes["unknown"] = True
         return changes
 
+    def _look(self, now, code, changed):
+        """The names whose objects visibly differ from what they were after the last cell.
+
+        If time runs out, it does so for the oldest of those that the code does not mention.
+        """
+        end, natures = time.perf_counter() + self._patience, {}
+        mentioned = self._ids.keys() & set(_WORD.findall(code[:_LONG]))
+        found = set()
+        for name in itertools.chain(mentioned, reversed(list(self._ids))):
+            if time.perf_counter() > end:
+                break
+            kind, look, cell = self._looks.get(name, _NEVER)
+            if cell == self._cell:
+                continue
+            value = now[name]
+            seen = self._looks[name] = id(type(value)), _look_at(value, end, natures), self._cell
+            is_next = cell == self._cell - 1 and None not in (look, seen[1])
+            if name not in changed and kind is not None:
+                if kind != seen[0] or (is_next and look != seen[1]):
+                    found.add(name)
+        return found
+
+    def _take_out(self, now):
+        """Forget the names that are gone; those that the user had."""
+        self._known.intersection_update(now)
+        gone = [name for each in (self._plain, self._ids) for name in each if name not in now]
+        for name in gone:
+            self._forget(name)
+        return gone
+
+    def _note(self, name, value):
+        """A name stands for this from now on."""
+        self._forget(name)
+        if id(type(value)) in _PLAIN and _plain(value, type(value)) is value:
+            self._plain[name] = value
+        else:
+            self._ids[name] = id(value)
+
+    def _forget(self, name):
+        for known in (self._plain, self._ids, self._looks):
+            known.pop(name, None)
+
+
+def _others(known, values, differ):
+    """The names that stand for something else than what is known of them."""
+    return itertools.compress(known, map(differ, values, known.values()))
+
+
+def _in_order(names, now):
+    return [name for name in now if name in names] if len(names) > 1 else list(names)
+
 
 def visible(shell):
     """The variables of the user by name: none that is private, of IPython, or no text."""
-    return {
-        name: value
-        for name, value in shell.user_ns.copy().items()
-        if type(name) is str and name[:1] != "_" and name not in shell.user_ns_hidden
-    }
+    return {name: value for name, value in shell.user_ns.copy().items() if _is_visible(name, shell)}
 
 
-def _trace(value, end, natures):
-    """What a later trace is compared with: a short plain value itself, which can't change.
+def _is_visible(name, shell):
+    return type(name) is str and name[:1] != "_" and name not in shell.user_ns_hidden
 
-    Of others an object's address, its type's, and the result of a look at it, or None without one.
+
+def _look_at(value, end, natures):
+    """The result of a look at an object, or None without one.
+
     The address alone is not enough: the next object may well get that of the last one.
     """
-    kind = type(value)
-    if id(kind) in _PLAIN:
-        shown = _plain(value, kind)
-        return value if shown is value else (id(value), id(kind), hash(shown))
-    look = None
-    if time.perf_counter() < end:
-        try:
-            look = hash(_Look(natures, end).at(value, 0))
-        except BaseException:  # out of time, an object that changes, a library that refuses
-            look = None
-    return id(value), id(kind), look
-
-
-def _differs(before, now):
-    if type(before) is not tuple or type(now) is not tuple:  # no plain value is a tuple
-        return before is not now
-    if before[:2] != now[:2]:
-        return True
-    return before[2] != now[2] and before[2] is not None and now[2] is not None
+    try:
+        return hash(_Look(natures, end).at(value, 0))
+    except BaseException:  # out of time, an object that changes, a library that refuses
+        return None
 
 
 def _plain(value, kind):

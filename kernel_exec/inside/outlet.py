@@ -10,6 +10,7 @@ can store waits for it.
 
 """
 
+import functools
 import itertools
 import os
 import select
@@ -30,6 +31,9 @@ _BETWEEN = 0.05
 
 _ROUNDS = 4
 """Reads per captured descriptor: more than a pipe can hold, so that all written before is in."""
+
+_BUSY = b'{"execution_state":"busy"}'
+"""The content of a message that waits for the next one, which follows at once."""
 
 _REMEMBERED = 1000
 """Requests of which we know that they show something, or shall be cleared."""
@@ -243,14 +247,30 @@ class _Sender:
     def __init__(self, session, pub_thread, flow):
         self._session, self._pub_thread = session, pub_thread
         self.flow = shared.Flow(flow)
-        self.schedule = pub_thread.schedule
-        send = pub_thread.send_multipart
+        self._is_called = False
+        pub_thread.schedule = self.schedule
+        pub_thread.send_multipart = self._send_counted
 
-        def send_counted(frames, *args, **kwargs):
-            self.flow.count(frames)
-            return send(frames, *args, **kwargs)
+    def schedule(self, action):
+        """Have the thread that sends do it, in the place of the stock way, which costs much more.
 
-        pub_thread.send_multipart = send_counted
+        Each call of that thread takes the interpreter from the one that runs code.
+        """
+        if not self._pub_thread.thread.is_alive():
+            action()
+            return
+        self._pub_thread._events.append(action)
+        if not self._is_called:
+            self._is_called = True
+            self._pub_thread.io_loop.asyncio_loop.call_soon_threadsafe(self._do_scheduled)
+
+    def _send_counted(self, frames, *args, **kwargs):
+        self.flow.count(frames)
+        action = functools.partial(self._pub_thread._really_send, frames, *args, **kwargs)
+        if frames[-1] == _BUSY and self._pub_thread.thread.is_alive():
+            self._pub_thread._events.append(action)
+        else:
+            self.schedule(action)
 
     def send_later(self, parts):
         """Send parts after all that was scheduled, and before all that will be."""
@@ -266,6 +286,16 @@ class _Sender:
 
     # In the thread that sends
 
+    def _do_scheduled(self):
+        self._is_called = False  # from here on, whoever adds to them calls again
+        events = self._pub_thread._events
+        for _ in range(len(events)):
+            action = events.popleft()
+            try:
+                action()
+            except Exception as error:  # the thread serves all the others
+                report(defect(self._do_scheduled, error))
+
     def call_later(self, seconds, action):
         """False where it can't be: the loop is closed, or code has taken its clock."""
         try:
@@ -277,7 +307,7 @@ class _Sender:
     def send_after_all_scheduled(self, parts):
         """Send parts now, and before them what was scheduled."""
         self._pub_thread._events.append(lambda: self._send(parts))
-        self._pub_thread._handle_event(None)
+        self._do_scheduled()
 
     def _send(self, parts):
         """One message for what one request wrote in a row, and one for each `clear_output`."""

@@ -19,7 +19,17 @@ _DIGITS = 4000
 
 _NO_NUMBERS = ("nan", "inf", "-inf")
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+def _dated(value):
+    """What JSON has no word for in the head of every message: its date."""
+    if type(value) is dt.datetime:
+        return value.isoformat()
+    raise TypeError
+
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dated
+).encode
 _encode_ascii = json.JSONEncoder().encode
 
 

@@ -1,8 +1,11 @@
-"""The ZMQ sockets to one kernel, in a thread of their own.
+"""The ZMQ sockets to one kernel, read and written by the event loop.
 
-The thread only moves and decodes messages, so it drains the kernel however busy the event loop
-is; no message is dropped (`RCVHWM` is 0), and none of them can end the thread. Everything else
-happens on the loop, in `deliver`.
+Nothing here waits: what is sent is queued by libzmq, what comes is read when the loop hears of it,
+a little at a time. No message is dropped (`RCVHWM` is 0), and none of them can break the channels.
+
+libzmq reports only the change from "nothing to read" to "something to read", and only once. So a
+socket is read until it is empty, or looked at again; as sending may also take in such a report, it
+is looked at after that as well.
 
 All kernels share one ZMQ context: each has threads of its own, which libzmq starts without asking
 (when the system refuses, it aborts the process), and its destructor waits for every socket.
@@ -10,11 +13,7 @@ All kernels share one ZMQ context: each has threads of its own, which libzmq sta
 
 import asyncio
 import logging
-import socket
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TypeAlias
 
 import zmq
@@ -28,17 +27,19 @@ from .wire_protocol import ForgedError, Frames
 logger = logging.getLogger(__name__)
 
 _RECONNECT_MILLISECONDS = 2
-_DRAIN_MILLISECONDS = 50
-"""A dead kernel's last messages are in the socket's buffer already; this is ample."""
+_SILENCE = 0.05
+"""Seconds without a message from a dead kernel: its last ones are in the socket's buffer already,
+so this is ample."""
 
-_READ_AT_ONCE = 500
+_AT_ONCE = 64 * 1024
+"""Bytes that are read before others have their turn: some sixty short messages, or a long one."""
 
 Deliver: TypeAlias = Callable[[Sequence[Message | None]], None]
-"""Called on the loop with messages in order; None stands for one with a wrong signature."""
+"""Called with messages in order; None stands for one with a wrong signature."""
 
 
 class Channels:
-    """Shell, control and iopub of one kernel; open until `stop`."""
+    """Shell, control and iopub of one kernel; open until `stop`. Belongs to the running loop."""
 
     def __init__(
         self,
@@ -51,10 +52,10 @@ class Channels:
     ) -> None:
         """Connect; the kernel may bind later. `addresses` are ZMQ endpoints.
 
-        `flow` counts what was delivered; `on_closed` is called on the loop after the last of it.
+        `flow` counts what was delivered; `on_closed` is called after the last of it.
 
         Raises:
-            KernelStartError: The system has no room for the sockets or the thread.
+            KernelStartError: The system has no room for the sockets.
         """
         self.failure = ""
         self._frames = Frames(key)
@@ -62,35 +63,31 @@ class Channels:
         self._deliver = deliver
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
-        self._outgoing: deque[tuple[Channel, list[bytes]]] = deque()
-        self._closing = threading.Event()
+        self._closing: asyncio.TimerHandle | None = None
         self._closed = asyncio.Event()
-        self._drain = False
         self._sockets: dict[Channel, zmq.Socket[bytes]] = {}
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._wake_receiver.setblocking(False)
-        self._wake_sender.setblocking(False)
         try:
             for channel, address in addresses.items():
                 self._connect(channel, address)
-            threading.Thread(target=self._run, name="kernel-channels", daemon=True).start()
-        except (zmq.ZMQError, RuntimeError) as error:  # RuntimeError: no thread can be started
+        except zmq.ZMQError as error:
+            self._closed.set()
             self._close_sockets()
-            self._wake_receiver.close()
-            self._wake_sender.close()
             raise KernelStartError(f"no connection to the kernel's sockets: {error}") from error
 
     def send(self, outgoing: Outgoing) -> None:
         """Send a request; returns at once. Nothing is sent once the channels are closing."""
-        self._outgoing.append((outgoing.channel, self._frames.pack(outgoing)))
-        self._wake()
+        if self._closing is not None:
+            return
+        try:
+            self._sockets[outgoing.channel].send_multipart(self._frames.pack(outgoing), zmq.NOBLOCK)
+            self._look_again(outgoing.channel)
+        except zmq.ZMQError as error:
+            self._break(error)
 
     def stop(self, *, drain: bool) -> None:
-        """Begin to close, after delivering what has already come when `drain`."""
-        if not self._closing.is_set():
-            self._drain = drain
-            self._closing.set()
-            self._wake()
+        """Begin to close, with `drain` once nothing more comes."""
+        if self._closing is None:
+            self._closing = self._loop.call_later(_SILENCE if drain else 0, self._close)
 
     async def wait_closed(self) -> None:
         """Wait until the sockets are closed and all was delivered."""
@@ -107,73 +104,47 @@ class Channels:
             connection.set(zmq.RCVHWM, 0)
             connection.set(zmq.SUBSCRIBE, b"")
         else:
-            connection.set(zmq.SNDHWM, 0)  # the thread must not wait for a kernel that hangs
+            connection.set(zmq.SNDHWM, 0)  # we must not wait for a kernel that hangs
             connection.set(zmq.IDENTITY, self._frames.identity)
         connection.connect(address)
+        self._loop.add_reader(connection.FD, self._hear, channel)
+        self._look_again(channel)
 
-    def _wake(self) -> None:
-        with suppress(OSError):  # it has been woken many times already, or is closed
-            self._wake_sender.send(b"\0")
+    def _look_again(self, channel: Channel) -> None:
+        """Read a socket soon if there is something to be read, of which nothing else may tell."""
+        events = self._sockets[channel].get(zmq.EVENTS)
+        if isinstance(events, int) and events & zmq.POLLIN:
+            self._loop.call_soon(self._hear, channel)
 
-    def _run(self) -> None:
+    def _hear(self, channel: Channel) -> None:
+        if self._closed.is_set():
+            return
         try:
-            self._serve()
-        except Exception as error:
-            logger.exception("the connection to a kernel broke")
-            self.failure = f"kernel-exec lost its connection to it ({error})"
-        finally:
-            self._close_sockets()
-            self._on_loop(self._note_closed)
-
-    def _serve(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._wake_receiver, zmq.POLLIN)
-        for connection in self._sockets.values():
-            poller.register(connection, zmq.POLLIN)
-        while not self._closing.is_set():
-            poller.poll()
-            with suppress(BlockingIOError):
-                while self._wake_receiver.recv(4096):
-                    pass
-            self._send_all()
-            self._receive_all()
-        if self._drain:
-            poller.unregister(self._wake_receiver)
-            while poller.poll(_DRAIN_MILLISECONDS):
-                self._receive_all()
-
-    def _close_sockets(self) -> None:
-        for connection in self._sockets.values():
-            connection.close(linger=0)
-
-    def _note_closed(self) -> None:
-        self._wake_receiver.close()
-        self._wake_sender.close()
-        self._flow.close()
-        self._closed.set()
-        self._on_closed()
-
-    def _send_all(self) -> None:
-        while self._outgoing:
-            channel, frames = self._outgoing.popleft()
-            self._sockets[channel].send_multipart(frames)
-
-    def _receive_all(self) -> None:
-        messages: list[Message | None] = []
-        for channel, connection in self._sockets.items():
-            for _ in range(_READ_AT_ONCE):
-                try:
-                    frames = connection.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                messages += self._unpack(channel, frames)
-        if messages:
-            self._on_loop(self._pass_on, messages)
-
-    def _pass_on(self, messages: Sequence[Message | None]) -> None:
+            messages = self._read(channel)
+        except zmq.ZMQError as error:
+            self._break(error)
+            return
+        if not messages:
+            return
+        if self._closing is not None and self._closing.when() > self._loop.time():
+            self._closing.cancel()
+            self._closing = self._loop.call_later(_SILENCE, self._close)
         self._deliver(messages)
         heard = [each for each in messages if each is not None and each.channel is Channel.IOPUB]
         self._flow.take(sum(each.size for each in heard))
+
+    def _read(self, channel: Channel) -> list[Message | None]:
+        messages: list[Message | None] = []
+        size = 0
+        while size < _AT_ONCE:
+            try:
+                frames = self._sockets[channel].recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return messages
+            size += sum(map(len, frames))
+            messages += self._unpack(channel, frames)
+        self._look_again(channel)
+        return messages
 
     def _unpack(self, channel: Channel, frames: list[bytes]) -> list[Message | None]:
         try:
@@ -184,8 +155,19 @@ class Channels:
             logger.exception("a message of %d frames was left out", len(frames))
             return []
 
-    def _on_loop(self, function: Callable[..., object], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:
-            self._closing.set()  # the loop is closed: nobody listens any more
+    def _break(self, error: Exception) -> None:
+        logger.error("the connection to a kernel broke", exc_info=error)
+        self.failure = f"kernel-exec lost its connection to it ({error})"
+        self.stop(drain=False)
+
+    def _close(self) -> None:
+        self._close_sockets()
+        self._flow.close()
+        self._closed.set()
+        self._on_closed()
+
+    def _close_sockets(self) -> None:
+        for connection in self._sockets.values():
+            if not connection.closed:
+                self._loop.remove_reader(connection.FD)
+                connection.close(linger=0)

@@ -1,14 +1,13 @@
 """What all kernels have in common that are driven through Jupyter's messages."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 
 from kernel_exec.errors import BusyError
-from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, text
 
 from .driver import Driver
 from .kernel import KernelInfo, Variable, Variables
-from .messages import Channel, new_request, question_request
+from .messages import question_request
 from .outcomes import Death, Ending, Request
 
 _LIMIT = 5.0
@@ -21,12 +20,10 @@ class DrivenKernel:
     What it is asked is answered by `inside/questions.py`.
     """
 
-    def __init__(self, driver: Driver, info: KernelInfo, *, subshells: bool) -> None:
-        """A kernel with `subshells` answers while code runs (JEP 91)."""
+    def __init__(self, driver: Driver, info: KernelInfo) -> None:
+        """The process answers."""
         self.info = info
         self._driver = driver
-        self._subshells = subshells
-        self._subshell: str | None = None
 
     @property
     def death(self) -> Death | None:
@@ -40,7 +37,7 @@ class DrivenKernel:
 
     async def execute(self, request: Request) -> Ending:
         """Run `request` to its end."""
-        return await self._driver.execute(request)
+        return await self._driver.begin(request)
 
     def interrupt(self, *, force: bool) -> None:
         """Stop the execution under way."""
@@ -73,24 +70,13 @@ class DrivenKernel:
         known = answer if isinstance(answer, Mapping) else {}
         return {name: version for name, version in known.items() if isinstance(version, str)}
 
-    async def _ask(self, question: str, *arguments: object) -> JSON:
-        if self._subshells and self._subshell is None:
-            create = new_request(Channel.CONTROL, "create_subshell_request")
-            reply = await self._driver.answers.ask(create, limit=_LIMIT)
-            self._subshell = text(reply.content, "subshell_id") or None
-        if self._subshell is None and self._driver.conversation.current is not None:
-            raise BusyError("this kernel's ipykernel answers no questions while code runs")
-        asked = question_request(question, *arguments, subshell_id=self._subshell)
-        reply = await self._driver.answers.ask(asked, limit=_LIMIT)
-        answer = mapping(mapping(reply.content, "user_expressions"), "answer")
-        if text(answer, "status") != "ok":
-            why = f"{text(answer, 'ename')}: {text(answer, 'evalue')}"
+    async def _ask(self, question: str, *arguments: JSON) -> JSON:
+        asked = question_request(question, *arguments)
+        reply = (await self._driver.answers.ask(asked, limit=_LIMIT)).content
+        if text(reply, "status") != "ok":
+            why = f"{text(reply, 'ename')}: {text(reply, 'evalue')}"
             raise BusyError(f"the kernel could not answer: {why}")
-        try:
-            value: JSON = json.loads(text(mapping(answer, "data"), "text/plain"))
-        except (ValueError, RecursionError) as error:
-            raise BusyError(f"the kernel's answer can't be read: {error}") from error
-        return value
+        return reply.get("answer")
 
 
 def _variable(described: JSONObject) -> Variable:

@@ -79,14 +79,14 @@ class Driver:
         if self.death is not None:
             raise KernelDeadError(f"the kernel is gone: {self.death}")
 
-    async def execute(self, request: Request) -> Ending:
-        """See `Kernel.execute`."""
+    def begin(self, request: Request) -> asyncio.Future[Ending]:
+        """Have `request` run; its ending. See `Kernel.execute`."""
         self.require_alive()
         self._ending = self._loop.create_future()
         self._stack_from = None
         self._process.send(self.conversation.begin(request, self._loop.time()))
         self._set_timer()
-        return await self._ending
+        return self._ending
 
     def interrupt(self, *, force: bool) -> None:
         """See `Kernel.interrupt`."""
@@ -184,11 +184,14 @@ class Driver:
                 self.finish(Death(reason="it did not end after SIGKILL"))
 
     def _set_timer(self) -> None:
+        deadline = None if self.death is not None else self.conversation.deadline
         if self._timer is not None:
+            at = self._timer.when()
+            if at == deadline and at > self._loop.time():
+                return  # almost always, as a message moves no deadline
             self._timer.cancel()
             self._timer = None
-        deadline = self.conversation.deadline
-        if deadline is not None and self.death is None:
+        if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._on_time)
 
     def _on_time(self) -> None:

@@ -1,5 +1,6 @@
 """Kernels on this machine."""
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from .launch import Launch, plan_launch
 from .messages import cell_name
 from .outcomes import SERVER_ENDED, Ending, Request
 from .process import LocalProcess
-from .pulse import watch
+from .pulse import INTERVAL, watch
 from .run_dirs import RunDir, made_run_dir
 
 _START_LIMIT = 60.0
@@ -76,7 +77,7 @@ class LocalKernels:
             process = LocalProcess(run_dir, flow, listener=listener, spill_dir=spill_dir)
             try:
                 reply = await _start(process, launch, run_dir)
-                yield LocalKernel(process, run_dir, _info(reply, process, prepared), reply)
+                yield LocalKernel(process, run_dir, _info(reply, process, prepared))
             finally:
                 process.driver.end_reason = process.driver.end_reason or self.ending
                 with anyio.CancelScope(shield=True):
@@ -119,13 +120,9 @@ def _info(reply: JSONObject, process: LocalProcess, prepared: PreparedEnvironmen
 class LocalKernel(DrivenKernel):
     """See `Kernel`; started by `LocalKernels`."""
 
-    def __init__(
-        self, process: LocalProcess, run_dir: RunDir, info: KernelInfo, reply: JSONObject
-    ) -> None:
-        """The process answers, and its `reply` to our greeting says what it can do."""
-        features = reply.get("supported_features")
-        subshells = isinstance(features, list) and "kernel subshells" in features
-        super().__init__(process.driver, info, subshells=subshells)
+    def __init__(self, process: LocalProcess, run_dir: RunDir, info: KernelInfo) -> None:
+        """The process answers."""
+        super().__init__(process.driver, info)
         self._process = process
         self._run_dir = run_dir
 
@@ -133,12 +130,14 @@ class LocalKernel(DrivenKernel):
         """Run `request` to its end, unless the kernel turns out to be broken."""
         if request.file_path is not None:
             self._run_dir.name_cell(cell_name(request.source), request.file_path)
-        self._process.driver.require_alive()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch, self._process)
-            ending = await super().execute(request)
-            tasks.cancel_scope.cancel()
-        return ending
+        ending = self._process.driver.begin(request)
+        await asyncio.wait([ending], timeout=INTERVAL)
+        if not ending.done():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch, self._process)
+                await asyncio.wait([ending])
+                tasks.cancel_scope.cancel()
+        return await ending
 
     async def usage(self) -> Usage:
         """What the process takes."""

@@ -15,8 +15,6 @@ from kernel_exec.jsons import JSON, JSONObject
 CELL_NAME = re.compile(r"/ipykernel_0/\d+\.py")
 """What `cell_name` returns."""
 
-_QUESTIONS = "__import__('sys').modules['_kernel_exec.questions']"
-
 UNREADABLE = "unreadable"
 """The status of a reply whose content can't be read."""
 
@@ -51,7 +49,6 @@ class Outgoing:
     msg_id: str
     content: JSONObject
     metadata: JSONObject
-    subshell_id: str | None = None
 
 
 def execute_request(
@@ -74,7 +71,14 @@ def execute_request(
         channel=Channel.SHELL,
         msg_type="execute_request",
         msg_id=msg_id,
-        content=_content(source),
+        content={
+            "code": source,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        },
         metadata={"kernel_exec": ours},
     )
 
@@ -89,37 +93,20 @@ def cell_name(source: str) -> str:
     return f"/ipykernel_0/{int.from_bytes(digest[:8], 'big')}.py"
 
 
-def question_request(question: str, *arguments: object, subshell_id: str | None) -> Outgoing:
-    """Ask a function of `inside/questions.py`, without a trace in history or namespace.
-
-    Jupyter knows no such request, so it travels as the value of an expression.
-    """
-    called = f"{question}({', '.join(map(repr, arguments))})"
+def question_request(question: str, *arguments: JSON) -> Outgoing:
+    """Ask a function of `inside/questions.py`, by a message that only our kernels know."""
     return Outgoing(
-        channel=Channel.SHELL,
-        msg_type="execute_request",
+        channel=Channel.CONTROL,
+        msg_type="question_request",
         msg_id=_new_id(),
-        content=_content("", answer=f"{_QUESTIONS}.{called}"),
+        content={"question": question, "arguments": arguments},
         metadata={},
-        subshell_id=subshell_id,
     )
 
 
 def new_request(channel: Channel, msg_type: str) -> Outgoing:
     """A request without content, such as `kernel_info_request`."""
     return Outgoing(channel=channel, msg_type=msg_type, msg_id=_new_id(), content={}, metadata={})
-
-
-def _content(source: str, **expressions: str) -> JSONObject:
-    """What is executed; only for the values of expressions, it leaves no trace."""
-    return {
-        "code": source,
-        "silent": bool(expressions),
-        "store_history": not expressions,
-        "user_expressions": expressions,
-        "allow_stdin": False,
-        "stop_on_error": False,
-    }
 
 
 def _new_id() -> str:

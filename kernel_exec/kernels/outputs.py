@@ -203,6 +203,16 @@ def files(output: OutputEvent) -> Mapping[str, str]:
     return {"": path} if path else {}
 
 
+def characters(output: OutputEvent) -> int:
+    """How much an event holds, more or less."""
+    if isinstance(output, Stream):
+        return len(output.text)
+    if isinstance(output, ErrorOutput):
+        return sum(map(len, output.traceback))
+    data = output.data if isinstance(output, (DisplayData, ExecuteResult, Update)) else {}
+    return sum(len(each if isinstance(each, str) else repr(each)) for each in data.values())
+
+
 def _without_forged(output: OutputEvent, spill_dir: PurePath) -> OutputEvent | None:
     if all(_is_ours(path, spill_dir) for path in files(output).values()):
         return output

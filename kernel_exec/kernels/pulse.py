@@ -19,7 +19,7 @@ from .process import LocalProcess
 
 logger = logging.getLogger(__name__)
 
-_INTERVAL = 5.0
+INTERVAL = 5.0
 """Seconds from the begin of an execution to the first look, and between looks."""
 
 _ANSWER_LIMIT = 3.0
@@ -37,17 +37,16 @@ _RUNS_A_CELL = ("interactiveshell.py", "  ...")
 
 async def watch(process: LocalProcess) -> None:
     """Give a kernel up once it is broken; for as long as it executes, else until cancelled."""
-    broken = False
-    while not broken:
-        await anyio.sleep(_INTERVAL)
-        try:
-            broken = await _is_broken(process)
-        except KernelDeadError:
-            return  # nobody needs to find out any more
-        except Exception:
-            logger.exception("the pulse of a kernel could not be taken")
-            return
-    process.driver.give_up("it no longer answers, and runs no code")
+    try:
+        while True:
+            if await _is_broken(process):
+                process.driver.give_up("it no longer answers, and runs no code")
+                return
+            await anyio.sleep(INTERVAL)
+    except KernelDeadError:
+        pass  # nobody needs to find out any more
+    except Exception:
+        logger.exception("the pulse of a kernel could not be taken")
 
 
 async def _is_broken(process: LocalProcess) -> bool:

@@ -40,6 +40,8 @@ def extended(content: bytes, added: str) -> bytes:
     Raises:
         ValueError: That is none, or one that does not have a character of the text; says where.
     """
+    if not content and "coding" not in added[:BEGINNING]:
+        return added.encode()  # it declares none
     before = decoded(content)
     encoding = declared_encoding((before + added)[:BEGINNING].encode())
     try:

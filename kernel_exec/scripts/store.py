@@ -178,8 +178,7 @@ class ScriptStore:
         checked_source(source)
         content = _encoded(b"", source, "no file was created")
         try:
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = self._cells() if in_cells else self._root
+            folder = self._cells() if in_cells else self._made_root()
             while (path := folder / f"{name}_{secrets.token_hex(4)}.py").exists():
                 pass
             _write_whole(str(path), content)
@@ -190,9 +189,18 @@ class ScriptStore:
     def _cells(self) -> Path:
         """The folder for cells, the root if something else has its name; raises `OSError`."""
         folder = self._root / CELLS_FOLDER
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        return folder if stat.S_ISDIR(folder.lstat().st_mode) else self._root
+        try:
+            mode = folder.lstat().st_mode
+        except FileNotFoundError:
+            self._made_root()
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+            mode = folder.lstat().st_mode
+        return folder if stat.S_ISDIR(mode) else self._root
+
+    def _made_root(self) -> Path:
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._root
 
     def _unstored(self, error: OSError) -> StorageError:
         return StorageError(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import anyio
 from mcp_types import CallToolResult
@@ -86,9 +85,9 @@ class Call:
         """
         events = await executions.events(self.connection, session, entry)
         now = await self._context(session, entry, events, only_new=only_new)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.connection.settle)
-            made = await self.presenter.show(entry, events, now, part)
+        committed = self.connection.settle()
+        made = await self.presenter.show(entry, events, now, part)
+        await committed
         notice = now.notice or self.connection.news()
         after = replace(now, history=self.connection.history, notice=notice)
         if after != now:
@@ -115,7 +114,7 @@ class Call:
                 executions.holder(self.connection, missing, session) if missing and session else ""
             ),
             own=(entry.file_path or "", str(self.connection.host.storage_root)),
-            home=str(Path.home()),
+            home=self.presenter.home,
             texts=self.presenter.texts,
             background=session.ledger.background.take(entry.id) if session is not None else (),
             history=self.connection.history,

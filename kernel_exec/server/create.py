@@ -45,7 +45,8 @@ def create_server(connection: Connection) -> Server[Any]:
     """A server for one connection."""
     dispatch = _Dispatch(connection)
     server = _server(instructions(connection.settings), dispatch.call_tool)
-    server.middleware += [dispatch.watch_cancellation, explain_malformed]
+    # in the place of the SDK's own, which traces each message for whoever may have set that up
+    server.middleware[:] = [dispatch.watch_cancellation, explain_malformed]
     return server
 
 

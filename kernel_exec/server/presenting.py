@@ -1,8 +1,12 @@
-"""Results of executions, made in threads: the event loop of all clients only passes them on."""
+"""Results of executions, made in threads: the event loop of all clients only passes them on.
+
+A short text is rendered where it is, as it takes less time than a thread to begin.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
@@ -26,8 +30,26 @@ from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.kernels.outputs import Output, OutputEvent, fold
+from kernel_exec.kernels.outputs import (
+    DisplayData,
+    ErrorOutput,
+    ExecuteResult,
+    Output,
+    OutputEvent,
+    Stream,
+    characters,
+    files,
+    fold,
+)
 from kernel_exec.pictures import shrunk
+
+_SHORT = 2000
+"""Characters of code and of plain text together that are short."""
+
+_FEW = 20
+"""Outputs that are as many as a short text has."""
+
+_PLAIN = {"text/plain", "text/llm+plain"}
 
 _AT_ONCE = 2
 """Results that are made at once; more would only wait for the interpreter."""
@@ -59,6 +81,7 @@ class Presenter:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         """`variables` are the server's, for the processes that search."""
+        self.home = str(Path.home())
         self.texts = Texts()
         self._searches = Searches(variables)
         self._limiter = CapacityLimiter(_AT_ONCE)
@@ -84,11 +107,27 @@ class Presenter:
                 return sources
             return _lines(entry, page(self.texts, sources, part.asked), now, part)
 
-        made = await to_thread.run_sync(make, limiter=self._limiter)
+        if part is None and _is_short(entry, events):
+            made = make()
+        else:
+            made = await to_thread.run_sync(make, limiter=self._limiter)
         if isinstance(made, Made):
             return made
         assert isinstance(part, Lines)
         return _lines(entry, await self._searches.search(part.search, made, part.asked), now, part)
+
+
+def _is_short(entry: Entry, events: Sequence[OutputEvent]) -> bool:
+    if len(events) > _FEW or not all(map(_is_plain, events)):
+        return False
+    return len(entry.source) + sum(map(characters, events)) <= _SHORT
+
+
+def _is_plain(event: OutputEvent) -> bool:
+    """True for text of which no part is in a file."""
+    if isinstance(event, (DisplayData, ExecuteResult)):
+        return event.data.keys() <= _PLAIN and not files(event)
+    return isinstance(event, (Stream, ErrorOutput)) and not files(event)
 
 
 def where(entry: Entry, shown: Page, stream: str, search: str) -> str:

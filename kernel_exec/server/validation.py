@@ -1,7 +1,7 @@
 """Calls as they are sent: checked against their model, and what a wrong one is answered."""
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -86,15 +86,22 @@ async def explain_malformed(
     ctx: ServerRequestContext[Any, Any], call_next: CallNext
 ) -> HandlerResult:
     """Name what is wrong with a call, where the SDK says that its parameters are invalid."""
-    if ctx.method == "tools/call":
-        try:
-            CallToolRequestParams.model_validate(ctx.params or {}, by_name=False)
-        except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in problem["loc"])
-            message = f"invalid parameters of tools/call: {place}: {problem['msg']}"
-            raise MCPError(code=INVALID_PARAMS, message=message) from error
-    return await call_next(ctx)
+    try:
+        return await call_next(ctx)
+    except ValidationError:
+        if ctx.method == "tools/call":
+            _explain(ctx.params or {})
+        raise
+
+
+def _explain(params: Mapping[str, Any]) -> None:
+    try:
+        CallToolRequestParams.model_validate(params, by_name=False)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        message = f"invalid parameters of tools/call: {place}: {problem['msg']}"
+        raise MCPError(code=INVALID_PARAMS, message=message) from error
 
 
 def schema(model: type[Arguments]) -> dict[str, Any]:

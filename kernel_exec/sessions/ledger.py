@@ -44,15 +44,18 @@ class Signal:
 
     def __init__(self) -> None:
         """Nobody waits yet."""
-        self._event = anyio.Event()
+        self._event: anyio.Event | None = None
 
     def fire(self) -> None:
         """Wake all who wait now."""
-        self._event.set()
-        self._event = anyio.Event()
+        if self._event is not None:
+            self._event.set()
+            self._event = None
 
     async def wait(self) -> None:
         """Wait for the next `fire`."""
+        if self._event is None:
+            self._event = anyio.Event()
         await self._event.wait()
 
 
@@ -110,6 +113,7 @@ class Ledger:
         self._store = store
         self._number = number
         self._live: dict[str, Live] = {}
+        self._unfinished: dict[str, Live] = {}
         self._ended: deque[str] = deque()
         self._ended_source = 0
         self.background = Background()
@@ -138,6 +142,8 @@ class Ledger:
         self._store.put_entry(entry)
         if outcome.ended:
             self._note_end(live)
+        else:
+            self._unfinished[entry.id] = live
         self.begun.fire()
         return live
 
@@ -253,9 +259,10 @@ class Ledger:
     @property
     def unfinished(self) -> list[Live]:
         """What goes on, in the order in which it was begun."""
-        return [live for live in self._live.values() if not live.entry.outcome.ended]
+        return list(self._unfinished.values())
 
     def _note_end(self, live: Live) -> None:
+        self._unfinished.pop(live.entry.id, None)
         live.done.set()
         if self._ended and (before := self._live.get(self._ended[-1])) is not None:
             before.recent.drop()  # from now on they are read from the store

@@ -3,10 +3,9 @@
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,
-    ExecuteResult,
     OutputEvent,
     Stream,
-    Update,
+    characters,
 )
 
 _MOST = 4_000_000
@@ -35,7 +34,7 @@ class Recent:
 
     def add(self, output: OutputEvent) -> None:
         """Take in one more, or drop all when they have become too many."""
-        self._size += _size(output)
+        self._size += characters(output)
         if self._size > _MOST:
             self.drop()
         if self._events is not None:
@@ -79,13 +78,3 @@ class Background:
         self._lines.clear()
         self._ends.clear()
         return news
-
-
-def _size(output: OutputEvent) -> int:
-    """Characters of an output, more or less."""
-    if isinstance(output, Stream):
-        return len(output.text)
-    if isinstance(output, ErrorOutput):
-        return sum(map(len, output.traceback))
-    data = output.data if isinstance(output, (DisplayData, ExecuteResult, Update)) else {}
-    return sum(len(each if isinstance(each, str) else repr(each)) for each in data.values())

@@ -937,6 +937,18 @@ async def test_a_waiter_that_is_cancelled_harms_nobody(tmp_path: Path) -> None:
         assert await store.entries("s1") == made
 
 
+async def test_what_a_waiter_waited_for_is_written_though_it_left(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        store.put_session(SESSION)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.settle()
+        with closing(sqlite3.connect(database(tmp_path))) as other:
+            with anyio.fail_after(patient(10)):
+                while not other.execute("SELECT * FROM session").fetchall():
+                    await anyio.lowlevel.checkpoint()
+
+
 async def test_a_closed_store_ignores_writes_and_refuses_reads(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store:
         made = await fill(store)

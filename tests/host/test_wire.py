@@ -2,6 +2,7 @@
 
 import os
 import pty
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.host.wire import Lines, ReadAhead, TooLong
+from kernel_exec.host.wire import Lines, ReadAhead, TooLong, Wire
 from tests.waits import patient
 
 ROOT = Path(__file__).parents[2]
@@ -101,3 +102,33 @@ def test_a_terminal_serves_as_well_and_blocks_again_afterwards() -> None:
     assert os.get_blocking(theirs)
     os.close(ours)
     os.close(theirs)
+
+
+async def test_a_line_is_written_whole_and_in_turn_also_when_its_sender_leaves() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        wire = Wire(reading=theirs.fileno(), writing=theirs.fileno())
+        with anyio.move_on_after(0.05) as left:
+            await wire.send(b"a" * 5_000_000)
+        assert left.cancelled_caught
+        assert wire.unsent == 1
+        expected = b"a" * 5_000_000 + b"\nb\n"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wire.send, b"b")
+            received = await anyio.to_thread.run_sync(ours.recv, len(expected), socket.MSG_WAITALL)
+        assert received == expected
+        assert wire.unsent == 0
+
+
+async def test_whoever_speaks_to_a_client_that_is_gone_hears_of_it() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.setblocking(False)
+        wire = Wire(reading=theirs.fileno(), writing=theirs.fileno())
+        with anyio.move_on_after(0.05):
+            await wire.send(b"a" * 5_000_000)
+        ours.close()
+        with anyio.fail_after(patient(10)), pytest.raises(OSError, match=r"pipe|reset"):
+            await wire.send(b"b")
+        wire.close()

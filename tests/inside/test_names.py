@@ -1,6 +1,7 @@
 """Which names a cell has changed, by a look at their objects."""
 
 import importlib
+import itertools
 import types
 import weakref
 from dataclasses import dataclass, field
@@ -120,6 +121,22 @@ def test_without_time_to_look_nothing_is_claimed() -> None:
     seen.changes(shell)
     shell.user_ns["a"].append(2)
     assert seen.changes(shell) == {"names": {}, "gone": []}
+
+
+def test_what_the_code_mentions_is_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is counted in looks at the clock, of which there are not enough for all."""
+    clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)
+    monkeypatch.setattr(names, "time", clock)
+    shell = Shell(user_ns={f"n{at}": [at] for at in range(100)})
+    seen = names.Names(patience=20)
+    seen.changes(shell, "n0, n50")
+    for values in shell.user_ns.values():
+        values.append(0)
+    told = seen.changes(shell, "n0.append(0); n50.append(0); n100")["names"]
+    assert {"n0", "n50", "n99"} <= told.keys()
+    assert "n49" not in told
+    shell.user_ns["n49"] = [49]
+    assert "n49" in seen.changes(shell)["names"]
 
 
 def test_more_names_than_are_told_are_unknown() -> None:

@@ -30,7 +30,6 @@ def test_code_is_asked_to_run_without_input_and_without_aborting_others() -> Non
     assert asked.content["allow_stdin"] is False
     assert asked.content["stop_on_error"] is False
     assert asked.metadata == {"kernel_exec": {"name": cell_name("1"), "file": "/f.py"}}
-    assert asked.subshell_id is None
 
 
 def test_code_is_kept_in_the_kernels_history() -> None:
@@ -44,14 +43,10 @@ def test_code_travels_as_it_is(source: str) -> None:
     assert execute_request(msg_id="m", source=source, file_path=None).content["code"] == source
 
 
-@pytest.mark.parametrize("subshell_id", [None, "s"])
-def test_a_question_leaves_no_trace(subshell_id: str | None) -> None:
-    asked = question_request("variables", "a'b*", subshell_id=subshell_id)
-    assert asked.content["code"] == ""
-    answer = text(mapping(asked.content, "user_expressions"), "answer")
-    assert answer.endswith(""".variables("a'b*")""")
-    assert (asked.content["silent"], asked.content["store_history"]) == (True, False)
-    assert (asked.subshell_id, asked.metadata) == (subshell_id, {})
+def test_a_question_is_no_execution_and_goes_where_a_thread_answers() -> None:
+    asked = question_request("variables", "a'b*")
+    assert (asked.channel, asked.msg_type) == (Channel.CONTROL, "question_request")
+    assert asked.content == {"question": "variables", "arguments": ("a'b*",)}
 
 
 @pytest.mark.parametrize("channel", Channel)
@@ -59,7 +54,7 @@ def test_a_request_may_have_no_content(channel: Channel) -> None:
     asked, other = (new_request(channel, "kernel_info_request") for _ in range(2))
     assert (asked.channel, asked.msg_type) == (channel, "kernel_info_request")
     assert asked.msg_id != other.msg_id
-    assert (asked.content, asked.metadata, asked.subshell_id) == ({}, {}, None)
+    assert (asked.content, asked.metadata) == ({}, {})
 
 
 def test_a_message_needs_no_parent_and_no_date() -> None:

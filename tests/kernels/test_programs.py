@@ -358,7 +358,7 @@ async def test_variables_are_described_while_code_runs(own: Shell) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(own.run, "import time; time.sleep(60)")
         with anyio.fail_after(patient(10)):
-            while True:  # until the subshell answers beside the sleeping cell
+            while True:  # until its name is there
                 told = await own.kernel.variables("*a*")
                 if told.total:
                     break

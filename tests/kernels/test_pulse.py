@@ -44,7 +44,7 @@ class Process:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "_INTERVAL", 0)
+    monkeypatch.setattr(pulse, "INTERVAL", 0)
     monkeypatch.setattr(pulse, "_STACK_LIMIT", 0)
 
 

@@ -1,6 +1,11 @@
 """Code that asks for input, ends the process, or takes from its kernel what it needs."""
 
+from pathlib import Path
+
 import pytest
+
+from tests.environments.pythons import require_python
+from tests.wire import serving
 
 from .conftest import Agent
 
@@ -148,3 +153,16 @@ def test_a_forked_child_that_leaves_the_cell_does_not_become_a_second_kernel(sha
 def test_descriptors_1_and_2_may_be_closed(agent: Agent) -> None:
     assert agent.run("import os; os.close(1); os.close(2); print('x')").text.startswith("x\n")
     agent.still_works()
+
+
+@pytest.mark.network
+@pytest.mark.timeout(180)
+def test_variables_are_listed_while_code_runs_whatever_the_ipykernel(tmp_path: Path) -> None:
+    python = require_python("3.10")  # which gets ipykernel 6
+    with serving(tmp_path, "--python-path", str(python)) as server:
+        assert server.run("x = [1, 2]", within=120).outcome == "ok"
+        running = server.run("import threading; threading.Event().wait()", wait_seconds=1)
+        listed = server.call("kernel_status", variables=True).structured
+        server.call("interrupt_execution", execution_id=running.id)
+    assert listed["state"] == "busy"
+    assert "x" in [each["name"] for each in listed["variables"]]
