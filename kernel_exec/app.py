@@ -94,6 +94,7 @@ def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
         passed_variables=connection.pass_env,
         configured=connection.environment,
         named=connection.named_environments,
+        umask=connection.umask,
     )
 
 

@@ -6,7 +6,7 @@ a path leads to: whoever uses a folder or an interpreter finds out and reports w
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ class ConnectionSettings:
     `environment` is None for the managed default. `wait_seconds` and `time_limit` are in seconds,
     `notebook_size` in bytes, the last two None for no limit. `variables` are the client's, of which
     its kernels and installers see those that are allowed. `notice` is a sentence for the user about
-    a configuration file that was ignored, "" without one.
+    a configuration file that was ignored, "" without one. A `umask` of None is this process's own.
     """
 
     folder: Path
@@ -83,6 +83,7 @@ class ConnectionSettings:
     variables: Mapping[str, str]
     config_files: Sequence[Path] = ()
     notice: str = ""
+    umask: int | None = None
 
     @property
     def allowed_variables(self) -> dict[str, str]:
@@ -135,11 +136,7 @@ def read_settings(
     layers = _layers(options, variables, here)
     files = _read_files(_first(layers, "config"), here, user, required=config_required)
     layers += [written_in(file, table) for file, table in files.tables]
-    named = [
-        (name, environment, file)
-        for file, table in reversed(files.tables)  # the strongest last, as it stays
-        for name, environment in named_environments(table, file).items()
-    ]
+    named = list(_named(files))
     active = _environment(layers)
     host = _of_host(layers, variables, user)
     return Settings(
@@ -157,6 +154,13 @@ def read_settings(
         environment_source="default" if active is None else active[1].where,
         environment_files={name: file for name, _, file in named},
     )
+
+
+def _named(files: ConfigFiles) -> Iterator[tuple[str, Environment, Path]]:
+    """Each named environment with its file; of one name the strongest last, as it stays."""
+    for file, table in reversed(files.tables):
+        for name, environment in named_environments(table, file).items():
+            yield name, environment, file
 
 
 def _of_host(

@@ -38,9 +38,10 @@ class FoundEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedEnvironment(FoundEnvironment):
-    """An environment that a kernel can be started in."""
+    """An environment that a kernel can be started in; a `umask` of None is the server's own."""
 
     support: KernelSupport
+    umask: int | None = None
 
 
 class Catalog:
@@ -55,6 +56,7 @@ class Catalog:
         passed_variables: Collection[str],
         configured: Environment | None,
         named: Mapping[str, Environment],
+        umask: int | None = None,
     ) -> None:
         """`base_variables` are the server's; kernels get the allowed ones and `passed_variables`.
 
@@ -67,6 +69,7 @@ class Catalog:
         self._base = base_variables
         self._passed = passed_variables
         self._configured = configured
+        self._umask = umask
         self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -159,6 +162,7 @@ class Catalog:
             interpreter=found.interpreter,
             variables=found.variables,
             support=support,
+            umask=self._umask,
         )
 
 

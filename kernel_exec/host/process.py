@@ -24,7 +24,7 @@ from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import Places
 from kernel_exec.processes import raise_descriptor_limit
-from kernel_exec.relay.door import HANDSHAKE, is_ours, line_of
+from kernel_exec.relay.door import CODE, HANDSHAKE, is_ours, line_of
 from kernel_exec.server.create import VERSION, create_server
 from kernel_exec.settings import HostSettings
 
@@ -63,6 +63,9 @@ _SHARED = (
 
 _ENDED = "the host process ended"
 """Why kernels end that live to its end, though their clients may come back."""
+
+_VERSION = (HANDSHAKE, CODE)
+"""Of a relay that this host serves in any case; for another one it leaves, if nobody needs it."""
 
 _log = logging.getLogger(__name__)
 
@@ -198,14 +201,14 @@ class _Host:
         """Serve the client that a relay speaks for, or say why not."""
         if self._app is None:
             await _send(connection, {"refused": self._reason})
-        elif greeting["relay"] == HANDSHAKE:
-            with self._counted():
-                await self._client(self._app, connection, greeting)
-        elif self._is_needed:
-            await _send(connection, {"refused": self._other_version()})
-        else:
+        elif not self._is_needed and (greeting["relay"], greeting.get("code")) != _VERSION:
             self._over.set()
             await _send(connection, {"again": True})
+        elif greeting["relay"] != HANDSHAKE:
+            await _send(connection, {"refused": self._other_version()})
+        else:
+            with self._counted():
+                await self._client(self._app, connection, greeting)
 
     async def _client(
         self, app: App, connection: socket.socket, greeting: Mapping[str, Any]

@@ -130,12 +130,16 @@ def settings_of(order: Mapping[str, object]) -> Settings:
         InvalidArgumentError: As `read_settings` does.
     """
     options, variables = order.get("options"), order.get("variables")
-    return read_settings(
+    settings = read_settings(
         options=options if isinstance(options, dict) else {},
         variables=(user := variables if isinstance(variables, dict) else {}),
         user=user,
         working_directory=Path(str(order.get("directory", "/"))),
     )
+    umask = order.get("umask")
+    if not isinstance(umask, int):
+        return settings
+    return replace(settings, connection=replace(settings.connection, umask=umask & 0o777))
 
 
 def open_log(root: Path) -> int:

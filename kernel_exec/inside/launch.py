@@ -35,6 +35,8 @@ def main():
     if config.get("smoke"):
         _try_start(config)
     _restore_limits(config["descriptors"])
+    if config.get("umask") is not None:
+        os.umask(config["umask"])
     if hasattr(os, "fork"):
         guardian.fork(config["guard_fd"])
     _make_app(config).start()

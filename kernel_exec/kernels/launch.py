@@ -72,6 +72,7 @@ def plan_launch(
             "support": support.kind.value,
             "overlay": "".join(map(str, overlay)),
             "descriptors": descriptors,
+            "umask": prepared.umask,
         },
         variables=prepared.variables,
         working_directory=working_directory,

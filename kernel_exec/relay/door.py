@@ -23,6 +23,10 @@ from kernel_exec.places import Places
 HANDSHAKE: Final = 1
 """The version of what relay and host say to each other before a client is served."""
 
+_PACKAGE = Path(__file__).parents[1]
+CODE: Final = f"{_PACKAGE} {(_PACKAGE / '__init__.py').stat().st_mtime_ns}"
+"""The code that runs here; a host whose own has been replaced on the disk should be, too."""
+
 LOCK: Final = "lock"
 """What the host holds as long as it lives."""
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from kernel_exec.places import CONFIG_NAME, xdg_folder
 
 from .door import (
+    CODE,
     HANDSHAKE,
     WAY_OUT,
     Lines,
@@ -87,6 +88,7 @@ def relay(options: Mapping[str, str | None]) -> str:
     for number in _LEAVE:
         signal.signal(number, lambda *_: os._exit(0))
     modes = [(descriptor, os.get_blocking(descriptor)) for descriptor in (0, 1, 2)]
+    hide_variables(os.environ)
     met = _meet(options)
     if isinstance(met, str):
         for number in _LEAVE:
@@ -113,7 +115,12 @@ def _meet(options: Mapping[str, str | None]) -> _Met | str:
         directory = os.getcwd()  # noqa: PTH109 - as it is
     except OSError:
         return ""
-    order = {"options": dict(options), "variables": dict(os.environ), "directory": directory}
+    umask = os.umask(0o077)
+    os.umask(umask)
+    order = {
+        "options": dict(options), "variables": dict(os.environ), "directory": directory,
+        "umask": umask,
+    }  # fmt: skip
     root = _known_root(options)
     folder = None if root is None else folder_of(root)
     limit = time.monotonic() + _PATIENCE
@@ -150,7 +157,7 @@ def _greet(folder: Path, order: Mapping[str, object]) -> _Met | str | None:
     connection.settimeout(_ANSWER_LIMIT if record.ready else _START_LIMIT)
     lines = Lines(connection)
     try:
-        connection.sendall(line_of({"relay": HANDSHAKE, **order}))
+        connection.sendall(line_of({"relay": HANDSHAKE, "code": CODE, **order}))
         answer = lines.next()
         if answer is not None and "served" in answer:
             # not before: those that wait in the queue of a host that hangs would stay open there
@@ -239,7 +246,6 @@ def _wait(met: _Met) -> int:
 
     for number in _LEAVE:
         signal.signal(number, leave)
-    hide_variables(os.environ)
     if os.isatty(0):
         os.write(2, b"waiting for an MCP client on stdin; Ctrl-D ends it\n")
     last = met.lines.next()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.host.client import open_host
-from kernel_exec.relay.door import HANDSHAKE, folder_of, knock, recorded, write_record
+from kernel_exec.relay.door import CODE, HANDSHAKE, folder_of, knock, recorded, write_record
 from tests.host.test_relay import PING, RELAYED, host_of, relayed, works
 from tests.waits import FOR_EVER, patient, wait_gone, wait_until
 from tests.wire import end_host, serving
@@ -83,6 +83,19 @@ def test_variables_of_a_client_reach_no_other_client_and_can_be_read_nowhere(roo
     assert result.startswith("learned None 0 []"), result
 
 
+@pytest.mark.kernel
+def test_files_of_a_kernel_are_as_private_as_its_client_wants_them(
+    root: Path, tmp_path: Path
+) -> None:
+    code = f"import pathlib; pathlib.Path({str(tmp_path)!r}, '{{}}').touch()"
+    for umask in (0o022, 0o077):
+        become = f"import os, sys; os.umask({umask}); os.execvp(sys.argv[1], sys.argv[1:])"
+        prefix = [sys.executable, "-c", become]
+        with serving(root.parent, prefix=prefix, command=RELAYED) as server:
+            server.run(code.format(umask), session=f"s{umask}")
+        assert stat.S_IMODE((tmp_path / str(umask)).stat().st_mode) == 0o666 & ~umask
+
+
 def test_clients_with_other_user_folders_have_their_own_settings(
     root: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +124,7 @@ def test_a_visitor_that_says_nothing_of_use_disturbs_nobody(root: Path, greeting
 def test_a_relay_that_hands_nothing_over_is_no_client(root: Path, tmp_path: Path) -> None:
     with relayed(root) as server, door(root) as connection:
         order = {"options": {}, "variables": {}, "directory": str(tmp_path)}
-        connection.sendall(json.dumps({"relay": HANDSHAKE, **order}).encode() + b"\n")
+        connection.sendall(json.dumps({"relay": HANDSHAKE, "code": CODE, **order}).encode() + b"\n")
         assert b"served" in connection.recv(4096)
         connection.sendall(b"\n")
         assert said(connection) == b""
@@ -129,8 +142,9 @@ def test_what_is_no_command_of_the_command_line_is_refused(root: Path) -> None:
             assert "no such command" in last["error"]
 
 
+@pytest.mark.parametrize("other", [{"relay": HANDSHAKE + 1}, {"relay": HANDSHAKE, "code": "new"}])
 def test_a_relay_of_another_version_replaces_an_idle_host_and_is_refused_by_a_busy_one(
-    root: Path,
+    root: Path, other: dict[str, object]
 ) -> None:
     with relayed(root) as server, door(root) as connection:
         connection.sendall(json.dumps({"relay": HANDSHAKE + 1}).encode() + b"\n")
@@ -140,7 +154,7 @@ def test_a_relay_of_another_version_replaces_an_idle_host_and_is_refused_by_a_bu
         assert server.leave() == 0
     host = host_of(root)
     with door(root) as connection:
-        connection.sendall(json.dumps({"relay": HANDSHAKE + 1}).encode() + b"\n")
+        connection.sendall(json.dumps(other).encode() + b"\n")
         assert json.loads(said(connection)) == {"again": True}
     assert wait_gone([host], within=10) == []
     assert works(root) != host
@@ -184,7 +198,7 @@ def converse(root: Path, connection: socket.socket, *, killed: bool) -> None:
     """A client whose relay is this process."""
     order = {"options": {}, "variables": dict(os.environ), "directory": str(root)}
     connection.settimeout(patient(10))
-    connection.sendall(json.dumps({"relay": HANDSHAKE, **order}).encode() + b"\n")
+    connection.sendall(json.dumps({"relay": HANDSHAKE, "code": CODE, **order}).encode() + b"\n")
     assert b"served" in connection.recv(4096)
     ours, theirs = socket.socketpair()
     with ours, theirs:
