@@ -68,7 +68,7 @@ def _server(folder: Path, variables: Mapping[str, str]) -> StdioServerParameters
     home = variables.get("PYTHONHOME")
     return StdioServerParameters(
         command=sys.executable,
-        args=["-P", "-m", "kernel_exec", "--config", os.devnull, "serve", "--in-process"],
+        args=["-P", "-m", "kernel_exec", "serve", "--in-process", "--config", os.devnull],
         env={
             **kept,
             **({"PYTHONHOME": home} if home else {}),

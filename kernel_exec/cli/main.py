@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
-_OF_PEOPLE = COMMANDS.keys() - {"serve"}
+_OF_PEOPLE = (COMMANDS.keys() - {"serve", "run"}) | {"--session"}  # containers have a `run`, too
 """Arguments that only a person types; without one it is a client that starts the program."""
 
 _VALUE = re.compile(r"(?<==).+", re.DOTALL)
@@ -201,7 +201,7 @@ def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
     message += "" if message.endswith((".", "?")) else "."
     shown = [_VALUE.sub("…", each) for each in given]
     line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
-    ours = [*COMMANDS, *(setting.option for setting in BY_KEY.values())]
+    ours = ["serve", *_OF_PEOPLE, *(setting.option for setting in BY_KEY.values())]
     if any(difflib.get_close_matches(each.partition("=")[0], ours) for each in given):
         return (
             f"{message} If a client started this, correct {line} in its configuration, or remove"

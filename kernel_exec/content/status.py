@@ -51,10 +51,10 @@ _SLOW = 1.0
 
 _SHOWN_LINES = 15
 _LONG_LINE = 300
-"""Characters of a path, a reason or a notice."""
+"""Characters of a path or a reason."""
 
 _LONGEST_LINE = 2000
-"""Characters of a line of a message or of last words; messages of ours name long paths twice."""
+"""Characters of a notice, a message or last words; those of ours name long paths twice."""
 
 
 def status_line(
@@ -84,7 +84,9 @@ def status_line(
     if context.history:
         parts.append(f"history: degraded ({one_line(context.history, _LONG_LINE)})")
     parts += [
-        one_line(each, _LONG_LINE) for each in (text(details, "unstored"), context.notice) if each
+        one_line(each, _LONGEST_LINE)
+        for each in (text(details, "unstored"), context.notice)
+        if each
     ]
     blocks = [
         *_state_lost(mapping(details, "state_lost")),

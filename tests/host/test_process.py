@@ -234,6 +234,8 @@ def test_a_relay_that_is_killed_loses_no_answer_and_runs_nothing_twice(
 ) -> None:
     counted, answered = tmp_path / "counted", []
     code = f"with open({str(counted)!r}, 'a') as file: print('{{}}', file=file)"
+    with relayed(root) as server:  # or all are killed before the kernel is there
+        server.run("1", session="s")
     for moment in range(10):
         with relayed(root) as server:
             last = [f"{moment}.{at}" for at in range(20)]
