@@ -192,5 +192,5 @@ async def test_the_default_sessions_of_others_are_listed_by_their_ids(tmp_path: 
         await other.run("2")
         theirs = here.sessions[0].id
         listed = await other.call("export_notebook")
-        assert f'export_notebook(session=\\"{theirs}\\")' in listed
-        assert 'export_notebook(session=\\"named\\")' in listed
+        assert f'export_notebook(session="{theirs}")' in listed
+        assert 'export_notebook(session="named")' in listed
