@@ -177,10 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _explain([first] if first is not None else leaves)
     except click.UsageError as error:
         given = sys.argv[1:] if arguments is None else arguments
-        if _OF_PEOPLE & set(given):
+        on_terminal = sys.stdin is not None and sys.stdin.isatty()
+        if _OF_PEOPLE & set(given) or (on_terminal and "run" in given):
             _explain([error])
         message = _way_out(error, given)
-        if sys.stdin is None or not sys.stdin.isatty():
+        if not on_terminal:
             importlib.import_module("kernel_exec.cli.serve").refuse(message)
         _explain([click.UsageError(message, error.ctx)])
     except _EXPLAINED as error:
@@ -188,8 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
-_OF_PEOPLE = (COMMANDS.keys() - {"serve", "run"}) | {"--session"}  # containers have a `run`, too
-"""Arguments that only a person types; without one it is a client that starts the program."""
+_OF_PEOPLE = (COMMANDS.keys() - {"serve", "run"}) | {"--session"}
+"""Arguments that only a person types; without one it is a client that starts the program.
+
+Clients start containers with `run`, too.
+"""
 
 _VALUE = re.compile(r"(?<==).+", re.DOTALL)
 """What may be a secret in an argument such as `API_KEY=…`, and is not for the model to read."""

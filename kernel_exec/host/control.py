@@ -218,7 +218,7 @@ async def _report(
             "id": session.id,
             "execution": entry.id,
             "step": entry.number,
-            "title": one_line(entry.title or entry.source.strip()),
+            "title": one_line(entry.title or entry.source.strip().partition("\n")[0]),
         }
     )
     after = changes = 0

@@ -22,8 +22,15 @@ from . import guardian
 if os.name == "posix":
     import resource
 
-_SYSTEM = (os, select, signal, time)
-"""What our modules have copies of."""
+
+def _copied(module):
+    copy = types.ModuleType(module.__name__)
+    vars(copy).update(vars(module))
+    return copy
+
+
+_COPIES = [(module, _copied(module)) for module in (os, select, signal, time)]
+"""What our modules have in the place of these."""
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -102,12 +109,6 @@ class _Loader(SourceFileLoader):
         """Give it copies: user code that takes `len` or `os.write` away must not take ours."""
         module.__dict__["__builtins__"] = dict(vars(builtins))
         super().exec_module(module)
-        for name, value in list(vars(module).items()):
-            if value in _SYSTEM:
-                setattr(module, name, _copied(value))
-
-
-def _copied(module):
-    copy = types.ModuleType(module.__name__)
-    vars(copy).update(vars(module))
-    return copy
+        for original, copy in _COPIES:
+            if vars(module).get(original.__name__) is original:
+                setattr(module, original.__name__, copy)
