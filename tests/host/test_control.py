@@ -36,6 +36,12 @@ class Asked:
             while words not in self.text:
                 await self._news.wait()
 
+    async def begin(self) -> None:
+        """Wait until it has said anything: what comes now comes after its first look."""
+        with anyio.fail_after(patient(20)):
+            while not self.messages:
+                await self._news.wait()
+
     @property
     def text(self) -> str:
         """All the text of it."""
@@ -221,6 +227,7 @@ async def test_a_tail_shows_the_last_lines_and_follows_what_comes(tmp_path: Path
                 await tail.until("aside\n")
                 assert [each["step"] for each in tail.messages if "title" in each] == [1, 2]
             async with asking(here, "tail", session="main", lines=0) as tail:
+                await tail.begin()
                 await client.run("print('again')")
                 await tail.until("again\n")
                 await ask(here, "stop", sessions=["main"])
