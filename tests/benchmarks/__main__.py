@@ -1,8 +1,7 @@
-"""Prints the figures that the README promises: `python -m tests.benchmarks`.
+"""Measures the figures of the README: `python -m tests.benchmarks [TOPIC…] [ROUNDS]`.
 
-With words (hosts, kernels, history, notebooks, environments) only those, with a number so many
-rounds.
-Nothing here asserts anything about time.
+Prints one table. A run of all topics also writes figures.json beside this file and, from that, the
+README's table. Nothing here asserts anything about time.
 """
 
 import os
@@ -11,13 +10,13 @@ import tempfile
 from pathlib import Path
 
 import anyio
-from rich.console import Console
-from rich.table import Table
 
 from .environments import environment_figures
 from .hosts import host_figures
 from .kernels import kernel_figures
 from .notebooks import history_figures, notebook_figures
+from .report import Report, print_table, save
+from .timing import Figure
 
 _TOPICS = {
     "hosts": host_figures,
@@ -30,13 +29,16 @@ _TOPICS = {
 
 async def main(words: list[str]) -> None:
     """Measure what `words` name, or all."""
+    topics = [topic for topic in _TOPICS if topic in words]
     rounds = next((int(word) for word in words if word.isdecimal()), 200)
-    table = Table("what", "ours", "measured against", "ratio", "aim")
-    for topic in [topic for topic in _TOPICS if topic in words] or _TOPICS:
+    figures: list[Figure] = []
+    for topic in topics or _TOPICS:
         with tempfile.TemporaryDirectory(prefix="kx") as folder:
-            for figure in await _TOPICS[topic](Path(folder), rounds):
-                table.add_row(*figure.cells())
-    Console(width=140).print(table)
+            figures += await _TOPICS[topic](Path(folder), rounds)
+    report = Report.of(figures, command=" ".join(["python -m tests.benchmarks", *words]))
+    print_table(report)
+    if not topics:
+        save(report)
 
 
 if __name__ == "__main__":

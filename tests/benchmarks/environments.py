@@ -3,10 +3,10 @@
 uv's own cache of packages is warm on both sides, which also get the same variables.
 """
 
-import math
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from kernel_exec.packages.install import install
 from tests.environments.conda import NATIVE_LIB_VARIABLES, channel, make_prefix, require_relocatable
 from tests.environments.pythons import make_venv
 
-from .timing import Figure, in_turn
+from .timing import Figure, Spread, in_turn
 
 _FETCH_LIMIT = 300.0
 
@@ -39,7 +39,7 @@ class _Place:
 
 
 async def environment_figures(folder: Path, rounds: int) -> list[Figure]:
-    """Those that can be measured here, and the reason for each that can't."""
+    """Those that can be measured here; stderr has the reason for each that can't."""
     found: list[Figure] = []
     for measure in (_probe, _activation, _overlay, _install):
         place = folder / measure.__name__
@@ -47,7 +47,7 @@ async def environment_figures(folder: Path, rounds: int) -> list[Figure]:
         try:
             found += await measure(place, rounds)
         except pytest.skip.Exception as skipped:
-            found.append(Figure(what=measure.__name__, ours=math.nan, measure=str(skipped)))
+            print(f"{measure.__name__}: {skipped}", file=sys.stderr)
     return found
 
 
@@ -59,7 +59,7 @@ async def _probe(folder: Path, rounds: int) -> list[Figure]:
         lambda _: _run([str(python), "-c", "pass"], place.variables),
         lambda _: ask(python, variables=place.variables),
     )
-    return [_figure("an interpreter asked", ours, plain, "`python -c pass`")]
+    return [_figure("inspecting an interpreter", ours, plain, "`python -c pass`")]
 
 
 async def _activation(folder: Path, rounds: int) -> list[Figure]:
@@ -78,7 +78,7 @@ async def _activation(folder: Path, rounds: int) -> list[Figure]:
     )
     activated = await activate(environment, interpreter, base=os.environ, passed=())
     assert {"NATIVE_LIB_DATA", *NATIVE_LIB_VARIABLES} <= activated.keys(), activated
-    return [_figure("a conda prefix activated", ours, plain, "`bash -c` sourcing its script")]
+    return [_figure("activating a conda prefix", ours, plain, "`bash -c` sourcing its script")]
 
 
 async def _overlay(folder: Path, rounds: int) -> list[Figure]:
@@ -98,11 +98,11 @@ async def _overlay(folder: Path, rounds: int) -> list[Figure]:
         lambda _: _support(place, work / "cache"),
         shared,
     )
-    measure = "`uv pip install --target`"
+    measure = "`uv pip install --target` of ipykernel"
     return [
-        _figure("an overlay, made", cold, plain, measure),
-        _figure("  there for another environment", again, plain, measure),
-        _figure("  noted for this environment", noted, plain, measure),
+        _figure("building and testing the ipykernel overlay (warm uv cache)", cold, plain, measure),
+        _figure("that overlay for another environment, tested again", again, plain, measure),
+        _figure("that overlay for the same environment", noted, plain, measure),
     ]
 
 
@@ -120,7 +120,7 @@ async def _install(folder: Path, rounds: int) -> list[Figure]:
         await _install_six(place)
 
     plain, ours = await in_turn(max(5, rounds // 10), plainly, ourselves)
-    return [_figure("six installed", ours, plain, "`uv pip install`")]
+    return [_figure("installing `six`, reporting the changes", ours, plain, "`uv pip install six`")]
 
 
 async def _support(place: _Place, cache: Path) -> None:
@@ -176,5 +176,5 @@ def _tools() -> Tools:
     return read_tools(os.environ, passed=())
 
 
-def _figure(what: str, ours: float, theirs: float, measure: str) -> Figure:
+def _figure(what: str, ours: Spread, theirs: Spread, measure: str) -> Figure:
     return Figure(what=what, ours=ours, theirs=theirs, measure=measure)

@@ -59,7 +59,7 @@ async def host_figures(folder: Path, rounds: int) -> list[Figure]:
     slow, mcp = await in_turn(
         max(3, rounds // 20), begin_without, lambda _: plain("import mcp.server.lowlevel")
     )
-    what = "start to the first answer"
+    what = "start to `initialize` answered"
     return [
         Figure(
             what=f"{what}, a host running",

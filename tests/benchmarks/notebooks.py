@@ -52,8 +52,10 @@ async def history_figures(folder: Path, rounds: int) -> list[Figure]:
         await in_turn(rounds * 50 - 200, keep)
         (last,) = await in_turn(100, keep)
     return [
-        Figure(what="history, first 100", ours=first, aim="less than 1 ms"),
-        Figure(what=f"history, at {next(numbers) - 1:,}", ours=last, aim="the same"),
+        Figure(what="history of one execution, the first 100", ours=first, aim="less than 1 ms"),
+        Figure(
+            what=f"history of one execution, at {next(numbers) - 1:,}", ours=last, aim="the same"
+        ),
     ]
 
 

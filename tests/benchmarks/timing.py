@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,25 +12,51 @@ Work: TypeAlias = Callable[[AsyncExitStack], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """A median between its quartiles."""
+
+    low: float
+    median: float
+    high: float
+
+    def __add__(self, other: "Spread") -> "Spread":
+        """Two things one after the other."""
+        return Spread(
+            low=self.low + other.low,
+            median=self.median + other.median,
+            high=self.high + other.high,
+        )
+
+    def __str__(self) -> str:
+        """The median, and the quartiles where there are any."""
+        median = _three_digits(self.median)
+        if self.low == self.high:
+            return median
+        return f"{median} ({_three_digits(self.low)} to {_three_digits(self.high)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A row of the table; times are in milliseconds."""
+    """A row of the table: `ours`, and what it is measured against."""
 
     what: str
-    ours: float
+    ours: Spread
     measure: str = ""
-    theirs: float | None = None
+    theirs: Spread | None = None
     aim: str = ""
     unit: str = "ms"
 
     def cells(self) -> tuple[str, ...]:
-        """As the table shows it, with the ratio."""
-        theirs = "" if self.theirs is None else f"{self.theirs:.4g} ms {self.measure}"
-        ratio = "" if self.theirs is None else f"{self.ours / self.theirs:.2g}"
-        return self.what, f"{self.ours:.4g} {self.unit}", theirs or self.measure, ratio, self.aim
+        """As the tables show it, with the ratio of the medians."""
+        measure, ratio = self.measure, ""
+        if self.theirs:
+            measure += f": {self.theirs} {self.unit}"
+            ratio = f"{self.ours.median / self.theirs.median:.2f}"
+        return self.what, f"{self.ours} {self.unit}", measure, ratio, self.aim
 
 
-async def in_turn(rounds: int, *works: Work) -> list[float]:
-    """The median of each of `works`."""
+async def in_turn(rounds: int, *works: Work) -> list[Spread]:
+    """How many milliseconds each of `works` takes."""
     took: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
         for work, times in zip(works, took, strict=True):
@@ -38,4 +64,16 @@ async def in_turn(rounds: int, *works: Work) -> list[float]:
                 began = time.perf_counter()
                 await work(after)
                 times.append((time.perf_counter() - began) * 1000)
-    return [statistics.median(times) for times in took]
+    return [spread(times) for times in took]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Where most of `values` lie; a single one is its own quartiles."""
+    if len(values) == 1:
+        return Spread(low=values[0], median=values[0], high=values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(low=low, median=median, high=high)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
