@@ -222,7 +222,7 @@ def _variable_lines(variables: Mapping[str, str], total: int) -> Iterator[str]:
     """A line for each that holds data, and one for the others."""
     yield from described(variables)
     if others := [one_line(name) for name, what in variables.items() if not is_data(what)]:
-        yield f"modules, functions, classes: {', '.join(others)}"
+        yield f"other names: {', '.join(others)}"
     if len(variables) < total:
         yield f"[{len(variables):,} of {total:,} variables; pattern selects others]"
     elif not total:

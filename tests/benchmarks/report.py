@@ -1,7 +1,6 @@
-"""Figures, when and where they were measured: as a table, as figures.json, in the README."""
+"""Figures, when and where they were measured: as a table, as figures.json, for the README."""
 
 import platform
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +14,8 @@ from rich.table import Table
 from .timing import Figure
 
 JSON = Path(__file__).with_name("figures.json")
-README = Path(__file__).parents[2] / "README.md"
 
 _COLUMNS = ("what", "ours", "measured against", "ratio", "aim")
-_PLACE = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +56,8 @@ def print_table(report: Report) -> None:
 
 
 def save(report: Report) -> None:
-    """Write figures.json, and what the README shows of it."""
+    """Write figures.json, from which `python -m tests.readme` makes the README's table."""
     JSON.write_bytes(_FORM.dump_json(report, indent=1) + b"\n")
-    text = README.read_text("utf-8")
-    README.write_text(_PLACE.sub(lambda _: as_markdown(report), text), "utf-8")
 
 
 def load() -> Report:
@@ -74,4 +69,4 @@ def as_markdown(report: Report) -> str:
     """The README's part."""
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(figure.cells() for figure in report.figures)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    return f"{report.about()} Medians with their quartiles.\n\n{table}\n"
+    return f"{report.about()} Medians with their quartiles.\n\n{table}"

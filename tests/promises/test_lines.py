@@ -91,7 +91,7 @@ def test_data_is_listed_a_line_each_and_what_is_no_data_in_one(agent: Agent) -> 
         "count int = 42",
         r"word str 3 = 'a\nb'",
         "zeros ndarray 200x100 160.0 KB",
-        "modules, functions, classes: Kind, double, json, numpy",
+        "other names: Kind, double, json, numpy",
     ]
     assert told.structured["variables"]["zeros"] == "ndarray 200x100 160.0 KB"
     assert told.structured["total"] == 7
