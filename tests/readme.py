@@ -83,7 +83,7 @@ def settings() -> str:
 
 def commands() -> str:
     """A row for each command of the command line."""
-    rows = [f"| `{name}` | {help.rstrip('.')} |" for name, help in COMMANDS.items()]
+    rows = [f"| `{name}` | {text.rstrip('.')} |" for name, text in COMMANDS.items()]
     return "\n".join(["| command | what it does |", "|---|---|", *rows])
 
 
@@ -101,7 +101,9 @@ def transcript() -> str:
             shutil.copy(data, storage)
         with serving(Path(folder)) as server:
             shown = "\n\n".join(_converse(server))
-    return f"```text\n{shown.replace(str(storage), '/storage').replace(sys.executable, '/env/bin/python')}\n```"
+    for path, told in ((str(storage), "/storage"), (sys.executable, "/env/bin/python")):
+        shown = shown.replace(path, told)
+    return f"```text\n{shown}\n```"
 
 
 def _converse(server: Server) -> Iterator[str]:
