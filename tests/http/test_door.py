@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 import anyio
 import httpx2
@@ -14,7 +13,7 @@ from anyio import to_thread
 from mcp_types import TextContent
 
 from kernel_exec.http import clients
-from tests.http.web import NEWEST, Caller, Web, door_to, envelope, message_in, opened
+from tests.http.web import NEWEST, Caller, Wire, door_to, envelope, message_in, opened
 from tests.server.house import house
 from tests.server.peer import call, request
 from tests.waits import Gate, patient, wait_until
@@ -42,8 +41,7 @@ async def test_the_client_of_the_sdk_runs_code(tmp_path: Path, mode: str) -> Non
 async def test_every_revision_is_spoken(tmp_path: Path, version: str) -> None:
     async with opened(tmp_path) as web, web.caller(version=version) as caller:
         assert caller.begun["protocolVersion"] == version
-        assert "'x' is missing" not in await caller.run("x = 1")
-        assert (await caller.run("x + 1")).startswith("2\n")
+        assert "python" in await caller.call("get_environment_config")
 
 
 async def test_a_version_that_nobody_knows_is_answered_with_those_that_we_do(
@@ -163,52 +161,6 @@ async def test_a_stream_that_breaks_is_taken_up_again_by_the_client_of_the_sdk(
             gate.open()
         assert isinstance(results[0].content[0], TextContent)
         assert results[0].content[0].text == "found\n"
-
-
-class Wire:
-    """Passes on what goes to a door and comes from it, until it breaks."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._ends: list[anyio.abc.SocketStream] = []
-
-    async def __aenter__(self) -> Self:
-        self._tasks = await anyio.create_task_group().__aenter__()
-        self._listener = listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        # the Host of the door itself, as a proxy would set it
-        self.url = f"http://127.0.0.1:{port}/mcp"
-        self._tasks.start_soon(listener.serve, self._serve)
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(None, None, None)
-        await self._listener.aclose()
-
-    async def _serve(self, near: anyio.abc.SocketStream) -> None:
-        host, port = self._web.address
-        async with near, await anyio.connect_tcp(host, port) as far:
-            self._ends += [near, far]
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._pass, near, far)
-                await self._pass(far, near)
-                tasks.cancel_scope.cancel()
-
-    async def _pass(self, one: anyio.abc.SocketStream, other: anyio.abc.SocketStream) -> None:
-        ours, theirs = self.url.split("/")[2].encode(), "{}:{}".format(*self._web.address).encode()
-        try:
-            async for chunk in one:
-                await other.send(chunk.replace(ours, theirs))
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-
-    def break_all(self) -> None:
-        """Close every connection without a word."""
-        for end in self._ends:
-            with suppress(OSError):  # it is closed
-                end.extra(anyio.abc.SocketAttribute.raw_socket).shutdown(2)
-        self._ends.clear()
 
 
 @pytest.mark.filterwarnings("ignore:.*MemoryObject.*Stream")  # the SDK's, of an answer that is cut

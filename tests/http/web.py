@@ -1,16 +1,18 @@
 """A door that is open in this process, and what clients of all eras say there."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import httpx2
 from anyio import to_thread
+from anyio.abc import SocketAttribute, SocketStream
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -163,3 +165,58 @@ async def opened(folder: Path, **asked: Any) -> AsyncIterator[Web]:
     """A door of services that keep what they have below `folder`."""
     async with house(folder) as here, door_to(here, **asked) as web:
         yield web
+
+
+class Wire:
+    """Passes on what goes to a door and comes from it, until it breaks.
+
+    As a proxy would, it names the door as the host, and carries the token where clients do not.
+    """
+
+    def __init__(self, web: Web, *, carries_token: bool = False) -> None:
+        self._web = web
+        self._ends: list[SocketStream] = []
+        self._head = re.compile(rb"\r\n(?=host: )", re.IGNORECASE)
+        token = f"\r\nAuthorization: Bearer {web.token}\r\n" if carries_token else "\r\n"
+        self._instead = token.encode()
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await anyio.create_task_group().__aenter__()
+        self._listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        self._port = self._listener.extra(SocketAttribute.local_port)
+        self.url = f"http://localhost:{self._port}/mcp"
+        self._tasks.start_soon(self._listener.serve, self._serve)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(None, None, None)
+        await self._listener.aclose()
+
+    async def _serve(self, near: SocketStream) -> None:
+        host, port = self._web.address
+        ours, theirs = f":{self._port}".encode(), f":{port}".encode()
+        async with near, await anyio.connect_tcp(host, port) as far:
+            self._ends += [near, far]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(
+                    _pass, near, far,
+                    lambda chunk: self._head.sub(self._instead, chunk.replace(ours, theirs)),
+                )  # fmt: skip
+                await _pass(far, near, lambda chunk: chunk.replace(theirs, ours))
+                tasks.cancel_scope.cancel()
+
+    def break_all(self) -> None:
+        """Close every connection without a word."""
+        for end in self._ends:
+            with suppress(OSError):  # it is closed
+                end.extra(SocketAttribute.raw_socket).shutdown(2)
+        self._ends.clear()
+
+
+async def _pass(one: SocketStream, other: SocketStream, change: Callable[[bytes], bytes]) -> None:
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        async for chunk in one:
+            await other.send(change(chunk))
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        await other.send_eof()
