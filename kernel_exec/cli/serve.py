@@ -28,7 +28,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--tls-cert", type=_FILE, help="HTTP: certificate (PEM) to serve HTTPS with.")
 @click.option("--tls-key", type=_FILE, help="HTTP: its key.")
 @click.option("--behind-proxy", is_flag=True, help="HTTP: a proxy in front of it speaks TLS.")
-@click.option("--allow-root", is_flag=True, help="HTTP: serve as root, too.")
+@click.option("--allow-root", is_flag=True, help="HTTP: serve although this is root.")
 @click.pass_obj
 def serve(options: dict[str, str | None], /, in_process: bool, http: bool, **given: Any) -> None:
     """Serve MCP over stdin and stdout (the default when no command is given)."""
@@ -37,7 +37,7 @@ def serve(options: dict[str, str | None], /, in_process: bool, http: bool, **giv
         command = importlib.import_module("kernel_exec.cli.http")
         command.serve(options, in_process=in_process, **given)
         return
-    if any(each not in {None, False, ()} for each in given.values()):
+    if given["port"] is not None or any(given.values()):
         raise click.UsageError("options of HTTP need --http")
     if not in_process and (reason := relay(options)):
         refuse(reason)

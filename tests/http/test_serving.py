@@ -13,9 +13,11 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
+import click
 import psutil
 import pytest
 
+from kernel_exec.cli.serve import serve
 from tests.http.web import NEWEST, envelope
 from tests.server.peer import call
 from tests.shared import CACHE
@@ -148,6 +150,12 @@ def test_this_process_serves_alone_and_leaves_nothing(tmp_path: Path, number: in
         assert comes_true(lambda: not any(each.is_running() for each in below), within=5)
         assert door.said.count("\n") == 2
         assert not list((tmp_path / "storage" / ".kernel_exec").rglob("record.json"))
+
+
+@pytest.mark.parametrize("options", [["--port", "0"], ["--behind-proxy"], ["--allowed-host", "a"]])
+def test_options_of_http_are_not_passed_over_where_it_is_not_served(options: list[str]) -> None:
+    with pytest.raises(click.UsageError, match="need --http"):
+        serve.main(options, obj={}, standalone_mode=False)
 
 
 @pytest.mark.parametrize(
