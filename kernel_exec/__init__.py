@@ -5,6 +5,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     cli            the commands a person types
     host           how clients reach the server: the host process, stdin and stdout
     relay          what a client starts when the host process serves it; imports next to nothing
+    http           MCP over HTTP: what may be opened, who gets in, whose session is whose
     server         the MCP surface: tools, their arguments, one way through all of them
     executions     what a connection runs, and how it finds that again
     installs       what a connection installs, and what is installed
@@ -42,7 +43,8 @@ what is long in a thread.
 
 A client that the host process serves has started a relay: `relay/entry` -> `relay/relay`, which
 finds the host through `relay/door`, or starts it (`host/start`), and hands over its descriptors;
-`host/process` then speaks to the client itself.
+`host/process` then speaks to the client itself. Over HTTP `cli/http` asks the host to open a door:
+a request goes through `http/door`, `http/guard` and `http/clients` into the same server.
 
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)
@@ -50,6 +52,7 @@ To change                            go to
     who finds which session again    sessions/registry.py
     how sessions are named           sessions/naming.py; by a person: history/entries.py (pure)
     what the command line can ask    host/control.py
+    what may be opened over HTTP     http/rules.py (pure)
     how a kernel is started          kernels/launch.py, carried out by kernels/guard.py
     what a message means as output   kernels/outputs.py (pure)
     how messages are signed and read kernels/wire_protocol.py

@@ -116,13 +116,16 @@ class Connection:
     to last. `tell` takes what its next result should mention.
     """
 
-    def __init__(self, *, app: App, settings: ConnectionSettings, name: str = "") -> None:
-        """Begin with what is configured."""
+    def __init__(
+        self, *, app: App, settings: ConnectionSettings, name: str = "", via: str = ""
+    ) -> None:
+        """Begin with what is configured; `via` is added to the client's name, to tell it apart."""
         self.app = app
         self.host = app.settings
         self.settings = settings
         self.scripts = app.scripts
         self.name = self.client = name
+        self.via = via
         self.catalog = open_catalog(app.settings, settings)
         self.environment: Environment | None = None
         self.working_directory: Path = settings.working_directory

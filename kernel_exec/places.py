@@ -94,6 +94,11 @@ class Places(NamedTuple):
         return self.private / "host.log"
 
     @property
+    def http_token(self) -> Path:
+        """What clients carry that come over HTTP, unless they were given another one."""
+        return self.private / "http_token"
+
+    @property
     def notebooks(self) -> Path:
         """Exports, unless somebody says otherwise."""
         return self.root / "notebooks"

@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
-_OF_PEOPLE = (COMMANDS.keys() - {"serve", "run"}) | {"--session"}
+_OF_PEOPLE = (COMMANDS.keys() - {"serve", "run"}) | {"--session", "--http"}
 """Arguments that only a person types; without one it is a client that starts the program.
 
 Clients start containers with `run`, too.

@@ -12,9 +12,11 @@ import click
 
 from kernel_exec.errors import KernelExecError, NotFoundError
 from kernel_exec.history.database import Database
-from kernel_exec.host.client import HostClient
+from kernel_exec.host.client import HostClient, open_host
 from kernel_exec.places import Places
-from kernel_exec.settings import Settings, read_settings
+from kernel_exec.relay.door import folder_of
+from kernel_exec.relay.relay import start
+from kernel_exec.settings import Settings, process_variables, read_settings
 
 
 def settings_of(options: Mapping[str, str | None], *, config_required: bool = True) -> Settings:
@@ -69,3 +71,27 @@ def asked(host: HostClient, command: str, **request: object) -> Iterator[dict[st
             raise RefusedError(str(message["error"]))
         if not message.get("end"):
             yield message
+
+
+def order_of(options: Mapping[str, str | None], settings: Settings) -> dict[str, object]:
+    """What the host process has to know of us: our options, variables and folder."""
+    return {
+        "options": dict(options),
+        "variables": dict(process_variables()),
+        "directory": str(settings.connection.folder),
+    }
+
+
+def started_host(settings: Settings, order: Mapping[str, object]) -> HostClient:
+    """The host process, started if none runs.
+
+    Raises:
+        NotFoundError: None runs, and none can be started.
+    """
+    root = settings.host.storage_root
+    host = open_host(root)
+    if host is None and start(order, folder_of(root)):
+        host = open_host(root)
+    if host is None:
+        raise NotFoundError(f"no host process can be started for {str(root)!r}")
+    return host

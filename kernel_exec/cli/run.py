@@ -10,13 +10,11 @@ from typing import Any
 import click
 
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import KernelExecError, NotFoundError
-from kernel_exec.host.client import HostClient, open_host
-from kernel_exec.relay.door import folder_of
-from kernel_exec.relay.relay import start
-from kernel_exec.settings import Settings, process_variables
+from kernel_exec.errors import KernelExecError
+from kernel_exec.host.client import open_host
+from kernel_exec.settings import Settings
 
-from .reading import asked, settings_of
+from .reading import asked, order_of, settings_of, started_host
 from .sessions import require_host
 
 _FAILED = 1
@@ -54,12 +52,8 @@ def run(
     if file is not None or code == "-":
         source = _decoded(sys.stdin.buffer.read() if file is None else file.read_bytes())
     settings = settings_of(options)
-    order = {
-        "options": options,
-        "variables": dict(process_variables()),
-        "directory": str(settings.connection.folder),
-    }
-    with closing(_host(settings, order)) as host:
+    order = order_of(options, settings)
+    with closing(started_host(settings, order)) as host:
         messages = asked(host, "run", session=session, code=source, **order)
         shown = _Shown(pictures)
         try:
@@ -128,21 +122,6 @@ class _Shown:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(message["picture"]))
         click.echo(str(path))
-
-
-def _host(settings: Settings, order: Mapping[str, object]) -> HostClient:
-    """The host process, started if none runs.
-
-    Raises:
-        NotFoundError: None runs, and none can be started.
-    """
-    root = settings.host.storage_root
-    host = open_host(root)
-    if host is None and start(order, folder_of(root)):
-        host = open_host(root)
-    if host is None:
-        raise NotFoundError(f"no host process can be started for {str(root)!r}")
-    return host
 
 
 def _stop(settings: Settings, shown: _Shown) -> None:

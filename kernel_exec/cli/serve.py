@@ -1,21 +1,45 @@
-"""`kernel-exec serve`: MCP over stdin and stdout, served by the host process or by this one."""
+"""`kernel-exec serve`: MCP over stdin and stdout or over HTTP, by the host process or this one."""
 
 import importlib
 import os
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.relay.relay import relay
 
+_FILE = click.Path(path_type=Path)
+
 
 @click.command()
 @click.option("--in-process", is_flag=True, help="Run kernels in this process; they end with it.")
+@click.option("--http", is_flag=True, help="Serve over HTTP instead, until Ctrl-C.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="HTTP: port; 0 for any (default: 8768)."
+)
+@click.option("--bind", metavar="ADDRESS", help="HTTP: IP address (default: 127.0.0.1).")
+@click.option("--token-file", type=_FILE, help="HTTP: file with the token that clients carry.")
+@click.option(
+    "--allowed-host", multiple=True, metavar="NAME",
+    help="HTTP: name by which clients reach the server; may be repeated.",
+)  # fmt: skip
+@click.option("--tls-cert", type=_FILE, help="HTTP: certificate (PEM) to serve HTTPS with.")
+@click.option("--tls-key", type=_FILE, help="HTTP: its key.")
+@click.option("--behind-proxy", is_flag=True, help="HTTP: a proxy in front of it speaks TLS.")
+@click.option("--allow-root", is_flag=True, help="HTTP: serve although this is root.")
 @click.pass_obj
-def serve(options: dict[str, str | None], in_process: bool) -> None:
+def serve(options: dict[str, str | None], /, in_process: bool, http: bool, **given: Any) -> None:
     """Serve MCP over stdin and stdout (the default when no command is given)."""
-    if not in_process and os.name != "nt" and (reason := relay(options)):
+    in_process = in_process or os.name == "nt"
+    if http:
+        command = importlib.import_module("kernel_exec.cli.http")
+        command.serve(options, in_process=in_process, **given)
+        return
+    if given["port"] is not None or any(given.values()):
+        raise click.UsageError("options of HTTP need --http")
+    if not in_process and (reason := relay(options)):
         refuse(reason)
     reading = importlib.import_module("kernel_exec.cli.reading")
     importlib.import_module("kernel_exec.host.stdio").run(lambda: reading.settings_of(options))

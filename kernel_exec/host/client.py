@@ -5,6 +5,7 @@ Imports next to nothing: light commands start in the time that Python takes.
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,6 +62,14 @@ class HostClient:
         except TimeoutError:
             raise BusyError(f"the host process {self.pid} does not answer; {WAY_OUT}") from None
         self._connection.settimeout(None)
+
+    def finish(self) -> None:
+        """End what is going on there, and wait until it has ended, a few seconds at most."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+            self._connection.settimeout(_ANSWER_LIMIT)
+            while self._lines.next() is not None:
+                pass
 
     def close(self) -> None:
         """Hang up."""

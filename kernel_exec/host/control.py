@@ -4,6 +4,7 @@ Sessions are named as a person names them, by name, id or a unique beginning. A 
 ends in the middle stops nothing but itself.
 """
 
+import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing, suppress
 from typing import Final, TypeAlias
@@ -18,6 +19,7 @@ from kernel_exec.content.displays import pictures, said
 from kernel_exec.content.plain import clean, one_line
 from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError, NotFoundError
 from kernel_exec.history.entries import EXECUTED, Entry, choose
+from kernel_exec.http.rules import asked_in
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.outputs import (
     DisplayData,
@@ -126,6 +128,18 @@ async def _restart(app: App, request: JSONObject, reply: Reply) -> None:
     )
 
 
+async def _http(app: App, request: JSONObject, reply: Reply) -> None:
+    """Serve MCP over HTTP until whoever asked for it hangs up."""
+    # imported when it is wanted, and in a thread: others are being served
+    door = await to_thread.run_sync(importlib.import_module, "kernel_exec.http.door")
+    settings = await to_thread.run_sync(settings_of, request)
+    async with door.open_door(
+        app, settings.connection, asked_in(mapping(request, "http"))
+    ) as opened:
+        await reply(opened._asdict())
+        await anyio.sleep_forever()
+
+
 async def _stop(app: App, request: JSONObject, reply: Reply) -> None:
     """End the kernels of some sessions; without any, the host with all that it runs."""
     wanted = request.get("sessions")
@@ -146,6 +160,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "interrupt": _interrupt,
     "restart": _restart,
     "stop": _stop,
+    "http": _http,
 }
 """What can be asked, by name."""
 

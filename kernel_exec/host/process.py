@@ -194,7 +194,8 @@ class _Host:
                 if self._app is None or reason:
                     await reply({"error": reason, "end": True})
                 else:
-                    await answer(self._app, _object(line), reply)
+                    with self._counted():
+                        await answer(self._app, _object(line), reply)
                 tasks.cancel_scope.cancel()
 
     async def _relay(self, connection: socket.socket, greeting: Mapping[str, Any]) -> None:

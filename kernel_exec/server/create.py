@@ -17,6 +17,7 @@ from mcp_types import (
 
 from kernel_exec.connection import Connection
 from kernel_exec.errors import KernelExecError, bare
+from kernel_exec.settings import ConnectionSettings
 
 from .call import Call
 from .instructions import instructions
@@ -36,6 +37,9 @@ _LONGEST_REASON = 1500
 _TIMED_OUT = re.compile(r"time[d ]?-? ?out|-32001", re.IGNORECASE)
 """In the reason of a cancellation: the client gave up waiting, nobody wants the work to stop."""
 
+ConnectionOf = Callable[[ServerRequestContext[Any, Any]], Connection]
+"""Finds the connection that a request belongs to."""
+
 _CallTool = Callable[[ServerRequestContext[Any], CallToolRequestParams], Awaitable[CallToolResult]]
 
 _log = logging.getLogger(__name__)
@@ -43,8 +47,19 @@ _log = logging.getLogger(__name__)
 
 def create_server(connection: Connection) -> Server[Any]:
     """A server for one connection."""
-    dispatch = _Dispatch(connection)
-    server = _server(instructions(connection.settings), dispatch.call_tool)
+    return _dispatching(connection.settings, lambda ctx: connection)
+
+
+def create_shared_server(settings: ConnectionSettings, connection_of: ConnectionOf) -> Server[Any]:
+    """A server for requests of many clients, each on the connection that it belongs to."""
+    return _dispatching(settings, connection_of, shared=True)
+
+
+def _dispatching(
+    settings: ConnectionSettings, connection_of: ConnectionOf, *, shared: bool = False
+) -> Server[Any]:
+    dispatch = _Dispatch(settings, connection_of)
+    server = _server(instructions(settings, shared=shared), dispatch.call_tool)
     # in the place of the SDK's own, which traces each message for whoever may have set that up
     server.middleware[:] = [dispatch.watch_cancellation, explain_malformed]
     return server
@@ -83,9 +98,9 @@ def _server(instructions: str, call_tool: _CallTool) -> Server[Any]:
 class _Dispatch:
     """Validates a call, carries it out, and keeps its result within bounds."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._presenter = Presenter(connection.settings.variables)
+    def __init__(self, settings: ConnectionSettings, connection_of: ConnectionOf) -> None:
+        self._connection_of = connection_of
+        self._presenter = Presenter(settings.variables)
         self._specs = {spec.name: spec for spec in TOOLS}
 
     async def call_tool(
@@ -95,13 +110,14 @@ class _Dispatch:
         if spec is None:
             name = params.name[:_NAME_SHOWN]
             return failed(f"unknown tool {name!r}: the tools are {', '.join(self._specs)}")
+        call = self._call(ctx)
         try:
             asked = parse(spec.model, params.arguments)
-            result = bounded(await spec.handler(self._call(ctx), asked))
+            result = bounded(await spec.handler(call, asked))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the session
             result = _refused(params.name, bare(error))
         # some clients cancel requests that were answered already; their work goes on on purpose
-        self._connection.requests.take(ctx.request_id)
+        call.connection.requests.take(ctx.request_id)
         return result
 
     async def watch_cancellation(
@@ -111,25 +127,25 @@ class _Dispatch:
         if ctx.method == "notifications/cancelled":
             params = ctx.params or {}
             request = params.get("requestId")
-            begun = (
-                self._connection.requests.take(request) if isinstance(request, int | str) else None
-            )
+            requests = self._connection_of(ctx).requests
+            begun = requests.take(request) if isinstance(request, int | str) else None
             if begun is not None and not _TIMED_OUT.search(str(params.get("reason") or "")):
                 begun.session.interrupt(begun.entry.id)
         return await call_next(ctx)
 
     def _call(self, ctx: ServerRequestContext[Any]) -> Call:
+        connection = self._connection_of(ctx)
         introduced = ctx.session.client_params
-        if introduced is not None and not self._connection.name:
+        if introduced is not None and not connection.name:
             client = introduced.client_info
-            self._connection.client = client.name[:_NAME_SHOWN]
-            self._connection.name = f"{client.name} {client.version}".strip()
+            connection.client = f"{client.name[:_NAME_SHOWN]}{connection.via}"
+            connection.name = f"{client.name} {client.version}".strip()
 
         async def progress(elapsed: float, message: str) -> None:
             await ctx.session.report_progress(elapsed, None, message)
 
         return Call(
-            connection=self._connection,
+            connection=connection,
             presenter=self._presenter,
             progress=progress,
             request=ctx.request_id,

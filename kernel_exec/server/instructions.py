@@ -6,9 +6,14 @@ from kernel_exec.settings import ConnectionSettings
 _LONGEST_PATH = 500
 """Characters of a path in the instructions, which clients cut at 2 KB."""
 
+_SHARED = (
+    "\nClients that give the same name share variables: where others may be at work, pass a session"
+    " of your own with every call."
+)
 
-def instructions(settings: ConnectionSettings) -> str:
-    """Under 2 KB, and true for this connection."""
+
+def instructions(settings: ConnectionSettings, *, shared: bool = False) -> str:
+    """Under 2 KB, and true for this connection; `shared` by all clients of one name, or its own."""
     limit = (
         f"for up to {settings.time_limit:g} s (timeout_seconds)"
         if settings.time_limit is not None
@@ -23,4 +28,5 @@ def instructions(settings: ConnectionSettings) -> str:
         "The last line of an execution gives the outcome and whether variables survived: trust it"
         " rather than re-checking. Similar lines above it are output of the code.\n"
         f"Relative file paths start at {one_line(settings.working_directory, _LONGEST_PATH)}."
+        f"{_SHARED if shared else ''}"
     )

@@ -25,11 +25,11 @@ class House:
 
     def __init__(self, app: App, settings: ConnectionSettings) -> None:
         self.app = app
-        self._settings = settings
+        self.settings = settings
 
     @asynccontextmanager
     async def client(self, name: str = "agent", *, folder: str = "/a") -> AsyncIterator[Peer]:
-        settings = replace(self._settings, folder=Path(folder))
+        settings = replace(self.settings, folder=Path(folder))
         connection = Connection(app=self.app, settings=settings)
         async with served(create_server(connection)) as peer:
             await peer.begin(name=name)
