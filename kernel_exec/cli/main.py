@@ -23,6 +23,7 @@ from kernel_exec.errors import InvalidArgumentError, KernelExecError
 from kernel_exec.options import BY_KEY
 
 COMMANDS = {
+    "init": "Register this server with the clients on this machine, or with those named.",
     "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
     "demo": "Run an analysis of real data through the server, and export its notebook.",
     "trust": "Trust the configuration file of a folder as it is now.",

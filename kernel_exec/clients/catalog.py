@@ -36,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A client; `servers` leads to its servers in its files.
+    """A client; `servers` is the key of its servers in its files.
 
     `homes` are the folders that hold one of `files`, which is the one to use if none is there; each
     is an installation of its own. `project` are the same files in a project. `program` is what
@@ -45,7 +45,7 @@ class Client:
     """
 
     name: str
-    servers: tuple[str, ...] = ("mcpServers",)
+    servers: str = "mcpServers"
     shape: Shape = Shape.PLAIN
     homes: Sequence[str]
     files: Sequence[str]
@@ -54,6 +54,8 @@ class Client:
     systems: Sequence[str] = ()
     starts_in_project: bool = False
     project_folder: str = ""
+    locks: bool = False
+    """It writes its file only while it holds the folder `FILE.lock`."""
     by_folder: tuple[str, str] | None = None
     """In a user's file, what comes before and behind a folder that has servers of its own."""
 
@@ -74,6 +76,7 @@ CLIENTS: Final = (
         homes=("${CLAUDE_CONFIG_DIR:-~}",),
         files=(".claude.json",),
         project=(".mcp.json",),
+        locks=True,
         by_folder=("projects", "mcpServers"),
         program="claude",
         starts_in_project=True,
@@ -94,7 +97,7 @@ CLIENTS: Final = (
     ),
     Client(
         name="vscode",
-        servers=("servers",),
+        servers="servers",
         shape=Shape.STDIO,
         homes=("<apps>/Code/User", "<apps>/Code - Insiders/User", "<apps>/VSCodium/User"),
         files=("mcp.json",),
@@ -110,7 +113,7 @@ CLIENTS: Final = (
     ),
     Client(
         name="codex",
-        servers=("mcp_servers",),
+        servers="mcp_servers",
         homes=("${CODEX_HOME:-~/.codex}",),
         files=("config.toml",),
         project=(".codex/config.toml",),
@@ -136,7 +139,7 @@ CLIENTS: Final = (
     ),
     Client(
         name="opencode",
-        servers=("mcp",),
+        servers="mcp",
         shape=Shape.LIST,
         homes=(f"{_XDG}/opencode",),
         files=("opencode.jsonc", "opencode.json", "config.json"),

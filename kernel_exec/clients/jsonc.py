@@ -7,9 +7,10 @@ where a value begins and ends.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from kernel_exec.jsons import JSON
+from kernel_exec.jsons import JSON, JSONObject
 
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _COMMENT = re.compile(rf"{_STRING}|//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -39,11 +40,11 @@ class _Member(NamedTuple):
     end: int
 
 
-def parse(text: str) -> JSON:
-    """The value of the document, an empty object where there is none.
+def parse(text: str) -> JSONObject:
+    """The object of the document, an empty one where there is none.
 
     Raises:
-        ValueError: It is no JSON, also without comments and trailing commas.
+        ValueError: It is no JSON, also without comments and trailing commas, or no object.
     """
     return _value(_read(text).plain)
 
@@ -68,16 +69,27 @@ def drop(text: str, path: Sequence[str]) -> str:
         LayoutError: What is on the path is no object, or there twice.
     """
     document = _read(text)
-    opening = _blanks(document.plain, 0)
-    for depth, key in enumerate(path[:-1]):
-        opening = _only(document.plain, opening, key, path[: depth + 1]).value
-    member = _only(document.plain, opening, path[-1], path)
+    opening, member = _find(document.plain, path)
     before = [each for each in _members(document.plain, opening) if each.end < member.start]
     return _without(document, opening, before[-1].end if before else None, member)
 
 
+def rename(text: str, path: Sequence[str], name: str) -> str:
+    """The text in which the member at `path` has another name.
+
+    Raises:
+        LayoutError: What is on the path is no object, or there twice.
+    """
+    _, member = _find(_read(text).plain, path)
+    end = _DECODER.raw_decode(text, member.start)[1]
+    return text[: member.start] + json.dumps(name, ensure_ascii=False) + text[end:]
+
+
 def _read(text: str) -> _Document:
     """The document, once it is known to be one."""
+    with suppress(ValueError):
+        _value(text)
+        return _Document(text, text, text)
     bare = _blanked(_COMMENT, text)
     document = _Document(text, bare, _blanked(_TRAILING_COMMA, bare))
     _value(document.plain)
@@ -90,13 +102,15 @@ def _blanked(pattern: re.Pattern[str], text: str) -> str:
     )
 
 
-def _value(plain: str) -> JSON:
+def _value(plain: str) -> JSONObject:
     if not plain.strip(" \t\r\n"):
         return {}
     try:
         value: JSON = json.loads(plain)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if not isinstance(value, Mapping):
+        raise ValueError("it is not an object")
     return value
 
 
@@ -128,6 +142,14 @@ def _one(plain: str, opening: int, key: str, path: Sequence[str]) -> _Member | N
     return found[0] if found else None
 
 
+def _find(plain: str, path: Sequence[str]) -> tuple[int, _Member]:
+    """Where the object begins that has the member at `path`, and the member."""
+    opening = _blanks(plain, 0)
+    for depth, key in enumerate(path[:-1]):
+        opening = _only(plain, opening, key, path[: depth + 1]).value
+    return opening, _only(plain, opening, path[-1], path)
+
+
 def _only(plain: str, opening: int, key: str, path: Sequence[str]) -> _Member:
     if (member := _one(plain, opening, key, path)) is None:
         raise LayoutError(f"{_named(path)} is missing")
@@ -139,7 +161,7 @@ def _named(path: Sequence[str]) -> str:
 
 
 def _has(text: str, path: Sequence[str]) -> bool:
-    value = parse(text)
+    value: JSON = parse(text)
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
             return False

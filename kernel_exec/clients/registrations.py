@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError
-from kernel_exec.jsons import JSON
 
 from .catalog import CLIENTS, Client
 from .entries import read as read_entry
@@ -42,17 +41,17 @@ def registrations(
     )
 
 
-def _servers(client: Client, file: Path, folder: Path) -> Iterator[tuple[str, JSON]]:
+def _servers(client: Client, file: Path, folder: Path) -> Iterator[tuple[str, object]]:
     try:
         document = parsed(file)
     except InvalidArgumentError:
         return
-    places = [client.servers]
+    places: list[tuple[str, ...]] = [(client.servers,)]
     if client.by_folder is not None:
         before, behind = client.by_folder
         places.append((before, str(folder), behind))
     for place in places:
-        servers: JSON = document
+        servers = document
         for key in place:
             servers = servers.get(key) if isinstance(servers, Mapping) else None
         if isinstance(servers, Mapping):
