@@ -16,7 +16,7 @@ from kernel_exec.clients.planning import Plan, carry_out, registering, removing
 from kernel_exec.clients.registering import CHOICE, Wanted
 from kernel_exec.clients.registrations import registrations
 from kernel_exec.content.plain import clean, one_line
-from kernel_exec.errors import KernelExecError
+from kernel_exec.errors import KernelExecError, NotFoundError
 from kernel_exec.settings import current_folder
 
 _SYSTEMS = {"darwin": "macOS", "win32": "Windows", "linux": "Linux"}
