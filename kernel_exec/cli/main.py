@@ -37,6 +37,7 @@ COMMANDS = {
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
     "verify": "Run a notebook again in a fresh kernel, and show cell by cell what differs.",
     "env": "List, add and check the configured environments.",
+    "completion": "Print the script that makes a shell complete commands and options.",
 }
 """Each is `kernel_exec.cli.NAME:NAME`, or in one of `_MODULES`; with the first line of its help."""
 
@@ -45,7 +46,7 @@ _MODULES = {
     "tail": "run",
 }
 
-_WITHOUT_SETTINGS = {"demo", "trust"}
+_WITHOUT_SETTINGS = {"demo", "trust", "completion"}
 
 _WELCOME = """\
 kernel-exec gives your agent a Python that remembers, and you a notebook of what it did.
