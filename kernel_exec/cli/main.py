@@ -4,9 +4,11 @@ Exit codes: 0, 2 for usage and settings, 130 for an interrupt, 1 for everything 
 stdout, everything else to stderr.
 """
 
+import codecs
 import difflib
 import errno
 import importlib
+import io
 import json
 import os
 import re
@@ -168,6 +170,9 @@ def _configuration() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; what can be explained in a line is never a traceback."""
+    codecs.register_error("shown", _shown)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="shown")
     try:
         result = group.main(arguments, prog_name="kernel-exec", standalone_mode=False)
     except BaseExceptionGroup as errors:
@@ -189,6 +194,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _EXPLAINED as error:
         _explain([error])
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _shown(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What the encoding of stdout does not have: as an escape, but bytes of a path as they are."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
 
 
 _OF_PEOPLE = (COMMANDS.keys() - {"serve", "run"}) | {"--session"}

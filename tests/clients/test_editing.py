@@ -188,7 +188,7 @@ def test_the_server_before_us_is_replaced_with_its_variables_and_put_back() -> N
 
 def test_of_a_container_only_what_holds_outside_is_kept() -> None:
     arguments = (
-        "run -i --rm -v /home/me/code:/app/code:rw -e CODE_STORAGE_DIR=/app/code/a -e ENV_TYPE=venv"
+        "run -i --rm -v /mine/code:/app/code:rw -e CODE_STORAGE_DIR=/app/code/a -e ENV_TYPE=venv"
         " --env=VENV_PATH=/app/v mcp-code-executor"
     )
     text = json.dumps({"mcpServers": {"python": {"command": "docker", "args": arguments.split()}}})
@@ -196,7 +196,7 @@ def test_of_a_container_only_what_holds_outside_is_kept() -> None:
     after, warnings = registered(text, CURSOR, jsonc, WANTED)
 
     env = json.loads(after)["mcpServers"]["kernel-exec"]["env"]
-    assert env == {"CODE_STORAGE_DIR": "/home/me/code/a", **WANTED.found}
+    assert env == {"CODE_STORAGE_DIR": "/mine/code/a", **WANTED.found}
     assert "VENV_PATH is left out: its folder is inside of the container" in warnings
 
 
