@@ -34,7 +34,8 @@ def launcher(variables: Mapping[str, str], *, is_shared: bool = False) -> tuple[
     """
     path = variables.get("PATH")
     if any((folder / "CACHEDIR.TAG").is_file() for folder in Path(sys.prefix).parents):
-        uvx = shutil.which("uvx", path=path) or str(Path(variables.get("UV", "")).with_name("uvx"))
+        beside = str(Path(variables.get("UV") or "uv").with_name("uvx"))  # uvx tells what ran it
+        uvx = shutil.which("uvx", path=path) or beside
         return ("uvx" if is_shared else uvx, *_source(), NAME)
     script = Path(sys.argv[0])
     if script.name.removesuffix(_SUFFIX) != NAME or not script.exists():

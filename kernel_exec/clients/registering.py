@@ -19,6 +19,8 @@ _CONFIG: Final = BY_KEY["config"].variable
 CHOICE: Final = {BY_KEY[key].variable for key in ("env_type", *PLACE_OF.values())}
 """The variables that choose an environment, all of which are taken from one place."""
 _BY_OPTION: Final = {setting.option: setting.variable for setting in BY_KEY.values()}
+_CHOSEN: Final = {"enabled", "tools"}
+"""Members of an entry with which users narrow what it may do."""
 _PATHS_OF_SEED: Final = frozenset(
     BY_KEY[key].variable for key in ("storage_dir", "venv_path", "uv_venv_path")
 )
@@ -208,7 +210,11 @@ def _lost(
 def _put(text: str, client: Client, editing: Format, name: str, members: Mapping[str, JSON]) -> str:
     servers = dict(servers_of(editing.parse(text), client))
     old = servers.get(name)
-    servers[name] = {**(old if isinstance(old, Mapping) else {}), **members}
+    if isinstance(old, Mapping):  # what the user has chosen since stays
+        members = {key: each for key, each in members.items() if key not in _CHOSEN & old.keys()}
+        servers[name] = {**old, **members}
+    else:
+        servers[name] = members
     changed = editing.put(text, (client.servers, name), members)
     return _checked(changed, text, client, editing, servers)
 

@@ -227,3 +227,12 @@ def test_another_program_of_our_name_is_left_alone() -> None:
 
     with pytest.raises(Exception, match="starts another program; rename or remove it"):
         registered(text, CURSOR, jsonc, WANTED)
+
+
+def test_tools_and_servers_that_the_user_has_switched_off_stay_so() -> None:
+    narrow = {"command": "kernel-exec", "args": [], "tools": ["execute_code"]}
+    copilot = next(client for client in CLIENTS if client.name == "copilot")
+
+    after, _ = registered(json.dumps({"mcpServers": {"x": narrow}}), copilot, jsonc, WANTED)
+
+    assert json.loads(after)["mcpServers"]["x"]["tools"] == ["execute_code"]
