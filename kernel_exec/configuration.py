@@ -177,8 +177,10 @@ def with_environment(file: Path, name: str, environment: Environment, *, replace
     )
 
 
-def write(file: Path, content: bytes, *, make_folder: bool = False) -> None:
+def write(file: Path, content: bytes, *, make_folder: bool = False, secret: bool = False) -> None:
     """Put `content` in the place of a configuration file, whole or not at all.
+
+    Links, mode and owner stay; a new one that is `secret` is the user's alone.
 
     Raises:
         StorageError: It can't be written, or is marked as read-only; it is as it was.
@@ -187,22 +189,29 @@ def write(file: Path, content: bytes, *, make_folder: bool = False) -> None:
         if make_folder:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = Path(os.path.realpath(file))  # of a link the file that it leads to
-        mode = file.stat().st_mode if file.exists() else None
-        if mode is not None and not (mode & 0o222 and os.access(file, os.W_OK)):
-            raise StorageError(f"{file} is read-only; make it writable or name another file")
+        was = file.stat() if file.exists() else None
+        if was is not None and not (was.st_mode & 0o222 and os.access(file, os.W_OK)):
+            raise StorageError(f"{file} is read-only; make it writable")
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".writing-") as folder:
             whole = Path(folder, file.name)
             with whole.open("xb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            if mode is not None:
-                whole.chmod(stat.S_IMODE(mode))
+            if was is not None:
+                if os.name != "nt" and (was.st_uid, was.st_gid) != _owner(whole):
+                    os.chown(whole, was.st_uid, was.st_gid)
+                whole.chmod(stat.S_IMODE(was.st_mode))
+            elif secret:
+                whole.chmod(0o600)
             whole.replace(file)
     except OSError as error:
-        raise StorageError(
-            f"{file} can't be written: {error.strerror or error}; choose another file with --config"
-        ) from error
+        raise StorageError(f"{file} can't be written: {error.strerror or error}") from error
+
+
+def _owner(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_uid, found.st_gid
 
 
 def _with_table(content: str, name: str, fields: Mapping[str, str]) -> str:

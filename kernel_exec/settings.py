@@ -132,7 +132,7 @@ def read_settings(
         InvalidArgumentError: A value is not allowed; says which, where it was set and what is.
     """
     variables = dict(os.environ if variables is None else variables)
-    here = _current_folder() if working_directory is None else working_directory.absolute()
+    here = current_folder() if working_directory is None else working_directory.absolute()
     layers = _layers(options, variables, here)
     files = _read_files(_first(layers, "config"), here, user, required=config_required)
     layers += [written_in(file, table) for file, table in files.tables]
@@ -198,7 +198,7 @@ def config_file_to_write(*, options: Mapping[str, str | None]) -> tuple[Path, bo
     Raises:
         InvalidArgumentError: It can't be a path, or the user has no home folder.
     """
-    written = _first(_layers(options, os.environ, _current_folder()), "config")
+    written = _first(_layers(options, os.environ, current_folder()), "config")
     if written is None:
         return user_config_folder() / CONFIG_NAME, False
     return parse_path(written), True
@@ -275,7 +275,12 @@ def _first(layers: Iterable[_Layer], key: str) -> Written | None:
     return next((layer[key] for layer in layers if key in layer), None)
 
 
-def _current_folder() -> Path:
+def current_folder() -> Path:
+    """The folder in which we were started.
+
+    Raises:
+        InvalidArgumentError: It does not exist any more.
+    """
     try:
         return Path.cwd()
     except OSError as error:

@@ -4,9 +4,11 @@ Exit codes: 0, 2 for usage and settings, 130 for an interrupt, 1 for everything 
 stdout, everything else to stderr.
 """
 
+import codecs
 import difflib
 import errno
 import importlib
+import io
 import json
 import os
 import re
@@ -23,6 +25,7 @@ from kernel_exec.errors import InvalidArgumentError, KernelExecError
 from kernel_exec.options import BY_KEY
 
 COMMANDS = {
+    "init": "Register this server with the clients on this machine, or with those named.",
     "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
     "demo": "Run an analysis of real data through the server, and export its notebook.",
     "trust": "Trust the configuration file of a folder as it is now.",
@@ -36,6 +39,7 @@ COMMANDS = {
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
     "verify": "Run a notebook again in a fresh kernel, and show cell by cell what differs.",
     "env": "List, add and check the configured environments.",
+    "completion": "Print the script that makes a shell complete commands and options.",
 }
 """Each is `kernel_exec.cli.NAME:NAME`, or in one of `_MODULES`; with the first line of its help."""
 
@@ -44,7 +48,7 @@ _MODULES = {
     "tail": "run",
 }
 
-_WITHOUT_SETTINGS = {"demo", "trust"}
+_WITHOUT_SETTINGS = {"demo", "trust", "completion"}
 
 _WELCOME = """\
 kernel-exec gives your agent a Python that remembers, and you a notebook of what it did.
@@ -166,6 +170,9 @@ def _configuration() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; what can be explained in a line is never a traceback."""
+    codecs.register_error("shown", _shown)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="shown")
     try:
         result = group.main(arguments, prog_name="kernel-exec", standalone_mode=False)
     except BaseExceptionGroup as errors:
@@ -187,6 +194,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _EXPLAINED as error:
         _explain([error])
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _shown(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What the encoding of stdout does not have: as an escape, but bytes of a path as they are."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
 
 
 _OF_PEOPLE = (COMMANDS.keys() - {"serve", "run"}) | {"--session", "--http"}

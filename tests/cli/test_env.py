@@ -357,7 +357,7 @@ def test_a_read_only_file_is_left_alone(run: Run, here: Path) -> None:
     code, out, err = run("env", "add", "here", "--python", sys.executable)
 
     assert (code, out) == (1, "")
-    assert err == f"error: {file} is read-only; make it writable or name another file\n"
+    assert err == f"error: {file} is read-only; make it writable\n"
     assert file.read_text() == "# mine\n"
     assert [path.name for path in here.iterdir()] == ["kernel_exec.toml"]
 
