@@ -35,6 +35,7 @@ COMMANDS = {
     "stop": "End the kernels of sessions, or the host process with all of them.",
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
     "verify": "Run a notebook again in a fresh kernel, and show cell by cell what differs.",
+    "doctor": "Check everything that kernel-exec needs, and show how to repair it.",
     "env": "List, add and check the configured environments.",
 }
 """Each is `kernel_exec.cli.NAME:NAME`, or in one of `_MODULES`; with the first line of its help."""
@@ -182,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _explain([error])
         message = _way_out(error, given)
         if not on_terminal:
-            importlib.import_module("kernel_exec.cli.serve").refuse(message)
+            importlib.import_module("kernel_exec.cli.serve").refuse(
+                message, {}, unquoted="the arguments are those of another program, or mistyped"
+            )
         _explain([click.UsageError(message, error.ctx)])
     except _EXPLAINED as error:
         _explain([error])

@@ -14,7 +14,7 @@ from kernel_exec.errors import KernelExecError, NotFoundError
 from kernel_exec.history.database import Database
 from kernel_exec.host.client import HostClient
 from kernel_exec.places import Places
-from kernel_exec.settings import Settings, read_settings
+from kernel_exec.settings import Settings, examine_settings, read_settings
 
 
 def settings_of(options: Mapping[str, str | None], *, config_required: bool = True) -> Settings:
@@ -23,6 +23,12 @@ def settings_of(options: Mapping[str, str | None], *, config_required: bool = Tr
     if settings.connection.notice:
         click.echo(f"warning: {settings.connection.notice}", err=True)
     return settings
+
+
+def log_of(options: Mapping[str, str | None]) -> Path:
+    """Where the log is, whatever is wrong with the settings otherwise."""
+    settings, _ = examine_settings(options=options)
+    return Places(settings.host.storage_root).log
 
 
 def history_root(settings: Settings) -> Path:

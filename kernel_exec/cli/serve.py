@@ -2,11 +2,12 @@
 
 import importlib
 import os
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import click
 
-from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.errors import RefusedSettingError
 from kernel_exec.relay.relay import relay
 
 
@@ -16,16 +17,25 @@ from kernel_exec.relay.relay import relay
 def serve(options: dict[str, str | None], in_process: bool) -> None:
     """Serve MCP over stdin and stdout (the default when no command is given)."""
     if not in_process and os.name != "nt" and (reason := relay(options)):
-        refuse(reason)
+        refuse(reason, options)
+    _run(options)
+
+
+def refuse(reason: str, options: Mapping[str, str | None], *, unquoted: str = "") -> NoReturn:
+    """Serve a client that can't be served as it wants, and tell it `reason`.
+
+    The log gets what is `unquoted`, which is the reason if that quotes nothing.
+    """
+    _run(options, RefusedSettingError(reason, where="the command line", unquoted=unquoted))
+
+
+def _run(options: Mapping[str, str | None], refusal: RefusedSettingError | None = None) -> NoReturn:
     reading = importlib.import_module("kernel_exec.cli.reading")
-    importlib.import_module("kernel_exec.host.stdio").run(lambda: reading.settings_of(options))
 
+    def read() -> Any:
+        if refusal is not None:
+            raise refusal
+        return reading.settings_of(options)
 
-def refuse(reason: str) -> NoReturn:
-    """Serve a client that can't be served as it wants, and tell it `reason`."""
-
-    def read() -> NoReturn:
-        raise InvalidArgumentError(reason)
-
-    importlib.import_module("kernel_exec.host.stdio").run(read)
+    importlib.import_module("kernel_exec.host.stdio").run(read, lambda: reading.log_of(options))
     raise AssertionError  # it has left

@@ -28,6 +28,8 @@ from kernel_exec.kernels.outputs import (
 )
 from kernel_exec.leases import is_held
 from kernel_exec.places import Places
+from kernel_exec.relay.door import CODE
+from kernel_exec.server.create import VERSION
 from kernel_exec.sessions.session import Session
 
 from .start import settings_of
@@ -60,7 +62,8 @@ async def answer(app: App, request: JSONObject, reply: Reply) -> None:
 
 
 async def _ping(app: App, request: JSONObject, reply: Reply) -> None:
-    """Nothing but the end of the answer."""
+    """Which version answers."""
+    await reply({"version": VERSION, "code": CODE})
 
 
 async def _sessions(app: App, request: JSONObject, reply: Reply) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from kernel_exec.errors import KernelExecError, StorageError
 from kernel_exec.leases import Lease, take
+from kernel_exec.log import open_log
 from kernel_exec.places import Places
 from kernel_exec.relay.door import (
     HANDSHAKE,
@@ -46,9 +47,6 @@ _SHORT = Path("/tmp")
 
 _BACKLOG = 512
 """Clients that wait while the host starts, or has more to do."""
-
-_LOG_SIZE = 1_000_000
-"""Bytes of the log and of its predecessor."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +104,7 @@ def main() -> None:
             host = replace(settings_of(order).host, variables=dict(process_variables()))
             folder = folder_of(host.storage_root)
             make_folder(folder)
-            log = open_log(host.storage_root)
+            log = open_log(Places(host.storage_root).log)
             door = _claim(folder, host.runtime_dir)
         except (KernelExecError, OSError):
             relay.sendall(line_of({}))  # its client is served without us, and hears why
@@ -140,15 +138,6 @@ def settings_of(order: Mapping[str, object]) -> Settings:
     if not isinstance(umask, int):
         return settings
     return replace(settings, connection=replace(settings.connection, umask=umask & 0o777))
-
-
-def open_log(root: Path) -> int:
-    """The host's log, which only its user may read; beyond its size a new one is begun."""
-    log = Places(root).host_log
-    with suppress(OSError):
-        if log.stat().st_size > _LOG_SIZE:
-            log.replace(log.with_suffix(".log.1"))
-    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def divert(log: int) -> None:

@@ -16,6 +16,7 @@ from mcp_types import (
 )
 
 from kernel_exec.connection import Connection
+from kernel_exec.content.plain import one_line
 from kernel_exec.errors import KernelExecError, bare
 
 from .call import Call
@@ -26,6 +27,9 @@ from .tools import TOOLS
 from .validation import explain_malformed, parse
 
 VERSION = importlib.metadata.version("kernel-exec")
+
+REFUSAL = "kernel-exec can't run:"
+"""How the instructions of a server begin that can't work."""
 
 _NAME_SHOWN = 100
 """Characters of an unknown tool's name that its refusal repeats."""
@@ -46,13 +50,13 @@ def create_server(connection: Connection) -> Server[Any]:
     dispatch = _Dispatch(connection)
     server = _server(instructions(connection.settings), dispatch.call_tool)
     # in the place of the SDK's own, which traces each message for whoever may have set that up
-    server.middleware[:] = [dispatch.watch_cancellation, explain_malformed]
+    server.middleware[:] = [dispatch.watch, explain_malformed]
     return server
 
 
 def refusing_server(reason: str) -> Server[Any]:
     """A server that can't work and says so: each of its tools answers with `reason`."""
-    refusal = f"kernel-exec can't run: {reason}\nCorrect this, then restart the server."
+    refusal = f"{REFUSAL} {reason}\nCorrect this, then restart the server."
 
     async def call_tool(
         ctx: ServerRequestContext[Any], params: CallToolRequestParams
@@ -104,10 +108,13 @@ class _Dispatch:
         self._connection.requests.take(ctx.request_id)
         return result
 
-    async def watch_cancellation(
+    async def watch(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Stop what a cancelled request had begun, unless its client only gave up waiting."""
+        """Note who the client is, and stop what a cancelled request had begun.
+
+        Not when its client only gave up waiting.
+        """
         if ctx.method == "notifications/cancelled":
             params = ctx.params or {}
             request = params.get("requestId")
@@ -116,14 +123,21 @@ class _Dispatch:
             )
             if begun is not None and not _TIMED_OUT.search(str(params.get("reason") or "")):
                 begun.session.interrupt(begun.entry.id)
-        return await call_next(ctx)
+        result = await call_next(ctx)
+        self._meet(ctx)
+        return result
 
-    def _call(self, ctx: ServerRequestContext[Any]) -> Call:
+    def _meet(self, ctx: ServerRequestContext[Any, Any]) -> None:
         introduced = ctx.session.client_params
         if introduced is not None and not self._connection.name:
             client = introduced.client_info
             self._connection.client = client.name[:_NAME_SHOWN]
             self._connection.name = f"{client.name} {client.version}".strip()
+            name = one_line(self._connection.name)
+            _log.info("connection %s is of %s", self._connection.owner.id, name)
+
+    def _call(self, ctx: ServerRequestContext[Any]) -> Call:
+        self._meet(ctx)
 
         async def progress(elapsed: float, message: str) -> None:
             await ctx.session.report_progress(elapsed, None, message)
