@@ -57,6 +57,14 @@ class StorageError(KernelExecError):
     """Raised when the storage root or a file below it can't be read or written."""
 
 
+def unusable(error: Exception) -> str:
+    """What there is to say when a module of ours can't be imported."""
+    return (
+        f"a library that kernel-exec needs is broken ({type(error).__name__}: {error});"
+        " install kernel-exec again"
+    )
+
+
 def bare(error: Exception) -> Exception:
     """`error` without the groups that task groups wrap around the first thing that went wrong."""
     while isinstance(error, ExceptionGroup):

@@ -147,7 +147,7 @@ def _line(record: logging.LogRecord) -> str:
         said = f"{said[: _RECORD // 2]} […] {said[-_RECORD // 2 :]}"
     time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     name = record.name.removeprefix(f"{_OURS}.")
-    lines = [_plain(each) for each in said.splitlines()]
+    lines = [_plain(each) for each in said.split("\n")]
     head = f"{time} {record.levelname:7} {os.getpid()} {name}: "
     return head + "\n    ".join(lines)
 

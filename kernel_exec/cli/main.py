@@ -19,7 +19,7 @@ from typing import NoReturn
 import click
 
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import InvalidArgumentError, KernelExecError
+from kernel_exec.errors import InvalidArgumentError, KernelExecError, unusable
 from kernel_exec.options import BY_KEY
 
 COMMANDS = {
@@ -223,7 +223,10 @@ def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
 _UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.EBADF}
 """What comes, without the name of a file, of writing to stdout."""
 
-_EXPLAINED = (click.Abort, click.ClickException, KernelExecError, OSError, KeyboardInterrupt)
+_EXPLAINED = (
+    *(click.Abort, click.ClickException, KernelExecError, OSError, KeyboardInterrupt),
+    ImportError,
+)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -251,6 +254,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITTEN:
         _abandon_stdout()
         return f"the output can't be written: {error.strerror}"
+    if isinstance(error, ImportError):
+        return unusable(error)
     return str(error) or repr(error)
 
 

@@ -2,12 +2,13 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import click
 
-from kernel_exec.errors import RefusedSettingError
+from kernel_exec.errors import RefusedSettingError, unusable
 from kernel_exec.relay.relay import relay
 
 
@@ -30,12 +31,18 @@ def refuse(reason: str, options: Mapping[str, str | None], *, unquoted: str = ""
 
 
 def _run(options: Mapping[str, str | None], refusal: RefusedSettingError | None = None) -> NoReturn:
-    reading = importlib.import_module("kernel_exec.cli.reading")
+    reading = None
+    try:
+        reading = importlib.import_module("kernel_exec.cli.reading")
+        stdio = importlib.import_module("kernel_exec.host.stdio")
+    except Exception as error:  # noqa: BLE001 - another version of a library raises anything
+        log = "" if reading is None else f"; log: {reading.log_of(options)}"
+        sys.exit(f"error: {unusable(error)}{log}")
 
     def read() -> Any:
         if refusal is not None:
             raise refusal
         return reading.settings_of(options)
 
-    importlib.import_module("kernel_exec.host.stdio").run(read, lambda: reading.log_of(options))
+    stdio.run(read, lambda: reading.log_of(options))
     raise AssertionError  # it has left

@@ -33,7 +33,7 @@ async def host(settings: Settings) -> Sequence[Check]:
     if client is None:
         return [Check(name="host", ok=True, text="one has just ended")]
     with client:
-        answers = [each for each in client.ask({"command": "ping"}) if "version" in each]
+        answers = [each for each in client.ask({"command": "about"}) if "version" in each]
     version = answers[0]["version"] if answers else "unknown"
     text = f"process {client.pid} answers, kernel-exec {version}"
     if answers and answers[0].get("code") == CODE:

@@ -62,7 +62,11 @@ async def answer(app: App, request: JSONObject, reply: Reply) -> None:
 
 
 async def _ping(app: App, request: JSONObject, reply: Reply) -> None:
-    """Which version answers."""
+    """Nothing but the end of the answer."""
+
+
+async def _about(app: App, request: JSONObject, reply: Reply) -> None:
+    """Which version answers, and where its code is."""
     await reply({"version": VERSION, "code": CODE})
 
 
@@ -143,6 +147,7 @@ async def _stop(app: App, request: JSONObject, reply: Reply) -> None:
 
 COMMANDS: Final[Mapping[str, _Command]] = {
     "ping": _ping,
+    "about": _about,
     "sessions": _sessions,
     "run": _run,
     "tail": _tail,

@@ -30,7 +30,7 @@ from kernel_exec.server.create import VERSION, create_server
 from kernel_exec.settings import HostSettings
 
 from .control import answer
-from .start import Door, divert, settings_of
+from .start import SHORT_STAY, Door, divert, settings_of
 from .stdio import converse, exit_now, leave_on_signal
 from .wire import TooLong, lines_of, wire_on
 
@@ -45,9 +45,6 @@ _OFTEN = 5.0
 
 _NO_ROOM = 0.2
 """Seconds to wait when no descriptor is to be had for another client."""
-
-_SHORT_STAY = 1.0
-"""Seconds for which a host stays that can't serve, to say why to those that have come."""
 
 _SAID_AT_ONCE = 4096
 """Bytes that a pipe takes whole where it takes any."""
@@ -131,7 +128,7 @@ class _Host:
 
     async def _look_after_itself(self) -> None:
         """End when nobody needs us; keep door and log as they should be."""
-        linger = self._settings.linger if self._app is not None else _SHORT_STAY
+        linger = self._settings.linger if self._app is not None else SHORT_STAY
         needed = anyio.current_time()
         while True:
             await anyio.sleep(min(_OFTEN, linger / _LOOKS))

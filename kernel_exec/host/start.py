@@ -18,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kernel_exec.errors import KernelExecError, StorageError
+from kernel_exec.errors import KernelExecError, StorageError, unusable
 from kernel_exec.leases import Lease, take
-from kernel_exec.log import open_log
+from kernel_exec.log import note, open_log
 from kernel_exec.places import Places
 from kernel_exec.relay.door import (
     HANDSHAKE,
@@ -29,6 +29,7 @@ from kernel_exec.relay.door import (
     Lines,
     Record,
     folder_of,
+    is_ours,
     line_of,
     make_folder,
     recorded,
@@ -44,6 +45,9 @@ _LEAVING_LIMIT = 20
 _PREFIX = "kx-host-"
 _SHORT = Path("/tmp")
 """Where the socket lies when the configured folder is missing, or its path too long."""
+
+SHORT_STAY = 1.0
+"""Seconds for which a host stays that can't serve, to say why to those that have come."""
 
 _BACKLOG = 512
 """Clients that wait while the host starts, or has more to do."""
@@ -115,10 +119,29 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         divert(log)
         gc.disable()  # of what is imported nothing is garbage, and looking takes an eighth longer
-        process = importlib.import_module("kernel_exec.host.process")
+        try:
+            process = importlib.import_module("kernel_exec.host.process")
+        except Exception as error:  # noqa: BLE001 - another version of a library raises anything
+            _refuse(door, unusable(error), Places(host.storage_root).log)
+            return
         gc.freeze()
         gc.enable()
         process.run(host, door)
+
+
+def _refuse(door: Door, reason: str, log: Path) -> None:
+    """Tell `reason` to those that have come, and leave."""
+    with suppress(OSError):
+        note(log, f"the host process can't start: {reason}")
+    door.listener.settimeout(SHORT_STAY)
+    with suppress(OSError):
+        while True:
+            client, _ = door.listener.accept()
+            with client:
+                if is_ours(client):
+                    client.sendall(line_of({"refused": reason}))
+                    Lines(client).next()
+    door.close()
 
 
 def settings_of(order: Mapping[str, object]) -> Settings:

@@ -117,9 +117,9 @@ def _logged(reason: Exception, log: Path) -> str:
     try:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         note(log, f"a server can't start: {words}")
-    except OSError as error:
-        return f"; `kernel-exec doctor` checks everything else (no log: {error})"
-    return f"; `kernel-exec doctor` checks everything else, the log is {log}"
+    except OSError:
+        return f"; run `kernel-exec doctor` to check the rest; the log {log} can't be written"
+    return f"; run `kernel-exec doctor` to check the rest; log: {log}"
 
 
 @asynccontextmanager
