@@ -12,6 +12,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     exports        a session as a document, on request run again first
     connection     what is one connection's own; the only thing that tools see
     app            what is everybody's: the services as fields, opened in order
+    clients        their configurations, in which they come to start this server
     settings       options, variables, kernel_exec.toml and defaults: the host's, a connection's
     options        everything that can be set, and how each is read
     trust          which configuration files are read, and which the user trusts
