@@ -17,6 +17,7 @@ import anyio
 from kernel_exec import processes
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.errors import KernelExecError
+from kernel_exec.options import BY_KEY
 from kernel_exec.settings import examine_settings, process_variables
 
 from .check import Check, broken
@@ -50,8 +51,11 @@ class _Task:
             try:
                 made = importlib.import_module(f"kernel_exec.doctor.{module}")
                 found: Sequence[Check] = await getattr(made, function)(*self.arguments)
-            except (KernelExecError, OSError) as error:
+            except KernelExecError as error:
                 return [broken(self.name, error)]
+            except OSError as error:  # without a name it is about a temporary folder
+                fix = "" if error.filename else "set TMPDIR to a folder that can be written"
+                return [broken(self.name, error, fix)]
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
                 fix = "reinstall kernel-exec; if that does not help, report this"
                 return [broken(self.name, f"{type(error).__name__}: {error}", fix)]
@@ -109,8 +113,9 @@ def _tasks(options: Mapping[str, str | None]) -> Iterator[_Task]:
     yield _Task(name="python", function="machine.python")
     yield _Task(name="uv", function="packages.uv", arguments=(settings,))
     yield _Task(name="settings", function="machine.settings", arguments=(settings, refused))
-    yield _Task(name="storage", function="storage.storage", arguments=(settings,))
-    yield _Task(name="log", function="storage.log", arguments=(settings,))
+    if BY_KEY["storage_dir"].option not in {each.where for each in refused}:  # it is nowhere
+        yield _Task(name="storage", function="storage.storage", arguments=(settings,))
+        yield _Task(name="log", function="storage.log", arguments=(settings,))
     yield _Task(
         name="kernel", function="kernels.active", arguments=(settings,), limit=_KERNEL_LIMIT
     )

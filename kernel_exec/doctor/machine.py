@@ -60,9 +60,13 @@ def _version(name: str) -> str:
 async def settings(found: Settings, refused: Sequence[RefusedSettingError]) -> Sequence[Check]:
     """The settings that are refused; without any, the files that they are in."""
     if refused:
-        return [broken(f"setting {each.where}", each, _way_out(each)) for each in refused]
+        return [broken(f"setting {_named(each)}", each, _way_out(each)) for each in refused]
     files = ", ".join(map(str, found.connection.config_files)) or "no configuration file"
     return [Check(name="settings", ok=True, text=files, fix=found.connection.notice)]
+
+
+def _named(refused: RefusedSettingError) -> str:
+    return refused.where.removeprefix("option ").removeprefix("variable ")
 
 
 def _way_out(refused: RefusedSettingError) -> str:

@@ -43,7 +43,7 @@ async def index(settings: Settings) -> Sequence[Check]:
     if finished.timed_out:
         return [broken("package index", f"no answer within {_INDEX_LIMIT:g} seconds", _WAY_OUT)]
     if finished.returncode != 0:
-        said = _PASSWORD.sub("…", finished.stderr.strip())
+        said = _PASSWORD.sub("…", finished.stderr.strip().rpartition("error: ")[2])
         return [broken("package index", f"can't be used: {said}", _WAY_OUT)]
     return [Check(name="package index", ok=True, text=f"uv finds {_WANTED}")]
 

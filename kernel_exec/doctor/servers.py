@@ -1,6 +1,7 @@
 """The host process, a conversation through a relay, and the clients that start one."""
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -11,12 +12,14 @@ import psutil
 from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from kernel_exec.clients.registrations import Registration, registrations
 from kernel_exec.environments.tools import tool_variables
 from kernel_exec.host.client import open_host, pid_of_host
 from kernel_exec.options import SETTINGS
-from kernel_exec.relay.door import CODE, WAY_OUT
+from kernel_exec.places import Places
+from kernel_exec.relay.door import CODE
 from kernel_exec.server.create import REFUSAL
-from kernel_exec.settings import Settings
+from kernel_exec.settings import HostSettings, Settings
 
 from .check import Check, broken
 
@@ -45,29 +48,35 @@ async def host(settings: Settings) -> Sequence[Check]:
 async def handshake(settings: Settings) -> Sequence[Check]:
     """What a client gets that starts a relay: from the host if one runs, or one of its own."""
     if pid_of_host(settings.host.storage_root) is not None:
-        return [await _greeted(settings.host.storage_root, settings.host.variables)]
+        return [await _greeted(settings.host.storage_root, settings.host)]
     with tempfile.TemporaryDirectory(prefix="kernel-exec-doctor-") as name:
         try:
-            return [await _greeted(Path(name), settings.host.variables)]
+            return [await _greeted(Path(name), settings.host)]
         finally:
             _end_host(Path(name))
 
 
-async def _greeted(root: Path, variables: Mapping[str, str]) -> Check:
-    settings = {"ENV_TYPE": "python", "KERNEL_EXEC_PYTHON_PATH": sys.executable}
-    parameters = server_of_our_own(root, variables, settings | {"KERNEL_EXEC_LINGER": "1"})
+async def _greeted(root: Path, settings: HostSettings) -> Check:
+    ours = {
+        "KERNEL_EXEC_CACHE": str(settings.cache),
+        "KERNEL_EXEC_PYTHON_PATH": sys.executable,
+        "KERNEL_EXEC_LINGER": "1",
+    }
+    parameters = server_of_our_own(root, settings.variables, ours)
     began, tools, trouble = time.monotonic(), 0, ""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         try:
             async with Client(stdio_client(parameters, errlog=errors)) as client:
                 tools = len((await client.list_tools()).tools)
                 said = client.instructions or ""
-                trouble = said.partition("\n")[0] if said.startswith(REFUSAL) else ""
+                if said.startswith(REFUSAL):  # it names us as the way out
+                    trouble = said.partition("; run `kernel-exec doctor`")[0]
         except* (MCPError, OSError) as group:
             errors.seek(0)
             trouble = f"no conversation with a relay: {group.exceptions[0]} {errors.read()}"
     if trouble:
-        return broken("mcp", trouble, WAY_OUT)
+        fix = "" if "; " in trouble else f"see the log, {Places(root).log}"
+        return broken("mcp", trouble, fix)
     seconds = time.monotonic() - began
     return Check(name="mcp", ok=True, text=f"a relay answers in {seconds:.1f} s, {tools} tools")
 
@@ -90,6 +99,7 @@ def server_of_our_own(
     path = [*filter(None, variables.get("PYTHONPATH", "").split(os.pathsep)), str(_PACKAGES)]
     return StdioServerParameters(
         command=sys.executable,
+        cwd=root,
         args=["-P", "-m", "kernel_exec", "serve", *options, "--config", os.devnull],
         env={
             **kept,
@@ -118,4 +128,21 @@ def _end_host(root: Path) -> None:
 
 async def clients(settings: Settings) -> Sequence[Check]:
     """The clients that start us, and whether the command that they use exists."""
-    return []
+    folder, path = settings.connection.folder, settings.host.variables.get("PATH")
+    found = registrations(folder, settings.connection.variables)
+    if not found:
+        text, fix = "none is configured to start kernel-exec", "run `kernel-exec init`"
+        return [Check(name="clients", ok=True, text=text, fix=fix)]
+    return [_of_client(each, folder, path) for each in found]
+
+
+def _of_client(found: Registration, folder: Path, path: str | None) -> Check:
+    name = f"client {found.client}"
+    command = found.command[0] if found.command else ""
+    # arguments may hold what is secret
+    text = f"`{found.name}` in {found.file} starts {command or 'nothing'}"
+    if command and shutil.which(folder / command if os.sep in command else command, path=path):
+        return Check(name=name, ok=True, text=text)
+    return broken(
+        name, f"{text}, which is no program here", f"run `kernel-exec init {found.client}`"
+    )

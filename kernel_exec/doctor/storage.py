@@ -73,7 +73,7 @@ async def log(settings: Settings) -> Sequence[Check]:
         text = f"{path} does not exist yet (level {level})"
         return [Check(name="log", ok=True, text=text)]
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.W_OK):
-        return [broken("log", f"{path} can't be written", "remove it")]
+        return [broken("log", f"{path} can't be written", "make it writable, or remove it")]
     return [Check(name="log", ok=True, text=f"{path} ({_size(status.st_size)}, level {level})")]
 
 

@@ -67,7 +67,7 @@ REFUSED: dict[str, tuple[Callable[[Path], dict[str, str]], list[str], str]] = {
     "another program's": (
         lambda _: {},
         ["--token", "SECRET"],
-        "These are the arguments of another program",
+        "No such option",
     ),
     "blocked storage": (_blocked, [], "which can't be used as a folder"),
 }
