@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kernel_exec.app import make_kernels, open_catalog
 from kernel_exec.environments.catalog import PreparedEnvironment, default_environment
+from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import KernelExecError, KernelStartError
 from kernel_exec.kernels.outcomes import Event, Outcome, Request
@@ -106,11 +107,23 @@ def _of_kernel(checked: "Checked") -> Check:
 
 @contextmanager
 def _apart(settings: Settings) -> Iterator[Settings]:
-    """The settings with a cache that is gone afterwards, and begins with what is known."""
+    """The settings with a cache that is gone afterwards, and begins with what is known.
+
+    IPython, which makes a folder in the home, has one there; without a home it is to fail as it
+    would for a server.
+    """
     with tempfile.TemporaryDirectory(prefix="kernel-exec-doctor-") as name:
         with suppress(OSError, shutil.Error):
             shutil.copytree(settings.host.cache / "support", Path(name, "support"))
-        yield replace(settings, host=replace(settings.host, cache=Path(name)))
+        connection = settings.connection
+        if home_folder(connection.variables).is_dir():
+            connection = replace(
+                connection,
+                variables={**connection.variables, "IPYTHONDIR": str(Path(name, "ipython"))},
+                pass_env=connection.pass_env | {"IPYTHONDIR"},
+            )
+        host = replace(settings.host, cache=Path(name))
+        yield replace(settings, host=host, connection=connection)
 
 
 async def check(settings: Settings, environment: Environment | None) -> Checked:

@@ -34,9 +34,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         end_host(tmp_path / "storage")
 
 
-def doctor(
-    folder: Path, *arguments: str, prefix: tuple[str, ...] = (), **variables: str
-) -> subprocess.CompletedProcess[str]:
+def doctor(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     own = {
         "HOME": str(folder / "home"),
         "CODE_STORAGE_DIR": str(folder / "storage"),
@@ -44,7 +42,7 @@ def doctor(
         **OFFLINE,
     }
     return subprocess.run(
-        [*prefix, sys.executable, "-P", "-m", "kernel_exec", "doctor", *arguments],
+        [sys.executable, "-P", "-m", "kernel_exec", "doctor", *arguments],
         cwd=folder / "project", env={**os.environ, **own, **variables},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         timeout=patient(60),
