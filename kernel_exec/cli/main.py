@@ -24,7 +24,7 @@ from kernel_exec.options import BY_KEY
 
 COMMANDS = {
     "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
-    "demo": "Run an analysis of real data through the server, and export its notebook.",
+    "demo": "Run an analysis of real data through the server, and verify it.",
     "trust": "Trust the configuration file of a folder as it is now.",
     "sessions": "List the sessions, with what they do and what they take.",
     "show": "Show the steps of a session, or one step with its whole output.",
@@ -35,7 +35,7 @@ COMMANDS = {
     "stop": "End the kernels of sessions, or the host process with all of them.",
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
     "verify": "Run a notebook again in a fresh kernel, and show cell by cell what differs.",
-    "doctor": "Check everything that kernel-exec needs, and show how to repair it.",
+    "doctor": "Check everything that kernel-exec needs, and show what to do about what is broken.",
     "env": "List, add and check the configured environments.",
 }
 """Each is `kernel_exec.cli.NAME:NAME`, or in one of `_MODULES`; with the first line of its help."""
