@@ -138,6 +138,7 @@ def _refuse(door: Door, reason: str, log: Path) -> None:
         while True:
             client, _ = door.listener.accept()
             with client:
+                client.settimeout(SHORT_STAY)
                 if is_ours(client):
                     client.sendall(line_of({"refused": reason}))
                     Lines(client).next()

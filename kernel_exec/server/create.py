@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -18,6 +19,7 @@ from mcp_types import (
 from kernel_exec.connection import Connection
 from kernel_exec.content.plain import one_line
 from kernel_exec.errors import KernelExecError, bare
+from kernel_exec.places import Places
 
 from .call import Call
 from .instructions import instructions
@@ -103,7 +105,8 @@ class _Dispatch:
             asked = parse(spec.model, params.arguments)
             result = bounded(await spec.handler(self._call(ctx), asked))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the session
-            result = _refused(params.name, bare(error))
+            log = Places(self._connection.host.storage_root).log
+            result = _refused(params.name, bare(error), log)
         # some clients cancel requests that were answered already; their work goes on on purpose
         self._connection.requests.take(ctx.request_id)
         return result
@@ -150,8 +153,8 @@ class _Dispatch:
         )
 
 
-def _refused(tool: str, error: Exception) -> CallToolResult:
+def _refused(tool: str, error: Exception, log: Path) -> CallToolResult:
     if isinstance(error, KernelExecError):
         return failed(str(error))
     _log.error("%s failed", tool, exc_info=error)
-    return failed(f"internal error in kernel-exec: {error!r}; the server's log has the details")
+    return failed(f"internal error in kernel-exec: {error!r}; the details are in {log}")
