@@ -3,6 +3,7 @@
 The map. Arrows point down; `tests/test_house.py` enforces them.
 
     cli            the commands a person types
+    doctor         whether all that is needed works here, one check for each thing
     host           how clients reach the server: the host process, stdin and stdout
     relay          what a client starts when the host process serves it; imports next to nothing
     http           MCP over HTTP: what may be opened, who gets in, whose session is whose
@@ -29,6 +30,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     packages       which requirements get through, installers, what is installed
     environments   interpreters, conda's prefixes, kernel support, activation
     processes      starts and stops child processes; the only module that does
+    log            what went wrong in servers: one file below the storage root
     leases         files that are locked while their holder lives
     terminal       what a terminal would show of text
     pictures       what kernels draw: opened in one place, shrunk, compared

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernel_exec.environments.spec import Environment, EnvironmentKind
-from kernel_exec.errors import InvalidArgumentError, StorageError
+from kernel_exec.errors import InvalidArgumentError, RefusedSettingError, StorageError
 
 _FILE_LIMIT: Final = 1_000_000
 """Bytes of a configuration file; a larger one is not ours."""
@@ -41,9 +41,13 @@ class Written:
     where: str
     folder: Path
 
-    def refuse(self, allowed: str) -> InvalidArgumentError:
+    def refuse(self, allowed: str) -> RefusedSettingError:
         """The error that says what the value should have been."""
-        return InvalidArgumentError(f"{self.where} is {_shown(self.value)}: it must be {allowed}")
+        return RefusedSettingError(
+            f"{self.where} is {_shown(self.value)}: it must be {allowed}",
+            where=self.where,
+            unquoted=f"{self.where} must be {allowed}",
+        )
 
 
 def written_in(file: Path, table: Mapping[str, object], prefix: str = "") -> dict[str, Written]:
@@ -63,13 +67,16 @@ def read_content(file: Path, source: str = "") -> bytes:
     try:
         if not file.is_file():  # a pipe would be waited for
             named = f" (named by {source})" if source else ""
-            raise InvalidArgumentError(f"configuration file {file} not found{named}")
+            message = f"configuration file {file} not found{named}"
+            raise RefusedSettingError(message, where=str(file))
         with file.open("rb") as stream:
             content = stream.read(_FILE_LIMIT + 1)
     except OSError as error:
-        raise InvalidArgumentError(f"{file} can't be read: {error.strerror}") from error
+        message = f"{file} can't be read: {error.strerror}"
+        raise RefusedSettingError(message, where=str(file)) from error
     if len(content) > _FILE_LIMIT:
-        raise InvalidArgumentError(f"{file} is longer than {_FILE_LIMIT:,} bytes; shorten it")
+        message = f"{file} is longer than {_FILE_LIMIT:,} bytes; shorten it"
+        raise RefusedSettingError(message, where=str(file))
     return content
 
 
@@ -82,7 +89,8 @@ def parse_table(file: Path, content: bytes) -> dict[str, object]:
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InvalidArgumentError(f"{file} is not valid TOML: {error}") from error
+        message = f"{file} is not valid TOML: {error}"
+        raise RefusedSettingError(message, where=str(file)) from error
 
 
 def refuse_unknown(
@@ -94,7 +102,8 @@ def refuse_unknown(
             close = difflib.get_close_matches(key.lower()[:_SHOWN], allowed, n=1)
             meant = variables.get(key) or (close[0] if close else "")
             hint = f"did you mean `{meant}`?" if meant else f"it can be {', '.join(allowed)}"
-            raise InvalidArgumentError(f"{where} the key {_shown(key)} is unknown; {hint}")
+            message = f"{where} the key {_shown(key)} is unknown; {hint}"
+            raise RefusedSettingError(message, where=f"`{key}` {where}")
 
 
 def named_environments(table: Mapping[str, object], file: Path) -> dict[str, Environment]:
@@ -104,8 +113,13 @@ def named_environments(table: Mapping[str, object], file: Path) -> dict[str, Env
         return {}
     if not isinstance(written.value, dict):
         raise written.refuse("tables, such as [environments.analysis]")
-    tables = written_in(file, written.value, "environments.")
-    return {name: _named_environment(name, each, file) for name, each in tables.items()}
+    found = {}
+    for name, each in written_in(file, written.value, "environments.").items():
+        try:
+            found[name] = _named_environment(name, each, file)
+        except InvalidArgumentError as error:
+            raise RefusedSettingError(str(error), where=each.where) from error
+    return found
 
 
 def environment_of(kind: EnvironmentKind, written: Written) -> Environment:

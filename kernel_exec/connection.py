@@ -1,5 +1,6 @@
 """What is one connection's own, and the way from there to what is everybody's."""
 
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Collection
@@ -25,6 +26,8 @@ from kernel_exec.sessions.session import Session
 from kernel_exec.settings import ConnectionSettings
 
 RequestId: TypeAlias = str | int
+
+_log = logging.getLogger(__name__)
 
 _REMEMBERED = 200
 """Requests whose execution is remembered, for a cancellation that comes late."""
@@ -137,6 +140,7 @@ class Connection:
         self._steps: dict[str, int] = {}
         self.requests = Requests()
         self.looks = Looks()
+        _log.info("connection %s opens from %r", self._id, str(settings.folder))
 
     # Its sessions
 
@@ -190,6 +194,7 @@ class Connection:
     def close(self) -> None:
         """The client has left; its sessions live on without it."""
         self.app.sessions.leave(self._id)
+        _log.info("connection %s closes", self._id)
 
     @property
     def owner(self) -> Owner:

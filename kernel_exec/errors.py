@@ -12,6 +12,19 @@ class InvalidArgumentError(KernelExecError):
     """Raised when an argument, a setting or a stored value is not allowed; correct it."""
 
 
+class RefusedSettingError(InvalidArgumentError):
+    """Raised when a setting, or a file of settings, can't be used; `where` is where it was set.
+
+    `unquoted` is the message without the value, which may be a secret.
+    """
+
+    def __init__(self, message: str, *, where: str, unquoted: str = "") -> None:
+        """Without a value in the message it is `unquoted` itself."""
+        super().__init__(message)
+        self.where = where
+        self.unquoted = unquoted or message
+
+
 class UnencodableError(InvalidArgumentError):
     """Raised when text is not in the encoding that it declares; declare another one."""
 
@@ -42,6 +55,14 @@ class KernelDeadError(KernelExecError):
 
 class StorageError(KernelExecError):
     """Raised when the storage root or a file below it can't be read or written."""
+
+
+def unusable(error: Exception) -> str:
+    """What there is to say when a module of ours can't be imported."""
+    return (
+        f"a library that kernel-exec needs is broken ({type(error).__name__}: {error});"
+        " install kernel-exec again"
+    )
 
 
 def bare(error: Exception) -> Exception:

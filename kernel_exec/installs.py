@@ -1,12 +1,13 @@
 """What a connection installs beside its kernels, and what is installed."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import anyio
 
 from kernel_exec.connection import Connection
-from kernel_exec.errors import BusyError, KernelDeadError
+from kernel_exec.errors import BusyError, KernelDeadError, PackageError
 from kernel_exec.history.entries import Entry, EntryKind
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outputs import Stream
@@ -16,6 +17,8 @@ from kernel_exec.packages.requirements import parse_requirements
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.session import Session
 from kernel_exec.sessions.work import Done, Job
+
+_log = logging.getLogger(__name__)
 
 
 async def install(
@@ -33,16 +36,17 @@ async def install(
     found = await connection.catalog.find(session.environment)
 
     async def work(job: Job) -> Done:
-        installed = await installing.install(
-            found.interpreter,
-            requirements,
-            upgrade=upgrade,
-            allow_build=allow_build,
-            variables=found.variables,
-            tools=connection.catalog.tools,
-            locks=connection.app.settings.cache / "installs",
-            on_line=lambda line: job.emit(Stream(name="stdout", text=f"{line}\n")),
-        )
+        with _failure_logged(session.id, builds=allow_build):
+            installed = await installing.install(
+                found.interpreter,
+                requirements,
+                upgrade=upgrade,
+                allow_build=allow_build,
+                variables=found.variables,
+                tools=connection.catalog.tools,
+                locks=connection.app.settings.cache / "installs",
+                on_line=lambda line: job.emit(Stream(name="stdout", text=f"{line}\n")),
+            )
         connection.catalog.forget(session.environment)
         details: JSONObject = {
             "installer": installed.tool,
@@ -57,6 +61,17 @@ async def install(
 
     submission = Submission(source="\n".join(requirements), kind=EntryKind.INSTALL)
     return session, session.undertake(submission, work)
+
+
+@contextmanager
+def _failure_logged(session: str, *, builds: bool) -> Iterator[None]:
+    try:
+        yield
+    except PackageError as error:
+        # where packages build themselves, their code may have printed anything
+        said = str(error).partition("\n")[0] if builds else str(error)
+        _log.warning("an install of session %s failed: %s", session, said)
+        raise
 
 
 async def check(

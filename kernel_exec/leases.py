@@ -63,7 +63,7 @@ def take(path: Path, *, wait: bool = False) -> Lease | None:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(path, flags, 0o600)
         try:
-            locked = _lock(path, descriptor, wait=wait)
+            locked = lock(path, descriptor, wait=wait)
         except BaseException:
             os.close(descriptor)
             raise
@@ -110,7 +110,11 @@ def is_held(path: Path) -> bool:
     return lease is None
 
 
-def _lock(path: Path, descriptor: int, *, wait: bool) -> bool:
+def lock(path: Path, descriptor: int, *, wait: bool = False) -> bool:
+    """Lock an open file until it is closed; False while somebody else has locked it.
+
+    Raises as `take` does.
+    """
     try:
         if sys.platform == "win32":
             msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)

@@ -17,6 +17,7 @@ _CENTURY: Final = 36_525  # days
 _KILOBYTE: Final = 1000
 _MEGABYTE: Final = 1_000_000
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_()]*")
 
 _Parse: TypeAlias = Callable[[Written], Any]
@@ -80,6 +81,12 @@ def _variable_names(written: Written) -> frozenset[str]:
     ):
         raise written.refuse("names of environment variables, separated by commas")
     return frozenset(map(str, names))
+
+
+def _log_level(written: Written) -> str:
+    if isinstance(written.value, str) and written.value.lower() in _LOG_LEVELS:
+        return written.value.lower()
+    raise written.refuse("one of " + ", ".join(_LOG_LEVELS))
 
 
 _SECONDS: Final = _number("a number of seconds", most=10 * _DAY, zero="for no limit")
@@ -178,6 +185,12 @@ SETTINGS: Final = (
         "Images shown in one result (default: 2).",
         _number("a whole number", most=20),
         2,
+    ),
+    _ours(
+        "log_level",
+        "Least severe messages in the log: debug, info, warning or error (default: info).",
+        _log_level,
+        "info",
     ),
 )
 """Everything that can be set, in the order of `--help` and the README."""

@@ -89,9 +89,9 @@ class Places(NamedTuple):
         return self.private / "hosts"
 
     @property
-    def host_log(self) -> Path:
-        """What went wrong in host processes."""
-        return self.private / "host.log"
+    def log(self) -> Path:
+        """What went wrong in servers."""
+        return self.private / "server.log"
 
     @property
     def http_token(self) -> Path:

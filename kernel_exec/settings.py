@@ -6,9 +6,9 @@ a path leads to: whoever uses a folder or an interpreter finds out and reports w
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +26,7 @@ from kernel_exec.configuration import (
 )
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment, EnvironmentKind
-from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.errors import InvalidArgumentError, RefusedSettingError
 from kernel_exec.options import BY_KEY, PLACE_OF, SETTINGS
 from kernel_exec.places import CONFIG_NAME, xdg_folder
 from kernel_exec.trust import ConfigFiles, read_files
@@ -53,6 +53,7 @@ class HostSettings:
     history_age: float | None
     history_size: float | None
     linger: float
+    log_level: str
     variables: Mapping[str, str]
 
     @property
@@ -104,6 +105,11 @@ class Settings:
     environment_files: Mapping[str, Path]
 
 
+_HERE = "the current folder"
+
+_NOWHERE = Path(os.devnull, "kernel-exec")
+"""What a user without a home has in place of folders there: one that can't be made."""
+
 _OF_CONNECTION = ("wait_seconds", "time_limit", "pass_env", "notebook_size", "inline_images")
 """Settings of a connection that are what was written, or the default."""
 
@@ -120,6 +126,7 @@ def read_settings(
     working_directory: Path | None = None,
     user: Mapping[str, str] | None = None,
     config_required: bool = True,
+    without: Collection[str] = (),
 ) -> Settings:
     """Settings from `options` (by key), `variables` (default: the process's) and the files.
 
@@ -127,18 +134,21 @@ def read_settings(
     the current folder). `user` are the variables by which the user's folders are found (default:
     the process's). An empty variable counts as one that is not set. A configuration file
     that was named must exist, unless `config_required` is False; the null device stands for none.
+    What was set at the places `without` which to do counts as not set.
 
     Raises:
         InvalidArgumentError: A value is not allowed; says which, where it was set and what is.
     """
     variables = dict(os.environ if variables is None else variables)
-    here = current_folder() if working_directory is None else working_directory.absolute()
-    layers = _layers(options, variables, here)
-    files = _read_files(_first(layers, "config"), here, user, required=config_required)
+    here = current_folder(without) if working_directory is None else working_directory.absolute()
+    layers = [_kept(layer, without) for layer in _layers(options, variables, here)]
+    files = _read_files(
+        _first(layers, "config"), here, user, required=config_required, without=without
+    )
     layers += [written_in(file, table) for file, table in files.tables]
     named = list(_named(files))
     active = _environment(layers)
-    host = _of_host(layers, variables, user)
+    host = _of_host(layers, variables, user, without)
     return Settings(
         host=host,
         connection=ConnectionSettings(
@@ -156,6 +166,24 @@ def read_settings(
     )
 
 
+def examine_settings(
+    *, options: Mapping[str, str | None]
+) -> tuple[Settings, Sequence[RefusedSettingError]]:
+    """The settings without those that are refused, and why each of them is."""
+    refused: dict[str, RefusedSettingError] = {}
+    while True:
+        try:
+            return read_settings(options=options, without=refused), list(refused.values())
+        except RefusedSettingError as error:
+            if error.where in refused:
+                raise
+            refused[error.where] = error
+
+
+def _kept(layer: _Layer, without: Collection[str]) -> _Layer:
+    return {key: written for key, written in layer.items() if written.where not in without}
+
+
 def _named(files: ConfigFiles) -> Iterator[tuple[str, Environment, Path]]:
     """Each named environment with its file; of one name the strongest last, as it stays."""
     for file, table in reversed(files.tables):
@@ -164,19 +192,23 @@ def _named(files: ConfigFiles) -> Iterator[tuple[str, Environment, Path]]:
 
 
 def _of_host(
-    layers: Sequence[_Layer], variables: Mapping[str, str], user: Mapping[str, str] | None
+    layers: Sequence[_Layer],
+    variables: Mapping[str, str],
+    user: Mapping[str, str] | None,
+    without: Collection[str],
 ) -> HostSettings:
     storage = _first(layers, "storage_dir")
     return HostSettings(
-        storage_root=_take(layers, "storage_dir") or _user_folder("storage_dir", user),
+        storage_root=_take(layers, "storage_dir") or _user_folder("storage_dir", user, without),
         storage_source="the default folder" if storage is None else storage.where,
-        cache=_take(layers, "cache") or _user_folder("cache", user),
+        cache=_take(layers, "cache") or _user_folder("cache", user, without),
         max_kernels=_take(layers, "max_kernels"),
         idle_limit=_take(layers, "idle_limit"),
         detached_limit=_take(layers, "detached_limit"),
         history_age=_take(layers, "history_days"),
         history_size=_take(layers, "history_size"),
         linger=_take(layers, "linger"),
+        log_level=_take(layers, "log_level"),
         variables=variables,
     )
 
@@ -214,7 +246,9 @@ def refuse_unknown_keys(table: Mapping[str, object], file: Path) -> None:
     )
 
 
-def _user_folder(key: str, user: Mapping[str, str] | None = None) -> Path:
+def _user_folder(
+    key: str, user: Mapping[str, str] | None = None, without: Collection[str] = ()
+) -> Path:
     """A folder of ours in the home of the `user`, wherever this system has it."""
     folders = platformdirs.PlatformDirs("kernel-exec", appauthor=False)
     places = {"storage_dir": "user_data_path", "cache": "user_cache_path"}
@@ -227,8 +261,11 @@ def _user_folder(key: str, user: Mapping[str, str] | None = None) -> Path:
         if folder.is_absolute():  # a `~` that stands for nothing would be a name in this folder
             return folder
     setting = BY_KEY[key]
-    raise InvalidArgumentError(
-        f"no home folder is known for this user; set {setting.variable} or pass {setting.option}"
+    if setting.option in without:
+        return _NOWHERE
+    raise RefusedSettingError(
+        f"no home folder is known for this user; set {setting.variable} or pass {setting.option}",
+        where=setting.option,
     )
 
 
@@ -250,7 +287,12 @@ def _layers(
 
 
 def _read_files(
-    config: Written | None, here: Path, user: Mapping[str, str] | None, *, required: bool
+    config: Written | None,
+    here: Path,
+    user: Mapping[str, str] | None,
+    *,
+    required: bool,
+    without: Collection[str],
 ) -> ConfigFiles:
     named = None if config is None else parse_path(config)
     if named is not None and (str(named) == os.devnull or not (required or os.path.lexists(named))):
@@ -259,10 +301,24 @@ def _read_files(
     with suppress(InvalidArgumentError):  # without a home there is no file of the user's own
         own = _user_folder("config", user)
     source = "" if config is None else config.where
-    files = read_files(named=named, source=source, folder=here, user=own)
+    files = read_files(named=named, source=source, folder=here, user=own, without=without)
+    if without:
+        files = replace(
+            files, tables=[(at, _kept_table(at, it, without)) for at, it in files.tables]
+        )
     for file, table in files.tables:
         refuse_unknown_keys(table, file)
     return files
+
+
+def _kept_table(
+    file: Path, table: Mapping[str, object], without: Collection[str]
+) -> Mapping[str, object]:
+    kept = {key: each.value for key, each in _kept(written_in(file, table), without).items()}
+    if isinstance(named := kept.get("environments"), dict):
+        written = written_in(file, named, "environments.")
+        kept["environments"] = {key: each.value for key, each in _kept(written, without).items()}
+    return kept
 
 
 def _take(layers: Sequence[_Layer], key: str) -> Any:
@@ -275,7 +331,7 @@ def _first(layers: Iterable[_Layer], key: str) -> Written | None:
     return next((layer[key] for layer in layers if key in layer), None)
 
 
-def current_folder() -> Path:
+def current_folder(without: Collection[str] = ()) -> Path:
     """The folder in which we were started.
 
     Raises:
@@ -284,8 +340,10 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError as error:
-        raise InvalidArgumentError(
-            f"the current folder does not exist ({error.strerror}); start in one that does"
+        if _HERE in without:
+            return Path(os.sep)
+        raise RefusedSettingError(
+            f"{_HERE} does not exist ({error.strerror}); start in one that does", where=_HERE
         ) from error
 
 
@@ -297,15 +355,18 @@ def _environment(layers: Sequence[_Layer]) -> tuple[EnvironmentKind, Written] | 
             place = _first(layers[at:], PLACE_OF[kind])
             if place is None:
                 needed = BY_KEY[PLACE_OF[kind]].names
-                raise InvalidArgumentError(
-                    f"{layer['env_type'].where} is {kind.value!r}, which also needs {needed}"
+                raise RefusedSettingError(
+                    f"{layer['env_type'].where} is {kind.value!r}, which also needs {needed}",
+                    where=layer["env_type"].where,
                 )
             return kind, place
         found = [(kind, layer[key]) for kind, key in PLACE_OF.items() if key in layer]
         if len(found) > 1:
             both = " and ".join(written.where for _, written in found)
             choice = BY_KEY["env_type"].names
-            raise InvalidArgumentError(f"{both} are set; set {choice} to choose one")
+            raise RefusedSettingError(
+                f"{both} are set; set {choice} to choose one", where=found[0][1].where
+            )
         if found:
             return found[0]
     return None

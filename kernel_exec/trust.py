@@ -8,7 +8,7 @@ it was named, or when the user has trusted exactly this content at this path.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,18 +32,31 @@ class ConfigFiles:
     notice: str = ""
 
 
-def read_files(*, named: Path | None, source: str, folder: Path, user: Path | None) -> ConfigFiles:
+def read_files(
+    *,
+    named: Path | None,
+    source: str,
+    folder: Path,
+    user: Path | None,
+    without: Collection[str] = (),
+) -> ConfigFiles:
     """The file that `source` has named, otherwise that in `folder` if trusted, then the user's own.
+
+    The files `without` which to do are left out.
 
     Raises:
         InvalidArgumentError: A file that holds can't be read, or is no TOML.
     """
     if named is not None:
+        if str(named) in without:
+            return ConfigFiles(tables=())
         return ConfigFiles(tables=[(named, parse_table(named, read_content(named, source)))])
     own = None if user is None else user / CONFIG_NAME
     tables = []
     here, notice = folder / CONFIG_NAME, ""
-    if os.path.lexists(here) and (own is None or os.path.realpath(here) != os.path.realpath(own)):
+    if str(here) in without:
+        pass
+    elif os.path.lexists(here) and (own is None or os.path.realpath(here) != os.path.realpath(own)):
         content = _content(here)
         if user is not None and trusted(user).get(_key(here)) == _hash(content):
             tables.append((here, parse_table(here, content)))
@@ -52,7 +65,7 @@ def read_files(*, named: Path | None, source: str, folder: Path, user: Path | No
                 f"{here} is ignored because it is not trusted; after reading it, run"
                 f" `kernel-exec trust {here}`, or name it with --config"
             )
-    if own is not None and os.path.lexists(own):
+    if own is not None and str(own) not in without and os.path.lexists(own):
         tables.append((own, parse_table(own, read_content(own))))
     return ConfigFiles(tables=tables, notice=notice)
 

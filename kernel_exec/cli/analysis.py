@@ -70,15 +70,15 @@ r_squared = 1 - residual.var() / clean.body_mass_g.var()
 print(f"{slope:.1f} g for each mm, R² = {r_squared:.3f}")""",
     ),
     Step(
-        title="How sure is the slope? Resample 20,000 times",
-        wait_seconds=1,
+        title="How sure is the slope? Resample 3,000 times",
+        wait_seconds=0.5,
         code="""\
 random = np.random.default_rng(0)
 slopes = []
-for round in range(20_000):
+for round in range(3_000):
     sample = clean.iloc[random.integers(0, len(clean), len(clean))]
     slopes.append(np.polyfit(sample.flipper_length_mm, sample.body_mass_g, 1)[0])
-    if (round + 1) % 4000 == 0:
+    if (round + 1) % 1000 == 0:
         print(f"{round + 1} resamples", flush=True)
 low, high = np.percentile(slopes, [2.5, 97.5])
 print(f"95 % of the slopes lie between {low:.1f} and {high:.1f} g/mm")""",

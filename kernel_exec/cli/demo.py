@@ -1,27 +1,35 @@
 """`kernel-exec demo`: a real client, a real server, a real analysis, step by step."""
 
 import base64
-import os
 import re
+import shlex
+import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
 import click
 from mcp import Client, MCPError
-from mcp.client.stdio import StdioServerParameters
 from mcp_types import CallToolResult, ImageContent, TextContent
 from rich.console import Console
 from rich.markup import escape
 from rich.syntax import Syntax
 
-from kernel_exec.environments.tools import tool_variables
-from kernel_exec.options import SETTINGS
+from kernel_exec.doctor.servers import server_of_our_own
 from kernel_exec.settings import process_variables
 
 from .analysis import NOTE, PACKAGES, STEPS, TITLE
+
+_NEXT = """
+Next:
+  {program} init
+      connects the clients on this machine
+  {opener} {page}
+      opens the page
+  {program} verify {notebook}
+      runs everything once more, and compares
+"""
 
 _SHOWN_LINES = 24
 _POLL_SECONDS = 2
@@ -36,16 +44,22 @@ _POLL_SECONDS = 2
     help="Where the demo keeps its environment, its plots and its notebook.",
 )
 def demo(folder: Path) -> None:
-    """Run an analysis of real data through the server, and export its notebook."""
-    notebook = anyio.run(_run, folder.absolute())
-    click.echo(notebook)
+    """Run an analysis of real data through the server, and verify it.
+
+    Prints the path of the page for reviewers.
+    """
+    notebook, page = anyio.run(_run, folder.absolute())
+    click.echo(page)
+    paths = {"page": shlex.quote(page), "notebook": shlex.quote(notebook)}
+    click.echo(_NEXT.format(program=_program(), opener=_opener(), **paths), err=True)
 
 
-async def _run(folder: Path) -> str:
+async def _run(folder: Path) -> tuple[str, str]:
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
+    server = server_of_our_own(folder, process_variables(), {}, "--in-process")
     try:
-        async with Client(_server(folder, process_variables())) as client:
+        async with Client(server) as client:
             return await _Demo(client, plots).run()
     except* MCPError as errors:
         raise click.ClickException(
@@ -53,34 +67,18 @@ async def _run(folder: Path) -> str:
         ) from None
 
 
-def _server(folder: Path, variables: Mapping[str, str]) -> StdioServerParameters:
-    """A server with an environment of its own below `folder`, whatever is configured here.
-
-    It gets the settings of proxies, certificates and package indexes, and is found where this
-    program was, but not in the current folder.
-    """
-    settings = {setting.variable for setting in SETTINGS}
-    kept = {
-        name: value
-        for name, value in tool_variables(variables, passed=()).items()
-        if name not in settings
-    }
-    home = variables.get("PYTHONHOME")
-    return StdioServerParameters(
-        command=sys.executable,
-        args=["-P", "-m", "kernel_exec", "serve", "--in-process", "--config", os.devnull],
-        env={
-            **kept,
-            **({"PYTHONHOME": home} if home else {}),
-            "PYTHONPATH": os.pathsep.join(_import_path(variables)),
-            "CODE_STORAGE_DIR": str(folder),
-        },
-    )
+def _program() -> str:
+    """What a person types to start this program again."""
+    program = Path(sys.argv[0])
+    if program.name != "kernel-exec":
+        return shlex.join([sys.executable, "-m", "kernel_exec"])
+    found = shutil.which(program.name)
+    is_found = found is not None and program.exists() and program.samefile(found)
+    return program.name if is_found else shlex.quote(str(program.absolute()))
 
 
-def _import_path(variables: Mapping[str, str]) -> list[str]:
-    given = variables.get("PYTHONPATH", "").split(os.pathsep)
-    return [*filter(None, given), str(Path(__file__).parents[2])]
+def _opener() -> str:
+    return {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
 
 
 class _Demo:
@@ -92,8 +90,8 @@ class _Demo:
         self._console = Console(stderr=True, highlight=False)
         self._plot = 0
 
-    async def run(self) -> str:
-        """The path of the exported notebook."""
+    async def run(self) -> tuple[str, str]:
+        """The paths of the notebook and of the page."""
         self._heading("Install missing packages")
         await self._run("install_dependencies", packages=list(PACKAGES), wait_seconds=300)
         for step in STEPS:
@@ -106,13 +104,24 @@ class _Demo:
         await self._call("kernel_status", variables=True)
         self._heading("Restart the kernel and rerun the steps that succeeded")
         await self._run("restart_kernel", restore="replay")
-        self._heading("Write down the finding, and export")
+        self._heading("Write down the finding, run everything again, and export")
         await self._call("add_note", markdown=NOTE)
-        exported = await self._call("export_notebook", title=TITLE, overwrite=True)
-        return str((exported.structured_content or {})["path"])
+        return await self._exported("ipynb"), await self._exported("html")
 
-    async def _run(self, tool: str, **arguments: object) -> None:
-        """Call a tool, and follow what it has begun to its end."""
+    async def _exported(self, kind: str) -> str:
+        """The path of a verified export; the second one has the verdict of the first."""
+        result = await self._run(
+            "export_notebook",
+            format=kind,
+            title=TITLE,
+            verify=True,
+            overwrite=True,
+            wait_seconds=300,
+        )
+        return str(_facts(result)["path"])
+
+    async def _run(self, tool: str, **arguments: object) -> CallToolResult:
+        """Call a tool, and follow what it has begun to its end, with the result of that."""
         result = await self._call(tool, **arguments)
         while _goes_on(facts := _facts(result)):
             result = await self._call(
@@ -121,6 +130,7 @@ class _Demo:
                 tail=3,
                 wait_seconds=_POLL_SECONDS,
             )
+        return result
 
     def _heading(self, text: str) -> None:
         self._console.rule(f"[bold]{escape(text)}", align="left")

@@ -132,7 +132,7 @@ def check(options: Options, names: Sequence[str], as_json: bool) -> int:
     found = _configured(settings)
     chosen = [_find(found, name) for name in dict.fromkeys(names)] or found
     # kernels take a tenth of a second to import, which `list` need not wait for
-    checks: Any = importlib.import_module("kernel_exec.cli.checks")
+    checks: Any = importlib.import_module("kernel_exec.doctor.kernels")
     rows: list[dict[str, Any]] = []
     width = _width(chosen)
     for each in chosen:

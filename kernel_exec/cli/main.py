@@ -21,13 +21,13 @@ from typing import NoReturn
 import click
 
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import InvalidArgumentError, KernelExecError
+from kernel_exec.errors import InvalidArgumentError, KernelExecError, unusable
 from kernel_exec.options import BY_KEY
 
 COMMANDS = {
     "init": "Register this server with the clients on this machine, or with those named.",
     "serve": "Serve MCP over stdin and stdout (the default when no command is given).",
-    "demo": "Run an analysis of real data through the server, and export its notebook.",
+    "demo": "Run an analysis of real data through the server, and verify it.",
     "trust": "Trust the configuration file of a folder as it is now.",
     "sessions": "List the sessions, with what they do and what they take.",
     "show": "Show the steps of a session, or one step with its whole output.",
@@ -38,6 +38,7 @@ COMMANDS = {
     "stop": "End the kernels of sessions, or the host process with all of them.",
     "export": "Write a session's notebook from history, the latest or SESSION, and print its path.",
     "verify": "Run a notebook again in a fresh kernel, and show cell by cell what differs.",
+    "doctor": "Check everything that kernel-exec needs, and show what to do about what is broken.",
     "env": "List, add and check the configured environments.",
     "completion": "Print the script that makes a shell complete commands and options.",
 }
@@ -189,7 +190,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _explain([error])
         message = _way_out(error, given)
         if not on_terminal:
-            importlib.import_module("kernel_exec.cli.serve").refuse(message)
+            importlib.import_module("kernel_exec.cli.serve").refuse(
+                message, {}, unquoted="the arguments are those of another program, or mistyped"
+            )
         _explain([click.UsageError(message, error.ctx)])
     except _EXPLAINED as error:
         _explain([error])
@@ -235,7 +238,10 @@ def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
 _UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.EBADF}
 """What comes, without the name of a file, of writing to stdout."""
 
-_EXPLAINED = (click.Abort, click.ClickException, KernelExecError, OSError, KeyboardInterrupt)
+_EXPLAINED = (
+    *(click.Abort, click.ClickException, KernelExecError, OSError, KeyboardInterrupt),
+    ImportError,
+)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -263,6 +269,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITTEN:
         _abandon_stdout()
         return f"the output can't be written: {error.strerror}"
+    if isinstance(error, ImportError):
+        return unusable(error)
     return str(error) or repr(error)
 
 

@@ -16,7 +16,7 @@ from kernel_exec.host.client import HostClient, open_host
 from kernel_exec.places import Places
 from kernel_exec.relay.door import folder_of
 from kernel_exec.relay.relay import start
-from kernel_exec.settings import Settings, process_variables, read_settings
+from kernel_exec.settings import Settings, examine_settings, process_variables, read_settings
 
 
 def settings_of(options: Mapping[str, str | None], *, config_required: bool = True) -> Settings:
@@ -25,6 +25,12 @@ def settings_of(options: Mapping[str, str | None], *, config_required: bool = Tr
     if settings.connection.notice:
         click.echo(f"warning: {settings.connection.notice}", err=True)
     return settings
+
+
+def log_of(options: Mapping[str, str | None]) -> Path:
+    """Where the log is, whatever is wrong with the settings otherwise."""
+    settings, _ = examine_settings(options=options)
+    return Places(settings.host.storage_root).log
 
 
 def history_root(settings: Settings) -> Path:

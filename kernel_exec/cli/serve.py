@@ -2,12 +2,14 @@
 
 import importlib
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.errors import RefusedSettingError, unusable
 from kernel_exec.relay.relay import relay
 
 _FILE = click.Path(path_type=Path)
@@ -40,16 +42,31 @@ def serve(options: dict[str, str | None], /, in_process: bool, http: bool, **giv
     if given["port"] is not None or any(given.values()):
         raise click.UsageError("options of HTTP need --http")
     if not in_process and (reason := relay(options)):
-        refuse(reason)
-    reading = importlib.import_module("kernel_exec.cli.reading")
-    importlib.import_module("kernel_exec.host.stdio").run(lambda: reading.settings_of(options))
+        refuse(reason, options)
+    _run(options)
 
 
-def refuse(reason: str) -> NoReturn:
-    """Serve a client that can't be served as it wants, and tell it `reason`."""
+def refuse(reason: str, options: Mapping[str, str | None], *, unquoted: str = "") -> NoReturn:
+    """Serve a client that can't be served as it wants, and tell it `reason`.
 
-    def read() -> NoReturn:
-        raise InvalidArgumentError(reason)
+    The log gets what is `unquoted`, which is the reason if that quotes nothing.
+    """
+    _run(options, RefusedSettingError(reason, where="the command line", unquoted=unquoted))
 
-    importlib.import_module("kernel_exec.host.stdio").run(read)
+
+def _run(options: Mapping[str, str | None], refusal: RefusedSettingError | None = None) -> NoReturn:
+    reading = None
+    try:
+        reading = importlib.import_module("kernel_exec.cli.reading")
+        stdio = importlib.import_module("kernel_exec.host.stdio")
+    except Exception as error:  # noqa: BLE001 - another version of a library raises anything
+        log = "" if reading is None else f"; log: {reading.log_of(options)}"
+        sys.exit(f"error: {unusable(error)}{log}")
+
+    def read() -> Any:
+        if refusal is not None:
+            raise refusal
+        return reading.settings_of(options)
+
+    stdio.run(read, lambda: reading.log_of(options))
     raise AssertionError  # it has left

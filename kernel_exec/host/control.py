@@ -30,6 +30,8 @@ from kernel_exec.kernels.outputs import (
 )
 from kernel_exec.leases import is_held
 from kernel_exec.places import Places
+from kernel_exec.relay.door import CODE
+from kernel_exec.server.create import VERSION
 from kernel_exec.sessions.session import Session
 
 from .start import settings_of
@@ -63,6 +65,11 @@ async def answer(app: App, request: JSONObject, reply: Reply) -> None:
 
 async def _ping(app: App, request: JSONObject, reply: Reply) -> None:
     """Nothing but the end of the answer."""
+
+
+async def _about(app: App, request: JSONObject, reply: Reply) -> None:
+    """Which version answers, and where its code is."""
+    await reply({"version": VERSION, "code": CODE})
 
 
 async def _sessions(app: App, request: JSONObject, reply: Reply) -> None:
@@ -154,6 +161,7 @@ async def _stop(app: App, request: JSONObject, reply: Reply) -> None:
 
 COMMANDS: Final[Mapping[str, _Command]] = {
     "ping": _ping,
+    "about": _about,
     "sessions": _sessions,
     "run": _run,
     "tail": _tail,

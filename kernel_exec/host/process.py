@@ -22,6 +22,7 @@ from kernel_exec.connection import Connection
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.jsons import JSONObject
+from kernel_exec.log import begin, open_log
 from kernel_exec.places import Places
 from kernel_exec.processes import raise_descriptor_limit
 from kernel_exec.relay.door import CODE, HANDSHAKE, is_ours, line_of
@@ -29,7 +30,7 @@ from kernel_exec.server.create import VERSION, create_server
 from kernel_exec.settings import HostSettings
 
 from .control import answer
-from .start import Door, divert, open_log, settings_of
+from .start import SHORT_STAY, Door, divert, settings_of
 from .stdio import converse, exit_now, leave_on_signal
 from .wire import TooLong, lines_of, wire_on
 
@@ -45,9 +46,6 @@ _OFTEN = 5.0
 _NO_ROOM = 0.2
 """Seconds to wait when no descriptor is to be had for another client."""
 
-_SHORT_STAY = 1.0
-"""Seconds for which a host stays that can't serve, to say why to those that have come."""
-
 _SAID_AT_ONCE = 4096
 """Bytes that a pipe takes whole where it takes any."""
 
@@ -57,7 +55,8 @@ _MOST_DESCRIPTORS = 16
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 _SHARED = (
-    "cache", "max_kernels", "idle_limit", "detached_limit", "history_age", "history_size", "linger"
+    "cache", "max_kernels", "idle_limit", "detached_limit", "history_age", "history_size",
+    "linger", "log_level",
 )  # fmt: skip
 """Settings of a host that a client may have asked for otherwise."""
 
@@ -73,9 +72,16 @@ _log = logging.getLogger(__name__)
 def run(settings: HostSettings, door: Door) -> None:
     """Be the host behind `door`, and end the process afterwards."""
     raise_descriptor_limit()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    anyio.run(_live, settings, door, backend="asyncio")
-    exit_now(0)
+    begin(Places(settings.storage_root).log, settings.log_level)
+    _log.info("the host process begins, kernel-exec %s", VERSION)
+    code = 0
+    try:
+        anyio.run(_live, settings, door, backend="asyncio")
+    except Exception:  # noqa: BLE001 - nobody else hears of it
+        code = 1
+        _log.exception("the host process fails")
+    _log.info("the host process ends")
+    exit_now(code)
 
 
 async def _live(settings: HostSettings, door: Door) -> None:
@@ -122,7 +128,7 @@ class _Host:
 
     async def _look_after_itself(self) -> None:
         """End when nobody needs us; keep door and log as they should be."""
-        linger = self._settings.linger if self._app is not None else _SHORT_STAY
+        linger = self._settings.linger if self._app is not None else SHORT_STAY
         needed = anyio.current_time()
         while True:
             await anyio.sleep(min(_OFTEN, linger / _LOOKS))
@@ -135,7 +141,8 @@ class _Host:
                 _log.warning("the socket was removed; it is made again")
                 anyio.notify_closing(self._door.listener)
                 self._door.open_again()
-            divert(open_log(self._settings.storage_root))
+            with suppress(OSError):  # what writes to the log itself says so on the old one
+                divert(open_log(Places(self._settings.storage_root).log))
 
     @property
     def _is_needed(self) -> bool:
@@ -222,7 +229,7 @@ class _Host:
         client = Connection(app=app, settings=settings.connection)
         if sentence := _not_as_asked(app.settings, settings.host):
             client.tell(sentence)
-        await _send(connection, {"served": str(Places(app.settings.storage_root).host_log)})
+        await _send(connection, {"served": str(Places(app.settings.storage_root).log)})
         async with _handed_over(connection) as (reading, writing, errors):
             _warn(errors, settings.connection.notice)
             code = 0

@@ -18,8 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kernel_exec.errors import KernelExecError, StorageError
+from kernel_exec.errors import KernelExecError, StorageError, unusable
 from kernel_exec.leases import Lease, take
+from kernel_exec.log import note, open_log
 from kernel_exec.places import Places
 from kernel_exec.relay.door import (
     HANDSHAKE,
@@ -28,6 +29,7 @@ from kernel_exec.relay.door import (
     Lines,
     Record,
     folder_of,
+    is_ours,
     line_of,
     make_folder,
     recorded,
@@ -44,11 +46,11 @@ _PREFIX = "kx-host-"
 _SHORT = Path("/tmp")
 """Where the socket lies when the configured folder is missing, or its path too long."""
 
+SHORT_STAY = 1.0
+"""Seconds for which a host stays that can't serve, to say why to those that have come."""
+
 _BACKLOG = 512
 """Clients that wait while the host starts, or has more to do."""
-
-_LOG_SIZE = 1_000_000
-"""Bytes of the log and of its predecessor."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +108,7 @@ def main() -> None:
             host = replace(settings_of(order).host, variables=dict(process_variables()))
             folder = folder_of(host.storage_root)
             make_folder(folder)
-            log = open_log(host.storage_root)
+            log = open_log(Places(host.storage_root).log)
             door = _claim(folder, host.runtime_dir)
         except (KernelExecError, OSError):
             relay.sendall(line_of({}))  # its client is served without us, and hears why
@@ -117,10 +119,30 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         divert(log)
         gc.disable()  # of what is imported nothing is garbage, and looking takes an eighth longer
-        process = importlib.import_module("kernel_exec.host.process")
+        try:
+            process = importlib.import_module("kernel_exec.host.process")
+        except Exception as error:  # noqa: BLE001 - another version of a library raises anything
+            _refuse(door, unusable(error), Places(host.storage_root).log)
+            return
         gc.freeze()
         gc.enable()
         process.run(host, door)
+
+
+def _refuse(door: Door, reason: str, log: Path) -> None:
+    """Tell `reason` to those that have come, and leave."""
+    with suppress(OSError):
+        note(log, f"the host process can't start: {reason}")
+    door.listener.settimeout(SHORT_STAY)
+    with suppress(OSError):
+        while True:
+            client, _ = door.listener.accept()
+            with client:
+                client.settimeout(SHORT_STAY)
+                if is_ours(client):
+                    client.sendall(line_of({"refused": reason}))
+                    Lines(client).next()
+    door.close()
 
 
 def settings_of(order: Mapping[str, object]) -> Settings:
@@ -140,15 +162,6 @@ def settings_of(order: Mapping[str, object]) -> Settings:
     if not isinstance(umask, int):
         return settings
     return replace(settings, connection=replace(settings.connection, umask=umask & 0o777))
-
-
-def open_log(root: Path) -> int:
-    """The host's log, which only its user may read; beyond its size a new one is begun."""
-    log = Places(root).host_log
-    with suppress(OSError):
-        if log.stat().st_size > _LOG_SIZE:
-            log.replace(log.with_suffix(".log.1"))
-    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def divert(log: int) -> None:

@@ -1,12 +1,14 @@
 """MCP over stdin and stdout: from the first message to an end in order."""
 
 import asyncio
+import logging
 import math
 import os
 import signal
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
@@ -20,7 +22,10 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from kernel_exec.app import open_app
 from kernel_exec.connection import Connection
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import KernelExecError, bare
+from kernel_exec.errors import KernelExecError, RefusedSettingError, bare
+from kernel_exec.log import begin as begin_log
+from kernel_exec.log import note
+from kernel_exec.places import Places
 from kernel_exec.processes import raise_descriptor_limit
 from kernel_exec.relay.relay import fill_standard_descriptors
 from kernel_exec.relay.secrecy import hide_variables
@@ -42,25 +47,36 @@ _MOST_UNSENT = 16
 _CLOSE_LIMIT = 5.0
 """Seconds that closing may take after a signal; what is left then is ended by the guardians."""
 
+_log = logging.getLogger(__name__)
+
 _LEAVE = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
-def run(read: Callable[[], Settings]) -> NoReturn:
-    """Serve with the settings that `read` returns, or tell the client what it raises."""
+def run(read: Callable[[], Settings], log: Callable[[], Path]) -> NoReturn:
+    """Serve with the settings that `read` returns, or tell the client what it raises.
+
+    `log` is where what goes wrong is written when there are no settings.
+    """
 
     def begin() -> Settings:
         settings = read()
         if os.isatty(0):
             sys.stderr.write("waiting for an MCP client on stdin; Ctrl-D ends it\n")
         hide_variables(process_variables())
+        begin_log(Places(settings.host.storage_root).log, settings.host.log_level)
         return settings
 
     fill_standard_descriptors()
     raise_descriptor_limit()
-    exit_now(anyio.run(serve, begin, backend="asyncio"))
+    try:
+        exit_now(anyio.run(serve, begin, log, backend="asyncio"))
+    except Exception as error:
+        if not isinstance(bare(error), KernelExecError | OSError):
+            _log.exception("the server fails")
+        raise
 
 
-async def serve(begin: Callable[[], Settings]) -> int:
+async def serve(begin: Callable[[], Settings], log: Callable[[], Path]) -> int:
     """Serve one client until it leaves or a signal comes; 0 when all was closed in order.
 
     Both are how clients end a server, so neither is an error. A client gets to see why a server
@@ -83,14 +99,27 @@ async def serve(begin: Callable[[], Settings]) -> int:
                 reason = bare(error)
                 if on_terminal or not isinstance(reason, KernelExecError | OSError):
                     raise
-                message = clean(str(reason)).rstrip(".")
+                message = clean(str(reason)).rstrip(".") + _logged(reason, log())
                 with suppress(OSError, ValueError, AttributeError):
                     sys.stderr.write(f"error: {message}\n")
                     sys.stderr.flush()
                 await talk(refusing_server(message))
                 return 2
-            await talk(create_server(Connection(app=app, settings=settings.connection)))
+            client = Connection(app=app, settings=settings.connection)
+            with closing(client):
+                await talk(create_server(client))
     return 0
+
+
+def _logged(reason: Exception, log: Path) -> str:
+    """Write why a server can't work into the log; the end of a sentence, which names that."""
+    words = reason.unquoted if isinstance(reason, RefusedSettingError) else str(reason)
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note(log, f"a server can't start: {words}")
+    except OSError:
+        return f"; run `kernel-exec doctor` to check the rest; the log {log} can't be written"
+    return f"; run `kernel-exec doctor` to check the rest; log: {log}"
 
 
 @asynccontextmanager

@@ -15,6 +15,6 @@ def main() -> None:
     if not plain or (sys.stdin is not None and sys.stdin.isatty()):
         importlib.import_module("kernel_exec.cli.main").main()
     elif reason := relay({}):
-        importlib.import_module("kernel_exec.cli.serve").refuse(reason)
+        importlib.import_module("kernel_exec.cli.serve").refuse(reason, {})
     else:
         importlib.import_module("kernel_exec.cli.main").main(["serve", "--in-process"])

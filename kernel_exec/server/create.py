@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -16,7 +17,9 @@ from mcp_types import (
 )
 
 from kernel_exec.connection import Connection
+from kernel_exec.content.plain import one_line
 from kernel_exec.errors import KernelExecError, bare
+from kernel_exec.places import Places
 from kernel_exec.settings import ConnectionSettings
 
 from .call import Call
@@ -27,6 +30,9 @@ from .tools import TOOLS
 from .validation import explain_malformed, parse
 
 VERSION = importlib.metadata.version("kernel-exec")
+
+REFUSAL = "kernel-exec can't run:"
+"""How the instructions of a server begin that can't work."""
 
 _NAME_SHOWN = 100
 """Characters of an unknown tool's name that its refusal repeats."""
@@ -61,13 +67,13 @@ def _dispatching(
     dispatch = _Dispatch(settings, connection_of)
     server = _server(instructions(settings, shared=shared), dispatch.call_tool)
     # in the place of the SDK's own, which traces each message for whoever may have set that up
-    server.middleware[:] = [dispatch.watch_cancellation, explain_malformed]
+    server.middleware[:] = [dispatch.watch, explain_malformed]
     return server
 
 
 def refusing_server(reason: str) -> Server[Any]:
     """A server that can't work and says so: each of its tools answers with `reason`."""
-    refusal = f"kernel-exec can't run: {reason}\nCorrect this, then restart the server."
+    refusal = f"{REFUSAL} {reason}\nCorrect this, then restart the server."
 
     async def call_tool(
         ctx: ServerRequestContext[Any], params: CallToolRequestParams
@@ -115,15 +121,19 @@ class _Dispatch:
             asked = parse(spec.model, params.arguments)
             result = bounded(await spec.handler(call, asked))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the session
-            result = _refused(params.name, bare(error))
+            log = Places(call.connection.host.storage_root).log
+            result = _refused(params.name, bare(error), log)
         # some clients cancel requests that were answered already; their work goes on on purpose
         call.connection.requests.take(ctx.request_id)
         return result
 
-    async def watch_cancellation(
+    async def watch(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Stop what a cancelled request had begun, unless its client only gave up waiting."""
+        """Note who the client is, and stop what a cancelled request had begun.
+
+        Not when its client only gave up waiting.
+        """
         if ctx.method == "notifications/cancelled":
             params = ctx.params or {}
             request = params.get("requestId")
@@ -131,15 +141,23 @@ class _Dispatch:
             begun = requests.take(request) if isinstance(request, int | str) else None
             if begun is not None and not _TIMED_OUT.search(str(params.get("reason") or "")):
                 begun.session.interrupt(begun.entry.id)
-        return await call_next(ctx)
+        result = await call_next(ctx)
+        self._meet(ctx)
+        return result
 
-    def _call(self, ctx: ServerRequestContext[Any]) -> Call:
+    def _meet(self, ctx: ServerRequestContext[Any, Any]) -> Connection:
+        """The connection of a request; its client is noted when it has introduced itself."""
         connection = self._connection_of(ctx)
         introduced = ctx.session.client_params
         if introduced is not None and not connection.name:
             client = introduced.client_info
             connection.client = f"{client.name[:_NAME_SHOWN]}{connection.via}"
             connection.name = f"{client.name} {client.version}".strip()
+            _log.info("connection %s is of %s", connection.owner.id, one_line(connection.name))
+        return connection
+
+    def _call(self, ctx: ServerRequestContext[Any]) -> Call:
+        connection = self._meet(ctx)
 
         async def progress(elapsed: float, message: str) -> None:
             await ctx.session.report_progress(elapsed, None, message)
@@ -152,8 +170,8 @@ class _Dispatch:
         )
 
 
-def _refused(tool: str, error: Exception) -> CallToolResult:
+def _refused(tool: str, error: Exception, log: Path) -> CallToolResult:
     if isinstance(error, KernelExecError):
         return failed(str(error))
     _log.error("%s failed", tool, exc_info=error)
-    return failed(f"internal error in kernel-exec: {error!r}; the server's log has the details")
+    return failed(f"internal error in kernel-exec: {error!r}; the details are in {log}")

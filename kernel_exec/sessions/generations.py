@@ -1,5 +1,6 @@
 """The kernels of a session one after the other: number, record, and what went with each."""
 
+import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSONObject, mapping
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outcomes import SERVER_ENDED
+
+_log = logging.getLogger(__name__)
 
 _MOST_SEEN = 10_000
 """Names of earlier kernels that are remembered."""
@@ -115,6 +118,11 @@ class Generations:
         )
         self.origin = Origin.NEEDED
         self._store.put_kernel(self.record)
+        _log.info(
+            "kernel %d of session %s starts: process %s, Python %s, %r",
+            *(self.number, self._session_id, kernel.info.pid),
+            *(kernel.info.python_version, kernel.info.executable),
+        )
 
     def end(self, kernel: Kernel, *, asked: bool, told: bool) -> None:
         """The latest kernel is gone.
@@ -125,6 +133,9 @@ class Generations:
         assert self.record is not None
         death = kernel.death
         reason = str(death or SERVER_ENDED)
+        is_crash = death is not None and not death.reason and death.exit_code != 0
+        level = logging.WARNING if is_crash else logging.INFO
+        _log.log(level, "kernel %d of session %s ends: %s", self.number, self._session_id, reason)
         self._seen |= dict.fromkeys(kernel.names, self.number)
         while len(self._seen) > _MOST_SEEN:
             del self._seen[next(iter(self._seen))]
@@ -145,6 +156,10 @@ class Generations:
         """These were deleted since, and not lost."""
         for name in names:
             self._seen.pop(name, None)
+
+    def fail(self, reason: str) -> None:
+        """The next kernel can't be had."""
+        _log.warning("session %s gets no kernel: %s", self._session_id, reason)
 
     def take_lost(self) -> JSONObject:
         """What the next result has to say of the kernel before."""

@@ -179,6 +179,7 @@ class Worker:
     def _give_up(self, reason: str) -> None:
         """End what the kernel ran, or else what it should have been started for."""
         self._start_error = KernelStartError(reason)
+        self._generations.fail(reason)
         if (running := self._queue.current) is not None:
             live: Live | None = self._ledger.find(running)
             details: JSONObject = {"death": {"cause": reason}}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.cli.demo import _server
+from kernel_exec.doctor.servers import server_of_our_own
 from kernel_exec.options import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -29,16 +29,16 @@ def demo(folder: Path, *arguments: str, **variables: str) -> subprocess.Complete
     )
 
 
-def test_the_server_of_the_demo_gets_proxies_and_indexes_and_nothing_that_configures_it() -> None:
+def test_a_server_of_our_own_gets_proxies_and_indexes_and_nothing_that_configures_it() -> None:
     passed = {"https_proxy": "p", "UV_DEFAULT_INDEX": "i", "PIP_CERT": "c", "SSL_CERT_FILE": "f"}
     configured = {word.variable: "x" for word in SETTINGS} | {"KERNEL_EXEC_CONFIG": "x"}
     others = {"VIRTUAL_ENV": "/v", "SECRET": "s", "PYTHONSTARTUP": "/p"}
 
-    server = _server(Path("/demo"), {**passed, **configured, **others})
+    server = server_of_our_own(Path("/demo"), {**passed, **configured, **others}, {"A": "b"})
 
     env = dict(server.env or {})
     assert env.pop("PYTHONPATH").split(os.pathsep)[-1] == str(ROOT)
-    assert env == {**passed, "CODE_STORAGE_DIR": "/demo"}
+    assert env == {**passed, "CODE_STORAGE_DIR": "/demo", "A": "b"}
     assert server.args[-2:] == ["--config", os.devnull]
 
 

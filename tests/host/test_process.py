@@ -317,7 +317,7 @@ def test_another_user_can_neither_connect_nor_read(public: Path) -> None:
         record = recorded(folder_of(public))
         assert record is not None
         files = [each for each in (public / ".kernel_exec").rglob("*") if each.is_file()]
-        assert {"host.log", "history.db", "record.json"} <= {each.name for each in files}
+        assert {"server.log", "history.db", "record.json"} <= {each.name for each in files}
         done = subprocess.run(
             [sys.executable, "-I", "-c", script, record.socket, *map(str, files)],
             capture_output=True, text=True, check=False,
@@ -357,9 +357,9 @@ def test_a_listener_of_another_user_gets_no_byte_and_the_client_is_served(
 
 def test_the_log_of_a_host_is_of_bounded_size(root: Path) -> None:
     works(root)
-    log = root / ".kernel_exec" / "host.log"
+    log = root / ".kernel_exec" / "server.log"
     with log.open("a") as file:
         file.write("x" * 1_000_001)
     wait_until(lambda: log.stat().st_size < 1_000_000, within=10)
-    assert log.with_name("host.log.1").stat().st_size > 1_000_000
+    assert log.with_name("server.log.1").stat().st_size > 1_000_000
     assert stat.S_IMODE(log.stat().st_mode) == 0o600

@@ -1,0 +1,34 @@
+"""What a check has found."""
+
+from dataclasses import asdict, dataclass
+
+from kernel_exec.content.plain import one_line
+
+_LONGEST = 1000
+"""Characters of a text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at: whether it works, what was found, and what helps.
+
+    Where it works `fix` is how something that nobody needs could be had.
+    """
+
+    name: str
+    ok: bool
+    text: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """What `doctor --json` says about it."""
+        return asdict(self)
+
+
+def broken(name: str, error: Exception | str, fix: str = "") -> Check:
+    """The check of what does not work; our errors end with the way out, behind a semicolon."""
+    said = one_line(" ".join(str(error).split()) or repr(error), _LONGEST).rstrip(".")
+    text, _, last = said.rpartition("; ")
+    if fix or not text:
+        return Check(name=name, ok=False, text=said, fix=fix or "see the log")
+    return Check(name=name, ok=False, text=text, fix=last)

@@ -1,0 +1,90 @@
+"""The storage folder, and the log in it."""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from kernel_exec.errors import StorageError
+from kernel_exec.leases import lock
+from kernel_exec.places import Places
+from kernel_exec.settings import Settings
+
+from .check import Check, broken
+
+_LITTLE = 200_000_000
+"""Bytes below which a disk is about to be full: an environment with pandas takes as many."""
+
+_SAMPLE = 65_536
+"""Bytes that are written to see whether any can be."""
+
+
+async def storage(settings: Settings) -> Sequence[Check]:
+    """Whether the storage folder can be written and locked, and has room."""
+    root, source = settings.host.storage_root, settings.host.storage_source
+    fix = f"choose another folder with CODE_STORAGE_DIR or --storage-dir (now: {source})"
+    there = _nearest(root)
+    if not there.is_dir():
+        return [broken("storage", f"{there} is not a folder", fix)]
+    if not root.is_dir():
+        if not os.access(there, os.W_OK | os.X_OK):
+            return [broken("storage", f"{root} can't be created: {there} is read-only", fix)]
+        text = f"{root} does not exist yet; a server creates it"
+        return [_with_room(there, text)]
+    places = Places(root)
+    for folder in filter(Path.is_dir, (root, places.private)):
+        try:
+            _try_out(folder)
+        except StorageError as error:
+            return [broken("storage", error, fix)]
+        except OSError as error:
+            return [broken("storage", f"{folder} can't be written: {error.strerror}", fix)]
+    if places.history.exists() and not os.access(places.history, os.R_OK | os.W_OK):
+        fix = f"make {places.history} yours and writable"
+        return [broken("storage", f"{places.history} can't be written", fix)]
+    return [_with_room(root, f"{root} is writable")]
+
+
+def _try_out(folder: Path) -> None:
+    """Write and lock a file that has no name, so that nothing is left whatever happens."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"\0" * _SAMPLE)
+        file.flush()
+        os.fsync(file.fileno())
+        lock(folder / "file", file.fileno())
+
+
+def _with_room(folder: Path, text: str) -> Check:
+    free = shutil.disk_usage(folder).free
+    if free < _LITTLE:
+        fix = "make room, or set KERNEL_EXEC_HISTORY_SIZE to less"
+        return broken("storage", f"{text}, but only {_size(free)} are free", fix)
+    return Check(name="storage", ok=True, text=f"{text}, {_size(free)} free")
+
+
+async def log(settings: Settings) -> Sequence[Check]:
+    """Where the log is, and how large."""
+    path, level = Places(settings.host.storage_root).log, settings.host.log_level
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        text = f"{path} does not exist yet (level {level})"
+        return [Check(name="log", ok=True, text=text)]
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.W_OK):
+        return [broken("log", f"{path} can't be written", "make it writable, or remove it")]
+    return [Check(name="log", ok=True, text=f"{path} ({_size(status.st_size)}, level {level})")]
+
+
+def _nearest(path: Path) -> Path:
+    """The folder itself, or what exists of the way there."""
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
