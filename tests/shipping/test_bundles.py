@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kernel_exec.server.create import VERSION
-from tests.shipping.tools import HEAVY, ROOT, run, uvx
+from tests.shipping.tools import HEAVY, ROOT, UV, run, uvx
 
 BUNDLES = ROOT / "examples" / "bundles"
 
@@ -64,7 +64,8 @@ def test_the_bundle_is_as_its_format_wants_and_serves(
 
     command = program["manifest"]()["server"]["mcp_config"]
     argv = [each.replace("${__dirname}", str(tmp_path / "unpacked")) for each in command["args"]]
-    assert "kernel-exec" in run(command["command"], *argv, "--version", cwd=tmp_path)
+    assert command["command"] == "uv"
+    assert VERSION in run(UV, *argv, "--version", cwd=tmp_path)
 
 
 @pytest.mark.network

@@ -1,4 +1,4 @@
-"""Wheel and sdist: what they hold, what they say of themselves, and that every installer's works."""
+"""Wheel and sdist: what they hold and say of themselves, and that all installers make them run."""
 
 import email
 import re

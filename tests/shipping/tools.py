@@ -50,12 +50,11 @@ async def serves(command: str, args: Sequence[str], storage: Path, **env: str) -
     )
     async with Client(server) as client:
         assert client.server_info is not None
-        version = client.server_info.version
-        for code in ("answer = 6 * 7", "print(answer)"):
+        for code, printed in (("answer = 6 * 7", ""), ("print(answer)", "42\n")):
             arguments = {"code": code, "wait_seconds": 120}
             result = await client.call_tool("execute_code", arguments)
-            assert not result.is_error, result.content
-        first = result.content[0]
-        assert isinstance(first, TextContent)
-        assert first.text.startswith("42\n")
-        return version
+            first = result.content[0]
+            assert isinstance(first, TextContent)
+            assert not result.is_error, first.text
+            assert first.text.startswith(printed)
+        return client.server_info.version
