@@ -160,6 +160,14 @@ class Ledger:
         self._store.put_entry(live.entry)
         live.note_change()
 
+    def note_unstored(self, entry_id: str, reason: str) -> Entry:
+        """An entry that was just begun has no script after all; the entry as it is now."""
+        live = self.find(entry_id)
+        details = {**live.entry.details, "unstored": reason}
+        live.entry = replace(live.entry, file_path=None, details=details)
+        self._store.put_entry(live.entry)
+        return live.entry
+
     def end(self, live: Live, outcome: Outcome, details: JSONObject) -> None:
         """An entry is over; only late outputs follow."""
         entry = live.entry
