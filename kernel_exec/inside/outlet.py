@@ -229,19 +229,24 @@ class _Captured:
     def drain(self):
         """Take in what C code and other processes have written so far."""
         with self._lock:
-            for _ in range(_ROUNDS if self._sources else 0):
-                ready = self._poll.poll(0)
-                if not ready:
-                    return
-                # of two that can be read, the one that was written to last is likely to go on
-                for fd, event in sorted(ready, key=lambda found: found[0] != self._heard):
-                    self._heard = fd
-                    try:
-                        if event & select.POLLNVAL:
-                            raise OSError("the descriptor was closed")
-                        self._sources[fd]()
-                    except OSError:
-                        self.forget(fd)
+            ready = self._sources and self._poll.poll(0)
+            if ready:  # seldom, and this is asked before each `print`
+                self._take_in(ready)
+
+    def _take_in(self, ready):
+        for _ in range(_ROUNDS):
+            # of two that can be read, the one that was written to last is likely to go on
+            for fd, event in sorted(ready, key=lambda found: found[0] != self._heard):
+                self._heard = fd
+                try:
+                    if event & select.POLLNVAL:
+                        raise OSError("the descriptor was closed")
+                    self._sources[fd]()
+                except OSError:
+                    self.forget(fd)
+            ready = self._poll.poll(0)
+            if not ready:
+                return
 
 
 class _Sender:

@@ -1,7 +1,7 @@
 """Prints the figures that the README promises: `python -m tests.benchmarks`.
 
-With words (hosts, kernels, history, notebooks, environments) only those, with a number so many
-rounds.
+With words (hosts, kernels, sessions, history, notebooks, environments) only those, with a number
+so many rounds.
 Nothing here asserts anything about time.
 """
 
@@ -18,10 +18,12 @@ from .environments import environment_figures
 from .hosts import host_figures
 from .kernels import kernel_figures
 from .notebooks import history_figures, notebook_figures
+from .sessions import session_figures
 
 _TOPICS = {
     "hosts": host_figures,
     "kernels": kernel_figures,
+    "sessions": session_figures,
     "history": history_figures,
     "notebooks": notebook_figures,
     "environments": environment_figures,
