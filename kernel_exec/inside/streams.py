@@ -335,27 +335,21 @@ class _Account:
 
     def goes_to_file(self, string):
         """True when `string` was written to the file, as is most of what a loop prints."""
-        if self._file is None or self.waiting:
-            return False
-        try:
-            self._file.write(string)
-        except OSError:
+        if self._file is None or self.waiting or self.take(string):
             return False
         self.unended = string[-1:] not in ("\n", "")
-        self.is_flooding = False
         return True
 
     def take(self, string):
         """The part of `string` to send."""
+        self.is_flooding = False
         if self._file is not None:
             try:
                 self._file.write(string)
-                self.is_flooding = False
-                return ""
             except OSError:
                 self.is_flooding = True
                 return string  # the disk is full: the wire takes it
-        self.is_flooding = False
+            return ""
         sent = self._size
         self._size += len(string) + (0 if outlet.is_turn_of(self._stream) else _TURN)
         if self._size <= budgets.WIRE_BUDGET:

