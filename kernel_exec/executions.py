@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from anyio import to_thread
+from anyio import lowlevel, to_thread
 
 from kernel_exec.connection import Begun, Connection
 from kernel_exec.errors import NotFoundError, StorageError, UnencodableError
@@ -44,7 +44,7 @@ async def run(
     resent = opened.ledger.resent(EntryKind.CODE, checked)
     if resent is not None:
         return Begun(session=opened, entry=resent, resent=True)
-    entry = submit(
+    entry = await submit(
         opened,
         source,
         scripts=connection.app.scripts,
@@ -56,7 +56,7 @@ async def run(
     return Begun(session=opened, entry=entry)
 
 
-def submit(
+async def submit(
     session: Session,
     source: str,
     *,
@@ -66,23 +66,32 @@ def submit(
     title: str = "",
     time_limit: float | None = None,
 ) -> Entry:
-    """Store `source` and queue it in a session that is open; raises what `run` does."""
+    """Queue `source` in a session that is open, and store it; raises what `run` does.
+
+    It is stored while an idle kernel runs it already: to make a file takes as long as a short cell.
+    """
     checked = checked_source(source)
     details: JSONObject = {}
-    path = None
+    draft = None
     try:
-        path = str(scripts.save(source, filename) if filename else scripts.save_cell(source))
+        draft = scripts.draft(source, filename)
     except (StorageError, UnencodableError) as error:
         details = {"unstored": str(error)}
-    return session.submit(
-        Submission(
-            source=checked,
-            title=title,
-            file_path=path,
-            time_limit=time_limit,
-            details={"client": client, **details},
-        )
+    submission = Submission(
+        source=checked,
+        title=title,
+        file_path=str(draft.path) if draft is not None else None,
+        time_limit=time_limit,
+        details={"client": client, **details},
     )
+    entry = session.submit(submission)
+    if draft is not None:
+        await lowlevel.cancel_shielded_checkpoint()  # in which the session sends it
+        try:
+            scripts.write(draft)
+        except StorageError as error:
+            return session.ledger.note_unstored(entry.id, str(error))
+    return entry
 
 
 async def run_script(

@@ -226,7 +226,8 @@ class Database:
             with self._watched(), transaction(connection, wait=self._wait):
                 # No sweep of another server takes a file for one of the past meanwhile: it
                 # removes those that no row refers to under the same lock.
-                self._insert(connection, [_stored(self.blobs, write) for write in batch])
+                latest = {write.key: write for write in batch}  # each in the place of its first
+                self._insert(connection, [_stored(self.blobs, each) for each in latest.values()])
             self.waiting.remove(batch)
             for write in batch:
                 if write.live:

@@ -92,7 +92,7 @@ async def _run(app: App, request: JSONObject, reply: Reply) -> None:
             await _report(app, begun.session, begun.entry, reply)
     else:
         session = live[record.id]
-        entry = executions.submit(session, source, scripts=app.scripts, client=_PERSON)
+        entry = await executions.submit(session, source, scripts=app.scripts, client=_PERSON)
         await _report(app, session, entry, reply)
 
 

@@ -95,7 +95,14 @@ class SpillFile:
         """Add `string`, as far as there is room; raises `OSError`."""
         written = string.encode("utf-8", "backslashreplace")
         room = 0 if self._dropped else max(0, FILE_LIMIT - self._spent.bytes)
-        if len(written) > room:
+        if len(written) <= room:
+            done = self._file.write(written)
+            self._end += done
+            self._spent.bytes += done
+            if done == len(written):  # almost always, and for each `print`
+                return
+            written = written[done:]
+        else:
             kept = written[:room].decode("utf-8", "ignore").encode("utf-8")  # whole characters
             rest = written[len(kept) :].decode("utf-8", "ignore")
             written = kept

@@ -89,10 +89,13 @@ class _Display:
 class Displays:
     """Stands between a kernel and its session."""
 
-    def __init__(self, session, on_widget=lambda: None):
-        """Take the place of `session.send`; `on_widget` is called after a change of a widget."""
+    def __init__(self, session, on_widget=lambda: None, ends_cell=lambda: False):
+        """Take the place of `session.send`; `on_widget` is called after a change of a widget.
+
+        `ends_cell` says whether a cell does nothing more after it had a result.
+        """
         self._session, self._really_send = session, session.send
-        self._on_widget = on_widget
+        self._on_widget, self._ends_cell = on_widget, ends_cell
         self._shown = collections.OrderedDict()
         session.send = self.send
         outlet.on_cleared = self._drop_held
@@ -150,7 +153,11 @@ class Displays:
             _send(before, before.body)  # sent later, it would change the new display, too
         if shown.sent + display.size <= DISPLAY_BUDGET:
             shown.sent += display.size
-            return _send(display, display.body)
+            outlet.sender.may_wait = display.kind == "execute_result" and self._ends_cell()
+            try:
+                return _send(display, display.body)
+            finally:
+                outlet.sender.may_wait = False
         if shown.is_over:
             return self._reduce(shown, display)
         if display.kind != _UPDATE:

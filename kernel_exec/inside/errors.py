@@ -3,13 +3,19 @@
 Standard library only, Python 3.8 syntax.
 """
 
+import asyncio
 import builtins
 import mmap
 import os
 import traceback
 
+from .defence import attempt
+
 _RESERVE = 16 << 20
 """Bytes of address space, never touched: a traceback, a reply and a small cell fit."""
+
+_CAUSES = 100
+"""Errors that one came of, at most: user code can link them in a ring."""
 
 
 def show_errors(shell, files):
@@ -116,3 +122,40 @@ class Reserve:
         """Give it back."""
         while self._held:
             self._held.pop().close()
+
+
+def reply_for(error, execution_count):
+    """What a cell that could not even be run is answered with; else nobody would answer."""
+    name, message = type(error).__name__, attempt(str, error, otherwise="")
+    return {
+        "status": "error",
+        "execution_count": execution_count,
+        "ename": name,
+        "evalue": message,
+        "traceback": ["%s: %s" % (name, message)],
+        "payload": [],
+        "user_expressions": {},
+    }
+
+
+def was_interrupted(shell):
+    """True when an interrupt ended the cell, also where another error came of it."""
+    result = shell.last_execution_result
+    error = result.error_in_exec if result is not None else None
+    for _ in range(_CAUSES if error is not None else 0):
+        if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+            return True
+        error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
+    return False
+
+
+def give_back_before(shell, *steps):
+    """Do `steps` before an error is shown: what a cell took before it failed is needed for that."""
+    show = shell.showtraceback
+
+    def show_traceback(*args, **kwargs):
+        for step in steps:
+            step()
+        return show(*args, **kwargs)
+
+    shell.showtraceback = show_traceback

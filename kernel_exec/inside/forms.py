@@ -28,6 +28,33 @@ def format_values(shell):
     formatter = ModelFormatter(parent=shell.display_formatter)
     shell.display_formatter.formatters["text/llm+plain"] = formatter
     formatter.for_type(object, describe)
+    _plain_at_once(shell.display_formatter)
+
+
+_PLAIN = frozenset(map(id, (bool, int, float, complex, str, bytes, type(None))))
+"""By their addresses: the hash of a class can be code of the user's."""
+
+
+def _plain_at_once(formatter):
+    """A plain value has no form but its text, unless somebody made one for its class.
+
+    Otherwise each of a dozen formatters would be asked in turn.
+    """
+    format_any, text = formatter.format, formatter.formatters["text/plain"]
+    first = (formatter.ipython_display_formatter, formatter.mimebundle_formatter)
+
+    def format_fast(obj, include=None, exclude=None):
+        kind = type(obj)
+        if id(kind) not in _PLAIN or include or exclude:
+            return format_any(obj, include, exclude)
+        for each in (*first, *formatter.formatters.values()):
+            made = {} if each is text else each.type_printers
+            if made and any(made[base] is not describe for base in kind.__mro__ if base in made):
+                return format_any(obj, include, exclude)
+        written = text(obj)
+        return {} if written is None else {"text/plain": written}, {}
+
+    formatter.format = format_fast
 
 
 def describe(value):

@@ -53,6 +53,7 @@ from . import (
 )
 from . import shell as shells
 from .defence import attempt
+from .outlet import outlet
 
 try:
     from ipykernel.thread import BaseThread as ServingThread
@@ -60,9 +61,6 @@ except ImportError:  # before ipykernel 7
     from ipykernel.control import ControlThread as ServingThread
 
 _NO_INPUT = "nobody can answer a prompt here: pass the value in the code instead of asking for it"
-_CAUSES = 100
-"""Errors that one came of, at most: user code can link them in a ring."""
-
 _LOOP_FAILURES = 100
 """How often the event loop may fail between two requests; an unusable one fails at once again."""
 
@@ -111,11 +109,16 @@ def _set_up(app, config):
     app.kernel._execute_sleep = 0.0
     app.kernel.session.pack = packing.pack
     shown = displays.Widgets(app.shell)
-    displays.Displays(app.kernel.session, shown.note_change)
+    displays.Displays(
+        app.kernel.session,
+        shown.note_change,
+        lambda: app.shell.ast_node_interactivity == "last_expr",
+    )
     owners.follow(app.shell)
     errors.show_groups(app.shell)
     shells.plain_terminal(app.shell)
     shells.without_repetitions(app.shell)
+    shells.without_copies(app.shell)
     shells.without_terminal(app.shell, app.kernel.hints.commands.ended)
     shells.without_reader(app.shell, app.kernel.say)
     shells.events_that_fail(app.shell, app.kernel.say)
@@ -143,7 +146,8 @@ class KernelApp(IPKernelApp):
         context.sndhwm = 0
         for kind in (IOPubThread, ServingThread):
             defence.make_lasting(kind, self.mend_python)
-        super().init_iopub(context)
+        IOPubThread._setup_xpub_listener = _nothing  # whose greetings nobody needs: the socket is
+        super().init_iopub(context)  # for one sender at a time, and the lock is `outlet`'s
 
     def mend_python(self):
         """Mend what the threads that serve need; streams and shell are for the cell to keep."""
@@ -196,7 +200,7 @@ class Kernel(IPythonKernel):
         self._pid = os.getpid()
         self.cell_files = sources.CellFiles(self.shell)
         self._guard_user_code(self.shell)
-        self._guard_tracebacks(self.shell)
+        errors.give_back_before(self.shell, self._reserve.release, self.mending.mend_python)
         self.control_handlers["question_request"] = self._answer_question
 
     @property
@@ -254,16 +258,13 @@ class Kernel(IPythonKernel):
 
         shell.run_code = run_user_code
 
-    def _guard_tracebacks(self, shell):
-        """What a cell took before it failed is needed to show how, and so may memory be."""
-        show = shell.showtraceback
-
-        def show_traceback(*args, **kwargs):
-            self._reserve.release()
-            self.mending.mend_python()
-            return show(*args, **kwargs)
-
-        shell.showtraceback = show_traceback
+    async def dispatch_shell(self, *args, **kwargs):
+        """Serve a request; what is sent for it while no code of the user's runs is sent at once."""
+        outlet.sender.is_direct = True
+        try:
+            await super().dispatch_shell(*args, **kwargs)
+        finally:
+            outlet.sender.is_direct = False
 
     async def execute_request(self, stream, ident, parent):
         """Serve a request; whatever happens, it is answered, or it would be waited for for ever."""
@@ -275,7 +276,7 @@ class Kernel(IPythonKernel):
             self._reserve.release()
             try:
                 self.mending.mend()
-                reply = _error_reply(error, self.shell.execution_count)
+                reply = errors.reply_for(error, self.shell.execution_count)
                 self.session.send(stream, "execute_reply", reply, parent, ident=ident)
             except BaseException as reason:
                 defence.give_up(reason)
@@ -293,6 +294,8 @@ class Kernel(IPythonKernel):
             notes = attempt(self._overlay.warnings, code, self.shell.transform_cell, otherwise=())
             attempt(self.say, *notes)
             attempt(self.hints.begin, code, self.shell.transform_cell)
+            attempt(self._names.begin, self.shell, code)
+        outlet.sender.is_direct = False
         try:
             with sources.as_script(self.shell, ours):
                 return await super().do_execute(code, silent, *args, **kwargs)
@@ -300,11 +303,12 @@ class Kernel(IPythonKernel):
             raise
         except BaseException as error:  # in IPython's own code, such as a recursion in its compiler
             self._reserve.release()
-            return _error_reply(error, self.shell.execution_count)
+            return errors.reply_for(error, self.shell.execution_count)
         finally:
             if os.getpid() != self._pid:
                 _end_child()
             self.mending.mend()
+            outlet.sender.is_direct = True
             if not silent:
                 attempt(_finish_streams)
 
@@ -315,7 +319,7 @@ class Kernel(IPythonKernel):
             metadata["kernel_exec"] = {
                 **attempt(self._names.changes, self.shell, content.get("code", ""), otherwise={}),
                 "working_directory": attempt(self.mending.folder.moved_to, otherwise=""),
-                "interrupted": attempt(_was_interrupted, self.shell, otherwise=False),
+                "interrupted": attempt(errors.was_interrupted, self.shell, otherwise=False),
                 "help": attempt(self.hints.finish, self.shell, otherwise=""),
                 "exits": attempt(bool, self.shell.exit_now, otherwise=False),
             }
@@ -340,34 +344,13 @@ class Kernel(IPythonKernel):
         raise StdinNotImplementedError("getpass(%r): %s" % (str(prompt), _NO_INPUT))
 
 
+def _nothing(*args):
+    """Stands for what is not to be done."""
+
+
 def _finish_streams():
     sys.stdout.finish_cell()
     sys.stderr.finish_cell()
-
-
-def _error_reply(error, execution_count):
-    """What a cell that could not even be run is answered with; else nobody would answer."""
-    name, message = type(error).__name__, attempt(str, error, otherwise="")
-    return {
-        "status": "error",
-        "execution_count": execution_count,
-        "ename": name,
-        "evalue": message,
-        "traceback": ["%s: %s" % (name, message)],
-        "payload": [],
-        "user_expressions": {},
-    }
-
-
-def _was_interrupted(shell):
-    """True when an interrupt ended the cell, also where another error came of it."""
-    result = shell.last_execution_result
-    error = result.error_in_exec if result is not None else None
-    for _ in range(_CAUSES if error is not None else 0):
-        if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
-            return True
-        error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
-    return False
 
 
 def _end_child():

@@ -233,8 +233,12 @@ class _Callables:
             for name, value in vars(owner).items()
             if _is_usable(value) and name not in without
         }
-        self._values = operator.itemgetter(*(name for name in self._saved if name not in replaced))
-        self._seen = self._values(self._saved)
+        self._values = (
+            operator.itemgetter(*(name for name in self._saved if name not in replaced))
+            if replaced
+            else _all_values
+        )
+        self._seen = self._values(vars(owner))
 
     def restore(self, same=False):
         """Put back what is gone or can't be called; the names of those, with their owner's.
@@ -261,6 +265,11 @@ class _Callables:
         return _is_usable(value) and (
             not same or name in self._replaced or value is self._saved[name]
         )
+
+
+def _all_values(names):
+    """Fast to compare with those of before, as nearly all are what they were."""
+    return [*names.values()]
 
 
 def _is_usable(value):

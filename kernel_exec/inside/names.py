@@ -1,9 +1,12 @@
 """Which of the user's names a cell has added, changed or removed; loaded in the kernel's process.
 
 Standard library only, Python 3.8 syntax. A name is changed when it stands for another object, or
-when a look at its object shows a difference: in length, shape, columns, or some of its values. The
-look is short, runs no code of the user's and keeps nothing alive but short plain values. A
-difference proves a change; no difference proves nothing.
+when a look at its object before and after the cell shows a difference: in length, shape, columns,
+or some of its values. The look is short, runs no code of the user's and keeps nothing alive but
+short plain values. A difference proves a change; no difference proves nothing.
+
+Looked at is what the cell's code mentions, itself or through functions that it mentions, and a few
+of the names that were made last: what a cell costs must not grow with all that a session has made.
 """
 
 import collections
@@ -24,8 +27,14 @@ _CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
 _OPAQUE = (type, types.ModuleType, io.IOBase)
 _DICTIONARIES = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
-_LOOK = 0.001
-"""Seconds that may be spent on looking into objects after a cell."""
+_LOOK = 0.002
+"""Seconds that may be spent on looking into objects before a cell, and after it."""
+
+_OTHERS = 4
+"""Names that are looked at though the code does not mention them, those made last."""
+
+_REACHED = 200
+"""Names that code mentions, with those that functions do which it mentions."""
 
 _NODES = 200
 """Values that are looked at within one object."""
@@ -53,13 +62,24 @@ class Names:
     """
 
     def __init__(self, patience=_LOOK):
-        """Nothing has a name yet; `patience` in seconds, for looking into objects after a cell."""
+        """Nothing has a name yet; `patience` in seconds, for looking into objects."""
         self._patience = patience
-        self._known = set()  # all that was in the namespace, also what no user put there
+        self._order = []  # all that was in the namespace, also what no user put there
         self._plain = {}  # short plain values, which can't change, by name
         self._ids = {}  # the addresses of all other values
         self._looks = {}  # what a look at one of them showed, and after which cell
         self._cell = 0
+
+    def begin(self, shell, code):
+        """A cell begins: what it mentions is looked at, where it was not after the last one."""
+        end, natures = time.perf_counter() + self._patience, {}
+        for name in self._mentioned(shell.user_ns, code):
+            if time.perf_counter() > end:
+                break
+            value = shell.user_ns.get(name)
+            is_known = self._ids[name] == id(value)
+            if is_known and self._looks.get(name, _NEVER)[2] != self._cell:
+                self._looks[name] = id(type(value)), _look_at(value, end, natures), self._cell
 
     def changes(self, shell, code=""):
         """The new, changed and removed names since the last call; `code` ran meanwhile.
@@ -73,10 +93,7 @@ class Names:
     def _changes(self, shell, code):
         self._cell += 1
         now = shell.user_ns.copy()
-        fresh = set(itertools.filterfalse(self._known.__contains__, now))
-        is_less = len(now) < len(self._known) + len(fresh)
-        gone = self._take_out(now) if is_less else []
-        self._known |= fresh
+        fresh, gone = self._come_and_gone(now)
         changed = {name for name in fresh if _is_visible(name, shell)}
         changed.update(_others(self._plain, map(now.get, self._plain), operator.is_not))
         changed.update(_others(self._ids, map(id, map(now.get, self._ids)), operator.ne))
@@ -94,15 +111,27 @@ class Names:
             changes["unknown"] = True
         return changes
 
+    def _come_and_gone(self, now):
+        """The names that were not there, and those of the user's that are there no longer."""
+        order, before = list(now), self._order
+        self._order = order
+        if order[: len(before)] == before:  # almost always: a new name comes behind all others
+            return order[len(before) :], []
+        fresh = set(order).difference(before)
+        gone = [name for each in (self._plain, self._ids) for name in each if name not in now]
+        for name in gone:
+            self._forget(name)
+        return fresh, gone
+
     def _look(self, now, code, changed):
         """The names whose objects visibly differ from what they were after the last cell.
 
-        If time runs out, it does so for the oldest of those that the code does not mention.
+        If time runs out, it does so for those that the code does not mention.
         """
         end, natures = time.perf_counter() + self._patience, {}
-        mentioned = self._ids.keys() & set(_WORD.findall(code[:_LONG]))
+        others = itertools.islice(reversed(self._ids), _OTHERS)
         found = set()
-        for name in itertools.chain(mentioned, reversed(list(self._ids))):
+        for name in itertools.chain(self._mentioned(now, code), others):
             if time.perf_counter() > end:
                 break
             kind, look, cell = self._looks.get(name, _NEVER)
@@ -113,16 +142,19 @@ class Names:
             is_next = cell == self._cell - 1 and None not in (look, seen[1])
             if name not in changed and kind is not None:
                 if kind != seen[0] or (is_next and look != seen[1]):
-                    found.add(name)
-        return found
+                    found.add(self._ids[name])
+        return {name for name, address in self._ids.items() if address in found} if found else found
 
-    def _take_out(self, now):
-        """Forget the names that are gone; those that the user had."""
-        self._known.intersection_update(now)
-        gone = [name for each in (self._plain, self._ids) for name in each if name not in now]
-        for name in gone:
-            self._forget(name)
-        return gone
+    def _mentioned(self, now, code):
+        """What can change of all that the code mentions, or functions that it mentions."""
+        found, left = {}, _WORD.findall(code[:_LONG]) if self._ids else []
+        while left and len(found) < _REACHED:
+            name = left.pop()
+            if name in self._ids and name not in found:
+                value = found[name] = now.get(name)
+                if type(value) is types.FunctionType:
+                    left += _mentioned_by(value.__code__)
+        return found
 
     def _note(self, name, value):
         """A name stands for this from now on."""
@@ -135,6 +167,12 @@ class Names:
     def _forget(self, name):
         for known in (self._plain, self._ids, self._looks):
             known.pop(name, None)
+
+
+def _mentioned_by(code):
+    """The names that a function's code refers to, and that of the functions in it."""
+    within = [each for each in code.co_consts if type(each) is types.CodeType]
+    return [*code.co_names, *(name for each in within for name in _mentioned_by(each))]
 
 
 def _others(known, values, differ):

@@ -23,6 +23,9 @@ from .defence import defect, report
 _AFTER = 0.2
 """Seconds that text may wait for more."""
 
+_LATE = 0.1
+"""Seconds after which a timer that has not come is set anew: an interrupt may have undone it."""
+
 _FLUSH_LIMIT = 10.0
 """Seconds that `flush` waits for the thread that sends, as ipykernel's own does."""
 
@@ -59,7 +62,7 @@ class Outlet:
         self._clearing = {}  # requests that are cleared with their next output
         self._count = 0
         self._sent_at = 0.0
-        self._is_timed = False
+        self._timed_until = 0.0
 
     def attach(self, session, pub_thread, run_dir):
         """Send through `pub_thread` from now on; the second stream finds it attached."""
@@ -77,7 +80,6 @@ class Outlet:
         """The journal is for this execution from now on."""
         with self.lock:
             self._journal.begin(execution_id)
-            self._is_timed = False  # an interrupt may have come between the two steps of `_note`
 
     def is_turn_of(self, stream):
         """False when another stream wrote last, so that a part for `stream` has to begin."""
@@ -163,7 +165,7 @@ class Outlet:
             self._set_timer(0.01)  # the holder may be waiting for this very thread
             return
         try:
-            self._is_timed = False
+            self._timed_until = 0.0
             parts, self._parts = self._parts, []
             self._sent_at = time.monotonic()
             self.sender.send_after_all_scheduled(parts)
@@ -177,9 +179,10 @@ class Outlet:
         if not self._journal.add(execution_id, self._count, name, text):
             self.send()
             self._journal.empty(execution_id)
-        elif not self._is_timed:
-            self._is_timed = True  # also where this fails: to report that is to come here again
-            self.sender.schedule(lambda: self._set_timer(_AFTER))
+        elif (now := time.monotonic()) > self._timed_until:
+            # one for all that comes meanwhile, also of the next cells: each calls the other thread
+            self._timed_until = now + _AFTER + _LATE
+            self.sender.call(lambda: self._set_timer(_AFTER))
 
 
 def _remember(requests, parent):
@@ -226,51 +229,73 @@ class _Captured:
     def drain(self):
         """Take in what C code and other processes have written so far."""
         with self._lock:
-            for _ in range(_ROUNDS if self._sources else 0):
-                ready = self._poll.poll(0)
-                if not ready:
-                    return
-                # of two that can be read, the one that was written to last is likely to go on
-                for fd, event in sorted(ready, key=lambda found: found[0] != self._heard):
-                    self._heard = fd
-                    try:
-                        if event & select.POLLNVAL:
-                            raise OSError("the descriptor was closed")
-                        self._sources[fd]()
-                    except OSError:
-                        self.forget(fd)
+            ready = self._sources and self._poll.poll(0)
+            if ready:  # seldom, and this is asked before each `print`
+                self._take_in(ready)
+
+    def _take_in(self, ready):
+        for _ in range(_ROUNDS):
+            # of two that can be read, the one that was written to last is likely to go on
+            for fd, event in sorted(ready, key=lambda found: found[0] != self._heard):
+                self._heard = fd
+                try:
+                    if event & select.POLLNVAL:
+                        raise OSError("the descriptor was closed")
+                    self._sources[fd]()
+                except OSError:
+                    self.forget(fd)
+            ready = self._poll.poll(0)
+            if not ready:
+                return
 
 
 class _Sender:
-    """The thread of ipykernel's that sends, whose messages are counted."""
+    """Sends, one message after the other: in the thread of ipykernel's that does so, or at once.
+
+    To call that thread takes the interpreter from the one that runs code, so between two pieces of
+    user code the main thread sends by itself. Within user code it never does: what a signal handler
+    raises there would cut a message in two. One lock guards the socket; it is held for sending
+    only, and nobody waits for it who could run a handler.
+    """
 
     def __init__(self, session, pub_thread, flow):
         self._session, self._pub_thread = session, pub_thread
         self.flow = shared.Flow(flow)
+        self.is_direct = False  # the main thread is in no user code
+        self.may_wait = False  # what it sends is the last of a cell
+        self._main = threading.main_thread().ident
+        self._sending = threading.Lock()
         self._is_called = False
         pub_thread.schedule = self.schedule
         pub_thread.send_multipart = self._send_counted
 
-    def schedule(self, action):
-        """Have the thread that sends do it, in the place of the stock way, which costs much more.
+    def schedule(self, action, waits=False):
+        """Have it done, in the place of the stock way, which costs much more.
 
-        Each call of that thread takes the interpreter from the one that runs code.
+        What `waits` is done with what comes next.
         """
         if not self._pub_thread.thread.is_alive():
             action()
             return
         self._pub_thread._events.append(action)
+        is_main = threading.get_ident() == self._main
+        if waits or (is_main and (self.may_wait or (self.is_direct and self._has_caught_up()))):
+            return
         if not self._is_called:
             self._is_called = True
-            self._pub_thread.io_loop.asyncio_loop.call_soon_threadsafe(self._do_scheduled)
+            self.call(self._do_scheduled)
+
+    def call(self, action):
+        """Have the thread that sends do it, whatever else it does."""
+        try:
+            self._pub_thread.io_loop.asyncio_loop.call_soon_threadsafe(action)
+        except RuntimeError:  # its loop is closed: the kernel ends
+            action()
 
     def _send_counted(self, frames, *args, **kwargs):
         self.flow.count(frames)
         action = functools.partial(self._pub_thread._really_send, frames, *args, **kwargs)
-        if frames[-1] == _BUSY and self._pub_thread.thread.is_alive():
-            self._pub_thread._events.append(action)
-        else:
-            self.schedule(action)
+        self.schedule(action, waits=frames[-1] == _BUSY)
 
     def send_later(self, parts):
         """Send parts after all that was scheduled, and before all that will be."""
@@ -284,17 +309,31 @@ class _Sender:
             self._pub_thread.schedule(sent.set)
             sent.wait(_FLUSH_LIMIT)
 
-    # In the thread that sends
+    def _has_caught_up(self):
+        """True when what was scheduled could be done here and now, in the main thread."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            self._perform()
+        finally:
+            self._sending.release()
+        return True
 
-    def _do_scheduled(self):
-        self._is_called = False  # from here on, whoever adds to them calls again
+    def _perform(self):
         events = self._pub_thread._events
         for _ in range(len(events)):
             action = events.popleft()
             try:
                 action()
-            except Exception as error:  # the thread serves all the others
-                report(defect(self._do_scheduled, error))
+            except Exception as error:  # the others are to be sent
+                report(defect(self._perform, error))
+
+    # In the thread that sends
+
+    def _do_scheduled(self):
+        self._is_called = False  # from here on, whoever adds to them calls again
+        with self._sending:
+            self._perform()
 
     def call_later(self, seconds, action):
         """False where it can't be: the loop is closed, or code has taken its clock."""

@@ -67,6 +67,26 @@ def without_terminal(shell, ended):
         shell.getoutput = getoutput
 
 
+def without_copies(shell):
+    """Keep no copy of all that is put out, which `%notebook` alone would read.
+
+    IPython 9 holds each text and each picture for as long as it lives, and to do so stands in the
+    way of every `print`. Our history has them.
+    """
+    if hasattr(shell, "_tee"):
+        shell._tee = lambda channel: contextlib.nullcontext()
+    if hasattr(shell.history_manager, "outputs"):
+        shell.history_manager.outputs = _Forgetful()
+
+
+class _Forgetful(dict):
+    """Has an empty list for each cell, and forgets it."""
+
+    def __missing__(self, count):
+        """A list that nobody keeps."""
+        return []
+
+
 def without_repetitions(shell):
     """Find out once what ipykernel and IPython ask twice for each cell."""
     transform, last = shell.transform_cell, []

@@ -144,7 +144,9 @@ class KernelStream(OutStream):
             return self._of_child().write(string)
         with outlet.lock:
             outlet.captured.drain()  # what was written to the descriptors before comes before
-            self._take(string, self.parent_header)
+            parent, latest = self.parent_header, self._latest
+            if latest is None or latest.parent is not parent or not latest.goes_to_file(string):
+                self._take(string, parent)
         if self._latest.is_flooding:
             outlet.wait_for_server()
         return len(string)
@@ -331,16 +333,23 @@ class _Account:
         self._file = None
         self.is_flooding = False
 
+    def goes_to_file(self, string):
+        """True when `string` was written to the file, as is most of what a loop prints."""
+        if self._file is None or self.waiting or self.take(string):
+            return False
+        self.unended = string[-1:] not in ("\n", "")
+        return True
+
     def take(self, string):
         """The part of `string` to send."""
         self.is_flooding = False
         if self._file is not None:
             try:
                 self._file.write(string)
-                return ""
             except OSError:
                 self.is_flooding = True
                 return string  # the disk is full: the wire takes it
+            return ""
         sent = self._size
         self._size += len(string) + (0 if outlet.is_turn_of(self._stream) else _TURN)
         if self._size <= budgets.WIRE_BUDGET:

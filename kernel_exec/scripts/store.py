@@ -6,7 +6,7 @@ import re
 import secrets
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -72,6 +72,14 @@ class Script:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A script that has its name, and is not stored yet."""
+
+    path: Path
+    content: bytes
+
+
 class ScriptStore:
     """The scripts below `root`, which is made when the first one is saved."""
 
@@ -89,11 +97,22 @@ class ScriptStore:
             UnencodableError: The encoding that the source declares does not have it.
             StorageError: It can't be written.
         """
-        return self._save(source, _plain_name(stem) if stem else "code", in_cells=False)
+        return self.write(self._draft(source, stem, self._made_root))
 
-    def save_cell(self, source: str) -> Path:
-        """Store code that has no name, in a folder of its own among the user's files."""
-        return self._save(source, "code", in_cells=True)
+    def draft(self, source: str, stem: str = "") -> Draft:
+        """What `write` will store; code without a name has a folder of its own.
+
+        Raises what `save` does.
+        """
+        return self._draft(source, stem, self._made_root if stem else self._cells)
+
+    def write(self, draft: Draft) -> Path:
+        """Store it, and return its path; raises `StorageError`."""
+        try:
+            _write_whole(str(draft.path), draft.content)
+        except OSError as error:
+            raise self._unstored(error) from error
+        return draft.path
 
     def replace(self, source: str, stem: str) -> Path:
         """Store `source` as `<stem>.py`, also in place of a file of that name, whose mode stays.
@@ -174,17 +193,17 @@ class ScriptStore:
         sha256 = hashlib.sha256(content).hexdigest()
         return Script(path=place.path, source=checked_source(source), sha256=sha256)
 
-    def _save(self, source: str, name: str, *, in_cells: bool) -> Path:
+    def _draft(self, source: str, stem: str, made_folder: Callable[[], Path]) -> Draft:
+        name = _plain_name(stem) if stem else "code"
         checked_source(source)
         content = _encoded(b"", source, "no file was created")
         try:
-            folder = self._cells() if in_cells else self._made_root()
+            folder = made_folder()
             while (path := folder / f"{name}_{secrets.token_hex(4)}.py").exists():
                 pass
-            _write_whole(str(path), content)
         except OSError as error:
             raise self._unstored(error) from error
-        return path
+        return Draft(path=path, content=content)
 
     def _cells(self) -> Path:
         """The folder for cells, the root if something else has its name; raises `OSError`."""

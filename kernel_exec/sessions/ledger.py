@@ -160,6 +160,14 @@ class Ledger:
         self._store.put_entry(live.entry)
         live.note_change()
 
+    def note_unstored(self, entry_id: str, reason: str) -> Entry:
+        """An entry that was just begun has no script after all; the entry as it is now."""
+        live = self.find(entry_id)
+        details = {**live.entry.details, "unstored": reason}
+        live.entry = replace(live.entry, file_path=None, details=details)
+        self._store.put_entry(live.entry)
+        return live.entry
+
     def end(self, live: Live, outcome: Outcome, details: JSONObject) -> None:
         """An entry is over; only late outputs follow."""
         entry = live.entry
@@ -171,11 +179,6 @@ class Ledger:
         self._store.put_entry(live.entry)
         live.note_change()
         self._note_end(live)
-
-    def end_all(self, reason: str) -> None:
-        """Nothing goes on any more."""
-        for live in self.unfinished:
-            self.end(live, Outcome.INTERRUPTED, {"reason": reason})
 
     def produce(self, entry_id: str, output: OutputEvent) -> None:
         """An entry has produced something, perhaps after its end."""

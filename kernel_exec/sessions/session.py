@@ -76,7 +76,8 @@ class Session:
                 self.is_over = True
                 self.ledger.begun.fire()
         finally:
-            self.ledger.end_all(SERVER_ENDED)
+            for live in self.ledger.unfinished:
+                self.ledger.end(live, Outcome.INTERRUPTED, {"reason": SERVER_ENDED})
 
     def submit(self, submission: Submission) -> Entry:
         """Queue something to run; its entry tells all that follows.

@@ -16,11 +16,13 @@ from .hosts import host_figures
 from .kernels import kernel_figures
 from .notebooks import history_figures, notebook_figures
 from .report import Report, print_table, save
+from .sessions import session_figures
 from .timing import Figure
 
 _TOPICS = {
     "hosts": host_figures,
     "kernels": kernel_figures,
+    "sessions": session_figures,
     "history": history_figures,
     "notebooks": notebook_figures,
     "environments": environment_figures,

@@ -18,6 +18,7 @@ from .bare import BareClient, stock_kernel
 from .timing import Figure, in_turn, spread
 
 _PRINT_100_MB = "for _ in range(100): print(('x' * 99 + '\\n') * 10_000, end='')"
+_PRINT_LINES = "for each in range(1_000_000): print(each)"
 
 
 async def kernel_figures(folder: Path, rounds: int) -> list[Figure]:
@@ -34,6 +35,7 @@ async def kernel_figures(folder: Path, rounds: int) -> list[Figure]:
             found = [
                 await _round_trip(client, bare, rounds),
                 *await _print_much(client, bare, max(3, rounds // 40)),
+                await _print_lines(client, bare, max(2, rounds // 100)),
             ]
     return [*found, await _start(folder, max(5, rounds // 20))]
 
@@ -81,6 +83,23 @@ async def _print_much(client: Client, bare: BareClient, rounds: int) -> list[Fig
             what="growth of the server while printing", ours=grown, unit="MB", aim="less than 10 MB"
         ),
     ]
+
+
+async def _print_lines(client: Client, bare: BareClient, rounds: int) -> Figure:
+    numbers = count()
+
+    async def stock(after: AsyncExitStack) -> None:
+        assert bare.execute(_PRINT_LINES) == 6_888_890
+
+    async def ours(after: AsyncExitStack) -> None:
+        code = f"# {next(numbers)}\n{_PRINT_LINES}"
+        result = await client.call_tool("execute_code", {"code": code, "wait_seconds": 300})
+        assert "(6,888,890 characters)" in str(result.content), result
+
+    plain, took = await in_turn(rounds, stock, ours)
+    return Figure(
+        what="a million lines printed", ours=took, theirs=plain, measure="bare", aim="1.2 at most"
+    )
 
 
 async def _start(folder: Path, rounds: int) -> Figure:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import kernel_exec.cli.serve as serving
 import kernel_exec.kernels.local as local_kernels
 from kernel_exec.cli.main import main as command_line
 from kernel_exec.history.database import Database
@@ -44,7 +43,7 @@ def main(folder: str) -> None:
     around(stdio, "encode", "SDK out", "encode")
     around(Wire, "send", after="transport out")
     _replace(local_kernels, "plan_launch", _stamped_launch)
-    _replace(serving, "exit_now", partial(_stamped_end, folder))
+    _replace(stdio, "exit_now", partial(_stamped_end, folder))
     command_line()
 
 

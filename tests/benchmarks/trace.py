@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.shared import CACHE
-from tests.wire import Server
+from tests.wire import IN_PROCESS, Server
 
 from . import stamps
 
@@ -74,11 +74,11 @@ def _trips(stamped: Sequence[_Stamped]) -> Iterator[dict[str, tuple[int, int]]]:
 
 
 def _run(folder: Path, rounds: int) -> None:
-    command = [sys.executable, "-m", "tests.benchmarks.stamped_server", str(folder)]
+    stamped = [sys.executable, "-m", "tests.benchmarks.stamped_server", str(folder)]
     variables = {"CODE_STORAGE_DIR": str(folder / "storage"), "KERNEL_EXEC_CACHE": str(CACHE)}
     with (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
-            [*command, "--python-path", sys.executable],
+            [*stamped, "serve", IN_PROCESS, "--python-path", sys.executable],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -88,8 +88,14 @@ def changed(first: str, second: str) -> set[str]:
     seen = names.Names(patience=60)
     exec(first, shell.user_ns)
     seen.changes(shell)
-    exec(second, shell.user_ns)
-    return set(seen.changes(shell)["names"])
+    return run(seen, shell, second)
+
+
+def run(seen: Any, shell: Shell, code: str) -> set[str]:
+    """The names that `code` changes, run as a kernel does."""
+    seen.begin(shell, code)
+    exec(code, shell.user_ns)
+    return set(seen.changes(shell, code)["names"])
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -123,20 +129,33 @@ def test_without_time_to_look_nothing_is_claimed() -> None:
     assert seen.changes(shell) == {"names": {}, "gone": []}
 
 
-def test_what_the_code_mentions_is_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time is counted in looks at the clock, of which there are not enough for all."""
-    clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)
-    monkeypatch.setattr(names, "time", clock)
-    shell = Shell(user_ns={f"n{at}": [at] for at in range(100)})
-    seen = names.Names(patience=20)
-    seen.changes(shell, "n0, n50")
-    for values in shell.user_ns.values():
-        values.append(0)
-    told = seen.changes(shell, "n0.append(0); n50.append(0); n100")["names"]
-    assert {"n0", "n50", "n99"} <= told.keys()
-    assert "n49" not in told
+def test_what_the_code_mentions_is_looked_at_however_much_there_is() -> None:
+    shell = Shell(user_ns={f"n{at}": [at] for at in range(2000)})
+    seen = names.Names(patience=60)
+    exec("def grow():\n    (lambda: n7.append(0))()", shell.user_ns)
+    exec("def call():\n    grow()", shell.user_ns)
+    seen.changes(shell)
+    assert run(seen, shell, "n0.append(0); n5") == {"n0"}
+    assert run(seen, shell, "call()") == {"n7"}
+    shell.user_ns["n5"].append(0)
+    assert run(seen, shell, "n5") == set()  # it was changed, but not by this cell
     shell.user_ns["n49"] = [49]
-    assert "n49" in seen.changes(shell)["names"]
+    assert run(seen, shell, "") == {"n49"}
+
+
+def test_a_cell_looks_at_no_more_because_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks are counted by those at the clock."""
+    looks = []
+    for count in (10, 2000):
+        clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)
+        monkeypatch.setattr(names, "time", clock)
+        shell = Shell(user_ns={f"n{at}": [at] for at in range(count)})
+        seen = names.Names(patience=10**9)
+        seen.changes(shell)
+        before = clock.perf_counter()
+        run(seen, shell, "n1.append(0); new = 1")
+        looks.append(clock.perf_counter() - before)
+    assert looks[0] == looks[1]
 
 
 def test_more_names_than_are_told_are_unknown() -> None:

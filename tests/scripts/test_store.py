@@ -245,7 +245,7 @@ def test_who_waits_too_long_for_others_is_told_to_try_again(
 
 def test_a_cell_lies_apart_and_is_found_by_its_name(tmp_path: Path) -> None:
     store = ScriptStore(tmp_path)
-    path = store.save_cell("1 + 1")
+    path = store.write(store.draft("1 + 1"))
 
     assert path.parent == tmp_path / "cells"
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -264,7 +264,7 @@ def test_cells_lie_in_the_root_where_their_folder_is_none(tmp_path: Path, kind: 
     else:
         (root / "cells").symlink_to(outside)
 
-    assert ScriptStore(root).save_cell("1").parent == root
+    assert ScriptStore(root).draft("1").path.parent == root
     assert list(outside.iterdir()) == []
 
 
