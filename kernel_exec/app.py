@@ -16,10 +16,10 @@ from kernel_exec.environments.catalog import Catalog
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
-from kernel_exec.kernels.kernel import Kernels
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
+from kernel_exec.kernels.spares import Spares
 from kernel_exec.places import Places
 from kernel_exec.scripts.store import ScriptStore
 from kernel_exec.sessions.registry import Sessions
@@ -32,7 +32,7 @@ class App:
 
     settings: HostSettings
     store: Store
-    kernels: Kernels
+    kernels: Spares
     sessions: Sessions
     scripts: ScriptStore
     stopping: anyio.Event
@@ -56,9 +56,14 @@ async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> Asy
             settings.storage_root,
             limits=Limits(age=settings.history_age, size=settings.history_size),
         ) as store,
+        Spares(
+            make_kernels(settings, unwritten=store.unwritten, ending=ending).start,
+            room=lambda: sessions.slots.free,
+            is_calm=lambda: sessions.is_calm,
+        ) as kernels,
         Sessions(
             store=store,
-            kernels=(kernels := make_kernels(settings, unwritten=store.unwritten, ending=ending)),
+            kernels=kernels,
             places=Places(settings.storage_root),
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,
@@ -80,7 +85,7 @@ def make_kernels(
     *,
     unwritten: Callable[[], int] = lambda: 0,
     ending: str = SERVER_ENDED,
-) -> Kernels:
+) -> LocalKernels:
     """Where all kernels come from; see `LocalKernels`."""
     return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten, ending=ending)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import anyio
+
 from kernel_exec.app import App, open_catalog
 from kernel_exec.content.news import Marks
 from kernel_exec.environments.catalog import PreparedEnvironment
@@ -20,6 +22,7 @@ from kernel_exec.history.entries import (
     is_replay,
 )
 from kernel_exec.jsons import text
+from kernel_exec.kernels.spares import Demand
 from kernel_exec.sessions.registry import Owner
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import ConnectionSettings
@@ -127,6 +130,8 @@ class Connection:
         self.environment: Environment | None = None
         self.working_directory: Path = settings.working_directory
         self._id = secrets.token_hex(8)
+        self._choosing = anyio.Lock()
+        self._demand: Demand | None = None
         self._worked_in = ""
         self._notice_shown = ""
         self._news: list[str] = []
@@ -187,6 +192,8 @@ class Connection:
     def close(self) -> None:
         """The client has left; its sessions live on without it."""
         self.app.sessions.leave(self._id)
+        if self._demand is not None:
+            self._demand.close()
 
     @property
     def owner(self) -> Owner:
@@ -204,9 +211,20 @@ class Connection:
 
     async def current_environment(self) -> Environment:
         """The environment that it switched to last, at first the configured one."""
-        if self.environment is None:
-            self.environment = await self.catalog.default()
-        return self.environment
+        async with self._choosing:  # the first call waits for what has begun before it
+            if self.environment is None:
+                self.environment = await self.catalog.default()
+            return self.environment
+
+    def prepare_ahead(self) -> None:
+        """Begin to make ready what its next kernel needs, once its client has been answered."""
+        if self._demand is None:
+            self._demand = self.app.kernels.demand(self._next_kernel)
+
+    async def _next_kernel(self) -> tuple[PreparedEnvironment, Path]:
+        """In which environment and folder it would start."""
+        environment = await self.current_environment()
+        return await self.catalog.prepare(environment), self.working_directory
 
     async def switch(
         self, environment: Environment, *, working_directory: Path | None = None
@@ -223,6 +241,7 @@ class Connection:
         self.environment = environment
         if working_directory is not None:
             self.working_directory = working_directory
+        self.app.kernels.look_again()
         (await self.latest_session()).note(
             EntryKind.ENVIRONMENT,
             environment.key,

@@ -44,7 +44,8 @@ class FakeProcess:
     """Knows a few programs by their text and says what IPython would say to them."""
 
     def __init__(self, listener: Listener) -> None:
-        self.driver = Driver(listener=listener, process=self, spill_dir=Path("spill"))
+        self.driver = Driver(process=self)
+        self.driver.assign(listener, Path("spill"))
         self.names: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
         self._count = 0

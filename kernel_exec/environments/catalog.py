@@ -38,9 +38,13 @@ class FoundEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedEnvironment(FoundEnvironment):
-    """An environment that a kernel can be started in; a `umask` of None is the server's own."""
+    """An environment that a kernel can be started in; a `umask` of None is the server's own.
+
+    `stamp` is another one once something was installed.
+    """
 
     support: KernelSupport
+    stamp: str = ""
     umask: int | None = None
 
 
@@ -70,7 +74,7 @@ class Catalog:
         self._passed = passed_variables
         self._configured = configured
         self._umask = umask
-        self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
+        self._prepared: dict[str, PreparedEnvironment] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
     @property
@@ -110,10 +114,10 @@ class Catalog:
         async with self._locks.setdefault(environment.key, anyio.Lock()):
             executable = self._executable(environment)
             known = self._prepared.get(environment.key)
-            if known is not None and self._holds(*known):
-                return known[1]
+            if known is not None and self._holds(known):
+                return known
             prepared = await self._support(await self._ask(environment, executable))
-            self._prepared[environment.key] = (fingerprint(prepared.interpreter), prepared)
+            self._prepared[environment.key] = prepared
             return prepared
 
     async def find(self, environment: Environment) -> FoundEnvironment:
@@ -125,8 +129,8 @@ class Catalog:
         """
         executable = self._executable(environment)
         known = self._prepared.get(environment.key)
-        if known is not None and self._holds(*known):
-            return known[1]
+        if known is not None and self._holds(known):
+            return known
         return await self._ask(environment, executable)
 
     def forget(self, environment: Environment) -> None:
@@ -135,11 +139,10 @@ class Catalog:
 
     def prepared(self, environment: Environment) -> PreparedEnvironment | None:
         """What is known about an environment without asking."""
-        known = self._prepared.get(environment.key)
-        return known[1] if known is not None else None
+        return self._prepared.get(environment.key)
 
-    def _holds(self, stamp: str, known: PreparedEnvironment) -> bool:
-        return stamp == fingerprint(known.interpreter) and is_there(known.support)
+    def _holds(self, known: PreparedEnvironment) -> bool:
+        return known.stamp == fingerprint(known.interpreter) and is_there(known.support)
 
     def _executable(self, environment: Environment) -> Path:
         home = home_folder(self._base)
@@ -162,6 +165,7 @@ class Catalog:
             interpreter=found.interpreter,
             variables=found.variables,
             support=support,
+            stamp=fingerprint(found.interpreter),
             umask=self._umask,
         )
 

@@ -46,7 +46,7 @@ def create_server(connection: Connection) -> Server[Any]:
     dispatch = _Dispatch(connection)
     server = _server(instructions(connection.settings), dispatch.call_tool)
     # in the place of the SDK's own, which traces each message for whoever may have set that up
-    server.middleware[:] = [dispatch.watch_cancellation, explain_malformed]
+    server.middleware[:] = [dispatch.watch_messages, explain_malformed]
     return server
 
 
@@ -104,10 +104,15 @@ class _Dispatch:
         self._connection.requests.take(ctx.request_id)
         return result
 
-    async def watch_cancellation(
+    async def watch_messages(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Stop what a cancelled request had begun, unless its client only gave up waiting."""
+        """Stop what a cancelled request had begun, unless its client only gave up waiting.
+
+        What comes after the handshake, or without one, is from a client that will need a kernel.
+        """
+        if ctx.method != "initialize":
+            self._connection.prepare_ahead()
         if ctx.method == "notifications/cancelled":
             params = ctx.params or {}
             request = params.get("requestId")

@@ -40,7 +40,6 @@ def test_a_copy_of_the_folder_runs_a_kernel_of_a_python_without_the_package(tmp_
     settings = {
         "connection_file": str(tmp_path / "connection.json"),
         "run_dir": str(tmp_path),
-        "spill_dir": str(tmp_path),
         "support": "own",
         "overlay": "",
         "descriptors": 1024,
