@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from kernel_exec import processes
 from kernel_exec.environments.activation import allowed_variables
-from kernel_exec.environments.catalog import Catalog
+from kernel_exec.environments.catalog import Answers, Catalog
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
@@ -33,6 +33,7 @@ class App:
     settings: HostSettings
     store: Store
     kernels: Spares
+    answers: Answers
     sessions: Sessions
     scripts: ScriptStore
     stopping: anyio.Event
@@ -74,6 +75,7 @@ async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> Asy
             settings=settings,
             store=store,
             kernels=kernels,
+            answers=Answers(),
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
             stopping=anyio.Event(),
@@ -90,7 +92,9 @@ def make_kernels(
     return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten, ending=ending)
 
 
-def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
+def open_catalog(
+    host: HostSettings, connection: ConnectionSettings, answers: Answers | None = None
+) -> Catalog:
     """The environments of a connection: its own names and variables, everybody's cache."""
     return Catalog(
         storage_root=host.storage_root,
@@ -100,6 +104,7 @@ def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
         configured=connection.environment,
         named=connection.named_environments,
         umask=connection.umask,
+        answers=answers,
     )
 
 

@@ -126,7 +126,7 @@ class Connection:
         self.settings = settings
         self.scripts = app.scripts
         self.name = self.client = name
-        self.catalog = open_catalog(app.settings, settings)
+        self.catalog = open_catalog(app.settings, settings, app.answers)
         self.environment: Environment | None = None
         self.working_directory: Path = settings.working_directory
         self._id = secrets.token_hex(8)

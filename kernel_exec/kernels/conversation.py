@@ -122,7 +122,7 @@ class Conversation:
     def __init__(self, spill_dir: PurePath | None = None) -> None:
         """Begin with nothing said. The kernel writes what is too long to files in `spill_dir`.
 
-        It is set before anything runs. `names` are the user's names and their descriptions, as the last replies have them.
+        `names` are the user's names and their descriptions, as the last replies have them.
         """
         self.names: dict[str, str] = {}
         self.spill_dir = spill_dir

@@ -26,9 +26,9 @@ class Launch:
     """How a kernel is started.
 
     The program `argv` is followed by the path of a file with `configuration`, what our launcher
-    (`inside/launch.py`) reads. It must be able to read what is `visible`, and to write into
-    `run_dir` (sockets and the files of the process), `working_directory`, and the folder for what
-    is too long for messages, which comes with the requests.
+    (`inside/launch.py`) reads, and by the descriptor that its guardian speaks on. It must be able
+    to read what is `visible`, and to write into `run_dir` (sockets and the files of the process),
+    `working_directory`, and the folder for what is too long for messages, which requests name.
     """
 
     argv: tuple[str, ...]
@@ -63,7 +63,7 @@ def plan_launch(
     overlay = () if support.path is None else (support.path,)
     return Launch(
         # -B: a .pth file may import before our launcher does, and must leave no trace either
-        argv=(str(interpreter.executable), "-B", str(INSIDE), "launch"),
+        argv=(str(interpreter.executable), "-B", str(INSIDE), "guardian"),
         configuration={
             "connection_file": str(run_dir / "connection.json"),
             "run_dir": str(run_dir),
