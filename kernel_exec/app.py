@@ -60,7 +60,7 @@ async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> Asy
         Spares(
             make_kernels(settings, unwritten=store.unwritten, ending=ending).start,
             room=lambda: sessions.slots.free,
-            is_calm=lambda: sessions.is_calm,
+            is_calm=lambda: not any(each.ledger.unfinished for each in sessions.all),
         ) as kernels,
         Sessions(
             store=store,

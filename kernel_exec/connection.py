@@ -131,7 +131,7 @@ class Connection:
         self.working_directory: Path = settings.working_directory
         self._id = secrets.token_hex(8)
         self._choosing = anyio.Lock()
-        self._demand: Demand | None = None
+        self.ahead = Ahead(self)
         self._worked_in = ""
         self._notice_shown = ""
         self._news: list[str] = []
@@ -192,8 +192,7 @@ class Connection:
     def close(self) -> None:
         """The client has left; its sessions live on without it."""
         self.app.sessions.leave(self._id)
-        if self._demand is not None:
-            self._demand.close()
+        self.ahead.close()
 
     @property
     def owner(self) -> Owner:
@@ -215,16 +214,6 @@ class Connection:
             if self.environment is None:
                 self.environment = await self.catalog.default()
             return self.environment
-
-    def prepare_ahead(self) -> None:
-        """Begin to make ready what its next kernel needs, once its client has been answered."""
-        if self._demand is None:
-            self._demand = self.app.kernels.demand(self._next_kernel)
-
-    async def _next_kernel(self) -> tuple[PreparedEnvironment, Path]:
-        """In which environment and folder it would start."""
-        environment = await self.current_environment()
-        return await self.catalog.prepare(environment), self.working_directory
 
     async def switch(
         self, environment: Environment, *, working_directory: Path | None = None
@@ -277,3 +266,27 @@ class Connection:
         told = list(dict.fromkeys(self._news))
         self._news.clear()
         return "; ".join(filter(None, [rest, *told]))
+
+
+class Ahead:
+    """What is made ready for a connection before it asks: its environment, and a spare kernel."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Nothing yet."""
+        self._connection = connection
+        self._demand: Demand | None = None
+
+    def begin(self) -> None:
+        """Begin, once the client has been answered; does nothing the next time."""
+        if self._demand is None:
+            self._demand = self._connection.app.kernels.demand(self._next_kernel)
+
+    def close(self) -> None:
+        """The client has left."""
+        if self._demand is not None:
+            self._demand.close()
+
+    async def _next_kernel(self) -> tuple[PreparedEnvironment, Path]:
+        environment = await self._connection.current_environment()
+        prepared = await self._connection.catalog.prepare(environment)
+        return prepared, self._connection.working_directory

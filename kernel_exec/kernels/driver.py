@@ -117,18 +117,15 @@ class Driver:
             self._forged = self._forged + 1 if message is None else 0
             if message is not None:
                 for each in separate(message):
-                    self._take_in(each, now)
+                    if self.answers.take(each):
+                        continue
+                    try:
+                        self._tell(self.conversation.receive(each, now))
+                    except Exception:  # the rest of the messages still count
+                        logger.exception("a message (%s) was left out", each.msg_type[:100])
             elif self._forged == _FORGED:
                 self.conversation.give_up(now, "what it sends is no longer signed with its key")
         self._on_time()  # not only the timer's: a flood of messages would put it off for ever
-
-    def _take_in(self, message: Message, now: float) -> None:
-        if self.answers.take(message):
-            return
-        try:
-            self._tell(self.conversation.receive(message, now))
-        except Exception:  # the rest of the messages still count
-            logger.exception("a message (%s) was left out", message.msg_type[:100])
 
     def give_up(self, reason: str) -> None:
         """The kernel can't answer any more: end it."""

@@ -221,7 +221,7 @@ class Spares:
                 with anyio.move_on_after(_LOOK_AGAIN):
                     await changed.wait()
                 continue
-            await self._wait_calm()
+            await _wait(self._is_calm)
             if self._review() == missing:
                 spare = _Spare(recipe=missing)
                 self._spares.append(spare)
@@ -244,13 +244,6 @@ class Spares:
         self._failed = [each for each in self._failed if each in wanted]
         there = [*self._failed, *(spare.recipe for spare in self._spares)]
         return next((each for each in wanted if each not in there), None)
-
-    async def _wait_calm(self) -> None:
-        with anyio.move_on_after(_BUSY):
-            calm = 0.0
-            while calm < _CALM:
-                await anyio.sleep(_BEAT)
-                calm = calm + _BEAT if self._is_calm() else 0.0
 
     async def _live(self, spare: _Spare) -> None:
         """Be a kernel's whole life, whoever has it."""
@@ -281,6 +274,15 @@ class Spares:
     def _note_change(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+async def _wait(is_calm: Callable[[], bool]) -> None:
+    """Wait until nobody has waited for a result for a while, or somebody has for long."""
+    with anyio.move_on_after(_BUSY):
+        calm = 0.0
+        while calm < _CALM:
+            await anyio.sleep(_BEAT)
+            calm = calm + _BEAT if is_calm() else 0.0
 
 
 def _recipe(prepared: PreparedEnvironment, working_directory: Path) -> _Recipe | None:

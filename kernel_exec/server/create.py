@@ -112,7 +112,7 @@ class _Dispatch:
         What comes after the handshake, or without one, is from a client that will need a kernel.
         """
         if ctx.method != "initialize":
-            self._connection.prepare_ahead()
+            self._connection.ahead.begin()
         if ctx.method == "notifications/cancelled":
             params = ctx.params or {}
             request = params.get("requestId")

@@ -117,11 +117,6 @@ class Sessions:
         """The sessions that are open."""
         return self._sessions.values()
 
-    @property
-    def is_calm(self) -> bool:
-        """True while nothing runs or waits in any session."""
-        return not any(session.ledger.unfinished for session in self.all)
-
     def holder(self, variable: str, session: Session, *, owner: Owner) -> str:
         """The address of another session, of this owner or of all, that has a variable; or ""."""
         for (_, _, whose), other in self._sessions.items():

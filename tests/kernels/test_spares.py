@@ -226,11 +226,12 @@ look = {
     "argv": (sys.argv, sys.orig_argv[:-2]),
     "flags": (sys.flags, sys.dont_write_bytecode, sys.warnoptions),
     "descriptors": sorted(filter(None, map(target, os.listdir("/proc/self/fd")))),
-    "umask": os.umask(os.umask(0o22)) and (lambda mask: (os.umask(mask), mask))(os.umask(0)),
+    "umask": [line for line in open("/proc/self/status") if line.startswith("Umask")],
     "signals": [(each.name, str(signal.getsignal(each)).split(" at ")[0])
                 for each in sorted(signal.valid_signals()) if isinstance(each, signal.Signals)],
     "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-    "limits": [resource.getrlimit(each) for each in range(resource.RLIM_NLIMITS)],
+    "limits": [(name, resource.getrlimit(getattr(resource, name)))
+               for name in dir(resource) if name.startswith("RLIMIT_")],
     "nice": os.nice(0),
     "process": (os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid()),
     "threads": sorted(each.name for each in threading.enumerate()),
