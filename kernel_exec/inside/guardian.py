@@ -39,13 +39,13 @@ def main():
     """Fork, and go on as a kernel in the child."""
     fd = int(sys.argv.pop())
     if hasattr(os, "fork"):
-        _fork(fd)
+        fork(fd)
     from . import launch
 
     launch.main()
 
 
-def _fork(fd):
+def fork(fd):
     """Stay as the guardian, which speaks on `fd`; return in the child only, the kernel to be."""
     libc = _libc()
     if libc is not None:
