@@ -205,7 +205,7 @@ def test_an_interpreter_that_does_not_work_is_named_each_time(tmp_path: Path, ki
 def fake_python(path: Path, at_start: str) -> Path:
     """A Python that answers questions, and does something else when it should be a kernel."""
     return script(
-        path, f'case "$3 $4" in "launch /"*) {at_start};; esac\nexec {sys.executable} "$@"'
+        path, f'case "$3 $4" in "guardian /"*) {at_start};; esac\nexec {sys.executable} "$@"'
     )
 
 
