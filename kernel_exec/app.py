@@ -12,14 +12,14 @@ from anyio import to_thread
 
 from kernel_exec import processes
 from kernel_exec.environments.activation import allowed_variables
-from kernel_exec.environments.catalog import Catalog
+from kernel_exec.environments.catalog import Answers, Catalog
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
-from kernel_exec.kernels.kernel import Kernels
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
+from kernel_exec.kernels.spares import Spares
 from kernel_exec.places import Places
 from kernel_exec.scripts.store import ScriptStore
 from kernel_exec.sessions.registry import Sessions
@@ -32,7 +32,8 @@ class App:
 
     settings: HostSettings
     store: Store
-    kernels: Kernels
+    kernels: Spares
+    answers: Answers
     sessions: Sessions
     scripts: ScriptStore
     stopping: anyio.Event
@@ -56,9 +57,14 @@ async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> Asy
             settings.storage_root,
             limits=Limits(age=settings.history_age, size=settings.history_size),
         ) as store,
+        Spares(
+            make_kernels(settings, unwritten=store.unwritten, ending=ending).start,
+            room=lambda: sessions.slots.free,
+            is_calm=lambda: not any(each.ledger.unfinished for each in sessions.all),
+        ) as kernels,
         Sessions(
             store=store,
-            kernels=(kernels := make_kernels(settings, unwritten=store.unwritten, ending=ending)),
+            kernels=kernels,
             places=Places(settings.storage_root),
             max_kernels=settings.max_kernels,
             idle_limit=settings.idle_limit,
@@ -69,6 +75,7 @@ async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> Asy
             settings=settings,
             store=store,
             kernels=kernels,
+            answers=Answers(),
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
             stopping=anyio.Event(),
@@ -80,12 +87,14 @@ def make_kernels(
     *,
     unwritten: Callable[[], int] = lambda: 0,
     ending: str = SERVER_ENDED,
-) -> Kernels:
+) -> LocalKernels:
     """Where all kernels come from; see `LocalKernels`."""
     return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten, ending=ending)
 
 
-def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
+def open_catalog(
+    host: HostSettings, connection: ConnectionSettings, answers: Answers | None = None
+) -> Catalog:
     """The environments of a connection: its own names and variables, everybody's cache."""
     return Catalog(
         storage_root=host.storage_root,
@@ -95,6 +104,7 @@ def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
         configured=connection.environment,
         named=connection.named_environments,
         umask=connection.umask,
+        answers=answers,
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import anyio
+
 from kernel_exec.app import App, open_catalog
 from kernel_exec.content.news import Marks
 from kernel_exec.environments.catalog import PreparedEnvironment
@@ -21,6 +23,7 @@ from kernel_exec.history.entries import (
     is_replay,
 )
 from kernel_exec.jsons import text
+from kernel_exec.kernels.spares import Demand
 from kernel_exec.sessions.registry import Owner
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import ConnectionSettings
@@ -129,10 +132,12 @@ class Connection:
         self.scripts = app.scripts
         self.name = self.client = name
         self.via = via
-        self.catalog = open_catalog(app.settings, settings)
+        self.catalog = open_catalog(app.settings, settings, app.answers)
         self.environment: Environment | None = None
         self.working_directory: Path = settings.working_directory
         self._id = secrets.token_hex(8)
+        self._choosing = anyio.Lock()
+        self.ahead = Ahead(self)
         self._worked_in = ""
         self._notice_shown = ""
         self._news: list[str] = []
@@ -194,6 +199,7 @@ class Connection:
     def close(self) -> None:
         """The client has left; its sessions live on without it."""
         self.app.sessions.leave(self._id)
+        self.ahead.close()
         _log.info("connection %s closes", self._id)
 
     @property
@@ -212,9 +218,10 @@ class Connection:
 
     async def current_environment(self) -> Environment:
         """The environment that it switched to last, at first the configured one."""
-        if self.environment is None:
-            self.environment = await self.catalog.default()
-        return self.environment
+        async with self._choosing:  # the first call waits for what has begun before it
+            if self.environment is None:
+                self.environment = await self.catalog.default()
+            return self.environment
 
     async def switch(
         self, environment: Environment, *, working_directory: Path | None = None
@@ -231,6 +238,7 @@ class Connection:
         self.environment = environment
         if working_directory is not None:
             self.working_directory = working_directory
+        self.app.kernels.look_again()
         (await self.latest_session()).note(
             EntryKind.ENVIRONMENT,
             environment.key,
@@ -266,3 +274,27 @@ class Connection:
         told = list(dict.fromkeys(self._news))
         self._news.clear()
         return "; ".join(filter(None, [rest, *told]))
+
+
+class Ahead:
+    """What is made ready for a connection before it asks: its environment, and a spare kernel."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Nothing yet."""
+        self._connection = connection
+        self._demand: Demand | None = None
+
+    def begin(self) -> None:
+        """Begin, once the client has been answered; does nothing the next time."""
+        if self._demand is None:
+            self._demand = self._connection.app.kernels.demand(self._next_kernel)
+
+    def close(self) -> None:
+        """The client has left."""
+        if self._demand is not None:
+            self._demand.close()
+
+    async def _next_kernel(self) -> tuple[PreparedEnvironment, Path]:
+        environment = await self._connection.current_environment()
+        prepared = await self._connection.catalog.prepare(environment)
+        return prepared, self._connection.working_directory

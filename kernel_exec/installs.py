@@ -48,6 +48,7 @@ async def install(
                 on_line=lambda line: job.emit(Stream(name="stdout", text=f"{line}\n")),
             )
         connection.catalog.forget(session.environment)
+        connection.app.kernels.look_again()
         details: JSONObject = {
             "installer": installed.tool,
             "before": installed.changes.before,

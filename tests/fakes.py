@@ -23,8 +23,8 @@ STUBBORN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile T
 class FakeKernel(DrivenKernel):
     """A kernel over a `FakeProcess`."""
 
-    def __init__(self, listener: Listener) -> None:
-        self.process = FakeProcess(listener)
+    def __init__(self) -> None:
+        self.process = FakeProcess()
         info = KernelInfo(
             pid=None,
             executable="fake",
@@ -43,8 +43,8 @@ class FakeKernel(DrivenKernel):
 class FakeProcess:
     """Knows a few programs by their text and says what IPython would say to them."""
 
-    def __init__(self, listener: Listener) -> None:
-        self.driver = Driver(listener=listener, process=self, spill_dir=Path("spill"))
+    def __init__(self) -> None:
+        self.driver = Driver(process=self)
         self.names: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
         self._count = 0
@@ -179,8 +179,15 @@ class FakeKernels:
 
     @asynccontextmanager
     async def __call__(self, listener: Listener) -> AsyncIterator[Kernel]:
+        async with self.start() as kernel:
+            kernel.assign(listener, Path("spill"))
+            yield kernel
+
+    @asynccontextmanager
+    async def start(self) -> AsyncIterator[FakeKernel]:
+        """One that is nobody's yet."""
         await anyio.lowlevel.checkpoint()
-        kernel = FakeKernel(listener)
+        kernel = FakeKernel()
         self.started.append(kernel)
         try:
             yield kernel

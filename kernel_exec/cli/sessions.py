@@ -12,7 +12,7 @@ from typing import Any
 import click
 import psutil
 
-from kernel_exec.content.plain import one_line
+from kernel_exec.content.plain import counted, one_line
 from kernel_exec.errors import BusyError, NotFoundError
 from kernel_exec.history.database import Database, count, find, last_uses
 from kernel_exec.history.entries import EXECUTED, ID_SHOWN, SessionRecord
@@ -39,7 +39,8 @@ def sessions(options: dict[str, str | None], last: int, as_json: bool) -> None:
     """
     settings = settings_of(options)
     with history_of(settings) as history:
-        opened = {row["id"]: row for row in live(settings)}
+        found, spares = live(settings)
+        opened = {row["id"]: row for row in found}
         records, used = by_use(history)
         rows = list(opened.values())
         for record in reversed(records):
@@ -53,6 +54,9 @@ def sessions(options: dict[str, str | None], last: int, as_json: bool) -> None:
         return
     for line in _table(rows[: last or None]):
         click.echo(line)
+    if spares:
+        memory = sum(each["memory_bytes"] or 0 for each in spares) / 1e6
+        click.echo(f"{counted(len(spares), 'spare kernel')} for the next start, {memory:.0f} MB")
 
 
 @click.command()
@@ -148,17 +152,18 @@ def require_host(settings: Settings) -> HostClient:
     return host
 
 
-def live(settings: Settings) -> list[dict[str, Any]]:
-    """What the host process says of the sessions that it has open; none without one."""
+def live(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What the host process says of its open sessions and its spare kernels; none without one."""
     host = None
     try:
         host = open_host(settings.host.storage_root)
     except BusyError as error:
         click.echo(f"warning: {error}", err=True)
     if host is None:
-        return []
+        return [], []
     with closing(host):
-        return [row for told in asked(host, "sessions") for row in told["sessions"]]
+        told = next(asked(host, "sessions"))
+    return told["sessions"], told.get("spare_kernels", [])
 
 
 def by_use(history: Database) -> tuple[list[SessionRecord], dict[str, float]]:

@@ -34,7 +34,7 @@ def show(options: dict[str, str | None], session: str, execution: str, as_json: 
     """
     settings = settings_of(options)
     with history_of(settings) as history:
-        past, opened = by_use(history)[0], {row["id"] for row in live(settings)}
+        past, opened = by_use(history)[0], {row["id"] for row in live(settings)[0]}
         record = choose(session, live=[each for each in past if each.id in opened], past=past)
         entries = find(history, Query(table=ENTRY, where={"session": (record.id,)}))
         if execution:

@@ -3,6 +3,7 @@
 The managed default environment is a uv venv below the storage root, made on first use.
 """
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
@@ -23,6 +24,9 @@ from .spec import Environment, EnvironmentKind
 from .support import KernelSupport, find_support, fingerprint, is_there
 from .tools import Tools, read_tools, run_uv
 
+_ANSWERS = 100
+"""Answers of interpreters that are remembered."""
+
 _MAKE_LIMIT = 120.0
 """Seconds to make it: uv takes a tenth of one, a slow network disk more."""
 
@@ -38,10 +42,33 @@ class FoundEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedEnvironment(FoundEnvironment):
-    """An environment that a kernel can be started in; a `umask` of None is the server's own."""
+    """An environment that a kernel can be started in; a `umask` of None is the server's own.
+
+    `stamp` is another one once something was installed.
+    """
 
     support: KernelSupport
+    stamp: str = ""
     umask: int | None = None
+
+
+class Answers:
+    """What interpreters have answered, for all who would start them with the same variables."""
+
+    def __init__(self) -> None:
+        """Nobody was asked yet."""
+        self._known: dict[tuple[Path, frozenset[tuple[str, str]]], tuple[str, Interpreter]] = {}
+
+    async def ask(self, executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
+        """See `interpreters.ask`; asked once, and again when it or its packages have changed."""
+        key = executable, frozenset(variables.items())
+        stamp, known = self._known.pop(key, ("", None))
+        if known is None or stamp != fingerprint(known):
+            known = await ask(executable, variables=variables)
+        self._known[key] = fingerprint(known), known
+        while len(self._known) > _ANSWERS:
+            del self._known[next(iter(self._known))]
+        return known
 
 
 class Catalog:
@@ -57,10 +84,12 @@ class Catalog:
         configured: Environment | None,
         named: Mapping[str, Environment],
         umask: int | None = None,
+        answers: Answers | None = None,
     ) -> None:
         """`base_variables` are the server's; kernels get the allowed ones and `passed_variables`.
 
-        `configured` is the environment to begin with, None for the managed default.
+        `configured` is the environment to begin with, None for the managed default. Who shares
+        `answers` with others need not ask again.
         """
         self.named = named
         self.tools = read_tools(base_variables, passed=passed_variables)
@@ -70,7 +99,8 @@ class Catalog:
         self._passed = passed_variables
         self._configured = configured
         self._umask = umask
-        self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
+        self._answers = answers or Answers()
+        self._prepared: dict[str, PreparedEnvironment] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
     @property
@@ -96,7 +126,9 @@ class Catalog:
         """
         if self._configured is not None:
             return self._configured
-        return await ensure_default(self._storage_root, variables=self._base, tools=self.tools)
+        return await ensure_default(
+            self._storage_root, variables=self._base, tools=self.tools, answers=self._answers
+        )
 
     async def prepare(self, environment: Environment) -> PreparedEnvironment:
         """Find, ask and support an environment; callers at the same time share the work.
@@ -110,10 +142,10 @@ class Catalog:
         async with self._locks.setdefault(environment.key, anyio.Lock()):
             executable = self._executable(environment)
             known = self._prepared.get(environment.key)
-            if known is not None and self._holds(*known):
-                return known[1]
+            if known is not None and self._holds(known):
+                return known
             prepared = await self._support(await self._ask(environment, executable))
-            self._prepared[environment.key] = (fingerprint(prepared.interpreter), prepared)
+            self._prepared[environment.key] = prepared
             return prepared
 
     async def find(self, environment: Environment) -> FoundEnvironment:
@@ -125,8 +157,8 @@ class Catalog:
         """
         executable = self._executable(environment)
         known = self._prepared.get(environment.key)
-        if known is not None and self._holds(*known):
-            return known[1]
+        if known is not None and self._holds(known):
+            return known
         return await self._ask(environment, executable)
 
     def forget(self, environment: Environment) -> None:
@@ -135,11 +167,10 @@ class Catalog:
 
     def prepared(self, environment: Environment) -> PreparedEnvironment | None:
         """What is known about an environment without asking."""
-        known = self._prepared.get(environment.key)
-        return known[1] if known is not None else None
+        return self._prepared.get(environment.key)
 
-    def _holds(self, stamp: str, known: PreparedEnvironment) -> bool:
-        return stamp == fingerprint(known.interpreter) and is_there(known.support)
+    def _holds(self, known: PreparedEnvironment) -> bool:
+        return known.stamp == fingerprint(known.interpreter) and is_there(known.support)
 
     def _executable(self, environment: Environment) -> Path:
         home = home_folder(self._base)
@@ -147,7 +178,7 @@ class Catalog:
 
     async def _ask(self, environment: Environment, executable: Path) -> FoundEnvironment:
         allowed = allowed_variables(self._base, passed=self._passed)
-        interpreter = await ask(executable, variables=allowed)
+        interpreter = await self._answers.ask(executable, variables=allowed)
         variables = await activate(environment, interpreter, base=self._base, passed=self._passed)
         return FoundEnvironment(
             environment=environment, interpreter=interpreter, variables=variables
@@ -162,6 +193,7 @@ class Catalog:
             interpreter=found.interpreter,
             variables=found.variables,
             support=support,
+            stamp=fingerprint(found.interpreter),
             umask=self._umask,
         )
 
@@ -173,7 +205,11 @@ def default_environment(storage_root: Path) -> Environment:
 
 
 async def ensure_default(
-    storage_root: Path, *, variables: Mapping[str, str], tools: Tools
+    storage_root: Path,
+    *,
+    variables: Mapping[str, str],
+    tools: Tools,
+    answers: Answers | None = None,
 ) -> Environment:
     """The default environment, made if it is not there; two processes may ask at once.
 
@@ -187,11 +223,12 @@ async def ensure_default(
     """
     folder = Places(storage_root).private
     environment = default_environment(storage_root)
-    if await _works(environment, variables):
+    answers = answers or Answers()
+    if await _works(environment, variables, answers):
         return environment
     try:
         async with locked(folder / "environment.lock"):
-            if not await _works(environment, variables):
+            if not await _works(environment, variables, answers):
                 await _make(folder, tools)
     except OSError as error:
         raise UnusableEnvironmentError(
@@ -201,11 +238,11 @@ async def ensure_default(
     return environment
 
 
-async def _works(environment: Environment, variables: Mapping[str, str]) -> bool:
+async def _works(environment: Environment, variables: Mapping[str, str], answers: Answers) -> bool:
     """False when it is not there or broken; raises when that can't be told now."""
     try:
         executable = find_executable(environment, home=home_folder(variables), base=variables)
-        await ask(executable, variables=allowed_variables(variables, passed=()))
+        await answers.ask(executable, variables=allowed_variables(variables, passed=()))
     except NoAnswerError:
         raise
     except UnusableEnvironmentError:
@@ -220,11 +257,15 @@ async def _make(folder: Path, tools: Tools) -> None:
         place.rename(aside / "environment")
     base = str(getattr(sys, "_base_executable", sys.executable))
     # a venv can't be moved once it is made; `ask` tells a half-made one from a whole one
-    finished = await run_uv(
-        ["venv", "--quiet", "--no-project", "--python", base, "--", str(place)],
-        tools=tools,
-        limit=_MAKE_LIMIT,
-    )
+    try:
+        finished = await run_uv(
+            ["venv", "--quiet", "--no-project", "--python", base, "--", str(place)],
+            tools=tools,
+            limit=_MAKE_LIMIT,
+        )
+    except BaseException:  # the client has left before it was made
+        shutil.rmtree(place, ignore_errors=True)
+        raise
     if finished.returncode != 0:
         said = finished.stderr.strip()[-500:]
         raise UnusableEnvironmentError(

@@ -223,7 +223,6 @@ def _smoke(work: Path, kind: SupportKind, folder: Path | None) -> dict[str, obje
         "smoke": True,
         "connection_file": str(work / "connection.json"),
         "run_dir": str(work),
-        "spill_dir": str(work),
         "support": kind.value,
         "overlay": "" if folder is None else str(folder),
     }

@@ -21,6 +21,7 @@ from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError, NotF
 from kernel_exec.history.entries import EXECUTED, Entry, choose
 from kernel_exec.http.rules import asked_in
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outputs import (
     DisplayData,
     ErrorOutput,
@@ -73,8 +74,10 @@ async def _about(app: App, request: JSONObject, reply: Reply) -> None:
 
 
 async def _sessions(app: App, request: JSONObject, reply: Reply) -> None:
-    """The sessions that are open, with what only the host knows of them."""
-    await reply({"sessions": [await _described(app, each) for each in _live(app).values()]})
+    """The sessions that are open, with what only the host knows of them, and spare kernels."""
+    spares = [{"memory_bytes": await _memory(each)} for each in app.kernels.ready]
+    sessions = [await _described(app, each) for each in _live(app).values()]
+    await reply({"sessions": sessions, "spare_kernels": spares})
 
 
 async def _run(app: App, request: JSONObject, reply: Reply) -> None:
@@ -208,9 +211,6 @@ async def _require_ours(app: App, name: str) -> None:
 
 async def _described(app: App, session: Session) -> JSONObject:
     status, record = session.status(), session.record
-    memory: JSON = None
-    with suppress(KernelDeadError, BusyError):  # it has no kernel, or that has just ended
-        memory = (await session.inspect().usage()).memory
     times = [each.ended or each.started or each.queued for each in session.ledger.kept]
     connected = sorted(set(session.clients.names.values()))
     return {
@@ -221,11 +221,18 @@ async def _described(app: App, session: Session) -> JSONObject:
         "folder": record.folder,
         "environment": record.environment,
         "state": status.state,
-        "memory_bytes": memory,
+        "memory_bytes": await _memory(session),
         "running": status.current,
         "executions": await app.store.count(session.id, EXECUTED),
         "last_used": max(times, default=record.created),
     }
+
+
+async def _memory(of: Session | Kernel) -> int | None:
+    """Bytes that a kernel takes; None for a session without one, or when that has just ended."""
+    with suppress(KernelDeadError, BusyError):
+        return (await (of.inspect() if isinstance(of, Session) else of).usage()).memory
+    return None
 
 
 async def _report(

@@ -1,6 +1,10 @@
 """The guardian of a kernel: its parent, which reports its end and leaves nothing behind.
 
-Standard library only, Python 3.8 syntax. It reports the kernel's process id and end on a socket,
+    python main.py guardian CONFIGURATION.json DESCRIPTOR
+
+Standard library only, Python 3.8 syntax. The process forks at once, and its child goes on in
+`launch`: what is imported before costs memory once more for each kernel, so that is next to
+nothing. The guardian reports the kernel's process id and end on a socket,
 signals it on request, and ends every descendant (also those that changed their session or lost
 their parent) when the kernel or the server is gone. Commands of the server are single bytes,
 reports are lines:
@@ -17,19 +21,28 @@ the `warden` would find all of it too, but a second later; where a kernel runs o
 there is no warden at all.
 """
 
+import _signal as signal  # that of the library makes an enumeration, which takes a megabyte
 import ctypes
 import os
 import select
-import signal
 import sys
 import time
-import traceback
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _STOPPED_LIMIT = 2.0
 """Seconds that a kernel may be stopped."""
+
+
+def main():
+    """Fork, and go on as a kernel in the child."""
+    fd = int(sys.argv.pop())
+    if hasattr(os, "fork"):
+        fork(fd)
+    from . import launch
+
+    launch.main()
 
 
 def fork(fd):
@@ -54,7 +67,7 @@ def fork(fd):
             _sweep()
         os._exit(0)
     except BaseException:  # the server finds it in the kernel's stderr
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:
         os._exit(1)
@@ -71,6 +84,7 @@ def _libc():
 
 def _watch(fd, kernel, libc):
     """Serve commands until the kernel has ended or the server is gone."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a server may have been started without
     waker, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup)

@@ -67,7 +67,7 @@ _LOOP_FAILURES = 100
 
 def make_app(config):
     """The kernel application, initialised and ready to start."""
-    budgets.settings.update(config)
+    budgets.settings.update(config, spill_dir=config["run_dir"])  # until a request names one
     interfaces = jupyter_client.localinterfaces
     if hasattr(interfaces, "_load_ips_dumb"):
         # the scan of network interfaces serves TCP only
@@ -284,10 +284,11 @@ class Kernel(IPythonKernel):
     async def do_execute(self, code, silent, *args, **kwargs):
         """Run a cell."""
         self._loop_failures = 0
+        ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
+        budgets.settings["spill_dir"] = ours.get("spill_dir", budgets.settings["spill_dir"])
         self._reserve.take()
         self.mending.mend()
         attempt(defence.dump_on_request)
-        ours = (self.request or {}).get("metadata", {}).get("kernel_exec", {})
         is_script = ours.get("arguments") is not None
         self.cell_files.begin(ours.get("name"), ours.get("file"), is_script)
         if not silent:

@@ -1,12 +1,12 @@
-"""Starts an IPython kernel under a guardian; run by the environment's own interpreter.
+"""Makes an IPython kernel of its process; run by the environment's own interpreter.
 
     python main.py launch CONFIGURATION.json
 
-Standard library only at import, Python 3.8 syntax. The process forks at once: the parent stays as
-the guardian, the child becomes the kernel.
+Standard library only at import, Python 3.8 syntax. Most often a `guardian` has forked before.
 """
 
 import builtins
+import ctypes
 import gc
 import json
 import os
@@ -15,9 +15,7 @@ import signal
 import sys
 import time
 import types
-from importlib.machinery import FileFinder, SourceFileLoader
-
-from . import guardian
+from importlib.machinery import FileFinder
 
 if os.name == "posix":
     import resource
@@ -36,7 +34,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def main():
-    """Become guardian and kernel."""
+    """Become a kernel."""
     with open(sys.argv[1], encoding="utf-8") as file:
         config = json.load(file)
     if config.get("smoke"):
@@ -44,8 +42,6 @@ def main():
     _restore_limits(config["descriptors"])
     if config.get("umask") is not None:
         os.umask(config["umask"])
-    if hasattr(os, "fork"):
-        guardian.fork(config["guard_fd"])
     _make_app(config).start()
 
 
@@ -91,19 +87,20 @@ def _make_app(config):
     kernel.keep_to_ourselves(path, variables)
     gc.freeze()
     gc.enable()
+    _give_memory_back()
     return app
 
 
-class _Loader(SourceFileLoader):
-    """Loads the files beside this one."""
+def _give_memory_back():
+    """Return to the system what imports took for a moment, up to a tenth of a kernel."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        pass  # a library of C that has no such function
 
-    def get_code(self, fullname):
-        """The module's code, which is kept compiled: that folder is ours."""
-        sys.dont_write_bytecode = False
-        try:
-            return super().get_code(fullname)
-        finally:
-            sys.dont_write_bytecode = True
+
+class _Loader(type(__loader__)):
+    """Loads what user code meets."""
 
     def exec_module(self, module):
         """Give it copies: user code that takes `len` or `os.write` away must not take ours."""

@@ -1,5 +1,6 @@
 """The one way into this folder; for any Python, even one that can only tell that it is too old.
 
+    python main.py guardian CONFIGURATION.json DESCRIPTOR
     python main.py launch CONFIGURATION.json
     python main.py probe FENCE (interpreter | distributions | torn SINCE)
     python main.py warden VARIABLE MARK FOLDER
@@ -10,6 +11,19 @@ The files beside this one become a package of a name that can't meet the user's.
 import os
 import sys
 import types
+from importlib.machinery import FileFinder, SourceFileLoader
+
+
+class Loader(SourceFileLoader):
+    """Loads the files beside this one."""
+
+    def get_code(self, fullname):
+        """The module's code, which is kept compiled even under `python -B`: that folder is ours."""
+        before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+        try:
+            return super().get_code(fullname)
+        finally:
+            sys.dont_write_bytecode = before
 
 
 def main():
@@ -18,6 +32,7 @@ def main():
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
     package = sys.modules["_kernel_exec"] = types.ModuleType("_kernel_exec")
     package.__path__ = [here]
+    sys.path_importer_cache[here] = FileFinder(here, (Loader, [".py"]))
     name = "_kernel_exec." + sys.argv.pop(1)
     __import__(name)
     sys.modules[name].main()

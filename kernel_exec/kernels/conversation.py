@@ -119,13 +119,13 @@ class _Current:
 class Conversation:
     """All that is said and heard on one kernel process; see the module's docstring."""
 
-    def __init__(self, spill_dir: PurePath) -> None:
+    def __init__(self, spill_dir: PurePath | None = None) -> None:
         """Begin with nothing said. The kernel writes what is too long to files in `spill_dir`.
 
         `names` are the user's names and their descriptions, as the last replies have them.
         """
         self.names: dict[str, str] = {}
-        self._spill_dir = spill_dir
+        self.spill_dir = spill_dir
         self._current: _Current | None = None
         self._ended: dict[str, None] = {}
         self._latest: str | None = None
@@ -147,6 +147,7 @@ class Conversation:
             source=request.source,
             file_path=request.file_path,
             arguments=request.arguments,
+            spill_dir=self.spill_dir,
         )
 
     def receive(self, message: Message, now: float) -> list[Event]:
@@ -270,7 +271,7 @@ class Conversation:
             if current.stop is not None:
                 current.stop.since = min(current.stop.since, now)
             return [Began(execution_id=current.request.id, execution_count=current.execution_count)]
-        output = parse(message, self._spill_dir)
+        output = parse(message, self.spill_dir)
         if isinstance(output, ErrorOutput):
             current.error = output
         current.heard_upto = max(current.heard_upto, count(message.content, "upto") or 0)
@@ -294,12 +295,12 @@ class Conversation:
                 continue
             exits = payload.get("source") == "ask_exit" and payload.get("keepkernel") is not True
             current.exit_requested |= exits
-            events += self._produce(current.request.id, parse_payload(payload, self._spill_dir))
+            events += self._produce(current.request.id, parse_payload(payload, self.spill_dir))
         return events
 
     def _overhear(self, message: Message) -> list[Event]:
         """A message that answers no current request: late output, or nothing of ours."""
-        output = parse(message, self._spill_dir) if message.channel is Channel.IOPUB else None
+        output = parse(message, self.spill_dir) if message.channel is Channel.IOPUB else None
         owner = message.parent_id if message.parent_id in self._ended else None
         if owner is None and not message.parent_id:
             owner = self._latest  # a thread that started before any request
@@ -335,7 +336,7 @@ class Conversation:
         """End as the reply says; an error that never came on iopub is taken from it, too."""
         events: list[Event] = []
         if text(reply, "status") == "error" and current.error is None:
-            current.error = parse_error(reply, self._spill_dir)
+            current.error = parse_error(reply, self.spill_dir)
             events += self._produce(current.request.id, current.error)
         ending = replace(_replied(current, reply), complete=complete, death=death)
         return events + self._end(current, ending)

@@ -1,12 +1,13 @@
 """What all kernels have in common that are driven through Jupyter's messages."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePath
 
 from kernel_exec.errors import BusyError
 from kernel_exec.jsons import JSON, JSONObject, count, text
 
 from .driver import Driver
-from .kernel import KernelInfo, Variable, Variables
+from .kernel import KernelInfo, Listener, Variable, Variables
 from .messages import question_request
 from .outcomes import Death, Ending, Request
 
@@ -24,6 +25,10 @@ class DrivenKernel:
         """The process answers."""
         self.info = info
         self._driver = driver
+
+    def assign(self, listener: Listener, spill_dir: PurePath) -> None:
+        """See `UnassignedKernel.assign`."""
+        self._driver.assign(listener, spill_dir)
 
     @property
     def death(self) -> Death | None:

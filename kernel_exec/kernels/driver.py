@@ -6,6 +6,7 @@ What comes is passed to `receive`, and goes through the conversation to the list
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePath
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 _FORGED = 2
 """Messages in a row, without the right signature, after which nothing right is expected: an
 execution ends with two, its reply and `idle`."""
+
+_MOST_EARLY = 1000
+"""Events that are kept of a kernel that is nobody's yet: what imports at its start have printed."""
 
 _CONTINUED = "[kernel-exec] a signal had stopped the kernel; it was made to go on\n"
 
@@ -59,13 +63,14 @@ class Process(Protocol):
 class Driver:
     """Feeds one kernel's conversation and carries out what it decides."""
 
-    def __init__(self, *, listener: Listener, process: Process, spill_dir: PurePath) -> None:
-        """Pass every event on to `listener`. Files in `spill_dir` only are the kernel's own."""
+    def __init__(self, *, process: Process) -> None:
+        """Drive `process`, which is nobody's yet; see `assign`."""
         self.death: Death | None = None
         self.end_reason = ""
-        self.conversation = Conversation(spill_dir)
+        self.conversation = Conversation()
         self.answers = Answers(process.send)
-        self._listener = listener
+        self._early: deque[Event] = deque(maxlen=_MOST_EARLY)
+        self._listener: Listener = self._early.append
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._forged = 0
@@ -73,6 +78,13 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
         self._dead = anyio.Event()
+
+    def assign(self, listener: Listener, spill_dir: PurePath) -> None:
+        """Pass every event on to `listener`. Files in `spill_dir` only are the kernel's own."""
+        self.conversation.spill_dir = spill_dir
+        self._listener = listener
+        for event in self._early:
+            listener(event)
 
     def require_alive(self) -> None:
         """Raise `KernelDeadError` when the process is gone."""
@@ -105,18 +117,15 @@ class Driver:
             self._forged = self._forged + 1 if message is None else 0
             if message is not None:
                 for each in separate(message):
-                    self._take_in(each, now)
+                    if self.answers.take(each):
+                        continue
+                    try:
+                        self._tell(self.conversation.receive(each, now))
+                    except Exception:  # the rest of the messages still count
+                        logger.exception("a message (%s) was left out", each.msg_type[:100])
             elif self._forged == _FORGED:
                 self.conversation.give_up(now, "what it sends is no longer signed with its key")
         self._on_time()  # not only the timer's: a flood of messages would put it off for ever
-
-    def _take_in(self, message: Message, now: float) -> None:
-        if self.answers.take(message):
-            return
-        try:
-            self._tell(self.conversation.receive(message, now))
-        except Exception:  # the rest of the messages still count
-            logger.exception("a message (%s) was left out", message.msg_type[:100])
 
     def give_up(self, reason: str) -> None:
         """The kernel can't answer any more: end it."""

@@ -54,9 +54,9 @@ class Guard:
             theirs.set_inheritable(True)
             try:
                 file = launch.run_dir / "launch.json"
-                file.write_text(json.dumps({**launch.configuration, "guard_fd": theirs.fileno()}))
+                file.write_text(json.dumps(launch.configuration))
                 self._guardian = processes.spawn(
-                    [*launch.argv, str(file)],
+                    [*launch.argv, str(file), str(theirs.fileno())],
                     env=launch.variables,
                     cwd=launch.working_directory,
                     stderr=launch.run_dir / "stderr",

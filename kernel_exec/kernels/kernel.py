@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol, TypeAlias
 
 from kernel_exec.environments.catalog import PreparedEnvironment
@@ -124,6 +124,14 @@ class Kernel(Inspection, Protocol):
 
     async def wait_death(self) -> Death:
         """Wait until the process is gone."""
+        ...
+
+
+class UnassignedKernel(Kernel, Protocol):
+    """A kernel that is nobody's yet; whoever takes it assigns it before anything else."""
+
+    def assign(self, listener: Listener, spill_dir: PurePath) -> None:
+        """Report to `listener`, and put into `spill_dir` what outputs hold beyond their budget."""
         ...
 
 

@@ -26,8 +26,9 @@ class Launch:
     """How a kernel is started.
 
     The program `argv` is followed by the path of a file with `configuration`, what our launcher
-    (`inside/launch.py`) reads. It must be able to read what is `visible`, and to write into
-    `run_dir` (sockets and the files of the process), `spill_dir` and `working_directory`.
+    (`inside/launch.py`) reads, and by the descriptor that its guardian speaks on. It must be able
+    to read what is `visible`, and to write into `run_dir` (sockets and the files of the process),
+    `working_directory`, and the folder for what is too long for messages, which requests name.
     """
 
     argv: tuple[str, ...]
@@ -35,7 +36,6 @@ class Launch:
     variables: Mapping[str, str]
     working_directory: Path
     run_dir: Path
-    spill_dir: Path
     visible: tuple[Path, ...]
 
     @property
@@ -55,7 +55,6 @@ def plan_launch(
     prepared: PreparedEnvironment,
     *,
     working_directory: Path,
-    spill_dir: Path,
     run_dir: Path,
     descriptors: int,
 ) -> Launch:
@@ -64,11 +63,10 @@ def plan_launch(
     overlay = () if support.path is None else (support.path,)
     return Launch(
         # -B: a .pth file may import before our launcher does, and must leave no trace either
-        argv=(str(interpreter.executable), "-B", str(INSIDE), "launch"),
+        argv=(str(interpreter.executable), "-B", str(INSIDE), "guardian"),
         configuration={
             "connection_file": str(run_dir / "connection.json"),
             "run_dir": str(run_dir),
-            "spill_dir": str(spill_dir),
             "support": support.kind.value,
             "overlay": "".join(map(str, overlay)),
             "descriptors": descriptors,
@@ -77,7 +75,6 @@ def plan_launch(
         variables=prepared.variables,
         working_directory=working_directory,
         run_dir=run_dir,
-        spill_dir=spill_dir,
         visible=(
             *(interpreter.executable, interpreter.prefix, interpreter.base_prefix),
             *(INSIDE.parent, *overlay),

@@ -18,7 +18,7 @@ from kernel_exec.jsons import JSONObject, mapping, text
 
 from .driven import DrivenKernel
 from .flow import Flow
-from .kernel import Kernel, KernelInfo, KernelStarter, Listener, Usage
+from .kernel import Kernel, KernelInfo, KernelStarter, Listener, UnassignedKernel, Usage
 from .launch import Launch, plan_launch
 from .messages import cell_name
 from .outcomes import SERVER_ENDED, Ending, Request
@@ -63,18 +63,26 @@ class LocalKernels:
         working_directory: Path,
         spill_dir: Path,
     ) -> AsyncIterator[Kernel]:
+        async with self.start(prepared, working_directory) as kernel:
+            kernel.assign(listener, spill_dir)
+            yield kernel
+
+    @asynccontextmanager
+    async def start(
+        self, prepared: PreparedEnvironment, working_directory: Path
+    ) -> AsyncIterator[UnassignedKernel]:
+        """Start a kernel that is nobody's yet; see `KernelStarter`, also for what is raised."""
         processes.require_descriptors(_DESCRIPTORS)
         processes.require_threads(KERNEL_TAKES, what="a kernel")
         with made_run_dir(self.runtime_dir) as run_dir:
             launch = plan_launch(
                 prepared,
                 working_directory=working_directory,
-                spill_dir=spill_dir,
                 run_dir=run_dir.path,
                 descriptors=processes.DESCRIPTORS,
             )
             flow = Flow(run_dir.path / "taken", self.unwritten)
-            process = LocalProcess(run_dir, flow, listener=listener, spill_dir=spill_dir)
+            process = LocalProcess(run_dir, flow)
             try:
                 reply = await _start(process, launch, run_dir)
                 yield LocalKernel(process, run_dir, _info(reply, process, prepared))

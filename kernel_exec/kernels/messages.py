@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 
 from kernel_exec.jsons import JSON, JSONObject
 
@@ -57,16 +58,20 @@ def execute_request(
     source: str,
     file_path: str | None,
     arguments: Sequence[str] | None = None,
+    spill_dir: PurePath | None = None,
 ) -> Outgoing:
     """Ask the kernel to run `source`, as a cell; tracebacks name `file_path` when it is given.
 
-    With `arguments`, even none, it runs as a script does.
+    With `arguments`, even none, it runs as a script does. From now on what is too long for
+    messages goes to files in `spill_dir`.
 
     `stop_on_error` is off, so an error never aborts what another request queued.
     """
     ours: dict[str, JSON] = {"name": cell_name(source), "file": file_path}
     if arguments is not None:
         ours["arguments"] = list(arguments)
+    if spill_dir is not None:
+        ours["spill_dir"] = str(spill_dir)
     return Outgoing(
         channel=Channel.SHELL,
         msg_type="execute_request",

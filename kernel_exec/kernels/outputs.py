@@ -118,7 +118,7 @@ def separate(message: Message) -> Iterator[Message]:
             yield replace(message, content={**message.content, "name": name, "text": written})
 
 
-def parse(message: Message, spill_dir: PurePath) -> OutputEvent | None:
+def parse(message: Message, spill_dir: PurePath | None) -> OutputEvent | None:
     """The output event an iopub message stands for, or None when it stands for none.
 
     A file that is not in `spill_dir` was named by user code, and is not ours to read.
@@ -156,7 +156,7 @@ def _parse(message: Message) -> OutputEvent | None:
             return None
 
 
-def parse_error(content: JSONObject, spill_dir: PurePath) -> ErrorOutput:
+def parse_error(content: JSONObject, spill_dir: PurePath | None) -> ErrorOutput:
     """The error in an `execute_reply` whose status is `error`; see `parse`."""
     error = _error(content)
     return error if _is_ours(error.path, spill_dir) else replace(error, path=None)
@@ -186,7 +186,7 @@ def undefined_name(error: ErrorOutput | None) -> str:
     return found[1] if found is not None else ""
 
 
-def parse_payload(payload: JSONObject, spill_dir: PurePath) -> OutputEvent | None:
+def parse_payload(payload: JSONObject, spill_dir: PurePath | None) -> OutputEvent | None:
     """The pager text of `obj?` (only in the reply's payload, never on iopub) as a display."""
     if payload.get("source") != "page":
         return None
@@ -213,7 +213,7 @@ def characters(output: OutputEvent) -> int:
     return sum(len(each if isinstance(each, str) else repr(each)) for each in data.values())
 
 
-def _without_forged(output: OutputEvent, spill_dir: PurePath) -> OutputEvent | None:
+def _without_forged(output: OutputEvent, spill_dir: PurePath | None) -> OutputEvent | None:
     if all(_is_ours(path, spill_dir) for path in files(output).values()):
         return output
     if isinstance(output, (DisplayData, ExecuteResult, Update)):
@@ -222,7 +222,7 @@ def _without_forged(output: OutputEvent, spill_dir: PurePath) -> OutputEvent | N
     return replace(output, path=None) if isinstance(output, (Stream, ErrorOutput)) else None
 
 
-def _is_ours(path: str | None, spill_dir: PurePath) -> bool:
+def _is_ours(path: str | None, spill_dir: PurePath | None) -> bool:
     return path is None or PurePath(path).parent == spill_dir
 
 

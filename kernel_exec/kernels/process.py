@@ -2,7 +2,6 @@
 
 import secrets
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 from jupyter_client.connect import write_connection_file
@@ -13,7 +12,7 @@ from .channels import Channels
 from .driver import Driver
 from .flow import Flow
 from .guard import Guard
-from .kernel import Listener, Usage
+from .kernel import Usage
 from .launch import PORTS, SOCKETS, Launch
 from .messages import Outgoing
 from .outcomes import Death
@@ -23,9 +22,9 @@ from .run_dirs import RunDir
 class LocalProcess:
     """See `driver.Process`; what its sockets bring goes to its `driver`, and nowhere else."""
 
-    def __init__(self, run_dir: RunDir, flow: Flow, *, listener: Listener, spill_dir: Path) -> None:
+    def __init__(self, run_dir: RunDir, flow: Flow) -> None:
         """Nothing is started yet."""
-        self.driver = Driver(listener=listener, process=self, spill_dir=spill_dir)
+        self.driver = Driver(process=self)
         self._run_dir = run_dir
         self._flow = flow
         self._guard = Guard(on_death=self._drain, on_continued=self.driver.note_continued)

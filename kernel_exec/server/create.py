@@ -132,8 +132,11 @@ class _Dispatch:
     ) -> HandlerResult:
         """Note who the client is, and stop what a cancelled request had begun.
 
-        Not when its client only gave up waiting.
+        Not when its client only gave up waiting. What comes after the handshake, or without one,
+        is from a client that will need a kernel.
         """
+        if ctx.method != "initialize":
+            self._connection_of(ctx).ahead.begin()
         if ctx.method == "notifications/cancelled":
             params = ctx.params or {}
             request = params.get("requestId")

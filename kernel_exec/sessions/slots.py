@@ -127,6 +127,11 @@ class Slots:
             self._free.release()
 
     @property
+    def free(self) -> int:
+        """How many more kernels there may be."""
+        return self._free.value
+
+    @property
     def any_taken(self) -> bool:
         """True while a kernel runs."""
         return bool(self._taken)

@@ -1,6 +1,6 @@
 """The launcher of kernels with stamps at its hops, in the place of `inside/main.py`.
 
-python stamped_kernel.py FOLDER_INSIDE launch CONFIGURATION.json
+python stamped_kernel.py FOLDER_INSIDE guardian CONFIGURATION.json DESCRIPTOR
 """
 
 import importlib

@@ -40,15 +40,19 @@ def test_a_copy_of_the_folder_runs_a_kernel_of_a_python_without_the_package(tmp_
     settings = {
         "connection_file": str(tmp_path / "connection.json"),
         "run_dir": str(tmp_path),
-        "spill_dir": str(tmp_path),
         "support": "own",
         "overlay": "",
         "descriptors": 1024,
-        "guard_fd": there.fileno(),
     }
     (tmp_path / "launch.json").write_text(json.dumps(settings))
     process = subprocess.Popen(
-        [str(venv / "bin" / "python"), str(sent / "main.py"), "launch", "launch.json"],
+        [
+            str(venv / "bin" / "python"),
+            str(sent / "main.py"),
+            "guardian",
+            "launch.json",
+            str(there.fileno()),
+        ],
         cwd=tmp_path,
         env={"PATH": "/usr/bin:/bin"},
         stdin=subprocess.DEVNULL,

@@ -34,7 +34,6 @@ def planned(prepared: PreparedEnvironment = PREPARED) -> Launch:
     return plan_launch(
         prepared,
         working_directory=Path("/data"),
-        spill_dir=Path("/storage/spill"),
         run_dir=Path("/run/kx-1"),
         descriptors=1024,
     )
@@ -42,7 +41,7 @@ def planned(prepared: PreparedEnvironment = PREPARED) -> Launch:
 
 def test_a_start_runs_our_launcher_with_the_interpreter_and_variables_of_the_environment() -> None:
     launch = planned()
-    assert launch.argv == (str(PYTHON), "-B", str(INSIDE), "launch")
+    assert launch.argv == (str(PYTHON), "-B", str(INSIDE), "guardian")
     assert launch.variables == {"PATH": "/envs/ml/bin"}
     assert launch.working_directory == Path("/data")
     assert launch.configuration["connection_file"] == str(launch.connection_file)

@@ -223,7 +223,7 @@ def kill_kernels(server: Server) -> int:
         try:
             parent, argv = process.parent(), process.cmdline()
             # what a server or a kernel has just forked looks like it, until it is another program
-            is_launched = "launch" in argv
+            is_launched = "guardian" in argv
             if is_launched and parent is not None and argv == parent.cmdline():
                 process.kill()
                 killed += 1

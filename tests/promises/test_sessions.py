@@ -338,7 +338,7 @@ def test_four_sessions_at_once_start_no_more_kernels_than_are_allowed(tmp_path: 
 
 def kernels(server: Server) -> int:
     """Kernels, each of which has a guardian of the same command."""
-    launched = [process for process in server.below() if "launch" in process.cmdline()]
+    launched = [process for process in server.below() if "guardian" in process.cmdline()]
     return len(launched) // 2
 
 

@@ -205,7 +205,7 @@ def test_an_interpreter_that_does_not_work_is_named_each_time(tmp_path: Path, ki
 def fake_python(path: Path, at_start: str) -> Path:
     """A Python that answers questions, and does something else when it should be a kernel."""
     return script(
-        path, f'case "$3 $4" in "launch /"*) {at_start};; esac\nexec {sys.executable} "$@"'
+        path, f'case "$3 $4" in "guardian /"*) {at_start};; esac\nexec {sys.executable} "$@"'
     )
 
 
@@ -340,7 +340,7 @@ def test_a_runtime_folder_that_is_not_there_is_done_without(tmp_path: Path) -> N
 
 
 def test_leaving_removes_sockets_and_connection_files(tmp_path: Path, short: Path) -> None:
-    with serving(tmp_path, XDG_RUNTIME_DIR=str(short)) as server:
+    with serving(tmp_path, XDG_RUNTIME_DIR=str(short), KERNEL_EXEC_MAX_KERNELS="1") as server:
         server.run("1")
         (folder,) = short.glob("kx-*/")
         assert folder.stat().st_mode & 0o777 == 0o700
