@@ -82,7 +82,12 @@ def make_kernels(
     ending: str = SERVER_ENDED,
 ) -> Kernels:
     """Where all kernels come from; see `LocalKernels`."""
-    return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten, ending=ending)
+    return LocalKernels(
+        runtime_dir=settings.runtime_dir,
+        private=Places(settings.storage_root).private,
+        unwritten=unwritten,
+        ending=ending,
+    )
 
 
 def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
@@ -95,6 +100,7 @@ def open_catalog(host: HostSettings, connection: ConnectionSettings) -> Catalog:
         configured=connection.environment,
         named=connection.named_environments,
         umask=connection.umask,
+        sandbox=connection.sandbox.at_least(host.walls),
     )
 
 

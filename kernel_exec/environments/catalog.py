@@ -15,6 +15,7 @@ import anyio
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.leases import locked
 from kernel_exec.places import Places
+from kernel_exec.sandbox.walls import Sandbox
 
 from . import conda
 from .activation import activate, allowed_variables
@@ -42,6 +43,7 @@ class PreparedEnvironment(FoundEnvironment):
 
     support: KernelSupport
     umask: int | None = None
+    sandbox: Sandbox = Sandbox()
 
 
 class Catalog:
@@ -57,6 +59,7 @@ class Catalog:
         configured: Environment | None,
         named: Mapping[str, Environment],
         umask: int | None = None,
+        sandbox: Sandbox = Sandbox(),
     ) -> None:
         """`base_variables` are the server's; kernels get the allowed ones and `passed_variables`.
 
@@ -70,6 +73,7 @@ class Catalog:
         self._passed = passed_variables
         self._configured = configured
         self._umask = umask
+        self._sandbox = sandbox
         self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -163,6 +167,7 @@ class Catalog:
             variables=found.variables,
             support=support,
             umask=self._umask,
+            sandbox=self._sandbox,
         )
 
 

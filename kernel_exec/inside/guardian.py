@@ -1,6 +1,6 @@
 """The guardian of a kernel: its parent, which reports its end and leaves nothing behind.
 
-Standard library only, Python 3.8 syntax. It reports the kernel's process id and end on a socket,
+Standard library only, Python 3.8 syntax. It reports the kernel's end on a socket,
 signals it on request, and ends every descendant (also those that changed their session or lost
 their parent) when the kernel or the server is gone. Commands of the server are single bytes,
 reports are lines:
@@ -40,6 +40,7 @@ def fork(fd):
     guardian = os.getpid()
     pid = os.fork()
     if pid == 0:
+        _report(fd, "kernel %d" % os.getpid())  # said by itself: the server learns who it is
         os.close(fd)
         os.setsid()
         if libc is not None:
@@ -77,7 +78,6 @@ def _watch(fd, kernel, libc):
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
-    _report(fd, "kernel %d" % kernel)
     stopped_until = None
     while True:
         status = _reap(kernel)

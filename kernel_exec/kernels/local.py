@@ -16,6 +16,7 @@ from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
 
+from .confined import confine
 from .driven import DrivenKernel
 from .flow import Flow
 from .kernel import Kernel, KernelInfo, KernelStarter, Listener, Usage
@@ -37,12 +38,14 @@ _DESCRIPTORS = 60
 class LocalKernels:
     """See `Kernels`.
 
-    The sockets lie in `runtime_dir`, whose path must be short. `unwritten` are the bytes of output
+    The sockets lie in `runtime_dir`, whose path must be short; `private` is our folder below the
+    storage root, which no walls show. `unwritten` are the bytes of output
     that history has yet to write: above a limit kernels wait. `ending` is why a kernel ends that
     lives until it is closed.
     """
 
     runtime_dir: Path
+    private: Path
     unwritten: Callable[[], int] = lambda: 0
     ending: str = SERVER_ENDED
 
@@ -73,6 +76,7 @@ class LocalKernels:
                 run_dir=run_dir.path,
                 descriptors=processes.DESCRIPTORS,
             )
+            launch = confine(launch, prepared.sandbox, private=self.private)
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow, listener=listener, spill_dir=spill_dir)
             try:
