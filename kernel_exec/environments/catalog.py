@@ -15,7 +15,7 @@ import anyio
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.leases import locked
 from kernel_exec.places import Places
-from kernel_exec.sandbox.walls import Sandbox
+from kernel_exec.sandbox.walls import OPEN, Sandbox
 
 from . import conda
 from .activation import activate, allowed_variables
@@ -43,7 +43,7 @@ class PreparedEnvironment(FoundEnvironment):
 
     support: KernelSupport
     umask: int | None = None
-    sandbox: Sandbox = Sandbox()
+    sandbox: Sandbox = OPEN
 
 
 class Catalog:
@@ -59,7 +59,7 @@ class Catalog:
         configured: Environment | None,
         named: Mapping[str, Environment],
         umask: int | None = None,
-        sandbox: Sandbox = Sandbox(),
+        sandbox: Sandbox = OPEN,
     ) -> None:
         """`base_variables` are the server's; kernels get the allowed ones and `passed_variables`.
 

@@ -76,6 +76,11 @@ class Guard:
         self._socket = ours
         asyncio.get_running_loop().add_reader(ours, self._hear)
 
+    @property
+    def root_pid(self) -> int | None:
+        """The process that was launched; all others are below it."""
+        return None if self._guardian is None else self._guardian.pid
+
     async def close(self) -> None:
         """End all that is left, and let go of the guardian; bounded."""
         guardian = self._guardian

@@ -16,6 +16,7 @@ from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
 
+from . import limits, pulse
 from .confined import confine
 from .driven import DrivenKernel
 from .flow import Flow
@@ -24,7 +25,6 @@ from .launch import Launch, plan_launch
 from .messages import cell_name
 from .outcomes import SERVER_ENDED, Ending, Request
 from .process import LocalProcess
-from .pulse import INTERVAL, watch
 from .run_dirs import RunDir, made_run_dir
 
 _START_LIMIT = 60.0
@@ -81,7 +81,8 @@ class LocalKernels:
             process = LocalProcess(run_dir, flow, listener=listener, spill_dir=spill_dir)
             try:
                 reply = await _start(process, launch, run_dir)
-                yield LocalKernel(process, run_dir, _info(reply, process, prepared))
+                info = _info(reply, process, prepared)
+                yield LocalKernel(process, run_dir, info, limits.limits_of(prepared.sandbox))
             finally:
                 process.driver.end_reason = process.driver.end_reason or self.ending
                 with anyio.CancelScope(shield=True):
@@ -124,21 +125,26 @@ def _info(reply: JSONObject, process: LocalProcess, prepared: PreparedEnvironmen
 class LocalKernel(DrivenKernel):
     """See `Kernel`; started by `LocalKernels`."""
 
-    def __init__(self, process: LocalProcess, run_dir: RunDir, info: KernelInfo) -> None:
-        """The process answers."""
+    def __init__(
+        self, process: LocalProcess, run_dir: RunDir, info: KernelInfo, limits_: limits.Limits
+    ) -> None:
+        """The process answers; it and all below it have these limits."""
         super().__init__(process.driver, info)
+        self._limits = limits_
         self._process = process
         self._run_dir = run_dir
 
     async def execute(self, request: Request) -> Ending:
-        """Run `request` to its end, unless the kernel turns out to be broken."""
+        """Run `request` to its end, unless the kernel is broken or passes a limit."""
         if request.file_path is not None:
             self._run_dir.name_cell(cell_name(request.source), request.file_path)
         ending = self._process.driver.begin(request)
-        await asyncio.wait([ending], timeout=INTERVAL)
+        await asyncio.wait([ending], timeout=limits.INTERVAL)
         if not ending.done():
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(watch, self._process)
+                tasks.start_soon(pulse.watch, self._process)
+                if self._process.root is not None:
+                    tasks.start_soon(limits.watch, self, self._process.root, self._limits)
                 await asyncio.wait([ending])
                 tasks.cancel_scope.cancel()
         return await ending

@@ -15,31 +15,28 @@ _GRAPHICS = ("/dev/dri", "/dev/kfd", "/dev/nvidia*")
 """Devices that compute; without them frameworks fall back silently."""
 
 
+_NAMESPACES = (
+    *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
+    *("--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL"),
+)
+
+
 def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     """What bubblewrap is told; the program follows them."""
-    isolated = policy.walls is Walls.ISOLATED
-    yield from ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
-    yield from ("--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL")
-    if isolated:
+    yield from _NAMESPACES
+    if policy.walls is Walls.ISOLATED:
         yield from ("--unshare-net", "--disable-userns")
-    frozen: list[Path] = []
     hidden = policy.hidden | {Path(each) for each in REPLACED}
+    frozen: list[Path] = []
     for tree in innermost_last([*policy.shown()]):
         yield from _show(tree, hidden, listing, frozen)
     yield from ("--proc", "/proc", "--dev", "/dev")
-    if not isolated:
-        for pattern in _GRAPHICS:
-            for device in Path("/").glob(pattern[1:]):
-                yield from ("--dev-bind", str(device), str(device))
+    if policy.walls is Walls.WORKSPACE:
+        yield from _devices()
         yield from _name_resolution()
     for place in ("/tmp", "/var/tmp"):
         yield from ("--bind", str(policy.temporary), place)
-    for folder in innermost_last(policy.writable):
-        yield from ("--bind", str(folder), str(folder))
-        yield from _pinned(folder, policy.needed)
-        if policy.ours.is_relative_to(folder):
-            yield from ("--tmpfs", str(policy.ours))
-            frozen.append(policy.ours)
+    yield from _writable(policy, frozen)
     for tree in innermost_last(policy.needed):
         yield from _show(tree, {each for each in hidden if tree in each.parents}, listing, frozen)
     for folder in policy.own:
@@ -47,6 +44,16 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     for folder in set(frozen) - {*policy.writable, *policy.own}:
         yield from ("--remount-ro", str(folder))
     yield from ("--remount-ro", "/", "--chdir", str(policy.writable[0]))
+
+
+def _writable(policy: Policy, frozen: list[Path]) -> Iterator[str]:
+    """The folders that may be changed, less what is ours in them."""
+    for folder in innermost_last(policy.writable):
+        yield from ("--bind", str(folder), str(folder))
+        yield from _pinned(folder, policy.needed)
+        if policy.ours.is_relative_to(folder):
+            yield from ("--tmpfs", str(policy.ours))
+            frozen.append(policy.ours)
 
 
 def _show(
@@ -79,6 +86,12 @@ def _pinned(folder: Path, needed: Collection[Path]) -> Iterator[str]:
             between = [each for each in tree.parents if folder in each.parents]
             for each in reversed(between):
                 yield from ("--bind", str(each), str(each))
+
+
+def _devices() -> Iterator[str]:
+    for pattern in _GRAPHICS:
+        for device in Path("/").glob(pattern[1:]):
+            yield from ("--dev-bind", str(device), str(device))
 
 
 def _name_resolution() -> Iterator[str]:

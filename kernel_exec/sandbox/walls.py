@@ -43,3 +43,7 @@ class Sandbox:
     def at_least(self, least: Walls) -> "Sandbox":
         """The same with walls that promise no less than `least`."""
         return self if self.walls >= least else replace(self, walls=least)
+
+
+OPEN = Sandbox()
+"""No walls, no limits."""
