@@ -73,7 +73,7 @@ class Catalog:
         self._passed = passed_variables
         self._configured = configured
         self._umask = umask
-        self._sandbox = sandbox
+        self.sandbox = sandbox
         self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -167,7 +167,7 @@ class Catalog:
             variables=found.variables,
             support=support,
             umask=self._umask,
-            sandbox=self._sandbox,
+            sandbox=self.sandbox,
         )
 
 

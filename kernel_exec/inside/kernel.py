@@ -50,6 +50,7 @@ from . import (
     packing,
     questions,
     sources,
+    walls,
 )
 from . import shell as shells
 from .defence import attempt
@@ -70,6 +71,7 @@ _LOOP_FAILURES = 100
 def make_app(config):
     """The kernel application, initialised and ready to start."""
     budgets.settings.update(config)
+    walls.settings.update(config.get("sandbox", {}))
     interfaces = jupyter_client.localinterfaces
     if hasattr(interfaces, "_load_ips_dumb"):
         # the scan of network interfaces serves TCP only

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kernel_exec.errors import KernelStartError
+from kernel_exec.jsons import JSONObject
 from kernel_exec.places import INSIDE
 from kernel_exec.sandbox.bubblewrap import arguments
 from kernel_exec.sandbox.policy import Policy
@@ -54,8 +55,15 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path) -> Launch:
         "abstract": sandbox.walls is Walls.WORKSPACE,
     }
     file.write_text(json.dumps(config))
+    shown = [str(each) for each in (*policy.shown(), *policy.writable, *policy.needed)]
+    told: JSONObject = {
+        "walls": str(sandbox.walls),
+        "writable": [str(folder) for folder in policy.writable],
+        "shown": shown if sandbox.walls is Walls.ISOLATED else [],
+    }
     return replace(
         launch,
+        configuration={**launch.configuration, "sandbox": told},
         argv=(sys.executable, "-I", "-S", "-B", str(INSIDE), "confine", str(file), *launch.argv),
         variables=_variables(launch.variables, sandbox.walls),
     )

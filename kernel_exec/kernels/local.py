@@ -81,8 +81,9 @@ class LocalKernels:
             process = LocalProcess(run_dir, flow, listener=listener, spill_dir=spill_dir)
             try:
                 reply = await _start(process, launch, run_dir)
-                info = _info(reply, process, prepared)
-                yield LocalKernel(process, run_dir, info, limits.limits_of(prepared.sandbox))
+                held = limits.limits_of(prepared.sandbox)
+                info = _info(reply, process, prepared, held)
+                yield LocalKernel(process, run_dir, info, held)
             finally:
                 process.driver.end_reason = process.driver.end_reason or self.ending
                 with anyio.CancelScope(shield=True):
@@ -112,13 +113,16 @@ async def _start(process: LocalProcess, launch: Launch, run_dir: RunDir) -> JSON
         ) from error
 
 
-def _info(reply: JSONObject, process: LocalProcess, prepared: PreparedEnvironment) -> KernelInfo:
+def _info(
+    reply: JSONObject, process: LocalProcess, prepared: PreparedEnvironment, held: limits.Limits
+) -> KernelInfo:
     return KernelInfo(
         pid=process.pid,
         executable=str(prepared.interpreter.executable),
         python_version=text(mapping(reply, "language_info"), "version"),
         ipykernel_version=prepared.support.ipykernel_version,
         support=prepared.support.kind.value,
+        sandbox=prepared.sandbox.facts(memory=held.memory, descriptors=processes.DESCRIPTORS),
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
+from kernel_exec.jsons import JSONObject
+
 
 class Walls(IntEnum):
     """The words; a greater one promises more."""
@@ -39,6 +41,19 @@ class Sandbox:
     memory: float | None = None
     processes: int | None = None
     file_size: int | None = None
+
+    def facts(self, *, memory: float | None, descriptors: int) -> JSONObject:
+        """What is in force, as results and records have it; sizes are in bytes."""
+        return {
+            "walls": str(self.walls),
+            "mechanism": "bubblewrap" if self.walls else "",
+            "limits": {
+                "memory": memory,
+                "processes": self.processes if self.walls else None,
+                "file_size": self.file_size,
+                "open_files": descriptors,
+            },
+        }
 
     def at_least(self, least: Walls) -> "Sandbox":
         """The same with walls that promise no less than `least`."""
