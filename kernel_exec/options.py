@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from kernel_exec.configuration import Written, parse_kind, parse_path
+from kernel_exec.configuration import Written, parse_kind, parse_path, parse_walls
 from kernel_exec.environments.spec import EnvironmentKind
 from kernel_exec.sandbox.walls import Walls
 
@@ -83,14 +83,6 @@ def _variable_names(written: Written) -> frozenset[str]:
     ):
         raise written.refuse("names of environment variables, separated by commas")
     return frozenset(map(str, names))
-
-
-def _walls(written: Written) -> Walls:
-    words = {str(walls): walls for walls in Walls}
-    try:
-        return words[str(written.value).strip().lower()]
-    except KeyError:
-        raise written.refuse(f"one of {', '.join(words)}") from None
 
 
 def _folders(written: Written) -> tuple[Path, ...]:
@@ -176,7 +168,7 @@ SETTINGS: Final = (
         "sandbox",
         "Walls around code: off, workspace (secrets are hidden, few folders can be written to) or"
         " isolated (also no network) (default: off).",
-        _walls,
+        parse_walls,
         Walls.OFF,
     ),
     _ours(

@@ -3,11 +3,12 @@
 The managed default environment is a uv venv below the storage root, made on first use.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -167,7 +168,21 @@ class Catalog:
             variables=found.variables,
             support=support,
             umask=self._umask,
-            sandbox=self.sandbox,
+            sandbox=self._sandbox_of(found),
+        )
+
+    def _sandbox_of(self, found: FoundEnvironment) -> Sandbox:
+        """The walls of whatever is configured there, by whichever way the environment was named."""
+        prefix = os.path.realpath(found.interpreter.prefix)
+        same = [
+            each.walls
+            for each in (found.environment, *self.named.values())
+            if each.key == found.environment.key
+            or (each.path is not None and os.path.realpath(each.path) == prefix)
+        ]
+        places = (each.path for each in (self.active, *self.named.values()))
+        return replace(
+            self.sandbox.at_least(max(same)), environments=tuple(path for path in places if path)
         )
 
 

@@ -78,16 +78,27 @@ def policy_for(launch: Launch, sandbox: Sandbox, *, private: Path) -> Policy:
         if os.path.lexists(path)
     }
     run_dir = Path(os.path.realpath(launch.run_dir))
+    writable = tuple(_real([launch.working_directory, *sandbox.writable]))
+    others = [
+        place
+        for place in map(_folder_of, _real(sandbox.environments))
+        if any(folder in place.parents for folder in writable)
+    ]
     return Policy(
         walls=sandbox.walls,
-        writable=tuple(_real([launch.working_directory, *sandbox.writable])),
+        writable=writable,
         own=tuple(_real([launch.run_dir, launch.spill_dir])),
         temporary=run_dir / "tmp",
-        needed=tuple(_real(launch.visible)),
+        needed=(*_real(launch.visible), *others),
         readable=tuple(_real(sandbox.readable)),
         hidden=frozenset({ours, run_dir, *secrets, *_sockets()}),
         ours=ours,
     )
+
+
+def _folder_of(place: Path) -> Path:
+    """The folder of an environment that may be named by its executable."""
+    return next((each for each in place.parents if (each / "pyvenv.cfg").exists()), place)
 
 
 def _real(paths: Iterable[Path]) -> Iterator[Path]:
