@@ -15,6 +15,12 @@ _GRAPHICS = ("/dev/dri", "/dev/kfd", "/dev/nvidia*")
 """Devices that compute; without them frameworks fall back silently."""
 
 
+_OF_THE_MACHINE = (
+    *("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi"),
+    *("/proc/scsi", "/proc/tty", "/proc/driver"),
+)
+"""What root may change there, also without a capability: it owns these files."""
+
 _NAMESPACES = (
     *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
     *("--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL"),
@@ -31,17 +37,21 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     for tree in innermost_last([*policy.shown()]):
         yield from _show(tree, hidden, listing, frozen)
     yield from ("--proc", "/proc", "--dev", "/dev")
+    for each in _OF_THE_MACHINE:
+        yield from ("--ro-bind-try", each, each)
     if policy.walls is Walls.WORKSPACE:
         yield from _devices()
         yield from _name_resolution()
     for place in ("/tmp", "/var/tmp"):
         yield from ("--bind", str(policy.temporary), place)
+    # what lies below a folder that is writable is covered by it
+    frozen = [each for each in frozen if not any(map(each.is_relative_to, policy.writable))]
     yield from _writable(policy, frozen)
     for tree in innermost_last(policy.needed):
         yield from _show(tree, {each for each in hidden if tree in each.parents}, listing, frozen)
     for folder in policy.own:
         yield from ("--bind", str(folder), str(folder))
-    for folder in set(frozen) - {*policy.writable, *policy.own}:
+    for folder in set(frozen) - {*policy.own}:
         yield from ("--remount-ro", str(folder))
     yield from ("--remount-ro", "/", "--chdir", str(policy.writable[0]))
 
