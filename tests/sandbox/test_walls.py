@@ -131,6 +131,6 @@ def _state(home: Path) -> dict[str, object]:
         for each in files:
             status = Path(folder, each).lstat()
             found[f"{folder}/{each}"] = (status.st_mode, status.st_mtime_ns, status.st_size)
-    for each in (home / "project" / "deps").iterdir():
-        found[str(each)] = sorted(each.iterdir())
+    for environment in (home / "project" / "deps").iterdir():
+        found[str(environment)] = sorted(environment.iterdir())
     return found
