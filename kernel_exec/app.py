@@ -89,7 +89,12 @@ def make_kernels(
     ending: str = SERVER_ENDED,
 ) -> LocalKernels:
     """Where all kernels come from; see `LocalKernels`."""
-    return LocalKernels(runtime_dir=settings.runtime_dir, unwritten=unwritten, ending=ending)
+    return LocalKernels(
+        runtime_dir=settings.runtime_dir,
+        private=Places(settings.storage_root).private,
+        unwritten=unwritten,
+        ending=ending,
+    )
 
 
 def open_catalog(
@@ -105,6 +110,7 @@ def open_catalog(
         named=connection.named_environments,
         umask=connection.umask,
         answers=answers,
+        sandbox=connection.sandbox.at_least(host.walls),
     )
 
 

@@ -12,12 +12,13 @@ import stat
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, RefusedSettingError, StorageError
+from kernel_exec.sandbox.walls import Walls
 
 _FILE_LIMIT: Final = 1_000_000
 """Bytes of a configuration file; a larger one is not ours."""
@@ -138,6 +139,15 @@ def parse_kind(written: Written) -> EnvironmentKind:
     raise written.refuse(_KINDS)
 
 
+def parse_walls(written: Written) -> Walls:
+    """A word for walls."""
+    words = {str(walls): walls for walls in Walls}
+    try:
+        return words[str(written.value).strip().lower()]
+    except KeyError:
+        raise written.refuse(f"one of {', '.join(words)}") from None
+
+
 def parse_text(written: Written) -> str:
     """Text that is not empty."""
     value = written.value
@@ -176,7 +186,10 @@ def with_environment(file: Path, name: str, environment: Environment, *, replace
             f"`environments.{name}` already exists in {file}; choose another name or pass --replace"
         )
     place = {"name": environment.name} if environment.path is None else {"path": environment.path}
-    fields = {key: str(value) for key, value in {"kind": environment.kind, **place}.items()}
+    walls = max(environment.walls, named_environments(table, file).get(name, environment).walls)
+    sandbox = {"sandbox": walls} if walls else {}
+    given = {"kind": environment.kind, **place, **sandbox}
+    fields = {key: str(value) for key, value in given.items()}
     changed = _with_table(content.decode(), name, fields).encode()
     tables: Any = table.get("environments", {})
     wanted = {**table, "environments": {**tables, name: fields}}
@@ -248,8 +261,9 @@ def _named_environment(name: str, written: Written, file: Path) -> Environment:
     _check_name(name, f"in {file} ")
     if not isinstance(written.value, dict):
         raise written.refuse(f"a table, such as [environments.{name}]")
-    refuse_unknown(written.value, ("kind", "path", "name"), f"in {where}", variables={})
+    refuse_unknown(written.value, ("kind", "path", "name", "sandbox"), f"in {where}", variables={})
     fields = written_in(file, written.value, f"environments.{name}.")
+    walls = parse_walls(fields.pop("sandbox")) if "sandbox" in fields else Walls.OFF
     if "kind" not in fields:
         raise InvalidArgumentError(f"{where} has no `kind`: it must be {_KINDS}")
     kind = parse_kind(fields["kind"])
@@ -258,8 +272,8 @@ def _named_environment(name: str, written: Written, file: Path) -> Environment:
         needed = "either `name` or `path`" if len(allowed) > 1 else "`path`, and no `name`"
         raise InvalidArgumentError(f"{where} is of kind {kind.value!r}: it must have {needed}")
     if "name" in fields:
-        return _conda(fields["name"])
-    return Environment(kind=kind, path=parse_path(fields["path"]))
+        return replace(_conda(fields["name"]), walls=walls)
+    return Environment(kind=kind, path=parse_path(fields["path"]), walls=walls)
 
 
 def _check_name(name: str, where: str) -> None:

@@ -3,13 +3,16 @@
 Nothing here reads the environment; `settings` does.
 """
 
+import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from kernel_exec.configuration import Written, parse_kind, parse_path
+from kernel_exec.configuration import Written, parse_kind, parse_path, parse_walls
 from kernel_exec.environments.spec import EnvironmentKind
+from kernel_exec.sandbox.walls import Walls
 
 _HOUR: Final = 3600
 _DAY: Final = 24 * 3600
@@ -89,6 +92,14 @@ def _log_level(written: Written) -> str:
     raise written.refuse("one of " + ", ".join(_LOG_LEVELS))
 
 
+def _folders(written: Written) -> tuple[Path, ...]:
+    value = written.value
+    names = value.split(os.pathsep) if isinstance(value, str) else value
+    if not isinstance(names, list):
+        raise written.refuse(f"folders, separated by {os.pathsep!r}")
+    return tuple(parse_path(replace(written, value=name)) for name in names if name)
+
+
 _SECONDS: Final = _number("a number of seconds", most=10 * _DAY, zero="for no limit")
 
 SETTINGS: Final = (
@@ -159,6 +170,43 @@ SETTINGS: Final = (
         "Names of further variables that kernels and installers see, separated by commas.",
         _variable_names,
         frozenset(),
+    ),
+    _ours(
+        "sandbox",
+        "Walls around code: off, workspace (secrets are hidden, few folders can be written to) or"
+        " isolated (also no network) (default: off).",
+        parse_walls,
+        Walls.OFF,
+    ),
+    _ours(
+        "sandbox_write",
+        "Further folders that code behind walls may write to, separated by colons.",
+        _folders,
+        (),
+    ),
+    _ours(
+        "sandbox_read",
+        "Further folders that isolated code may read, separated by colons.",
+        _folders,
+        (),
+    ),
+    _ours(
+        "memory_limit",
+        "Memory in MB that a kernel and its processes may take before they are ended; 0 for no"
+        " limit (default: 75 % of what is free at the start).",
+        _number("a number of megabytes", most=_MEGABYTE**2, unit=_MEGABYTE, zero="for no limit"),
+        0.75,  # the share of what is free then
+    ),
+    _ours(
+        "process_limit",
+        "Processes and threads of a kernel behind walls; 0 for no limit (default: 4096).",
+        _number("a whole number", most=_MEGABYTE, zero="for no limit"),
+        4096,
+    ),
+    _ours(
+        "file_size_limit",
+        "Size in MB of a file that code may write; 0 for no limit (default: 0).",
+        _number("a number of megabytes", most=_MEGABYTE**2, unit=_MEGABYTE, zero="for no limit"),
     ),
     _ours(
         "history_days",

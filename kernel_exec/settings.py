@@ -29,6 +29,7 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, RefusedSettingError
 from kernel_exec.options import BY_KEY, PLACE_OF, SETTINGS
 from kernel_exec.places import CONFIG_NAME, xdg_folder
+from kernel_exec.sandbox.walls import Sandbox, Walls
 from kernel_exec.trust import ConfigFiles, read_files
 
 _Layer: TypeAlias = Mapping[str, Written]
@@ -40,7 +41,8 @@ class HostSettings:
     """What holds for everybody below one storage root.
 
     `storage_source` is where the storage root was set. `history_age`, `linger` and the limits are
-    in seconds, `history_size` in bytes, each None for no limit. `variables` are the server's own,
+    in seconds, `history_size` in bytes, each None for no limit. No kernel has less than `walls`.
+    `variables` are the server's own,
     for what it starts for itself.
     """
 
@@ -54,6 +56,7 @@ class HostSettings:
     history_size: float | None
     linger: float
     log_level: str
+    walls: Walls
     variables: Mapping[str, str]
 
     @property
@@ -81,6 +84,7 @@ class ConnectionSettings:
     pass_env: frozenset[str]
     notebook_size: int | None
     inline_images: int
+    sandbox: Sandbox
     variables: Mapping[str, str]
     config_files: Sequence[Path] = ()
     notice: str = ""
@@ -157,6 +161,7 @@ def read_settings(
             named_environments={name: environment for name, environment, _ in named},
             working_directory=_take(layers, "working_directory") or host.storage_root,
             **{key: _take(layers, key) for key in _OF_CONNECTION},
+            sandbox=_sandbox(layers),
             variables=variables,
             config_files=[file for file, _ in files.tables],
             notice=files.notice,
@@ -209,7 +214,19 @@ def _of_host(
         history_size=_take(layers, "history_size"),
         linger=_take(layers, "linger"),
         log_level=_take(layers, "log_level"),
+        walls=_take(layers, "sandbox"),
         variables=variables,
+    )
+
+
+def _sandbox(layers: Sequence[_Layer]) -> Sandbox:
+    return Sandbox(
+        walls=_take(layers, "sandbox"),
+        writable=_take(layers, "sandbox_write"),
+        readable=_take(layers, "sandbox_read"),
+        memory=_take(layers, "memory_limit"),
+        processes=_take(layers, "process_limit"),
+        file_size=_take(layers, "file_size_limit"),
     )
 
 

@@ -16,7 +16,8 @@ HERE = Environment(kind=EnvironmentKind.PYTHON, path=Path(sys.executable))
 
 def all_kernels() -> LocalKernels:
     """Where real kernels come from."""
-    return LocalKernels(runtime_dir=Path(tempfile.gettempdir()))
+    runtime_dir = Path(tempfile.gettempdir())
+    return LocalKernels(runtime_dir=runtime_dir, private=runtime_dir / ".kernel_exec")
 
 
 async def prepared(folder: Path) -> PreparedEnvironment:

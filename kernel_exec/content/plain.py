@@ -69,3 +69,12 @@ def _escape(unsafe: str) -> str:
     return "".join(
         f"\\x{ord(each):02x}" if each.isascii() else ascii(each)[1:-1] for each in unsafe
     )
+
+
+def sized(size: float) -> str:
+    """Bytes as people say them, such as `2.1 GB`."""
+    power = min((len(str(int(size))) - 1) // 3, len(_UNITS) - 1)
+    return f"{size / 1000**power:.{min(power, 1)}f} {_UNITS[power]}"
+
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")

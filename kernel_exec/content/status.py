@@ -12,7 +12,7 @@ from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 
 from .items import RenderContext
-from .plain import clean, counted, one_line
+from .plain import clean, counted, one_line, sized
 
 _FOREIGN = re.compile(
     r"site-packages|/lib/python\d|/overlays/\w+-[0-9a-f]{16}/|kernel_exec/inside/"
@@ -231,3 +231,18 @@ def some(listed: Sequence[str]) -> str:
     """The first of them in a line, and how many there are."""
     shown = ", ".join(listed[:_MOST_NAMES])
     return shown if len(listed) <= _MOST_NAMES else f"{shown}, … ({counted(len(listed), 'name')})"
+
+
+def sandbox_line(held: JSONObject) -> str:
+    """The walls and limits of a kernel, from `Sandbox.facts`."""
+    limits = mapping(held, "limits")
+    parts = [f"sandbox {text(held, 'walls')}"]
+    parts += [f"held by {by}" if (by := text(held, "mechanism")) else "code has the user's rights"]
+    memory, size = limits.get("memory"), limits.get("file_size")
+    if isinstance(memory, (int, float)):
+        share = memory <= 1
+        parts.append(f"memory {memory:.0%} of what is free" if share else f"memory {sized(memory)}")
+    parts += [f"files {sized(size)}"] if isinstance(size, (int, float)) else []
+    parts += [f"{each} processes"] if (each := limits.get("processes")) else []
+    parts += [f"{each} open files"] if (each := limits.get("open_files")) else []
+    return ", ".join(parts)

@@ -3,12 +3,13 @@
 The managed default environment is a uv venv below the storage root, made on first use.
 """
 
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -16,6 +17,7 @@ import anyio
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.leases import locked
 from kernel_exec.places import Places
+from kernel_exec.sandbox.walls import OPEN, Sandbox
 
 from . import conda
 from .activation import activate, allowed_variables
@@ -50,6 +52,7 @@ class PreparedEnvironment(FoundEnvironment):
     support: KernelSupport
     stamp: str = ""
     umask: int | None = None
+    sandbox: Sandbox = OPEN
 
 
 class Answers:
@@ -85,6 +88,7 @@ class Catalog:
         named: Mapping[str, Environment],
         umask: int | None = None,
         answers: Answers | None = None,
+        sandbox: Sandbox = OPEN,
     ) -> None:
         """`base_variables` are the server's; kernels get the allowed ones and `passed_variables`.
 
@@ -100,6 +104,7 @@ class Catalog:
         self._configured = configured
         self._umask = umask
         self._answers = answers or Answers()
+        self.sandbox = sandbox
         self._prepared: dict[str, PreparedEnvironment] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -195,6 +200,21 @@ class Catalog:
             support=support,
             stamp=fingerprint(found.interpreter),
             umask=self._umask,
+            sandbox=self._sandbox_of(found),
+        )
+
+    def _sandbox_of(self, found: FoundEnvironment) -> Sandbox:
+        """The walls of whatever is configured there, by whichever way the environment was named."""
+        prefix = os.path.realpath(found.interpreter.prefix)
+        same = [
+            each.walls
+            for each in (found.environment, *self.named.values())
+            if each.key == found.environment.key
+            or (each.path is not None and os.path.realpath(each.path) == prefix)
+        ]
+        places = (each.path for each in (self.active, *self.named.values()))
+        return replace(
+            self.sandbox.at_least(max(same)), environments=tuple(path for path in places if path)
         )
 
 

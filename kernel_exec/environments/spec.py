@@ -1,11 +1,12 @@
 """The environment a user configured: a kind with a name or a path. Pure."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError
+from kernel_exec.sandbox.walls import Walls
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
@@ -24,12 +25,14 @@ class Environment:
     """A configured environment.
 
     `path` is the folder of a `venv` or `venv-uv`, the prefix of a `conda` environment, or the
-    executable of a `python`; a `conda` environment may have `name` instead.
+    executable of a `python`; a `conda` environment may have `name` instead. Its kernels have at
+    least its `walls`.
     """
 
     kind: EnvironmentKind
     path: Path | None = None
     name: str | None = None
+    walls: Walls = field(default=Walls.OFF, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what can't name an environment."""

@@ -115,7 +115,10 @@ def listed(records: Sequence[SessionRecord]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelRecord:
-    """One generation of a session's kernel: where it ran, and how it ended ("" while it lives)."""
+    """One generation of a session's kernel: where it ran, and how it ended ("" while it lives).
+
+    `sandbox` are the walls and limits that held.
+    """
 
     session_id: str
     generation: int
@@ -126,6 +129,7 @@ class KernelRecord:
     ended: float | None = None
     end_reason: str = ""
     origin: Origin = Origin.NEEDED
+    sandbox: JSONObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

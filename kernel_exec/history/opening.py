@@ -78,6 +78,7 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
         "ALTER TABLE session ADD COLUMN client TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE session ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
     ),
+    ("ALTER TABLE kernel ADD COLUMN sandbox TEXT NOT NULL DEFAULT '{}'",),
 )
 
 

@@ -20,7 +20,7 @@ from kernel_exec.content.plain import clean, one_line
 from kernel_exec.errors import BusyError, KernelDeadError, KernelExecError, NotFoundError
 from kernel_exec.history.entries import EXECUTED, Entry, choose
 from kernel_exec.http.rules import asked_in
-from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSONObject, count, mapping, text
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outputs import (
     DisplayData,

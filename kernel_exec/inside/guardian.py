@@ -4,10 +4,9 @@
 
 Standard library only, Python 3.8 syntax. The process forks at once, and its child goes on in
 `launch`: what is imported before costs memory once more for each kernel, so that is next to
-nothing. The guardian reports the kernel's process id and end on a socket,
-signals it on request, and ends every descendant (also those that changed their session or lost
-their parent) when the kernel or the server is gone. Commands of the server are single bytes,
-reports are lines:
+nothing. The guardian reports the kernel's end on a socket, signals it on request, and ends every
+descendant (also those that changed their session or lost their parent) when the kernel or the
+server is gone. Commands of the server are single bytes, reports are lines:
 
     i interrupt    u dump the stack    t terminate    k kill everything
     kernel PID     exit CODE           signal NUMBER    continued PID
@@ -53,6 +52,7 @@ def fork(fd):
     guardian = os.getpid()
     pid = os.fork()
     if pid == 0:
+        _report(fd, "kernel %d" % os.getpid())  # said by itself: the server learns who it is
         os.close(fd)
         os.setsid()
         if libc is not None:
@@ -91,7 +91,6 @@ def _watch(fd, kernel, libc):
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
-    _report(fd, "kernel %d" % kernel)
     stopped_until = None
     while True:
         status = _reap(kernel)

@@ -22,7 +22,7 @@ import types
 import warnings
 from importlib.util import find_spec
 
-from . import missing, suggestions
+from . import missing, suggestions, walls
 from .defence import attempt
 
 _FRAMES = 100
@@ -68,7 +68,8 @@ def of_error(error):
         line = step.tb_lineno
         del frames[:-_FRAMES]
         step = step.tb_next
-    meant = [find(error, frames) for find in (suggestions.meant, missing.column, missing.file)]
+    found = (walls.refused, suggestions.meant, missing.column, missing.file)
+    meant = [find(error, frames) for find in found]
     return [*meant, missing.key(error, frames, line)]
 
 

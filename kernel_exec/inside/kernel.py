@@ -50,6 +50,7 @@ from . import (
     packing,
     questions,
     sources,
+    walls,
 )
 from . import shell as shells
 from .defence import attempt
@@ -68,6 +69,7 @@ _LOOP_FAILURES = 100
 def make_app(config):
     """The kernel application, initialised and ready to start."""
     budgets.settings.update(config, spill_dir=config["run_dir"])  # until a request names one
+    walls.settings.update(config.get("sandbox", {}))
     interfaces = jupyter_client.localinterfaces
     if hasattr(interfaces, "_load_ips_dumb"):
         # the scan of network interfaces serves TCP only

@@ -40,6 +40,7 @@ def main():
     if config.get("smoke"):
         _try_start(config)
     _restore_limits(config["descriptors"])
+    _set_limits(config)
     if config.get("umask") is not None:
         os.umask(config["umask"])
     _make_app(config).start()
@@ -58,6 +59,18 @@ def _restore_limits(descriptors):
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, most))
+
+
+def _set_limits(config):
+    """Those that were asked for; they hold for all that the kernel starts."""
+    for kind, name in (("processes", "RLIMIT_NPROC"), ("file_size", "RLIMIT_FSIZE")):
+        wanted = config.get(kind)
+        if wanted is not None:
+            number = getattr(resource, name)
+            _, most = resource.getrlimit(number)
+            if most != resource.RLIM_INFINITY:
+                wanted = min(wanted, most)
+            resource.setrlimit(number, (wanted, wanted))
 
 
 def _try_start(config):

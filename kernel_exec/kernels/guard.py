@@ -8,6 +8,8 @@ import asyncio
 import json
 import signal
 import socket
+import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -26,6 +28,9 @@ _LOOKS, _INTERVAL = 100, 0.02
 """How often, and seconds apart, we look for the exit status of a guardian that hung up."""
 
 _DUMP_STACK, _INTERRUPT, _KILL = b"u", b"i", b"k"
+
+_SENDER = struct.Struct("iII")
+"""Process, user and group of whoever sent a message."""
 
 
 class Guard:
@@ -50,6 +55,8 @@ class Guard:
             KernelExecError: The program can't be started.
         """
         ours, theirs = socket.socketpair()
+        if sys.platform == "linux":  # who speaks, in our numbers, whatever namespace it lives in
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         with theirs:
             theirs.set_inheritable(True)
             try:
@@ -68,6 +75,11 @@ class Guard:
         ours.setblocking(False)
         self._socket = ours
         asyncio.get_running_loop().add_reader(ours, self._hear)
+
+    @property
+    def root_pid(self) -> int | None:
+        """The process that was launched; all others are below it."""
+        return None if self._guardian is None else self._guardian.pid
 
     async def close(self) -> None:
         """End all that is left, and let go of the guardian; bounded."""
@@ -106,21 +118,21 @@ class Guard:
     def _hear(self) -> None:
         assert self._socket is not None
         try:
-            heard = self._socket.recv(4096)
+            heard, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(_SENDER.size))
         except BlockingIOError:
             return
         except OSError:
-            heard = b""
+            heard, ancillary = b"", []
         *lines, self._heard = (self._heard + heard).split(b"\n")
         for line in lines:
-            self._understand(*line.decode("ascii").split())
+            self._understand(*line.decode("ascii").split(), sender=_sender(ancillary))
         if not heard:
             self._hang_up()
             self._look_for_end(_LOOKS)
 
-    def _understand(self, word: str, number: str) -> None:
+    def _understand(self, word: str, number: str, *, sender: int | None) -> None:
         if word == "kernel":
-            self.kernel_pid = int(number)
+            self.kernel_pid = sender or int(number)
         elif word == "continued":
             self._on_continued()
         elif word == "exit":
@@ -157,6 +169,14 @@ class Guard:
         else:
             self._note_death(Death(exit_code=code))
         self._swept.set()
+
+
+def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """The process that has sent a message, where the system says so."""
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, getattr(socket, "SCM_CREDENTIALS", None)):
+            return int(_SENDER.unpack(content)[0])
+    return None
 
 
 def _signal_name(signum: int) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Protocol, TypeAlias
 
 from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.jsons import JSONObject
 
 from .outcomes import Death, Ending, Event, Request
 
@@ -16,7 +17,7 @@ Listener: TypeAlias = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelInfo:
-    """What a started kernel is: interpreter, and how ipykernel reached it.
+    """What a started kernel is: interpreter, how ipykernel reached it, walls and limits.
 
     `pid` is for people to see; it means nothing where the kernel's processes can't be seen.
     """
@@ -26,6 +27,7 @@ class KernelInfo:
     python_version: str
     ipykernel_version: str
     support: str
+    sandbox: JSONObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

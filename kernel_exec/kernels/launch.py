@@ -71,6 +71,9 @@ def plan_launch(
             "overlay": "".join(map(str, overlay)),
             "descriptors": descriptors,
             "umask": prepared.umask,
+            # outside of a namespace all processes of the user would count
+            "processes": prepared.sandbox.processes if prepared.sandbox.walls else None,
+            "file_size": prepared.sandbox.file_size,
         },
         variables=prepared.variables,
         working_directory=working_directory,

@@ -16,6 +16,8 @@ from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
 
+from . import limits, pulse
+from .confined import confine
 from .driven import DrivenKernel
 from .flow import Flow
 from .kernel import Kernel, KernelInfo, KernelStarter, Listener, UnassignedKernel, Usage
@@ -23,7 +25,6 @@ from .launch import Launch, plan_launch
 from .messages import cell_name
 from .outcomes import SERVER_ENDED, Ending, Request
 from .process import LocalProcess
-from .pulse import INTERVAL, watch
 from .run_dirs import RunDir, made_run_dir
 
 _START_LIMIT = 60.0
@@ -37,12 +38,13 @@ _DESCRIPTORS = 60
 class LocalKernels:
     """See `Kernels`.
 
-    The sockets lie in `runtime_dir`, whose path must be short. `unwritten` are the bytes of output
-    that history has yet to write: above a limit kernels wait. `ending` is why a kernel ends that
-    lives until it is closed.
+    The sockets lie in `runtime_dir`, whose path must be short; `private` is our folder below the
+    storage root, which no walls show. `unwritten` are the bytes of output that history has yet to
+    write: above a limit kernels wait. `ending` is why a kernel ends that lives until it is closed.
     """
 
     runtime_dir: Path
+    private: Path
     unwritten: Callable[[], int] = lambda: 0
     ending: str = SERVER_ENDED
 
@@ -63,15 +65,18 @@ class LocalKernels:
         working_directory: Path,
         spill_dir: Path,
     ) -> AsyncIterator[Kernel]:
-        async with self.start(prepared, working_directory) as kernel:
+        async with self.start(prepared, working_directory, spill_dir) as kernel:
             kernel.assign(listener, spill_dir)
             yield kernel
 
     @asynccontextmanager
     async def start(
-        self, prepared: PreparedEnvironment, working_directory: Path
+        self, prepared: PreparedEnvironment, working_directory: Path, spill_dir: Path | None = None
     ) -> AsyncIterator[UnassignedKernel]:
-        """Start a kernel that is nobody's yet; see `KernelStarter`, also for what is raised."""
+        """Start a kernel that is nobody's yet; see `KernelStarter`, also for what is raised.
+
+        Behind walls it can be assigned to `spill_dir` only.
+        """
         processes.require_descriptors(_DESCRIPTORS)
         processes.require_threads(KERNEL_TAKES, what="a kernel")
         with made_run_dir(self.runtime_dir) as run_dir:
@@ -81,11 +86,14 @@ class LocalKernels:
                 run_dir=run_dir.path,
                 descriptors=processes.DESCRIPTORS,
             )
+            launch = confine(launch, prepared.sandbox, private=self.private, spill_dir=spill_dir)
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow)
             try:
                 reply = await _start(process, launch, run_dir)
-                yield LocalKernel(process, run_dir, _info(reply, process, prepared))
+                held = limits.limits_of(prepared.sandbox)
+                info = _info(reply, process, prepared, held)
+                yield LocalKernel(process, run_dir, info, held)
             finally:
                 process.driver.end_reason = process.driver.end_reason or self.ending
                 with anyio.CancelScope(shield=True):
@@ -115,34 +123,42 @@ async def _start(process: LocalProcess, launch: Launch, run_dir: RunDir) -> JSON
         ) from error
 
 
-def _info(reply: JSONObject, process: LocalProcess, prepared: PreparedEnvironment) -> KernelInfo:
+def _info(
+    reply: JSONObject, process: LocalProcess, prepared: PreparedEnvironment, held: limits.Limits
+) -> KernelInfo:
     return KernelInfo(
         pid=process.pid,
         executable=str(prepared.interpreter.executable),
         python_version=text(mapping(reply, "language_info"), "version"),
         ipykernel_version=prepared.support.ipykernel_version,
         support=prepared.support.kind.value,
+        sandbox=prepared.sandbox.facts(memory=held.memory, descriptors=processes.DESCRIPTORS),
     )
 
 
 class LocalKernel(DrivenKernel):
     """See `Kernel`; started by `LocalKernels`."""
 
-    def __init__(self, process: LocalProcess, run_dir: RunDir, info: KernelInfo) -> None:
-        """The process answers."""
+    def __init__(
+        self, process: LocalProcess, run_dir: RunDir, info: KernelInfo, limits_: limits.Limits
+    ) -> None:
+        """The process answers; it and all below it have these limits."""
         super().__init__(process.driver, info)
+        self._limits = limits_
         self._process = process
         self._run_dir = run_dir
 
     async def execute(self, request: Request) -> Ending:
-        """Run `request` to its end, unless the kernel turns out to be broken."""
+        """Run `request` to its end, unless the kernel is broken or passes a limit."""
         if request.file_path is not None:
             self._run_dir.name_cell(cell_name(request.source), request.file_path)
         ending = self._process.driver.begin(request)
-        await asyncio.wait([ending], timeout=INTERVAL)
+        await asyncio.wait([ending], timeout=limits.INTERVAL)
         if not ending.done():
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(watch, self._process)
+                tasks.start_soon(pulse.watch, self._process)
+                if self._process.root is not None:
+                    tasks.start_soon(limits.watch, self, self._process.root, self._limits)
                 await asyncio.wait([ending])
                 tasks.cancel_scope.cancel()
         return await ending

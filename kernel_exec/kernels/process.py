@@ -35,6 +35,11 @@ class LocalProcess:
         """That of the kernel, once its guardian has said so."""
         return self._guard.kernel_pid
 
+    @property
+    def root(self) -> int | None:
+        """The process below which all others of this kernel are."""
+        return self._guard.root_pid
+
     def start(self, launch: Launch) -> None:
         """Carry out `launch`, and listen; whether the kernel comes up is for others to wait for.
 

@@ -19,7 +19,7 @@ from .process import LocalProcess
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 5.0
+_INTERVAL = 5.0
 """Seconds from the begin of an execution to the first look, and between looks."""
 
 _ANSWER_LIMIT = 3.0
@@ -39,10 +39,10 @@ async def watch(process: LocalProcess) -> None:
     """Give a kernel up once it is broken; for as long as it executes, else until cancelled."""
     try:
         while True:
+            await anyio.sleep(_INTERVAL)
             if await _is_broken(process):
                 process.driver.give_up("it no longer answers, and runs no code")
                 return
-            await anyio.sleep(INTERVAL)
     except KernelDeadError:
         pass  # nobody needs to find out any more
     except Exception:

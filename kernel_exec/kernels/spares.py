@@ -49,9 +49,9 @@ _LEAST_MEMORY = 300_000_000
 _CGROUP = Path("/sys/fs/cgroup")
 
 Start: TypeAlias = Callable[
-    [PreparedEnvironment, Path], AbstractAsyncContextManager[UnassignedKernel]
+    [PreparedEnvironment, Path, Path | None], AbstractAsyncContextManager[UnassignedKernel]
 ]
-"""Starts a kernel of an environment in a folder."""
+"""Starts a kernel of an environment in a folder, perhaps for one spill folder only."""
 
 Find: TypeAlias = Callable[[], Awaitable[tuple[PreparedEnvironment, Path]]]
 """Finds out in which environment and folder a client's next kernel would start."""
@@ -184,7 +184,7 @@ class Spares:
                 spare.scope.cancel()
                 with anyio.CancelScope(shield=True):
                     await spare.over.wait()
-        async with self._start(prepared, working_directory) as kernel:
+        async with self._start(prepared, working_directory, spill_dir) as kernel:
             kernel.assign(listener, spill_dir)
             self._failed = [each for each in self._failed if each != recipe]
             self.look_again()  # why was there none?
@@ -250,7 +250,7 @@ class Spares:
         recipe = spare.recipe
         try:
             with spare.scope:
-                async with self._start(recipe.prepared, recipe.working_directory) as kernel:
+                async with self._start(recipe.prepared, recipe.working_directory, None) as kernel:
                     spare.kernel = kernel
                     spare.settled.set()
                     death = await kernel.wait_death()
@@ -286,7 +286,9 @@ async def _wait(is_calm: Callable[[], bool]) -> None:
 
 
 def _recipe(prepared: PreparedEnvironment, working_directory: Path) -> _Recipe | None:
-    """None where the folder is missing."""
+    """None where the folder is missing, and behind walls, which stand around one session."""
+    if prepared.sandbox.walls:
+        return None
     try:
         status = working_directory.stat()
     except OSError:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from mcp_types import CallToolResult
 
-from kernel_exec import installs
+from kernel_exec import installs, processes
 from kernel_exec.configuration import Written, parse_path
 from kernel_exec.connection import Connection
 from kernel_exec.content.installs import install_fields
 from kernel_exec.content.plain import counted, one_line
+from kernel_exec.content.status import sandbox_line
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
@@ -124,9 +125,16 @@ async def get_environment_config(
             "max_kernels": host.max_kernels,
             "idle_limit": host.idle_limit,
         },
+        "sandbox": _sandbox(connection),
         "environments": _environments(connection, environment),
     }
     return structured(fields, _config_lines(connection, environment, found))
+
+
+def _sandbox(connection: Connection) -> JSONObject:
+    """What holds for the next kernel of the connection."""
+    sandbox = connection.catalog.sandbox
+    return sandbox.facts(memory=sandbox.memory, descriptors=processes.DESCRIPTORS)
 
 
 def _config_lines(
@@ -155,6 +163,7 @@ def _config_lines(
         f"a call waits {settings.wait_seconds:g} s, code runs {limit},"
         f" at most {counted(host.max_kernels, 'kernel')}{idle}"
     )
+    yield sandbox_line(_sandbox(connection))
     for name, other in connection.catalog.known().items():
         if other.key != environment.key:
             yield f"also configured: {one_line(name)}, {other.key}"

@@ -8,11 +8,11 @@ from mcp_types import CallToolResult, TextContent
 from kernel_exec import executions
 from kernel_exec.connection import Begun
 from kernel_exec.content.paging import Asked
-from kernel_exec.content.plain import one_line
-from kernel_exec.content.status import described, is_data
+from kernel_exec.content.plain import one_line, sized
+from kernel_exec.content.status import described, is_data, sandbox_line
 from kernel_exec.errors import BusyError, KernelDeadError
 from kernel_exec.history.entries import EntryKind, SessionRecord
-from kernel_exec.jsons import JSON, JSONObject, count, text
+from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.kernel import Variable, Variables
 from kernel_exec.server import arguments
 from kernel_exec.sessions.session import Session
@@ -142,6 +142,7 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
             "python_version": status.python_version,
             "ipykernel_version": status.ipykernel_version,
             "kernel_support": status.support,
+            "sandbox": status.sandbox,
             "started": status.started,
         }
     lines = [*_status_lines(fields)]
@@ -172,7 +173,6 @@ _MOST_VARIABLES = 200
 _LARGE = 10_000
 """Bytes from which on the size of a variable is of interest."""
 
-_UNITS = ("B", "KB", "MB", "GB", "TB")
 
 _MOST_LINES = 200
 """Lines of a page, if nobody asks for another number."""
@@ -210,12 +210,14 @@ def _status_lines(fields: JSONObject) -> Iterator[str]:
     parts += [f"kernel {number}"] if (number := count(fields, "generation")) else []
     parts += [f"Python {version}"] if (version := text(fields, "python_version")) else []
     parts += [f"pid {pid}"] if (pid := count(fields, "pid")) else []
-    parts += [_bytes(memory)] if (memory := count(fields, "memory_bytes")) else []
+    parts += [sized(memory)] if (memory := count(fields, "memory_bytes")) else []
     parts += [f"{queued} queued"] if (queued := count(fields, "queued")) else []
     yield ", ".join(parts)
     for key, name in _NAMED.items():
         if (told := text(fields, key)) not in {"", "ok"}:
             yield f"{name} {one_line(told, _LONGEST)}"
+    if held := mapping(fields, "sandbox"):
+        yield sandbox_line(held)
 
 
 def _variable_lines(variables: Mapping[str, str], total: int) -> Iterator[str]:
@@ -235,15 +237,10 @@ def describe(variable: Variable) -> str:
     if variable.shape:
         extent = ["x".join("?" if each is None else str(each) for each in variable.shape)]
     size = variable.size or 0
-    taken = [_bytes(size)] if size >= _LARGE else []
+    taken = [sized(size)] if size >= _LARGE else []
     value = [f"= {variable.preview}"] if variable.preview else []
     note = [f"({variable.note})"] if variable.note else []
     return " ".join([variable.type, *extent, *taken, *value, *note])
-
-
-def _bytes(size: int) -> str:
-    power = min((len(str(size)) - 1) // 3, len(_UNITS) - 1)
-    return f"{size / 1000**power:.{min(power, 1)}f} {_UNITS[power]}"
 
 
 async def _usage(session: Session) -> JSONObject:

@@ -31,6 +31,7 @@ class KernelStatus:
     python_version: str = ""
     ipykernel_version: str = ""
     support: str = ""
+    sandbox: JSONObject = field(default_factory=dict)
     started: float | None = None
     current: str | None = None
     queued: int = 0
@@ -114,6 +115,7 @@ class Generations:
             executable=kernel.info.executable,
             python_version=kernel.info.python_version,
             support=kernel.info.support,
+            sandbox=kernel.info.sandbox,
             origin=self.origin,
         )
         self.origin = Origin.NEEDED

@@ -125,6 +125,7 @@ class Worker:
             python_version=kernel.info.python_version,
             ipykernel_version=kernel.info.ipykernel_version,
             support=kernel.info.support,
+            sandbox=kernel.info.sandbox,
             started=record.started,
             current=current,
             queued=queued,

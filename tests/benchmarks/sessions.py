@@ -11,7 +11,7 @@ import anyio
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-from .timing import Figure, in_turn
+from .timing import Figure, in_turn, spread
 
 _OLD, _YOUNG = 2000, 100
 """Executions of the sessions that are compared; each has made a name."""
@@ -104,8 +104,8 @@ async def _company(client: Client, rounds: int) -> Figure:
             tasks.start_soon(work, name, together)
     return Figure(
         what=f"{_TOGETHER} sessions at work at once, a call of 1 ms each {_PAUSE} s, 95 %",
-        ours=_slowest(together),
-        theirs=_slowest(alone),
+        ours=spread([_slowest(together)]),
+        theirs=spread([_slowest(alone)]),
         measure="one alone",
         aim="1.7 at most",
     )

@@ -50,7 +50,7 @@ class Pool:
 
     @asynccontextmanager
     async def start(
-        self, found: PreparedEnvironment, folder: Path
+        self, found: PreparedEnvironment, folder: Path, spill_dir: Path | None
     ) -> AsyncIterator[UnassignedKernel]:
         self.attempts += 1
         if self.fails:

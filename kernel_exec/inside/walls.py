@@ -1,0 +1,65 @@
+"""What to say of an error that a wall of the sandbox has caused; runs in the kernel's process.
+
+Standard library only, Python 3.8 syntax. The walls themselves stand outside: nothing here holds
+anything.
+"""
+
+import errno
+import os
+
+_CHAIN = 5
+"""Errors behind an error that are looked at: libraries wrap those of the system."""
+
+_NETWORK = {errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EAFNOSUPPORT}
+
+settings = {}
+"""`walls`: the word; `writable`: the folders that code may write to; `shown`: those it sees."""
+
+
+def refused(error, frames):
+    """The wall that the error comes from, and how a person may open it; "" for no wall."""
+    word = settings.get("walls")
+    if not word:
+        return ""
+    for each in _chain(error):
+        line = _of_system(each, word)
+        if line:
+            return line
+    return ""
+
+
+def _chain(error):
+    found = []
+    while isinstance(error, BaseException) and len(found) < _CHAIN:
+        found.append(error)
+        error = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+    return found
+
+
+def _of_system(error, word):
+    if not isinstance(error, OSError):
+        return ""
+    path = error.filename if isinstance(error.filename, str) else ""
+    code = error.errno
+    if word == "isolated" and (code in _NETWORK or type(error).__name__ == "gaierror"):
+        return "the sandbox (isolated) has no network; a person may choose `workspace` instead"
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM) and path and not _within(path, "writable"):
+        return (
+            "the sandbox (%s) lets code write only in %s and /tmp; a person may open other folders"
+            " with KERNEL_EXEC_SANDBOX_WRITE" % (word, ", ".join(settings["writable"]))
+        )
+    hides = word == "isolated" and os.path.isabs(path) and not _within(path, "shown")
+    if code == errno.ENOENT and hides:
+        return (
+            "the sandbox (isolated) may hide %r; a person may open its folder with"
+            " KERNEL_EXEC_SANDBOX_READ" % path
+        )
+    return ""
+
+
+def _within(path, key):
+    path = os.path.realpath(path)
+    return any(
+        path == folder or path.startswith(folder.rstrip("/") + "/")
+        for folder in [*settings[key], "/tmp"]
+    )

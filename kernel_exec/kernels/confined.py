@@ -1,0 +1,157 @@
+"""A start behind walls: the same start, with a prefix that goes through them first."""
+
+import base64
+import json
+import os
+import platform
+import pwd
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from kernel_exec.errors import KernelStartError
+from kernel_exec.jsons import JSONObject
+from kernel_exec.places import INSIDE
+from kernel_exec.sandbox.bubblewrap import arguments
+from kernel_exec.sandbox.policy import Policy
+from kernel_exec.sandbox.seccomp import program
+from kernel_exec.sandbox.secrets import secret_paths
+from kernel_exec.sandbox.walls import Sandbox, Walls
+
+from .launch import Launch
+
+_PROGRAMS = "/usr/local/bin:/usr/bin:/bin:/run/current-system/sw/bin"
+"""Where bubblewrap is taken from: nowhere that a project or an environment could put one."""
+
+_LEADING_OUT = (
+    *("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "DOCKER_HOST", "GPG_AGENT_INFO", "SSH_AGENT_PID"),
+    *("SSH_AUTH_SOCK", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR"),
+)
+"""Variables that name what nothing behind walls can reach."""
+
+
+def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path | None) -> Launch:
+    """The same start behind the walls that are asked for.
+
+    `private` is our own folder, and `spill_dir` what the kernel may write to of it.
+
+    Raises:
+        KernelStartError: They can't be held here, or not with these folders.
+    """
+    if sandbox.walls is Walls.OFF:
+        return launch
+    bubblewrap = _bubblewrap(sandbox.walls)
+    filtered = program(sandbox.walls, platform.machine())
+    if filtered is None:
+        raise _unheld(sandbox.walls, f"no filter of system calls for {platform.machine()}")
+    policy = policy_for(launch, sandbox, private=private, spill_dir=spill_dir)
+    policy.check()
+    policy.temporary.mkdir(mode=0o700)
+    file = launch.run_dir / "confine.json"
+    config = {
+        "bubblewrap": bubblewrap,
+        "arguments": list(arguments(policy, _listing)),
+        "filter": base64.b64encode(filtered).decode("ascii"),
+        "abstract": sandbox.walls is Walls.WORKSPACE,
+    }
+    file.write_text(json.dumps(config))
+    shown = [str(each) for each in (*policy.shown(), *policy.writable, *policy.needed)]
+    told: JSONObject = {
+        "walls": str(sandbox.walls),
+        "writable": [str(folder) for folder in policy.writable],
+        "shown": shown if sandbox.walls is Walls.ISOLATED else [],
+    }
+    return replace(
+        launch,
+        configuration={**launch.configuration, "sandbox": told},
+        argv=(sys.executable, "-I", "-S", "-B", str(INSIDE), "confine", str(file), *launch.argv),
+        variables=_variables(launch.variables, sandbox.walls),
+    )
+
+
+def policy_for(
+    launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path | None
+) -> Policy:
+    """What the kernel of this start sees."""
+    ours = Path(os.path.realpath(private))
+    secrets = {
+        Path(os.path.realpath(path))
+        for path in secret_paths(tuple(_homes(launch.variables)), launch.variables)
+        if os.path.lexists(path)
+    }
+    run_dir = Path(os.path.realpath(launch.run_dir))
+    writable = tuple(_real([launch.working_directory, *sandbox.writable]))
+    others = [
+        place
+        for place in map(_folder_of, _real(sandbox.environments))
+        if any(folder in place.parents for folder in writable)
+    ]
+    return Policy(
+        walls=sandbox.walls,
+        writable=writable,
+        own=tuple(_real([launch.run_dir, *([spill_dir] if spill_dir else [])])),
+        temporary=run_dir / "tmp",
+        needed=(*_real(launch.visible), *others),
+        readable=tuple(_real(sandbox.readable)),
+        hidden=frozenset({ours, run_dir, *secrets, *_sockets()}),
+        ours=ours,
+    )
+
+
+def _folder_of(place: Path) -> Path:
+    """The folder of an environment that may be named by its executable."""
+    return next((each for each in place.parents if (each / "pyvenv.cfg").exists()), place)
+
+
+def _real(paths: Iterable[Path]) -> Iterator[Path]:
+    return (Path(os.path.realpath(path)) for path in paths)
+
+
+def _homes(variables: Mapping[str, str]) -> Iterator[Path]:
+    """The user's home folder, as the variables and as the system have it."""
+    yield from (Path(home) for home in [variables.get("HOME", "")] if Path(home).is_absolute())
+    try:
+        yield Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # a container's user without a name
+        return
+
+
+def _sockets() -> Iterator[Path]:
+    """Every socket with a path that somebody listens on now."""
+    for line in Path("/proc/net/unix").read_text("utf-8", "replace").splitlines()[1:]:
+        path = line.partition(" /")[2]
+        if path and os.path.lexists(f"/{path}"):
+            yield Path(os.path.realpath(f"/{path}"))
+
+
+def _listing(folder: Path) -> Iterable[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return ()
+
+
+def _variables(variables: Mapping[str, str], walls: Walls) -> Mapping[str, str]:
+    kept = {name: value for name, value in variables.items() if name not in _LEADING_OUT}
+    kept.update({name: "/tmp" for name in ("TMPDIR", "TMP", "TEMP") if name in kept})
+    kept.setdefault("MPLCONFIGDIR", "/tmp/matplotlib")  # the home folder can't be written to
+    if walls is Walls.ISOLATED:
+        kept = {name: value for name, value in kept.items() if not name.startswith("XDG_")}
+        kept["HOME"] = "/tmp"
+    return kept
+
+
+def _bubblewrap(walls: Walls) -> str:
+    found = shutil.which("bwrap", path=_PROGRAMS)
+    if sys.platform != "linux" or found is None:
+        raise _unheld(walls, "bubblewrap (bwrap) is not installed")
+    return found
+
+
+def _unheld(walls: Walls, why: str) -> KernelStartError:
+    return KernelStartError(
+        f"sandbox {str(walls)!r} can't be held here: {why}; install the package bubblewrap, or"
+        " have a person choose another word (KERNEL_EXEC_SANDBOX)"
+    )

@@ -1,0 +1,1 @@
+"""Walls around a kernel: what they promise, and how they are held."""

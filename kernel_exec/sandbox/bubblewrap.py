@@ -1,0 +1,111 @@
+"""Walls held by bubblewrap: a view of the file system, and namespaces of one's own."""
+
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from .policy import REPLACED, Policy, innermost_last
+from .walls import Walls
+
+Listing: TypeAlias = Callable[[Path], Iterable[Path]]
+"""What lies in a folder; nothing for one that can't be read."""
+
+_GRAPHICS = ("/dev/dri", "/dev/kfd", "/dev/nvidia*")
+"""Devices that compute; without them frameworks fall back silently."""
+
+
+_OF_THE_MACHINE = (
+    *("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi"),
+    *("/proc/scsi", "/proc/tty", "/proc/driver"),
+)
+"""What root may change there, also without a capability: it owns these files."""
+
+_NAMESPACES = (
+    *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
+    *("--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL"),
+)
+
+
+def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
+    """What bubblewrap is told; the program follows them."""
+    yield from _NAMESPACES
+    if policy.walls is Walls.ISOLATED:
+        yield from ("--unshare-net", "--disable-userns")
+    hidden = policy.hidden | {Path(each) for each in REPLACED}
+    frozen: list[Path] = []
+    for tree in innermost_last([*policy.shown()]):
+        yield from _show(tree, hidden, listing, frozen)
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for each in _OF_THE_MACHINE:
+        yield from ("--ro-bind-try", each, each)
+    if policy.walls is Walls.WORKSPACE:
+        yield from _devices()
+        yield from _name_resolution()
+    for place in ("/tmp", "/var/tmp"):
+        yield from ("--bind", str(policy.temporary), place)
+    # what lies below a folder that is writable is covered by it
+    frozen = [each for each in frozen if not any(map(each.is_relative_to, policy.writable))]
+    yield from _writable(policy, frozen)
+    for tree in innermost_last(policy.needed):
+        yield from _show(tree, {each for each in hidden if tree in each.parents}, listing, frozen)
+    for folder in policy.own:
+        yield from ("--bind", str(folder), str(folder))
+    for folder in set(frozen) - {*policy.own}:
+        yield from ("--remount-ro", str(folder))
+    yield from ("--remount-ro", "/", "--chdir", str(policy.writable[0]))
+
+
+def _writable(policy: Policy, frozen: list[Path]) -> Iterator[str]:
+    """The folders that may be changed, less what is ours in them."""
+    for folder in innermost_last(policy.writable):
+        yield from ("--bind", str(folder), str(folder))
+        yield from _pinned(folder, policy.needed)
+        if policy.ours.is_relative_to(folder):
+            yield from ("--tmpfs", str(policy.ours))
+            frozen.append(policy.ours)
+
+
+def _show(
+    tree: Path, hidden: Collection[Path], listing: Listing, frozen: list[Path]
+) -> Iterator[str]:
+    """The tree as it is; a folder that holds something hidden has only what it holds now."""
+    if tree in hidden:
+        return
+    try:
+        mode = tree.lstat().st_mode
+    except OSError:
+        return
+    if stat.S_ISLNK(mode):
+        yield from ("--symlink", str(tree.readlink()), str(tree))
+    elif stat.S_ISDIR(mode) and any(tree in each.parents for each in hidden):
+        if tree != Path("/"):
+            yield from ("--tmpfs", str(tree))
+            frozen.append(tree)
+        below = {each for each in hidden if tree in each.parents}
+        for entry in listing(tree):
+            yield from _show(entry, below, listing, frozen)
+    elif not stat.S_ISSOCK(mode):
+        yield from ("--ro-bind", str(tree), str(tree))
+
+
+def _pinned(folder: Path, needed: Collection[Path]) -> Iterator[str]:
+    """Folders on the way to what must not change: what is mounted can't be renamed."""
+    for tree in needed:
+        if folder in tree.parents:
+            between = [each for each in tree.parents if folder in each.parents]
+            for each in reversed(between):
+                yield from ("--bind", str(each), str(each))
+
+
+def _devices() -> Iterator[str]:
+    for pattern in _GRAPHICS:
+        for device in Path("/").glob(pattern[1:]):
+            yield from ("--dev-bind", str(device), str(device))
+
+
+def _name_resolution() -> Iterator[str]:
+    """What `/etc/resolv.conf` leads to, where that lies below `/run`."""
+    resolved = Path("/etc/resolv.conf").resolve()
+    if resolved.is_relative_to("/run") and resolved.exists():
+        yield from ("--ro-bind", str(resolved), str(resolved))

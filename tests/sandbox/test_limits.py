@@ -1,0 +1,90 @@
+"""A kernel that passes a limit ends and says so; the others live."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.wire import Server, serving
+
+from .test_walls import can_hold
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving(
+        tmp_path, "--python-path", sys.executable, "--memory-limit", "400",
+        "--file-size-limit", "1",
+    ) as server:  # fmt: skip
+        yield server
+
+
+def test_memory(server: Server) -> None:
+    server.run("other = 1", session="b")
+    server.run("small = bytearray(50_000_000)")
+
+    died = server.run("big = []\nwhile True:\n    big.append(bytearray(b'x' * 3_000_000))")
+
+    assert died.outcome == "kernel_died"
+    assert "memory limit of 400 MB: its processes held " in died.text
+    assert "small" in died.text
+    assert server.run("other", session="b").text.startswith("1\n")
+
+
+def test_memory_of_children(server: Server) -> None:
+    died = server.run(
+        "import subprocess, sys\n"
+        "code = 'b = []\\nwhile True: b.append(bytearray(b\"x\" * 3_000_000))'\n"
+        "subprocess.run([sys.executable, '-c', code])"
+    )
+
+    assert "memory limit of 400 MB" in died.text
+
+
+def test_shared_memory_counts_once(server: Server) -> None:
+    result = server.run(
+        "import os, time\n"
+        "held = bytearray(b'x' * 150_000_000)\n"
+        "for _ in range(5):\n"
+        "    if os.fork() == 0:\n"
+        "        time.sleep(1); os._exit(0)\n"
+        "time.sleep(1.2)"
+    )
+
+    assert result.outcome == "ok", result.text
+
+
+def test_the_size_of_a_file(server: Server) -> None:
+    assert "File too large" in server.run("open('f', 'wb').write(bytes(2_000_000))").text
+    assert server.run("open('g', 'wb').write(bytes(1_000))").outcome == "ok"
+
+
+def test_processes(tmp_path: Path) -> None:
+    if not can_hold():
+        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    with serving(
+        tmp_path, "--python-path", sys.executable, "--sandbox", "workspace",
+        "--process-limit", "40",
+    ) as server:  # fmt: skip
+        result = server.run(
+            "import os, time\nfor _ in range(80):\n    if os.fork() == 0:\n"
+            "        time.sleep(5); os._exit(0)\ntime.sleep(3)"
+        )
+
+    # of root the system counts no processes, so its kernel is ended
+    expected = "process limit of 40" if os.geteuid() == 0 else "Resource temporarily unavailable"
+    assert expected in result.text
+
+
+def test_limits_and_walls_are_shown(server: Server) -> None:
+    server.run("1")
+
+    status = server.call("kernel_status")
+
+    assert "sandbox off, code has the user's rights, memory 400.0 MB, files 1.0 MB" in status.text
+    assert status.structured["sandbox"]["limits"]["memory"] == 400_000_000
+    assert "sandbox off" in server.call("get_environment_config").text
