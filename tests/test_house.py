@@ -38,6 +38,7 @@ _EXCEPTIONS: dict[str, tuple[int, str]] = {
     "class: inside/streams.py KernelStream": (18, "the methods of a text stream"),
     "folder: cli": (13, "a module for each command"),
     "folder: content": (16, "a module for each kind of content"),
+    "folder: host": (9, "light modules that greet a client, and those that serve it"),
     "folder: environments": (8, "a module for each kind of environment and tool"),
     "folder: inside": (32, "sent to other interpreters as one folder"),
     "folder: kernel_exec": (17, "the ground floor, one module for each thing"),

@@ -4,14 +4,12 @@ Commands that are used while somebody waits load no event loop and nothing of MC
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kernel_exec.errors import KernelExecError, NotFoundError
-from kernel_exec.history.database import Database
 from kernel_exec.host.client import HostClient
 from kernel_exec.places import Places
 from kernel_exec.settings import Settings, read_settings
@@ -38,19 +36,6 @@ def history_root(settings: Settings) -> Path:
             " server's storage folder"
         )
     return root
-
-
-@contextmanager
-def history_of(settings: Settings) -> Iterator[Database]:
-    """The history of the storage folder, to be read; raises what `history_root` does."""
-    database = Database(Places(history_root(settings)).private, examine=False)
-    try:
-        database.flush()  # which opens it
-        if database.degraded:
-            click.echo(f"warning: history can't be opened: {database.degraded}", err=True)
-        yield database
-    finally:
-        database.close()
 
 
 class RefusedError(KernelExecError):

@@ -18,7 +18,7 @@ def serve(options: dict[str, str | None], in_process: bool) -> None:
     if not in_process and os.name != "nt" and (reason := relay(options)):
         refuse(reason)
     reading = importlib.import_module("kernel_exec.cli.reading")
-    importlib.import_module("kernel_exec.host.stdio").run(lambda: reading.settings_of(options))
+    importlib.import_module("kernel_exec.host.services").run(lambda: reading.settings_of(options))
 
 
 def refuse(reason: str) -> NoReturn:
@@ -27,5 +27,5 @@ def refuse(reason: str) -> NoReturn:
     def read() -> NoReturn:
         raise InvalidArgumentError(reason)
 
-    importlib.import_module("kernel_exec.host.stdio").run(read)
+    importlib.import_module("kernel_exec.host.services").run(read)
     raise AssertionError  # it has left

@@ -59,10 +59,6 @@ async def answer(app: App, request: JSONObject, reply: Reply) -> None:
         await reply({"end": True})
 
 
-async def _ping(app: App, request: JSONObject, reply: Reply) -> None:
-    """Nothing but the end of the answer."""
-
-
 async def _sessions(app: App, request: JSONObject, reply: Reply) -> None:
     """The sessions that are open, with what only the host knows of them."""
     await reply({"sessions": [await _described(app, each) for each in _live(app).values()]})
@@ -139,7 +135,6 @@ async def _stop(app: App, request: JSONObject, reply: Reply) -> None:
 
 
 COMMANDS: Final[Mapping[str, _Command]] = {
-    "ping": _ping,
     "sessions": _sessions,
     "run": _run,
     "tail": _tail,

@@ -1,31 +1,24 @@
 """The MCP server of one connection: one way through all of its tools."""
 
-import importlib.metadata
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
-from mcp_types import (
-    CallToolRequestParams,
-    CallToolResult,
-    ListToolsResult,
-    PaginatedRequestParams,
-)
+from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult
 
 from kernel_exec.connection import Connection
 from kernel_exec.errors import KernelExecError, bare
 
 from .call import Call
-from .instructions import instructions
+from .greeting import instructions, serve_tools
 from .presenting import Presenter
 from .results import bounded, failed
 from .tools import TOOLS
-from .validation import explain_malformed, parse
-
-VERSION = importlib.metadata.version("kernel-exec")
+from .validation import parse
 
 _NAME_SHOWN = 100
 """Characters of an unknown tool's name that its refusal repeats."""
@@ -36,61 +29,40 @@ _LONGEST_REASON = 1500
 _TIMED_OUT = re.compile(r"time[d ]?-? ?out|-32001", re.IGNORECASE)
 """In the reason of a cancellation: the client gave up waiting, nobody wants the work to stop."""
 
-_CallTool = Callable[[ServerRequestContext[Any], CallToolRequestParams], Awaitable[CallToolResult]]
-
 _log = logging.getLogger(__name__)
 
 
 def create_server(connection: Connection) -> Server[Any]:
     """A server for one connection."""
-    dispatch = _Dispatch(connection)
-    server = _server(instructions(connection.settings), dispatch.call_tool)
-    # in the place of the SDK's own, which traces each message for whoever may have set that up
-    server.middleware[:] = [dispatch.watch_cancellation, explain_malformed]
-    return server
+    return serve_tools(ConnectionTools(connection), instructions(connection.settings))
 
 
 def refusing_server(reason: str) -> Server[Any]:
     """A server that can't work and says so: each of its tools answers with `reason`."""
-    refusal = f"kernel-exec can't run: {reason}\nCorrect this, then restart the server."
-
-    async def call_tool(
-        ctx: ServerRequestContext[Any], params: CallToolRequestParams
-    ) -> CallToolResult:
-        return failed(refusal)
-
-    return _server(refusal[:_LONGEST_REASON], call_tool)
+    tools = RefusingTools(reason)
+    return serve_tools(tools, tools.refusal[:_LONGEST_REASON])
 
 
-def _server(instructions: str, call_tool: _CallTool) -> Server[Any]:
-    tools = ListToolsResult(tools=[spec.listed() for spec in TOOLS])
-
-    async def list_tools(
-        ctx: ServerRequestContext[Any], params: PaginatedRequestParams | None
-    ) -> ListToolsResult:
-        return tools
-
-    return Server(
-        "kernel-exec",
-        version=VERSION,
-        title="kernel-exec",
-        instructions=instructions,
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
-    )
-
-
-class _Dispatch:
+class ConnectionTools:
     """Validates a call, carries it out, and keeps its result within bounds."""
 
     def __init__(self, connection: Connection) -> None:
+        """The tools of `connection`."""
         self._connection = connection
         self._presenter = Presenter(connection.settings.variables)
         self._specs = {spec.name: spec for spec in TOOLS}
 
+    def greeted(self) -> None:
+        """Nothing: they are ready."""
+
+    async def list_tools(self) -> ListToolsResult:
+        """See `Tools`."""
+        return _listed()
+
     async def call_tool(
-        self, ctx: ServerRequestContext[Any], params: CallToolRequestParams
+        self, ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
     ) -> CallToolResult:
+        """See `Tools`."""
         spec = self._specs.get(params.name)
         if spec is None:
             name = params.name[:_NAME_SHOWN]
@@ -104,19 +76,12 @@ class _Dispatch:
         self._connection.requests.take(ctx.request_id)
         return result
 
-    async def watch_cancellation(
-        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
-    ) -> HandlerResult:
-        """Stop what a cancelled request had begun, unless its client only gave up waiting."""
-        if ctx.method == "notifications/cancelled":
-            params = ctx.params or {}
-            request = params.get("requestId")
-            begun = (
-                self._connection.requests.take(request) if isinstance(request, int | str) else None
-            )
-            if begun is not None and not _TIMED_OUT.search(str(params.get("reason") or "")):
-                begun.session.interrupt(begun.entry.id)
-        return await call_next(ctx)
+    def cancelled(self, params: Mapping[str, Any]) -> None:
+        """Stop what the request had begun, unless its client only gave up waiting."""
+        request = params.get("requestId")
+        begun = self._connection.requests.take(request) if isinstance(request, int | str) else None
+        if begun is not None and not _TIMED_OUT.search(str(params.get("reason") or "")):
+            begun.session.interrupt(begun.entry.id)
 
     def _call(self, ctx: ServerRequestContext[Any]) -> Call:
         introduced = ctx.session.client_params
@@ -134,6 +99,36 @@ class _Dispatch:
             progress=progress,
             request=ctx.request_id,
         )
+
+
+class RefusingTools:
+    """Tools of which none works, and each says why."""
+
+    def __init__(self, reason: str) -> None:
+        """`refusal` is what they say."""
+        self.refusal = f"kernel-exec can't run: {reason}\nCorrect this, then restart the server."
+
+    def greeted(self) -> None:
+        """Nothing: there is nothing to prepare."""
+
+    async def list_tools(self) -> ListToolsResult:
+        """See `Tools`."""
+        return _listed()
+
+    async def call_tool(
+        self, ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
+    ) -> CallToolResult:
+        """The refusal."""
+        return failed(self.refusal)
+
+    def cancelled(self, params: Mapping[str, Any]) -> None:
+        """Nothing: nothing is ever begun."""
+
+
+@cache
+def _listed() -> ListToolsResult:
+    """Made once: the schemas take as long as all else that a client is greeted with."""
+    return ListToolsResult(tools=[spec.listed() for spec in TOOLS])
 
 
 def _refused(tool: str, error: Exception) -> CallToolResult:
