@@ -68,7 +68,8 @@ class Opening:
         """The services; raises as `open_app` does."""
         async with self._turn:
             if self._opened is None:
-                self._opened = await self._tasks.start(self._hold)
+                with anyio.CancelScope(shield=True):  # others will want what is half open
+                    self._opened = await self._tasks.start(self._hold)
         return self._opened
 
     async def _try_to_get(self) -> None:
