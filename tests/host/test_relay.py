@@ -240,7 +240,6 @@ def test_a_relay_with_settings_finds_the_host_and_loads_no_command_line(
     [
         (["--wait-seconds", "soon"], "option --wait-seconds is 'soon': it must be a number"),
         (["--no-such-setting", "1"], 'correct `"args": ["serve", "--no-such-setting", "1"]`'),
-        (["--fast", "1"], "These are the arguments of another program"),
     ],
 )
 def test_settings_that_are_refused_are_explained_to_the_client(
