@@ -57,8 +57,8 @@ class Opening:
 
     @property
     def are_used(self) -> bool:
-        """True while there is a kernel, or somebody waits for the services."""
-        return self._turn.locked() or (self._opened is not None and self._opened.are_used)
+        """True while there is a kernel."""
+        return self._opened is not None and self._opened.are_used
 
     def get_soon(self) -> None:
         """Let them be opened, for who will ask soon."""

@@ -179,7 +179,8 @@ class _Host:
     async def _do(self, request: JSONObject, reply: _Reply) -> None:
         """Carry out what the command line asks for."""
         try:
-            services = await self._services.get()
+            with self._counted():  # opening them may take longer than we linger
+                services = await self._services.get()
         except UNSERVED as error:
             await reply({"error": reason_of(error), "end": True})
         else:
