@@ -46,8 +46,10 @@ what is long in a thread.
 
 A client that the host process serves has started a relay: `relay/entry` -> `relay/relay`, which
 finds the host through `relay/door`, or starts it (`host/start`), and hands over its descriptors;
-`host/process` then speaks to the client itself. Over HTTP `cli/http` asks the host to open a door:
-a request goes through `http/door`, `http/guard` and `http/clients` into the same server.
+`host/process` then speaks to the client itself. `server/greeting` answers `initialize`;
+`host/opening` imports and opens what tools need (`host/services`) after that. Over HTTP `cli/http`
+asks the host to open a door: a request goes through `http/door`, `http/guard` and `http/clients`
+into the same server.
 
 To change                            go to
     when an execution ends           kernels/conversation.py (pure)

@@ -40,7 +40,9 @@ class App:
 
 
 @asynccontextmanager
-async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> AsyncIterator[App]:
+async def open_app(
+    settings: HostSettings, *, ending: str = SERVER_ENDED, stopping: anyio.Event | None = None
+) -> AsyncIterator[App]:
     """Open the services in order; leaving ends the kernels, then closes the store.
 
     What an earlier server left behind is swept first. `ending` is why kernels end that live until
@@ -78,7 +80,7 @@ async def open_app(settings: HostSettings, *, ending: str = SERVER_ENDED) -> Asy
             answers=Answers(),
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
-            stopping=anyio.Event(),
+            stopping=stopping or anyio.Event(),
         )
 
 

@@ -12,6 +12,7 @@ from kernel_exec.documents.export import Document, Exported, export_session
 from kernel_exec.documents.paths import chosen_path
 from kernel_exec.documents.verified import Again, Verify, verified_export
 from kernel_exec.documents.writing import require_replaceable
+from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import NotFoundError
 from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
@@ -119,7 +120,7 @@ async def _export(
         subject.path,
         overwrite=subject.asked.overwrite,
         limit=settings.notebook_size,
-        variables=settings.allowed_variables,
+        variables=allowed_variables(settings.variables, passed=settings.pass_env),
         title=subject.asked.title,
         private=not subject.asked.path,
         verify=verify,

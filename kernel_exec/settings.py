@@ -24,7 +24,6 @@ from kernel_exec.configuration import (
     refuse_unknown,
     written_in,
 )
-from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, RefusedSettingError
 from kernel_exec.options import BY_KEY, PLACE_OF, SETTINGS
@@ -89,11 +88,6 @@ class ConnectionSettings:
     config_files: Sequence[Path] = ()
     notice: str = ""
     umask: int | None = None
-
-    @property
-    def allowed_variables(self) -> dict[str, str]:
-        """The variables that kernels and installers get."""
-        return allowed_variables(self.variables, passed=self.pass_env)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +284,8 @@ def _layers(
     options: Mapping[str, str | None], variables: Mapping[str, str], here: Path
 ) -> list[_Layer]:
     """What options and variables set, each with the way in which it was set."""
+    if unknown := options.keys() - BY_KEY.keys():
+        raise InvalidArgumentError(f"no setting has the key {min(unknown)!r}")
     set_by_option = {
         key: Written(value=value, where=f"option {BY_KEY[key].option}", folder=here)
         for key, value in options.items()

@@ -39,6 +39,7 @@ _EXCEPTIONS: dict[str, tuple[int, str]] = {
     "folder: cli": (16, "a module for each command"),
     "folder: clients": (10, "two formats, their edits, and what touches the disk, each alone"),
     "folder: content": (16, "a module for each kind of content"),
+    "folder: host": (9, "light modules that greet a client, and those that serve it"),
     "folder: environments": (8, "a module for each kind of environment and tool"),
     "folder: inside": (32, "sent to other interpreters as one folder"),
     "folder: kernel_exec": (19, "the ground floor, one module for each thing"),

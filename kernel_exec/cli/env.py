@@ -12,6 +12,7 @@ import anyio
 import click
 
 from kernel_exec.configuration import Written, environment_of, with_environment, write
+from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import default_environment
 from kernel_exec.environments.interpreters import Interpreter, ask, find_executable, home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
@@ -204,7 +205,8 @@ def _executable(settings: Settings, environment: Environment) -> Path:
 
 
 async def _probe(settings: Settings, environment: Environment) -> Interpreter:
-    variables = settings.connection.allowed_variables
+    connection = settings.connection
+    variables = allowed_variables(connection.variables, passed=connection.pass_env)
     return await ask(_executable(settings, environment), variables=variables)
 
 

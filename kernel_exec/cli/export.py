@@ -8,6 +8,7 @@ import click
 
 from kernel_exec.documents.export import export_session
 from kernel_exec.documents.paths import FORMATS, default_path, format_of
+from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
 from kernel_exec.history.entries import SessionRecord, matching
 from kernel_exec.history.store import Store, open_store
@@ -79,6 +80,7 @@ async def _export(
     wanted: OutputOptions,
     overwrite: bool,
 ) -> Path:
+    connection = settings.connection
     async with open_store(history_root(settings)) as store:
         if store.notice:
             click.echo(f"warning: {store.notice}", err=True)
@@ -88,8 +90,8 @@ async def _export(
             record,
             target or default_path(settings.host.storage_root, record, f".{document or 'ipynb'}"),
             overwrite=overwrite,
-            limit=settings.connection.notebook_size,
-            variables=settings.connection.allowed_variables,
+            limit=connection.notebook_size,
+            variables=allowed_variables(connection.variables, passed=connection.pass_env),
             title=title,
             options=wanted,
             private=target is None and not wanted.portable,

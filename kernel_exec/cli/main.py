@@ -44,10 +44,7 @@ COMMANDS = {
 }
 """Each is `kernel_exec.cli.NAME:NAME`, or in one of `_MODULES`; with the first line of its help."""
 
-_MODULES = {
-    **dict.fromkeys(("interrupt", "restart", "stop"), "sessions"),
-    "tail": "run",
-}
+_MODULES = dict.fromkeys(("tail", "interrupt", "restart", "stop"), "run")
 
 _WITHOUT_SETTINGS = {"demo", "trust", "completion"}
 

@@ -4,15 +4,14 @@ Commands that are used while somebody waits load no event loop and nothing of MC
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kernel_exec.errors import KernelExecError, NotFoundError
-from kernel_exec.history.database import Database
 from kernel_exec.host.client import HostClient, open_host
+from kernel_exec.options import BY_KEY
 from kernel_exec.places import Places
 from kernel_exec.relay.door import folder_of
 from kernel_exec.relay.relay import start
@@ -29,7 +28,8 @@ def settings_of(options: Mapping[str, str | None], *, config_required: bool = Tr
 
 def log_of(options: Mapping[str, str | None]) -> Path:
     """Where the log is, whatever is wrong with the settings otherwise."""
-    settings, _ = examine_settings(options=options)
+    known = {key: value for key, value in options.items() if key in BY_KEY}
+    settings, _ = examine_settings(options=known)
     return Places(settings.host.storage_root).log
 
 
@@ -46,19 +46,6 @@ def history_root(settings: Settings) -> Path:
             " server's storage folder"
         )
     return root
-
-
-@contextmanager
-def history_of(settings: Settings) -> Iterator[Database]:
-    """The history of the storage folder, to be read; raises what `history_root` does."""
-    database = Database(Places(history_root(settings)).private, examine=False)
-    try:
-        database.flush()  # which opens it
-        if database.degraded:
-            click.echo(f"warning: history can't be opened: {database.degraded}", err=True)
-        yield database
-    finally:
-        database.close()
 
 
 class RefusedError(KernelExecError):

@@ -1,6 +1,7 @@
-"""`kernel-exec run` and `tail`: code that runs in the host process, and what a session puts out."""
+"""What a person asks of the host process: `run`, `tail`, `interrupt`, `restart`, `stop`."""
 
 import base64
+import importlib
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
@@ -10,14 +11,16 @@ from typing import Any
 import click
 
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import KernelExecError
-from kernel_exec.host.client import open_host
+from kernel_exec.errors import BusyError, KernelExecError, NotFoundError
+from kernel_exec.host.client import HostClient, open_host, pid_of_host
 from kernel_exec.settings import Settings
 
 from .reading import asked, order_of, settings_of, started_host
-from .sessions import require_host
 
 _FAILED = 1
+
+_ENDING = 15.0
+"""Seconds that a host may take to end: its kernels and its history take a few."""
 
 
 @click.command()
@@ -83,6 +86,71 @@ def tail(options: dict[str, str | None], session: str, lines: int) -> None:
         _Shown(None).follow(asked(host, "tail", session=session, lines=lines))
 
 
+@click.command()
+@click.argument("session")
+@click.option("--force", is_flag=True, help="Kill the kernel if it does not obey.")
+@click.pass_obj
+def interrupt(options: dict[str, str | None], session: str, force: bool) -> None:
+    """Stop what runs in a session, and keep its kernel."""
+    with closing(require_host(settings_of(options))) as host:
+        for told in asked(host, "interrupt", session=session, force=force):
+            name = told["session"]
+            if told["execution"] is None:
+                click.echo(f"nothing is running in session {name}")
+            else:
+                click.echo(f"session {name}: step {told['step']} is {told['outcome']}")
+
+
+@click.command()
+@click.argument("session")
+@click.pass_obj
+def restart(options: dict[str, str | None], session: str) -> None:
+    """Start a new kernel in a session.
+
+    The variables of the one before are lost.
+    """
+    with closing(require_host(settings_of(options))) as host:
+        for told in asked(host, "restart", session=session):
+            lost = len(told["lost"])
+            gone = f"; {lost} variable{'' if lost == 1 else 's'} lost" if lost else ""
+            click.echo(f"session {told['session']}: kernel {told['generation']} started{gone}")
+
+
+@click.command()
+@click.argument("session", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="End the host process with all kernels.")
+@click.option("--force", is_flag=True, help="Kill a host process that does not answer.")
+@click.pass_obj
+def stop(
+    options: dict[str, str | None], session: tuple[str, ...], everything: bool, force: bool
+) -> None:
+    """End the kernels of sessions, or the host process with all of them.
+
+    History stays, and what is run next starts a new kernel.
+    """
+    if bool(session) == (everything or (force and not session)):
+        raise click.UsageError("name sessions, or pass --all")
+    settings = settings_of(options)
+    root = settings.host.storage_root
+    try:
+        host = open_host(root)
+    except BusyError:
+        if not force:
+            raise
+        _end(pid_of_host(root), kill=True, patience=0)
+        return
+    if host is None:
+        click.echo("no host process is running", err=True)
+        return
+    with closing(host):
+        if session:
+            for told in asked(host, "stop", sessions=list(session)):
+                click.echo(f"stopped {', '.join(told['stopped'])}")
+            return
+        list(asked(host, "stop"))
+        _end(host.pid, kill=force)
+
+
 class _Shown:
     """Prints what an execution puts out, as it comes."""
 
@@ -122,6 +190,35 @@ class _Shown:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(message["picture"]))
         click.echo(str(path))
+
+
+def _end(pid: int | None, *, kill: bool, patience: float = _ENDING) -> None:
+    """Wait until the host process is gone, which is killed if it is not after a while."""
+    psutil = importlib.import_module("psutil")  # which all else here does without
+    process = None
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+    if process is not None and psutil.wait_procs([process], timeout=patience)[1]:
+        if not kill:
+            raise BusyError(f"the host process {pid} has not ended yet; --force kills it")
+        process.kill()
+        psutil.wait_procs([process])
+    click.echo("the host process has ended")
+
+
+def require_host(settings: Settings) -> HostClient:
+    """The running host process.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    host = open_host(settings.host.storage_root)
+    if host is None:
+        raise NotFoundError(
+            f"no host process is running for {str(settings.host.storage_root)!r}, so no session has"
+            " a kernel; `kernel-exec show` reads history, `kernel-exec run` starts a kernel"
+        )
+    return host
 
 
 def _stop(settings: Settings, shown: _Shown) -> None:

@@ -58,7 +58,7 @@ def _run(options: Mapping[str, str | None], refusal: RefusedSettingError | None 
     reading = None
     try:
         reading = importlib.import_module("kernel_exec.cli.reading")
-        stdio = importlib.import_module("kernel_exec.host.stdio")
+        services = importlib.import_module("kernel_exec.host.services")
     except Exception as error:  # noqa: BLE001 - another version of a library raises anything
         log = "" if reading is None else f"; log: {reading.log_of(options)}"
         sys.exit(f"error: {unusable(error)}{log}")
@@ -68,5 +68,5 @@ def _run(options: Mapping[str, str | None], refusal: RefusedSettingError | None 
             raise refusal
         return reading.settings_of(options)
 
-    stdio.run(read, lambda: reading.log_of(options))
+    services.run(read, lambda: reading.log_of(options))
     raise AssertionError  # it has left

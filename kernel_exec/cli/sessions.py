@@ -1,31 +1,29 @@
-"""`kernel-exec sessions`, `interrupt`, `restart`, `stop`: what sessions there are, and their end.
+"""`kernel-exec sessions`: what sessions there are.
 
 History is read from its file; only what has a kernel is asked from the host process.
 """
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import click
-import psutil
 
 from kernel_exec.content.plain import counted, one_line
-from kernel_exec.errors import BusyError, NotFoundError
+from kernel_exec.errors import BusyError
 from kernel_exec.history.database import Database, count, find, last_uses
 from kernel_exec.history.entries import EXECUTED, ID_SHOWN, SessionRecord
 from kernel_exec.history.schema import ENTRY, KERNEL, SESSION, Query
-from kernel_exec.host.client import HostClient, open_host, pid_of_host
+from kernel_exec.host.client import open_host
+from kernel_exec.places import Places
 from kernel_exec.settings import Settings
 
-from .reading import asked, history_of, settings_of
+from .reading import asked, history_root, settings_of
 
 _COLUMNS = ("name", "id", "state", "client", "folder", "environment", "steps", "memory", "used")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-_ENDING = 15.0
-"""Seconds that a host may take to end: its kernels and its history take a few."""
 
 
 @click.command()
@@ -59,97 +57,17 @@ def sessions(options: dict[str, str | None], last: int, as_json: bool) -> None:
         click.echo(f"{counted(len(spares), 'spare kernel')} for the next start, {memory:.0f} MB")
 
 
-@click.command()
-@click.argument("session")
-@click.option("--force", is_flag=True, help="Kill the kernel if it does not obey.")
-@click.pass_obj
-def interrupt(options: dict[str, str | None], session: str, force: bool) -> None:
-    """Stop what runs in a session, and keep its kernel."""
-    with closing(require_host(settings_of(options))) as host:
-        for told in asked(host, "interrupt", session=session, force=force):
-            name = told["session"]
-            if told["execution"] is None:
-                click.echo(f"nothing is running in session {name}")
-            else:
-                click.echo(f"session {name}: step {told['step']} is {told['outcome']}")
-
-
-@click.command()
-@click.argument("session")
-@click.pass_obj
-def restart(options: dict[str, str | None], session: str) -> None:
-    """Start a new kernel in a session.
-
-    The variables of the one before are lost.
-    """
-    with closing(require_host(settings_of(options))) as host:
-        for told in asked(host, "restart", session=session):
-            lost = len(told["lost"])
-            gone = f"; {lost} variable{'' if lost == 1 else 's'} lost" if lost else ""
-            click.echo(f"session {told['session']}: kernel {told['generation']} started{gone}")
-
-
-@click.command()
-@click.argument("session", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="End the host process with all kernels.")
-@click.option("--force", is_flag=True, help="Kill a host process that does not answer.")
-@click.pass_obj
-def stop(
-    options: dict[str, str | None], session: tuple[str, ...], everything: bool, force: bool
-) -> None:
-    """End the kernels of sessions, or the host process with all of them.
-
-    History stays, and what is run next starts a new kernel.
-    """
-    if bool(session) == (everything or (force and not session)):
-        raise click.UsageError("name sessions, or pass --all")
-    settings = settings_of(options)
-    root = settings.host.storage_root
+@contextmanager
+def history_of(settings: Settings) -> Iterator[Database]:
+    """The history of the storage folder, to be read; raises what `history_root` does."""
+    database = Database(Places(history_root(settings)).private, examine=False)
     try:
-        host = open_host(root)
-    except BusyError:
-        if not force:
-            raise
-        _end(pid_of_host(root), kill=True, patience=0)
-        return
-    if host is None:
-        click.echo("no host process is running", err=True)
-        return
-    with closing(host):
-        if session:
-            for told in asked(host, "stop", sessions=list(session)):
-                click.echo(f"stopped {', '.join(told['stopped'])}")
-            return
-        list(asked(host, "stop"))
-        _end(host.pid, kill=force)
-
-
-def _end(pid: int | None, *, kill: bool, patience: float = _ENDING) -> None:
-    """Wait until the host process is gone, which is killed if it is not after a while."""
-    process = None
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-    if process is not None and psutil.wait_procs([process], timeout=patience)[1]:
-        if not kill:
-            raise BusyError(f"the host process {pid} has not ended yet; --force kills it")
-        process.kill()
-        psutil.wait_procs([process])
-    click.echo("the host process has ended")
-
-
-def require_host(settings: Settings) -> HostClient:
-    """The running host process.
-
-    Raises:
-        NotFoundError: There is none.
-    """
-    host = open_host(settings.host.storage_root)
-    if host is None:
-        raise NotFoundError(
-            f"no host process is running for {str(settings.host.storage_root)!r}, so no session has"
-            " a kernel; `kernel-exec show` reads history, `kernel-exec run` starts a kernel"
-        )
-    return host
+        database.flush()  # which opens it
+        if database.degraded:
+            click.echo(f"warning: history can't be opened: {database.degraded}", err=True)
+        yield database
+    finally:
+        database.close()
 
 
 def live(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -14,8 +14,8 @@ from kernel_exec.history.entries import Entry, choose
 from kernel_exec.history.schema import ENTRY, Query
 from kernel_exec.kernels.outputs import files, fold
 
-from .reading import history_of, settings_of
-from .sessions import by_use, live
+from .reading import settings_of
+from .sessions import by_use, history_of, live
 
 _TITLE = 100
 """Characters of the first line of a step."""

@@ -163,7 +163,8 @@ async def _subject(settings: Settings, target: str) -> _Subject:
         if store.notice:
             click.echo(f"warning: {store.notice}", err=True)
         record = await find_session(store, target)
-        variables = settings.connection.allowed_variables
+        wanted = settings.connection
+        variables = allowed_variables(wanted.variables, passed=wanted.pass_env)
         notebook = await session_notebook(store, record, variables=variables)
         return _Subject(name=f"session {record.name}", notebook=notebook)
 

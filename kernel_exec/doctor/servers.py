@@ -68,7 +68,9 @@ async def _greeted(root: Path, settings: HostSettings) -> Check:
         try:
             async with Client(stdio_client(parameters, errlog=errors)) as client:
                 tools = len((await client.list_tools()).tools)
-                said = client.instructions or ""
+                # what a host can't do it says when it is asked for that
+                answer = await client.call_tool("kernel_status", {})
+                said = getattr(answer.content[0], "text", "")
                 if said.startswith(REFUSAL):  # it names us as the way out
                     trouble = said.partition("; run `kernel-exec doctor`")[0]
         except* (MCPError, OSError) as group:

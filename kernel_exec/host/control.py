@@ -32,7 +32,7 @@ from kernel_exec.kernels.outputs import (
 from kernel_exec.leases import is_held
 from kernel_exec.places import Places
 from kernel_exec.relay.door import CODE
-from kernel_exec.server.create import VERSION
+from kernel_exec.server.greeting import VERSION
 from kernel_exec.sessions.session import Session
 
 from .start import settings_of
@@ -62,10 +62,6 @@ async def answer(app: App, request: JSONObject, reply: Reply) -> None:
         await reply({"error": str(error), "end": True})
     else:
         await reply({"end": True})
-
-
-async def _ping(app: App, request: JSONObject, reply: Reply) -> None:
-    """Nothing but the end of the answer."""
 
 
 async def _about(app: App, request: JSONObject, reply: Reply) -> None:
@@ -163,7 +159,6 @@ async def _stop(app: App, request: JSONObject, reply: Reply) -> None:
 
 
 COMMANDS: Final[Mapping[str, _Command]] = {
-    "ping": _ping,
     "about": _about,
     "sessions": _sessions,
     "run": _run,

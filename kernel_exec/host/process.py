@@ -9,30 +9,29 @@ import os
 import select
 import socket
 from array import array
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from typing import Any, TypeAlias
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from kernel_exec.app import App, open_app
-from kernel_exec.connection import Connection
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import KernelExecError, bare
+from kernel_exec.errors import KernelExecError
 from kernel_exec.jsons import JSONObject
 from kernel_exec.log import begin, open_log
 from kernel_exec.places import Places
-from kernel_exec.processes import raise_descriptor_limit
 from kernel_exec.relay.door import CODE, HANDSHAKE, is_ours, line_of
-from kernel_exec.server.create import VERSION, create_server
+from kernel_exec.server.greeting import VERSION, instructions, serve_tools
 from kernel_exec.settings import HostSettings
 
-from .control import answer
-from .start import SHORT_STAY, Door, divert, settings_of
+from .opening import UNSERVED, AwaitedTools, Opening, reason_of
+from .start import Door, divert, settings_of
 from .stdio import converse, exit_now, leave_on_signal
 from .wire import TooLong, lines_of, wire_on
+
+_Reply: TypeAlias = Callable[[JSONObject], Awaitable[None]]
 
 _GREETING_LIMIT = 10.0
 """Seconds for a relay to say who it is; it does so at once."""
@@ -54,15 +53,6 @@ _MOST_DESCRIPTORS = 16
 
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
-_SHARED = (
-    "cache", "max_kernels", "idle_limit", "detached_limit", "history_age", "history_size",
-    "linger", "log_level",
-)  # fmt: skip
-"""Settings of a host that a client may have asked for otherwise."""
-
-_ENDED = "the host process ended"
-"""Why kernels end that live to its end, though their clients may come back."""
-
 _VERSION = (HANDSHAKE, CODE)
 """Of a relay that this host serves in any case; for another one it leaves, if nobody needs it."""
 
@@ -71,7 +61,6 @@ _log = logging.getLogger(__name__)
 
 def run(settings: HostSettings, door: Door) -> None:
     """Be the host behind `door`, and end the process afterwards."""
-    raise_descriptor_limit()
     begin(Places(settings.storage_root).log, settings.log_level)
     _log.info("the host process begins, kernel-exec %s", VERSION)
     code = 0
@@ -87,35 +76,27 @@ def run(settings: HostSettings, door: Door) -> None:
 async def _live(settings: HostSettings, door: Door) -> None:
     with anyio.CancelScope() as scope:
         leave_on_signal(scope)
-        async with AsyncExitStack() as stack:
-            stack.callback(door.close)
-            app, reason = None, ""
-            try:
-                app = await stack.enter_async_context(open_app(settings, ending=_ENDED))
-            except (KernelExecError, OSError, ExceptionGroup) as error:
-                reason = clean(str(bare(error))).rstrip(".")
-                _log.exception("the host can't serve")
-            await _Host(settings, door, app, reason).serve()
+        with closing(door):
+            await _Host(settings, door).serve()
     door.lease.drop()
 
 
 class _Host:
     """Takes visitors in: relays with their clients, and the command line."""
 
-    def __init__(self, settings: HostSettings, door: Door, app: App | None, reason: str) -> None:
-        """Without an `app` all that it does is to say the `reason`."""
+    def __init__(self, settings: HostSettings, door: Door) -> None:
+        """The services are opened when a visitor needs them."""
         self._settings = settings
         self._door = door
-        self._app = app
-        self._reason = reason
         self._clients = 0
-        self._over = app.stopping if app is not None else anyio.Event()
+        self._over = anyio.Event()
+        self._services = Opening(settings, stopping=self._over)
 
     async def serve(self) -> None:
         """Serve until nobody needs it any more, or it is told to end."""
         self._door.is_ready = True
         self._door.announce()
-        async with anyio.create_task_group() as tasks:
+        async with self._services, anyio.create_task_group() as tasks:
             try:
                 tasks.start_soon(self._look_after_itself)
                 tasks.start_soon(self._take_in, tasks)
@@ -128,7 +109,7 @@ class _Host:
 
     async def _look_after_itself(self) -> None:
         """End when nobody needs us; keep door and log as they should be."""
-        linger = self._settings.linger if self._app is not None else SHORT_STAY
+        linger = self._settings.linger
         needed = anyio.current_time()
         while True:
             await anyio.sleep(min(_OFTEN, linger / _LOOKS))
@@ -146,7 +127,7 @@ class _Host:
 
     @property
     def _is_needed(self) -> bool:
-        return self._clients > 0 or (self._app is not None and self._app.sessions.slots.any_taken)
+        return self._clients > 0 or self._services.are_used
 
     async def _take_in(self, tasks: TaskGroup) -> None:
         while self._door.listener.fileno() >= 0:
@@ -192,58 +173,62 @@ class _Host:
         async def reply(message: JSONObject) -> None:
             await _send(connection, dict(message))
 
-        reason = self._reason
-        if greeting["control"] != HANDSHAKE:
-            reason = self._other_version()
         async for line in lines:
+            request = _object(line)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
-                if self._app is None or reason:
-                    await reply({"error": reason, "end": True})
+                if greeting["control"] != HANDSHAKE:
+                    await reply({"error": self._other_version(), "end": True})
+                elif request.get("command") == "ping":  # however long it takes to do anything else
+                    await reply({"end": True})
                 else:
-                    with self._counted():
-                        await answer(self._app, _object(line), reply)
+                    await self._do(request, reply)
                 tasks.cancel_scope.cancel()
+
+    async def _do(self, request: JSONObject, reply: _Reply) -> None:
+        """Carry out what the command line asks for."""
+        with self._counted():
+            try:
+                services = await self._services.get()
+            except UNSERVED as error:
+                await reply({"error": reason_of(error), "end": True})
+            else:
+                await services.answer(request, reply)
 
     async def _relay(self, connection: socket.socket, greeting: Mapping[str, Any]) -> None:
         """Serve the client that a relay speaks for, or say why not."""
-        if self._app is None:
-            await _send(connection, {"refused": self._reason})
-        elif not self._is_needed and (greeting["relay"], greeting.get("code")) != _VERSION:
+        if not self._is_needed and (greeting["relay"], greeting.get("code")) != _VERSION:
             self._over.set()
             await _send(connection, {"again": True})
         elif greeting["relay"] != HANDSHAKE:
             await _send(connection, {"refused": self._other_version()})
         else:
             with self._counted():
-                await self._client(self._app, connection, greeting)
+                await self._client(connection, greeting)
 
-    async def _client(
-        self, app: App, connection: socket.socket, greeting: Mapping[str, Any]
-    ) -> None:
+    async def _client(self, connection: socket.socket, greeting: Mapping[str, Any]) -> None:
         try:
             settings = await to_thread.run_sync(settings_of, greeting)
         except KernelExecError:
             await _send(connection, {"refused": ""})  # read there once more, it is told why
             return
-        client = Connection(app=app, settings=settings.connection)
-        if sentence := _not_as_asked(app.settings, settings.host):
-            client.tell(sentence)
-        await _send(connection, {"served": str(Places(app.settings.storage_root).log)})
+        await _send(connection, {"served": str(Places(self._settings.storage_root).log)})
         async with _handed_over(connection) as (reading, writing, errors):
             _warn(errors, settings.connection.notice)
             code = 0
             try:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
-                    with wire_on(reading, writing) as wire:
-                        await converse(create_server(client), wire)
-                    tasks.cancel_scope.cancel()
+                with ExitStack() as stack:
+                    async with anyio.create_task_group() as tasks:
+                        tools = AwaitedTools(self._services, settings, stack, tasks)
+                        server = serve_tools(tools, instructions(settings.connection))
+                        tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
+                        with wire_on(reading, writing) as wire:
+                            await converse(server, wire)
+                        tasks.cancel_scope.cancel()
             except Exception:
                 code = 1
                 raise
             finally:
-                client.close()
                 with suppress(OSError):
                     connection.send(line_of({"exit": code}))
 
@@ -261,21 +246,6 @@ class _Host:
             f" kernel-exec ({VERSION}) and in use: close its clients and end its kernels, or run"
             " `kernel-exec stop --all` of that version, then start again"
         )
-
-
-def _not_as_asked(host: HostSettings, asked: HostSettings) -> str:
-    """What a client wants otherwise that holds for everybody, as a sentence; "" for nothing."""
-    differing = [
-        f"{name} is {getattr(host, name)} here and not {getattr(asked, name)}"
-        for name in _SHARED
-        if getattr(host, name) != getattr(asked, name)
-    ]
-    if not differing:
-        return ""
-    return (
-        "settings of the host process, which another client started with others:"
-        f" {', '.join(differing)}"
-    )
 
 
 @asynccontextmanager

@@ -1,39 +1,23 @@
 """MCP over stdin and stdout: from the first message to an end in order."""
 
 import asyncio
-import logging
 import math
 import os
 import signal
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from pathlib import Path
+from collections.abc import AsyncIterable, Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import anyio
 import mcp_types as types
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from kernel_exec.app import open_app
-from kernel_exec.connection import Connection
-from kernel_exec.content.plain import clean
-from kernel_exec.errors import KernelExecError, RefusedSettingError, bare
-from kernel_exec.log import begin as begin_log
-from kernel_exec.log import note
-from kernel_exec.places import Places
-from kernel_exec.processes import raise_descriptor_limit
-from kernel_exec.relay.relay import fill_standard_descriptors
-from kernel_exec.relay.secrecy import hide_variables
-from kernel_exec.server.create import create_server, refusing_server
-from kernel_exec.settings import Settings, process_variables
-
 from .frames import Probe, Refusal, decode, encode, probed
-from .wire import ReadAhead, Wire, lines_of, open_wire
+from .wire import ReadAhead, Wire, lines_of
 
 _FAREWELL = 0.05
 """Seconds for answers to requests that are under way when the client closes stdin."""
@@ -47,92 +31,7 @@ _MOST_UNSENT = 16
 _CLOSE_LIMIT = 5.0
 """Seconds that closing may take after a signal; what is left then is ended by the guardians."""
 
-_log = logging.getLogger(__name__)
-
 _LEAVE = ("SIGTERM", "SIGINT", "SIGHUP")
-
-
-def run(read: Callable[[], Settings], log: Callable[[], Path]) -> NoReturn:
-    """Serve with the settings that `read` returns, or tell the client what it raises.
-
-    `log` is where what goes wrong is written when there are no settings.
-    """
-
-    def begin() -> Settings:
-        settings = read()
-        if os.isatty(0):
-            sys.stderr.write("waiting for an MCP client on stdin; Ctrl-D ends it\n")
-        hide_variables(process_variables())
-        begin_log(Places(settings.host.storage_root).log, settings.host.log_level)
-        return settings
-
-    fill_standard_descriptors()
-    raise_descriptor_limit()
-    try:
-        exit_now(anyio.run(serve, begin, log, backend="asyncio"))
-    except Exception as error:
-        if not isinstance(bare(error), KernelExecError | OSError):
-            _log.exception("the server fails")
-        raise
-
-
-async def serve(begin: Callable[[], Settings], log: Callable[[], Path]) -> int:
-    """Serve one client until it leaves or a signal comes; 0 when all was closed in order.
-
-    Both are how clients end a server, so neither is an error. A client gets to see why a server
-    can't work only from a server: where the settings that `begin` reads are refused or the
-    services can't be opened, all tools answer with the reason, stderr has it too, and the result
-    is 2.
-
-    Raises:
-        KernelExecError: That is so, and there is a terminal in place of a client.
-    """
-    on_terminal = os.isatty(0)  # where a person reads stderr
-    with anyio.CancelScope() as scope:
-        leave_on_signal(scope)
-        async with AsyncExitStack() as stack:
-            talk = await stack.enter_async_context(_conversation())
-            try:
-                settings = begin()
-                app = await stack.enter_async_context(open_app(settings.host))
-            except (KernelExecError, OSError, ExceptionGroup) as error:
-                reason = bare(error)
-                if on_terminal or not isinstance(reason, KernelExecError | OSError):
-                    raise
-                message = clean(str(reason)).rstrip(".") + _logged(reason, log())
-                with suppress(OSError, ValueError, AttributeError):
-                    sys.stderr.write(f"error: {message}\n")
-                    sys.stderr.flush()
-                await talk(refusing_server(message))
-                return 2
-            client = Connection(app=app, settings=settings.connection)
-            with closing(client):
-                await talk(create_server(client))
-    return 0
-
-
-def _logged(reason: Exception, log: Path) -> str:
-    """Write why a server can't work into the log; the end of a sentence, which names that."""
-    words = reason.unquoted if isinstance(reason, RefusedSettingError) else str(reason)
-    try:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        note(log, f"a server can't start: {words}")
-    except OSError:
-        return f"; run `kernel-exec doctor` to check the rest; the log {log} can't be written"
-    return f"; run `kernel-exec doctor` to check the rest; log: {log}"
-
-
-@asynccontextmanager
-async def _conversation() -> AsyncIterator[Callable[[Server[Any]], Awaitable[None]]]:
-    """The client's end, and how a server speaks with it until it leaves."""
-    if os.name == "nt":  # there is no waiting for a pipe
-        async with stdio_server() as (incoming, outgoing):
-            yield lambda server: server.run(
-                incoming, outgoing, server.create_initialization_options()
-            )
-    else:
-        with open_wire() as wire:
-            yield lambda server: converse(server, wire)
 
 
 def exit_now(code: int) -> NoReturn:

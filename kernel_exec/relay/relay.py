@@ -6,6 +6,7 @@ pipes itself. What the host says last is the exit code. A signal ends the conver
 host, and a relay that is killed hangs up, which the host notices at once.
 """
 
+import importlib
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kernel_exec.errors import KernelExecError
 from kernel_exec.places import CONFIG_NAME, xdg_folder
 
 from .door import (
@@ -136,16 +138,22 @@ def _meet(options: Mapping[str, str | None]) -> _Met | str:
 
 
 def _known_root(options: Mapping[str, str | None]) -> Path | None:
-    """The storage root, where that can be told without reading a configuration file."""
+    """The storage root; None where the settings are refused."""
     variables = os.environ
     root = options.get("storage_dir") or variables.get("CODE_STORAGE_DIR")
-    if root:
-        return Path(root) if root.startswith("/") else None
+    if root and not root.startswith("~"):
+        return Path(root).absolute()
     files = [Path(CONFIG_NAME), xdg_folder("config", variables) / CONFIG_NAME]
     named = options.get("config") or variables.get("KERNEL_EXEC_CONFIG")
-    if named or sys.platform == "darwin" or any(map(os.path.lexists, files)):
+    if not (root or named or sys.platform == "darwin" or any(map(os.path.lexists, files))):
+        return xdg_folder("storage_dir", variables)
+    # only here: it takes as long to import as all else that a relay does
+    settings = importlib.import_module("kernel_exec.settings")
+    try:
+        host: Any = settings.read_settings(options=options).host
+    except KernelExecError:
         return None
-    return xdg_folder("storage_dir", variables)
+    return Path(host.storage_root)
 
 
 def _greet(folder: Path, order: Mapping[str, object]) -> _Met | str | None:

@@ -1,20 +1,15 @@
 """The MCP server of one connection: one way through all of its tools."""
 
-import importlib.metadata
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
-from mcp_types import (
-    CallToolRequestParams,
-    CallToolResult,
-    ListToolsResult,
-    PaginatedRequestParams,
-)
+from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult
 
 from kernel_exec.connection import Connection
 from kernel_exec.content.plain import one_line
@@ -23,13 +18,11 @@ from kernel_exec.places import Places
 from kernel_exec.settings import ConnectionSettings
 
 from .call import Call
-from .instructions import instructions
+from .greeting import instructions, serve_tools
 from .presenting import Presenter
 from .results import bounded, failed
 from .tools import TOOLS
-from .validation import explain_malformed, parse
-
-VERSION = importlib.metadata.version("kernel-exec")
+from .validation import parse
 
 REFUSAL = "kernel-exec can't run:"
 """How the instructions of a server begin that can't work."""
@@ -46,72 +39,55 @@ _TIMED_OUT = re.compile(r"time[d ]?-? ?out|-32001", re.IGNORECASE)
 ConnectionOf = Callable[[ServerRequestContext[Any, Any]], Connection]
 """Finds the connection that a request belongs to."""
 
-_CallTool = Callable[[ServerRequestContext[Any], CallToolRequestParams], Awaitable[CallToolResult]]
-
 _log = logging.getLogger(__name__)
 
 
 def create_server(connection: Connection) -> Server[Any]:
     """A server for one connection."""
-    return _dispatching(connection.settings, lambda ctx: connection)
+    settings = connection.settings
+    return serve_tools(ConnectionTools(settings, lambda ctx: connection), instructions(settings))
 
 
 def create_shared_server(settings: ConnectionSettings, connection_of: ConnectionOf) -> Server[Any]:
     """A server for requests of many clients, each on the connection that it belongs to."""
-    return _dispatching(settings, connection_of, shared=True)
-
-
-def _dispatching(
-    settings: ConnectionSettings, connection_of: ConnectionOf, *, shared: bool = False
-) -> Server[Any]:
-    dispatch = _Dispatch(settings, connection_of)
-    server = _server(instructions(settings, shared=shared), dispatch.call_tool)
-    # in the place of the SDK's own, which traces each message for whoever may have set that up
-    server.middleware[:] = [dispatch.watch, explain_malformed]
-    return server
+    tools = ConnectionTools(settings, connection_of)
+    return serve_tools(tools, instructions(settings, shared=True))
 
 
 def refusing_server(reason: str) -> Server[Any]:
     """A server that can't work and says so: each of its tools answers with `reason`."""
-    refusal = f"{REFUSAL} {reason}\nCorrect this, then restart the server."
-
-    async def call_tool(
-        ctx: ServerRequestContext[Any], params: CallToolRequestParams
-    ) -> CallToolResult:
-        return failed(refusal)
-
-    return _server(refusal[:_LONGEST_REASON], call_tool)
+    tools = RefusingTools(reason)
+    return serve_tools(tools, tools.refusal[:_LONGEST_REASON])
 
 
-def _server(instructions: str, call_tool: _CallTool) -> Server[Any]:
-    tools = ListToolsResult(tools=[spec.listed() for spec in TOOLS])
-
-    async def list_tools(
-        ctx: ServerRequestContext[Any], params: PaginatedRequestParams | None
-    ) -> ListToolsResult:
-        return tools
-
-    return Server(
-        "kernel-exec",
-        version=VERSION,
-        title="kernel-exec",
-        instructions=instructions,
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
-    )
-
-
-class _Dispatch:
+class ConnectionTools:
     """Validates a call, carries it out, and keeps its result within bounds."""
 
     def __init__(self, settings: ConnectionSettings, connection_of: ConnectionOf) -> None:
+        """The tools of one connection, or of several with the same settings."""
         self._connection_of = connection_of
         self._presenter = Presenter(settings.variables)
         self._specs = {spec.name: spec for spec in TOOLS}
 
+    def greeted(self, ctx: ServerRequestContext[Any, Any]) -> None:
+        """Prepare a kernel ahead; note who the client is when it has introduced itself."""
+        connection = self._connection_of(ctx)
+        connection.ahead.begin()
+        introduced = ctx.session.client_params
+        if introduced is not None and not connection.name:
+            client = introduced.client_info
+            connection.client = f"{client.name[:_NAME_SHOWN]}{connection.via}"
+            connection.name = f"{client.name} {client.version}".strip()
+            _log.info("connection %s is of %s", connection.owner.id, one_line(connection.name))
+
+    async def list_tools(self) -> ListToolsResult:
+        """See `Tools`."""
+        return _listed()
+
     async def call_tool(
-        self, ctx: ServerRequestContext[Any], params: CallToolRequestParams
+        self, ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
     ) -> CallToolResult:
+        """See `Tools`."""
         spec = self._specs.get(params.name)
         if spec is None:
             name = params.name[:_NAME_SHOWN]
@@ -127,50 +103,55 @@ class _Dispatch:
         call.connection.requests.take(ctx.request_id)
         return result
 
-    async def watch(
-        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
-    ) -> HandlerResult:
-        """Note who the client is, and stop what a cancelled request had begun.
-
-        Not when its client only gave up waiting. What comes after the handshake, or without one,
-        is from a client that will need a kernel.
-        """
-        if ctx.method != "initialize":
-            self._connection_of(ctx).ahead.begin()
-        if ctx.method == "notifications/cancelled":
-            params = ctx.params or {}
-            request = params.get("requestId")
-            requests = self._connection_of(ctx).requests
-            begun = requests.take(request) if isinstance(request, int | str) else None
-            if begun is not None and not _TIMED_OUT.search(str(params.get("reason") or "")):
-                begun.session.interrupt(begun.entry.id)
-        result = await call_next(ctx)
-        self._meet(ctx)
-        return result
-
-    def _meet(self, ctx: ServerRequestContext[Any, Any]) -> Connection:
-        """The connection of a request; its client is noted when it has introduced itself."""
-        connection = self._connection_of(ctx)
-        introduced = ctx.session.client_params
-        if introduced is not None and not connection.name:
-            client = introduced.client_info
-            connection.client = f"{client.name[:_NAME_SHOWN]}{connection.via}"
-            connection.name = f"{client.name} {client.version}".strip()
-            _log.info("connection %s is of %s", connection.owner.id, one_line(connection.name))
-        return connection
+    def cancelled(self, ctx: ServerRequestContext[Any, Any]) -> None:
+        """Stop what the request had begun, unless its client only gave up waiting."""
+        params = ctx.params or {}
+        request = params.get("requestId")
+        requests = self._connection_of(ctx).requests
+        begun = requests.take(request) if isinstance(request, int | str) else None
+        if begun is not None and not _TIMED_OUT.search(str(params.get("reason") or "")):
+            begun.session.interrupt(begun.entry.id)
 
     def _call(self, ctx: ServerRequestContext[Any]) -> Call:
-        connection = self._meet(ctx)
-
         async def progress(elapsed: float, message: str) -> None:
             await ctx.session.report_progress(elapsed, None, message)
 
         return Call(
-            connection=connection,
+            connection=self._connection_of(ctx),
             presenter=self._presenter,
             progress=progress,
             request=ctx.request_id,
         )
+
+
+class RefusingTools:
+    """Tools of which none works, and each says why."""
+
+    def __init__(self, reason: str) -> None:
+        """`refusal` is what they say."""
+        self.refusal = f"{REFUSAL} {reason}\nCorrect this, then restart the server."
+
+    def greeted(self, ctx: ServerRequestContext[Any, Any]) -> None:
+        """Nothing: there is nothing to prepare."""
+
+    async def list_tools(self) -> ListToolsResult:
+        """See `Tools`."""
+        return _listed()
+
+    async def call_tool(
+        self, ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
+    ) -> CallToolResult:
+        """The refusal."""
+        return failed(self.refusal)
+
+    def cancelled(self, ctx: ServerRequestContext[Any, Any]) -> None:
+        """Nothing: nothing is ever begun."""
+
+
+@cache
+def _listed() -> ListToolsResult:
+    """Made once: the schemas take as long as all else that a client is greeted with."""
+    return ListToolsResult(tools=[spec.listed() for spec in TOOLS])
 
 
 def _refused(tool: str, error: Exception, log: Path) -> CallToolResult:

@@ -1,12 +1,9 @@
 """Calls as they are sent: checked against their model, and what a wrong one is answered."""
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolRequestParams
 from pydantic import ValidationError
 
 from kernel_exec.content.plain import counted
@@ -80,28 +77,6 @@ def _renamed(given: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
         if len(found) == 1:
             meant[field] = meant.pop(found[0])
     return meant
-
-
-async def explain_malformed(
-    ctx: ServerRequestContext[Any, Any], call_next: CallNext
-) -> HandlerResult:
-    """Name what is wrong with a call, where the SDK says that its parameters are invalid."""
-    try:
-        return await call_next(ctx)
-    except ValidationError:
-        if ctx.method == "tools/call":
-            _explain(ctx.params or {})
-        raise
-
-
-def _explain(params: Mapping[str, Any]) -> None:
-    try:
-        CallToolRequestParams.model_validate(params, by_name=False)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        message = f"invalid parameters of tools/call: {place}: {problem['msg']}"
-        raise MCPError(code=INVALID_PARAMS, message=message) from error
 
 
 def schema(model: type[Arguments]) -> dict[str, Any]:

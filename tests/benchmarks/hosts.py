@@ -23,9 +23,10 @@ async def host_figures(folder: Path, rounds: int) -> list[Figure]:
     """Each beside the Python that could do nothing of it sooner."""
     runs, none = folder / "runs", folder / "none"
 
-    def begin(after: AsyncExitStack, root: Path) -> None:
+    def begin(after: AsyncExitStack, root: Path, *arguments: str) -> None:
         client = subprocess.Popen(
-            [sys.executable, "-m", "kernel_exec"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "kernel_exec", *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "CODE_STORAGE_DIR": str(root)},
         )  # fmt: skip
         after.callback(client.communicate)
@@ -42,9 +43,12 @@ async def host_figures(folder: Path, rounds: int) -> list[Figure]:
         after.callback(end_host, none)
         begin(after, none)
 
-    async def list_sessions(_: AsyncExitStack) -> None:
+    async def begin_with_settings(after: AsyncExitStack) -> None:
+        begin(after, runs, "serve", "--working-directory", ".")
+
+    async def light(*command: str) -> None:
         subprocess.run(
-            [Path(sys.executable).with_name("kernel-exec"), "sessions"], stdout=subprocess.DEVNULL,
+            [Path(sys.executable).with_name("kernel-exec"), *command], stdout=subprocess.DEVNULL,
             env={**os.environ, "CODE_STORAGE_DIR": str(runs)}, check=True,
         )  # fmt: skip
 
@@ -53,8 +57,11 @@ async def host_figures(folder: Path, rounds: int) -> list[Figure]:
 
     async with AsyncExitStack() as after:
         begin(after, runs)
-        quick, bare = await in_turn(max(5, rounds // 4), begin_with, lambda _: plain("pass"))
-        light, again = await in_turn(max(5, rounds // 4), list_sessions, lambda _: plain("pass"))
+        many = max(5, rounds // 4)
+        quick, bare = await in_turn(many, begin_with, lambda _: plain("pass"))
+        with_settings, bare_too = await in_turn(many, begin_with_settings, lambda _: plain("pass"))
+        listed, again = await in_turn(many, lambda _: light("sessions"), lambda _: plain("pass"))
+        helped, once_more = await in_turn(many, lambda _: light("--help"), lambda _: plain("pass"))
     end_host(runs)
     slow, mcp = await in_turn(
         max(3, rounds // 20), begin_without, lambda _: plain("import mcp.server.lowlevel")
@@ -66,11 +73,19 @@ async def host_figures(folder: Path, rounds: int) -> list[Figure]:
             ours=quick, theirs=bare, measure="`python -c pass`", aim="100 ms at most",
         ),
         Figure(
+            what=f"{what}, a host running, with settings",
+            ours=with_settings, theirs=bare_too, measure="`python -c pass`", aim="100 ms at most",
+        ),
+        Figure(
             what=f"{what}, no host running",
             ours=slow, theirs=mcp, measure="`import mcp`", aim="1.15 at most",
         ),
         Figure(
             what="`kernel-exec sessions`, a host running",
-            ours=light, theirs=again, measure="`python -c pass`", aim="200 ms at most",
+            ours=listed, theirs=again, measure="`python -c pass`", aim="200 ms at most",
+        ),
+        Figure(
+            what="`kernel-exec --help`",
+            ours=helped, theirs=once_more, measure="`python -c pass`", aim="200 ms at most",
         ),
     ]  # fmt: skip

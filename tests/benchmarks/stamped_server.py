@@ -13,7 +13,7 @@ from typing import Any
 import kernel_exec.kernels.local as local_kernels
 from kernel_exec.cli.main import main as command_line
 from kernel_exec.history.database import Database
-from kernel_exec.host import stdio
+from kernel_exec.host import services, stdio
 from kernel_exec.host.wire import Wire
 from kernel_exec.kernels.channels import Channels
 from kernel_exec.kernels.driver import Driver
@@ -43,7 +43,7 @@ def main(folder: str) -> None:
     around(stdio, "encode", "SDK out", "encode")
     around(Wire, "send", after="transport out")
     _replace(local_kernels, "plan_launch", _stamped_launch)
-    _replace(stdio, "exit_now", partial(_stamped_end, folder))
+    _replace(services, "exit_now", partial(_stamped_end, folder))
     command_line()
 
 

@@ -17,8 +17,9 @@ import pytest
 
 from kernel_exec.host.client import open_host
 from kernel_exec.relay.door import folder_of, recorded
+from kernel_exec.relay.entry import given_settings
 from tests.waits import patient, wait_gone, wait_until
-from tests.wire import LATEST, Server, end_host, serving, started
+from tests.wire import LATEST, PATIENCE, Server, end_host, serving, started
 
 RELAYED = ("serve",)
 PING = b'{"jsonrpc": "2.0", "id": "p", "method": "ping"}\n'
@@ -38,8 +39,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
     end_host(tmp_path / "storage")
 
 
-def relayed(root: Path, **variables: str) -> AbstractContextManager[Server]:
-    return serving(root.parent, command=RELAYED, **variables)
+def relayed(root: Path, *options: str, **variables: str) -> AbstractContextManager[Server]:
+    return serving(root.parent, *options, command=RELAYED, **variables)
 
 
 def host_of(root: Path) -> psutil.Process:
@@ -180,6 +181,108 @@ def test_a_relay_without_a_host_serves_by_itself(tmp_path: Path) -> None:
     with started(tmp_path, command=RELAYED) as server:
         assert "can't be used as a folder" in server.initialize()["result"]["instructions"]
         assert server.leave() == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["serve"], {}),
+        (["--storage-dir", "serve"], {"storage_dir": "serve"}),
+        (["--cache=a=b", "serve", "--cache", "c"], {"cache": "c"}),
+        (["--no-such", ""], {"no_such": ""}),
+        (["serve", "serve"], None),
+        (["sessions"], None),
+        (["--help"], None),
+        (["--cache"], None),
+        (["--cache", "--help"], None),
+        (["--cache=-"], None),
+        (["--storage_dir", "a"], None),
+        (["-h", "a"], None),
+        (["serve", "--in-process"], None),
+    ],
+)
+def test_nothing_but_settings_makes_a_relay(
+    arguments: list[str], options: dict[str, str] | None
+) -> None:
+    assert given_settings(arguments) == options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--storage-dir", "storage"],
+        ["--storage-dir=../{}/storage", "--working-directory", "."],
+        ["--config", "it.toml"],
+    ],
+    ids=["relative", "up and down", "configuration file"],
+)
+def test_a_relay_with_settings_finds_the_host_and_loads_no_command_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    host = works(root)
+    monkeypatch.chdir(root.parent)
+    Path("it.toml").write_text('storage_dir = "storage"\n')
+    given = [each.format(root.parent.name) for each in options]
+    with relayed(
+        root, *given, CODE_STORAGE_DIR="", PYTHONPROFILEIMPORTTIME="1", KERNEL_EXEC_LINGER="60"
+    ) as server:
+        assert host_of(root) == host
+        assert server.leave() == 0
+        imported = server.stderr.read_text()
+    assert "kernel_exec.relay.entry" in imported
+    assert "click" not in imported
+
+
+@pytest.mark.parametrize("has_host", [True, False])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--wait-seconds", "soon"], "option --wait-seconds is 'soon': it must be a number"),
+        (["--no-such-setting", "1"], 'correct `"args": ["serve", "--no-such-setting", "1"]`'),
+    ],
+)
+def test_settings_that_are_refused_are_explained_to_the_client(
+    root: Path, options: list[str], told: str, has_host: bool
+) -> None:
+    if has_host:
+        works(root)
+    with started(root.parent, *options, command=RELAYED) as server:
+        assert told in server.initialize()["result"]["instructions"]
+        assert server.leave() == 2
+    assert root.exists() == has_host
+
+
+def test_a_megabyte_that_comes_before_the_host_exists_is_answered_to_the_last_byte(
+    root: Path,
+) -> None:
+    padding = {"_meta": {"padding": "x" * 10_000}}
+    with started(root.parent, command=RELAYED) as server:
+        hello = server.begin("initialize", HELLO["params"])  # type: ignore[arg-type]
+        server.notify("notifications/initialized")
+        pings = [server.begin("ping", padding) for _ in range(100)]
+        tools = server.begin("tools/list", padding)
+        assert "result" in server.answer(hello, within=PATIENCE * 2)
+        assert all(server.answer(each)["result"] == {} for each in pings)
+        assert server.answer(tools)["result"]["tools"]
+        assert server.leave() == 0
+
+
+def test_a_client_is_greeted_before_what_only_its_tools_need_is_imported(root: Path) -> None:
+    with started(root.parent, command=RELAYED) as server:
+        hello = server.request("initialize", HELLO["params"])  # type: ignore[arg-type]
+        assert "small steps" in hello["result"]["instructions"]
+        host = host_of(root)
+        assert not has_loaded("zmq", host)
+        server.notify("notifications/initialized")  # soon they are needed
+        wait_until(lambda: has_loaded("zmq", host))
+        assert server.request("tools/list")["result"]["tools"]
+        assert server.leave() == 0
+
+
+def has_loaded(package: str, process: psutil.Process) -> bool:
+    """True when an extension of `package` is in the memory of `process`."""
+    return any(f"/{package}/" in each.path for each in process.memory_maps())
 
 
 # The end of a conversation

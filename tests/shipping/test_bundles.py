@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.server.create import VERSION
+from kernel_exec.server.greeting import VERSION
 from tests.shipping.tools import HEAVY, ROOT, UV, run, uvx
 
 BUNDLES = ROOT / "examples" / "bundles"

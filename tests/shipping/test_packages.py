@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.server.create import VERSION
+from kernel_exec.server.greeting import VERSION
 from tests.environments.pythons import require_python
 from tests.shipping.tools import HEAVY, ROOT, UV, run, serves, uvx
 
