@@ -13,7 +13,7 @@ from kernel_exec.sandbox.seccomp import program
 from kernel_exec.sandbox.walls import Sandbox, Walls
 from tests.wire import serving
 
-HOME = Path("/home/me")
+HOME = Path("/users/me")
 
 
 def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
@@ -34,8 +34,8 @@ def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
     [
         (Path("/"), "belongs to the system"),
         (Path("/tmp"), "belongs to the system"),
-        (HOME, "holds '/home/me/.ssh'"),
-        (HOME.parent, "holds '/home/me/.ssh'"),
+        (HOME, "holds '/users/me/.ssh'"),
+        (HOME.parent, "holds '/users/me/.ssh'"),
         (HOME / ".ssh" / "below", "is hidden itself"),
         (Path("/data/env/lib"), "is part of '/data/env'"),
     ],
