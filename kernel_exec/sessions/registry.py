@@ -22,6 +22,7 @@ from kernel_exec.kernels.kernel import Kernels, KernelStarter
 from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.leases import Lease, is_held, take
 from kernel_exec.places import Places
+from kernel_exec.sandbox.walls import Walls
 
 from .generations import Before, left_behind
 from .ledger import Signal
@@ -54,6 +55,11 @@ class Owner:
     catalog: Catalog
     working_directory: Path
     tell: Callable[[str], None]
+
+    @property
+    def walls(self) -> Walls:
+        """Those that its kernels have at least."""
+        return self.catalog.sandbox.walls
 
 
 class Sessions:
@@ -161,7 +167,7 @@ class Sessions:
         A named one belongs to all clients, and continues where an earlier server left it unless
         another server has it. The default one ("" or "main") is its owner's own; it begins empty,
         unless a client like its owner has left one. A session's next kernel gets what the owner
-        has who opened it last.
+        has who opened it last; all its owners have the same walls.
 
         Raises:
             InvalidArgumentError: The name is not allowed, or the session can't be continued.
@@ -183,6 +189,7 @@ class Sessions:
                 await self._closed.wait()
                 session = self._opened(name, environment, owner)
             if session is not None:
+                self._require_same_walls(session, owner)
                 self._join(session, owner)
                 return session
             session = await self._make(name, environment, owner)
@@ -211,6 +218,7 @@ class Sessions:
             if each[:2] == key[:2]
             and (session.record.client, session.record.folder) == (owner.client, owner.folder)
             and not (session.clients.names or session.is_over)
+            and self._walls_of(session) == owner.walls
         ]
         if not left:
             return None
@@ -218,6 +226,17 @@ class Sessions:
         self._sessions[key] = self._sessions.pop(before)
         self._join(session, owner)
         return session
+
+    def _walls_of(self, session: Session) -> Walls:
+        """Those of all its clients, whose kernel it is whoever starts it."""
+        return self._owners[session.id].walls
+
+    def _require_same_walls(self, session: Session, owner: Owner) -> None:
+        if (there := self._walls_of(session)) != owner.walls:
+            raise InvalidArgumentError(
+                f"session {session.name} is one with sandbox {str(there)!r}, and this client asks"
+                f" for {str(owner.walls)!r}; use a session of another name"
+            )
 
     def _join(self, session: Session, owner: Owner) -> None:
         """Count an owner among the clients of a session, and tell it of a kernel that is there."""
