@@ -55,6 +55,7 @@ async def test_tools_say_why_they_do_not_work_and_work_once_that_is_corrected(
                     refused = await client.call_tool("get_environment_config", {})
                     assert refused.is_error
                     assert "can't be used as a folder" in str(refused.content)
+                    assert "run `kernel-exec doctor`" in str(refused.content)
                     with pytest.raises(InvalidArgumentError):
                         await opening.get()
                     root.unlink()
