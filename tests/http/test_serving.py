@@ -197,6 +197,7 @@ def test_a_port_that_is_taken_and_files_that_are_no_tls_are_named(
         for wrong, told in [
             (["--port", port], f"port {port} of 127.0.0.1 is in use: end what listens there"),
             (["--port", "0", "--bind", "192.0.2.1", "--token-file", "t", "--allowed-host", "a.b",
+              "--sandbox", "off",
               "--behind-proxy"], "pass --bind with an address of this machine"),
             (["--port", "0", "--tls-cert", "pem", "--tls-key", "pem"], "pass the certificate"),
         ]:  # fmt: skip
