@@ -75,7 +75,8 @@ def test_every_setting_has_an_option_a_variable_and_a_key_that_are_read(
     key, variable, option = (getattr(word, name) for name in ("key", "variable", "option"))
 
     assert option == f"--{key.replace('_', '-')}"
-    if key in {"env_type", "conda_env_name", "storage_dir", "cache", "working_directory"}:
+    folders = {"storage_dir", "cache", "working_directory", "sandbox_write", "sandbox_read"}
+    if key in {"env_type", "conda_env_name", *folders}:
         value = "venv" if key == "env_type" else "\0"
     else:
         value = "-1"

@@ -12,6 +12,8 @@ import click
 
 from kernel_exec.http.rules import LOOPBACK, PORT, Asked, require_safe
 from kernel_exec.http.tokens import read_token
+from kernel_exec.options import BY_KEY
+from kernel_exec.settings import process_variables
 
 from .reading import asked, order_of, settings_of, started_host
 
@@ -40,8 +42,13 @@ def serve(
         behind_proxy=behind_proxy,
         allow_root=allow_root,
     )
-    require_safe(wanted, is_root=hasattr(os, "geteuid") and os.geteuid() == 0)
     settings = settings_of(options)
+    said = options.get("sandbox") or process_variables().get(BY_KEY["sandbox"].variable)
+    require_safe(
+        wanted,
+        is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
+        is_walled=bool(said or settings.connection.sandbox.walls),
+    )
     if in_process:
         door = importlib.import_module("kernel_exec.http.door")
         door.run(settings, wanted, lambda opened: _announce(**opened._asdict()))

@@ -99,13 +99,16 @@ def is_token(token: str) -> bool:
     return _TOKEN.fullmatch(token) is not None
 
 
-def require_safe(asked: Asked, *, is_root: bool) -> None:
-    """Raise `InvalidArgumentError` with all that is missing to open what is `asked`."""
-    if wrong := list(_objections(asked, is_root=is_root)):
+def require_safe(asked: Asked, *, is_root: bool, is_walled: bool) -> None:
+    """Raise `InvalidArgumentError` with all that is missing to open what is `asked`.
+
+    `is_walled` when walls stand around the code, or somebody has said that there be none.
+    """
+    if wrong := list(_objections(asked, is_root=is_root, is_walled=is_walled)):
         raise InvalidArgumentError("; ".join(wrong))
 
 
-def _objections(asked: Asked, *, is_root: bool) -> Iterator[str]:
+def _objections(asked: Asked, *, is_root: bool, is_walled: bool) -> Iterator[str]:
     if is_root and not asked.allow_root:
         yield (
             "clients would run code as root: serve HTTP as another user, or pass --allow-root"
@@ -122,11 +125,13 @@ def _objections(asked: Asked, *, is_root: bool) -> Iterator[str]:
     address = _address(asked.bind)
     if address is None:
         yield f"--bind {asked.bind!r} is no IP address: pass one such as 127.0.0.1, ::1 or 0.0.0.0"
-    elif not address.is_loopback and (needed := list(_needed_beyond_loopback(asked))):
+    elif not address.is_loopback and (
+        needed := list(_needed_beyond_loopback(asked, is_walled=is_walled))
+    ):
         yield f"other machines can reach {asked.bind}: also pass {' and '.join(needed)}"
 
 
-def _needed_beyond_loopback(asked: Asked) -> Iterator[str]:
+def _needed_beyond_loopback(asked: Asked, *, is_walled: bool) -> Iterator[str]:
     """The options that are missing for an address that is not this machine's alone."""
     if not asked.token:
         yield "--token-file"
@@ -134,6 +139,8 @@ def _needed_beyond_loopback(asked: Asked) -> Iterator[str]:
         yield "--allowed-host"
     if not (asked.tls_cert or asked.behind_proxy):
         yield "either --tls-cert with --tls-key, or --behind-proxy"
+    if not is_walled:
+        yield "--sandbox isolated, workspace or, if you mean it, off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

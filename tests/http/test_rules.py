@@ -29,10 +29,10 @@ PUBLIC = Asked(bind="0.0.0.0", token=TOKEN, hosts=["mcp.example.org"], behind_pr
     ],
 )
 def test_what_is_safe_may_be_opened(asked: Asked) -> None:
-    require_safe(asked, is_root=False)
-    require_safe(replace(asked, allow_root=True), is_root=True)
+    require_safe(asked, is_root=False, is_walled=True)
+    require_safe(replace(asked, allow_root=True), is_root=True, is_walled=True)
     with pytest.raises(InvalidArgumentError, match="--allow-root"):
-        require_safe(asked, is_root=True)
+        require_safe(asked, is_root=True, is_walled=True)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,17 @@ def test_what_is_safe_may_be_opened(asked: Asked) -> None:
 )  # fmt: skip
 def test_a_refusal_says_all_that_is_missing(asked: Asked, missing: list[str]) -> None:
     with pytest.raises(InvalidArgumentError) as refused:
-        require_safe(asked, is_root=False)
+        require_safe(asked, is_root=False, is_walled=True)
     for word in missing:
         assert word in str(refused.value)
     given = {"--token-file": asked.token, "--allowed-host": asked.hosts}
     assert not [word for word, value in given.items() if value and f"pass {word}" in str(refused)]
+
+
+def test_other_machines_reach_code_behind_walls_unless_somebody_says_otherwise() -> None:
+    with pytest.raises(InvalidArgumentError, match="also pass --sandbox isolated, workspace or"):
+        require_safe(PUBLIC, is_root=False, is_walled=False)
+    require_safe(Asked(), is_root=False, is_walled=False)
 
 
 def test_what_is_asked_arrives_as_it_was_and_what_is_unknown_is_refused() -> None:

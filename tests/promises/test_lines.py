@@ -87,7 +87,7 @@ def test_data_is_listed_a_line_each_and_what_is_no_data_in_one(agent: Agent) -> 
         "count, word, zeros = 42, 'a\\nb', numpy.zeros((200, 100))"
     )
     told = agent.call("kernel_status", variables=True)
-    assert told.text.splitlines()[3:] == [
+    assert told.text.splitlines()[4:] == [
         "count int = 42",
         r"word str 3 = 'a\nb'",
         "zeros ndarray 200x100 160.0 KB",
