@@ -52,8 +52,26 @@ _MARK = ("KERNEL_EXEC_SERVER", f"{os.getpid()}-{secrets.token_hex(8)}")
 _PLENTY = 65_536
 """Descriptors for 3,000 kernels; with far more, programs that close all they may have are slow."""
 
-DESCRIPTORS = 0 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-"""Descriptors that this process was allowed when it started, and that kernels are again."""
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a program gets from whoever starts it: `umask`, and soft and hard limits by number."""
+
+    umask: int
+    limits: Mapping[int, tuple[int, int]]
+
+
+def _inherited() -> Inherited:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    if sys.platform == "win32":
+        return Inherited(umask, {})
+    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return Inherited(umask, {number: resource.getrlimit(number) for number in sorted(numbers)})
+
+
+INHERITED = _inherited()
+"""What this process got when it started, and what kernels get again."""
 
 
 class ProgramMissingError(KernelExecError):
@@ -79,6 +97,7 @@ async def run(
     env: Mapping[str, str],
     cwd: Path,
     limit: float,
+    umask: int = INHERITED.umask,
     on_line: Callable[[str], None] | None = None,
 ) -> Finished:
     """Run a program to its end, at most `limit` seconds; `on_line` hears both streams live.
@@ -93,7 +112,12 @@ async def run(
     require_threads(_TAKES, what="another program")
     try:
         process = await anyio.open_process(
-            argv, env=_marked(env), cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
+            argv,
+            env=_marked(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            umask=umask,
         )
     except (OSError, ValueError) as error:
         raise _not_started(argv[0], error) from error
@@ -171,20 +195,27 @@ def kill(child: Child) -> None:
 
 
 @asynccontextmanager
-async def warden(env: Mapping[str, str]) -> AsyncIterator[None]:
+async def warden(env: Mapping[str, str]) -> AsyncIterator[Callable[[Path], None]]:
     """See to it that all that we start ends with us, even if we are killed.
 
     A process of its own waits for our end of a pipe to close, so it costs nothing at each start.
+    What it yields takes sockets that are to be removed then, each with its folder.
 
     Raises:
         ProgramMissingError: It can't be started.
         BusyError: It can't be started now.
     """
     process = _start_warden(env)
+    assert process.stdin is not None
+    pipe = process.stdin.fileno()
+
+    def leave(path: Path) -> None:
+        with suppress(OSError):  # somebody has killed it
+            os.write(pipe, os.fsencode(path) + b"\0")
+
     try:
-        yield
+        yield leave
     finally:
-        assert process.stdin is not None
         process.stdin.close()
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(reap, process)

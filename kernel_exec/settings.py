@@ -29,6 +29,7 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.options import BY_KEY, PLACE_OF, SETTINGS
 from kernel_exec.places import CONFIG_NAME, xdg_folder
+from kernel_exec.processes import INHERITED, Inherited
 from kernel_exec.trust import ConfigFiles, read_files
 
 _Layer: TypeAlias = Mapping[str, Written]
@@ -68,7 +69,8 @@ class ConnectionSettings:
     `environment` is None for the managed default. `wait_seconds` and `time_limit` are in seconds,
     `notebook_size` in bytes, the last two None for no limit. `variables` are the client's, of which
     its kernels and installers see those that are allowed. `notice` is a sentence for the user about
-    a configuration file that was ignored, "" without one. A `umask` of None is this process's own.
+    a configuration file that was ignored, "" without one. `inherited` is what its
+    kernels and installers get besides.
     """
 
     folder: Path
@@ -83,7 +85,7 @@ class ConnectionSettings:
     variables: Mapping[str, str]
     config_files: Sequence[Path] = ()
     notice: str = ""
-    umask: int | None = None
+    inherited: Inherited = INHERITED
 
     @property
     def allowed_variables(self) -> dict[str, str]:
@@ -133,10 +135,11 @@ def read_settings(
     """
     variables = dict(os.environ if variables is None else variables)
     here = _current_folder() if working_directory is None else working_directory.absolute()
-    layers = _layers(options, variables, here)
+    home = "" if user is None else user.get("HOME", "")
+    layers = _layers(options, variables, here, home)
     files = _read_files(_first(layers, "config"), here, user, required=config_required)
-    layers += [written_in(file, table) for file, table in files.tables]
-    named = list(_named(files))
+    layers += [written_in(file, table, home=home) for file, table in files.tables]
+    named = list(_named(files, home))
     active = _environment(layers)
     host = _of_host(layers, variables, user)
     return Settings(
@@ -156,10 +159,10 @@ def read_settings(
     )
 
 
-def _named(files: ConfigFiles) -> Iterator[tuple[str, Environment, Path]]:
+def _named(files: ConfigFiles, home: str) -> Iterator[tuple[str, Environment, Path]]:
     """Each named environment with its file; of one name the strongest last, as it stays."""
     for file, table in reversed(files.tables):
-        for name, environment in named_environments(table, file).items():
+        for name, environment in named_environments(table, file, home=home).items():
             yield name, environment, file
 
 
@@ -233,16 +236,16 @@ def _user_folder(key: str, user: Mapping[str, str] | None = None) -> Path:
 
 
 def _layers(
-    options: Mapping[str, str | None], variables: Mapping[str, str], here: Path
+    options: Mapping[str, str | None], variables: Mapping[str, str], here: Path, home: str = ""
 ) -> list[_Layer]:
     """What options and variables set, each with the way in which it was set."""
     set_by_option = {
-        key: Written(value=value, where=f"option {BY_KEY[key].option}", folder=here)
+        key: Written(value=value, where=f"option {BY_KEY[key].option}", folder=here, home=home)
         for key, value in options.items()
         if value is not None
     }
     set_by_variable = {
-        key: Written(value=value, where=f"variable {setting.variable}", folder=here)
+        key: Written(value=value, where=f"variable {setting.variable}", folder=here, home=home)
         for key, setting in BY_KEY.items()
         if (value := variables.get(setting.variable))
     }

@@ -13,8 +13,8 @@ from kernel_exec.content.plain import clean
 from kernel_exec.errors import KernelExecError, NotFoundError
 from kernel_exec.host.client import HostClient, open_host
 from kernel_exec.relay.door import folder_of
-from kernel_exec.relay.relay import start
-from kernel_exec.settings import Settings, process_variables
+from kernel_exec.relay.relay import order_of, start
+from kernel_exec.settings import Settings
 
 from .reading import asked, settings_of
 from .sessions import require_host
@@ -54,11 +54,7 @@ def run(
     if file is not None or code == "-":
         source = _decoded(sys.stdin.buffer.read() if file is None else file.read_bytes())
     settings = settings_of(options)
-    order = {
-        "options": options,
-        "variables": dict(process_variables()),
-        "directory": str(settings.connection.folder),
-    }
+    order = order_of(options)
     with closing(_host(settings, order)) as host:
         messages = asked(host, "run", session=session, code=source, **order)
         shown = _Shown(pictures)

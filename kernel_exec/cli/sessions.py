@@ -24,6 +24,9 @@ from .reading import asked, history_of, settings_of
 
 _COLUMNS = ("name", "id", "state", "client", "folder", "environment", "steps", "memory", "used")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_FORCED = 2.0
+"""Seconds that a host has to answer before it is killed, once somebody wants it to be."""
+
 _ENDING = 15.0
 """Seconds that a host may take to end: its kernels and its history take a few."""
 
@@ -102,7 +105,7 @@ def stop(
     settings = settings_of(options)
     root = settings.host.storage_root
     try:
-        host = open_host(root)
+        host = open_host(root, patience=_FORCED if force else None)
     except BusyError:
         if not force:
             raise

@@ -15,6 +15,7 @@ import anyio
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.leases import locked
 from kernel_exec.places import Places
+from kernel_exec.processes import INHERITED, Inherited
 
 from . import conda
 from .activation import activate, allowed_variables
@@ -38,10 +39,10 @@ class FoundEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedEnvironment(FoundEnvironment):
-    """An environment that a kernel can be started in; a `umask` of None is the server's own."""
+    """An environment that a kernel can be started in; `inherited` is what its kernels get."""
 
     support: KernelSupport
-    umask: int | None = None
+    inherited: Inherited = INHERITED
 
 
 class Catalog:
@@ -56,20 +57,24 @@ class Catalog:
         passed_variables: Collection[str],
         configured: Environment | None,
         named: Mapping[str, Environment],
-        umask: int | None = None,
+        inherited: Inherited = INHERITED,
+        folder: Path = Path(),
     ) -> None:
-        """`base_variables` are the server's; kernels get the allowed ones and `passed_variables`.
+        """`base_variables` are the client's; kernels get the allowed ones and `passed_variables`.
 
-        `configured` is the environment to begin with, None for the managed default.
+        `configured` is the environment to begin with, None for the managed default. `folder` is
+        where relative paths in variables begin.
         """
         self.named = named
-        self.tools = read_tools(base_variables, passed=passed_variables)
+        self.tools = read_tools(
+            base_variables, passed=passed_variables, umask=inherited.umask, folder=folder
+        )
         self._storage_root = storage_root
         self._cache = cache
         self._base = base_variables
         self._passed = passed_variables
         self._configured = configured
-        self._umask = umask
+        self._inherited = inherited
         self._prepared: dict[str, tuple[str, PreparedEnvironment]] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -162,7 +167,7 @@ class Catalog:
             interpreter=found.interpreter,
             variables=found.variables,
             support=support,
-            umask=self._umask,
+            inherited=self._inherited,
         )
 
 

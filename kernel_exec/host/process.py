@@ -109,6 +109,7 @@ class _Host:
         """Serve until nobody needs it any more, or it is told to end."""
         self._door.is_ready = True
         self._door.announce()
+        self._leave_to_warden()
         async with anyio.create_task_group() as tasks:
             try:
                 tasks.start_soon(self._look_after_itself)
@@ -131,15 +132,37 @@ class _Host:
             elif anyio.current_time() - needed >= linger:
                 self._over.set()
                 return
-            if not self._door.is_open:
-                _log.warning("the socket was removed; it is made again")
-                anyio.notify_closing(self._door.listener)
-                self._door.open_again()
-            divert(open_log(self._settings.storage_root))
+            try:
+                self._keep_door_and_log()
+            except (OSError, KernelExecError) as error:
+                _log.warning("what was removed can't be made again now: %s", error)
+
+    def _keep_door_and_log(self) -> None:
+        """Make again what somebody has removed of them.
+
+        Raises:
+            OSError, StorageError: That is not possible now.
+        """
+        if not self._door.is_open and (self._is_needed or self._door.lease.is_valid):
+            listener = self._door.listener
+            if self._door.open_again():
+                _log.warning("the socket or the way to it was removed; it was made again")
+                anyio.notify_closing(listener)
+                self._leave_to_warden()
+        divert(open_log(self._settings.storage_root))
+
+    def _leave_to_warden(self) -> None:
+        if self._app is not None:
+            self._app.leave_to_warden(self._door.place)
 
     @property
     def _is_needed(self) -> bool:
-        return self._clients > 0 or (self._app is not None and self._app.sessions.slots.any_taken)
+        """True while somebody is served, or could come back to a kernel."""
+        return self._clients > 0 or (
+            self._app is not None
+            and self._app.sessions.slots.any_taken
+            and self._door.lease.is_valid
+        )
 
     async def _take_in(self, tasks: TaskGroup) -> None:
         while self._door.listener.fileno() >= 0:

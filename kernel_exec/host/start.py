@@ -21,6 +21,7 @@ from pathlib import Path
 from kernel_exec.errors import KernelExecError, StorageError
 from kernel_exec.leases import Lease, take
 from kernel_exec.places import Places
+from kernel_exec.processes import Inherited
 from kernel_exec.relay.door import (
     HANDSHAKE,
     LOCK,
@@ -64,9 +65,9 @@ class Door:
 
     @property
     def is_open(self) -> bool:
-        """False once somebody has removed or replaced the socket."""
+        """False once somebody has removed or replaced the socket, or what leads to it."""
         try:
-            return stat.S_ISSOCK(self.place.lstat().st_mode)
+            return stat.S_ISSOCK(self.place.lstat().st_mode) and self.lease.is_valid
         except OSError:
             return False
 
@@ -75,11 +76,25 @@ class Door:
         record = Record(str(self.place), os.getpid(), HANDSHAKE, self.is_ready)
         write_record(self.folder, record)
 
-    def open_again(self) -> None:
-        """Listen at a new place."""
+    def open_again(self) -> bool:
+        """Listen at a new place; False when another host is found in ours by now.
+
+        Raises:
+            OSError, StorageError: It can't be made.
+        """
+        if not self.lease.is_valid:  # the storage root was removed
+            make_folder(self.folder)
+            lease = take(self.folder / LOCK)
+            if lease is None:
+                return False
+            self.lease.drop()
+            self.lease = lease
+        listener, place = _listen(self.runtime_dir)
         self.listener.close()
-        self.listener, self.place = _listen(self.runtime_dir)
+        _remove(self.place)
+        self.listener, self.place = listener, place
         self.announce()
+        return True
 
     def close(self) -> None:
         """Take no client any more; whoever waits finds the next host."""
@@ -136,10 +151,11 @@ def settings_of(order: Mapping[str, object]) -> Settings:
         user=user,
         working_directory=Path(str(order.get("directory", "/"))),
     )
-    umask = order.get("umask")
-    if not isinstance(umask, int):
+    umask, limits = order.get("umask"), order.get("limits")
+    if not isinstance(umask, int) or not isinstance(limits, list):
         return settings
-    return replace(settings, connection=replace(settings.connection, umask=umask & 0o777))
+    inherited = Inherited(umask & 0o777, {number: (soft, hard) for number, soft, hard in limits})
+    return replace(settings, connection=replace(settings.connection, inherited=inherited))
 
 
 def open_log(root: Path) -> int:
@@ -207,8 +223,10 @@ def _listen(runtime_dir: Path) -> tuple[socket.socket, Path]:
 
 def _remove(place: Path) -> None:
     """Remove a socket of a host with its folder, and nothing that has taken its place."""
+    if not place.parent.name.startswith(_PREFIX):
+        return
     with suppress(OSError):
-        if place.parent.name.startswith(_PREFIX):
-            if stat.S_ISSOCK(place.lstat().st_mode):
-                place.unlink()
-            place.parent.rmdir()
+        if stat.S_ISSOCK(place.lstat().st_mode):
+            place.unlink()
+    with suppress(OSError):
+        place.parent.rmdir()

@@ -57,9 +57,8 @@ def plan_launch(
     working_directory: Path,
     spill_dir: Path,
     run_dir: Path,
-    descriptors: int,
 ) -> Launch:
-    """How to start a kernel of an environment that may have so many open `descriptors`."""
+    """How to start a kernel of an environment."""
     interpreter, support = prepared.interpreter, prepared.support
     overlay = () if support.path is None else (support.path,)
     return Launch(
@@ -71,8 +70,8 @@ def plan_launch(
             "spill_dir": str(spill_dir),
             "support": support.kind.value,
             "overlay": "".join(map(str, overlay)),
-            "descriptors": descriptors,
-            "umask": prepared.umask,
+            "umask": prepared.inherited.umask,
+            "limits": [[number, *each] for number, each in prepared.inherited.limits.items()],
         },
         variables=prepared.variables,
         working_directory=working_directory,

@@ -71,7 +71,6 @@ class LocalKernels:
                 working_directory=working_directory,
                 spill_dir=spill_dir,
                 run_dir=run_dir.path,
-                descriptors=processes.DESCRIPTORS,
             )
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow, listener=listener, spill_dir=spill_dir)

@@ -131,6 +131,8 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
     }
     if notice := call.connection.news() or call.connection.notice:
         fields["notice"] = notice
+    if session is not None and (whose := call.connection.whose(session)):
+        fields["client"] = whose
     if status.current is not None:
         fields["execution_id"] = status.current
     if status.death:
@@ -156,6 +158,7 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
 _NAMED = {
     "environment": "environment",
     "working_directory": "working directory",
+    "client": "the session is",
     "execution_id": "running execution",
     "died_of": "died of",
     "history": "history",

@@ -96,6 +96,31 @@ def test_files_of_a_kernel_are_as_private_as_its_client_wants_them(
         assert stat.S_IMODE((tmp_path / str(umask)).stat().st_mode) == 0o666 & ~umask
 
 
+@pytest.mark.kernel
+def test_a_kernel_has_the_limits_of_its_client(root: Path) -> None:
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_FSIZE)[0])"
+    for size in (7_000_000, 9_000_000):
+        become = (
+            "import os, sys, resource as r;"
+            f"r.setrlimit(r.RLIMIT_FSIZE, ({size}, r.getrlimit(r.RLIMIT_FSIZE)[1]));"
+            "os.execvp(sys.argv[1], sys.argv[1:])"
+        )
+        prefix = [sys.executable, "-c", become]
+        with serving(root.parent, prefix=prefix, command=RELAYED) as server:
+            assert server.run(code, session=f"s{size}").text.startswith(f"{size}\n")
+
+
+@pytest.mark.kernel
+def test_a_tilde_is_the_home_of_the_client_and_not_of_the_host(root: Path, tmp_path: Path) -> None:
+    code = "import os; print(os.getcwd())"
+    for home in ("one", "other"):
+        (tmp_path / home / "work").mkdir(parents=True)
+        variables = {"HOME": str(tmp_path / home), "KERNEL_EXEC_WORKING_DIRECTORY": "~/work"}
+        with relayed(root, **variables) as server:
+            told = server.run(code, session=home).text
+            assert told.startswith(f"{tmp_path / home / 'work'}\n")
+
+
 def test_clients_with_other_user_folders_have_their_own_settings(
     root: Path, tmp_path: Path
 ) -> None:

@@ -36,7 +36,6 @@ def planned(prepared: PreparedEnvironment = PREPARED) -> Launch:
         working_directory=Path("/data"),
         spill_dir=Path("/storage/spill"),
         run_dir=Path("/run/kx-1"),
-        descriptors=1024,
     )
 
 
