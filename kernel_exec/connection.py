@@ -20,7 +20,6 @@ from kernel_exec.history.entries import (
     is_replay,
 )
 from kernel_exec.jsons import text
-from kernel_exec.sessions.naming import whose
 from kernel_exec.sessions.registry import Owner
 from kernel_exec.sessions.session import Session
 from kernel_exec.settings import ConnectionSettings
@@ -166,10 +165,6 @@ class Connection:
     def open_sessions(self) -> Collection[Session]:
         """All sessions that are open, also those of others."""
         return self.app.sessions.all
-
-    def whose(self, session: Session) -> str:
-        """Of which other client a session is, such as "of codex in /work"; "" for one it uses."""
-        return whose(session, self._id)
 
     def begun(self, request: RequestId | None, session: Session, entry: Entry) -> None:
         """Note what a request has begun, and what others have run in its session meanwhile."""

@@ -110,17 +110,7 @@ async def run(
         BusyError: It can't be started now.
     """
     require_threads(_TAKES, what="another program")
-    try:
-        process = await anyio.open_process(
-            argv,
-            env=_marked(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            umask=umask,
-        )
-    except (OSError, ValueError) as error:
-        raise _not_started(argv[0], error) from error
+    process = await _open(argv, env=env, cwd=cwd, umask=umask)
     assert process.stdout is not None
     assert process.stderr is not None
     stdout, stderr = _Kept(on_line), _Kept(on_line)
@@ -147,6 +137,20 @@ async def run(
         stderr=stderr.text(),
         timed_out=timed_out,
     )
+
+
+async def _open(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, umask: int) -> Process:
+    try:
+        return await anyio.open_process(
+            argv,
+            env=_marked(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            umask=umask,
+        )
+    except (OSError, ValueError) as error:
+        raise _not_started(argv[0], error) from error
 
 
 def spawn(

@@ -45,7 +45,6 @@ _EXCEPTIONS: dict[str, tuple[int, str]] = {
     "folder: server": (14, "a module for each group of tools"),
     "folder: sessions": (11, "a module for each kind of work that a session does"),
     "function: notebooks/build.py build": (41, "the notebook's parts in reading order"),
-    "function: processes.py run": (42, "pipes, limit and end of one program"),
 }
 """What is larger than its limit, how large it is, and why that is better than the alternative.
 

@@ -144,10 +144,11 @@ class _Host:
             OSError, StorageError: That is not possible now.
         """
         if not self._door.is_open and (self._is_needed or self._door.lease.is_valid):
-            listener = self._door.listener
-            if self._door.open_again():
+            before = self._door.open_again()
+            if before is not None:
                 _log.warning("the socket or the way to it was removed; it was made again")
-                anyio.notify_closing(listener)
+                anyio.notify_closing(before)  # while it is open: whoever waits for it is woken
+                before.close()
                 self._leave_to_warden()
         divert(open_log(self._settings.storage_root))
 

@@ -76,8 +76,8 @@ class Door:
         record = Record(str(self.place), os.getpid(), HANDSHAKE, self.is_ready)
         write_record(self.folder, record)
 
-    def open_again(self) -> bool:
-        """Listen at a new place; False when another host is found in ours by now.
+    def open_again(self) -> socket.socket | None:
+        """Listen at a new place; the old listener, None if another host has our place by now.
 
         Raises:
             OSError, StorageError: It can't be made.
@@ -86,15 +86,14 @@ class Door:
             make_folder(self.folder)
             lease = take(self.folder / LOCK)
             if lease is None:
-                return False
+                return None
             self.lease.drop()
             self.lease = lease
         listener, place = _listen(self.runtime_dir)
-        self.listener.close()
         _remove(self.place)
-        self.listener, self.place = listener, place
+        before, self.listener, self.place = self.listener, listener, place
         self.announce()
-        return True
+        return before
 
     def close(self) -> None:
         """Take no client any more; whoever waits finds the next host."""

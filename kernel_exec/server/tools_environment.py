@@ -19,6 +19,7 @@ from kernel_exec.history.entries import ID_SHOWN
 from kernel_exec.jsons import JSON, JSONObject, text
 from kernel_exec.packages.inventory import PackageStatus
 from kernel_exec.server import arguments
+from kernel_exec.sessions.naming import whose
 
 from .call import Call
 from .results import structured, with_fields
@@ -165,8 +166,10 @@ def _config_lines(
         status = session.status()
         where = "" if session.environment.key == environment.key else f"@{session.environment.key}"
         number = f", kernel {status.generation}" if status.generation else ""
-        whose = " ".join(filter(None, [connection.whose(session), f"({session.id[:ID_SHOWN]})"]))
-        yield f"session {session.name}{where} {one_line(whose)}: {status.state}{number}"
+        of = " ".join(
+            filter(None, [whose(session, connection.owner.id), f"({session.id[:ID_SHOWN]})"])
+        )
+        yield f"session {session.name}{where} {one_line(of)}: {status.state}{number}"
 
 
 def _environments(connection: Connection, current: Environment) -> list[JSON]:
@@ -183,7 +186,7 @@ def _environments(connection: Connection, current: Environment) -> list[JSON]:
             {
                 "session": session.name,
                 "id": session.id,
-                "client": connection.whose(session) or "this one",
+                "client": whose(session, connection.owner.id) or "this one",
                 "state": status.state,
                 "generation": status.generation,
                 "python_version": status.python_version,
