@@ -31,6 +31,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     environments   interpreters, conda's prefixes, kernel support, activation
     processes      starts and stops child processes; the only module that does
     log            what went wrong in servers: one file below the storage root
+    inherited      umask and limits, which kernels get as their client has them
     leases         files that are locked while their holder lives
     terminal       what a terminal would show of text
     pictures       what kernels draw: opened in one place, shrunk, compared

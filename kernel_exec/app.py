@@ -6,6 +6,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 from anyio import to_thread
@@ -28,7 +29,10 @@ from kernel_exec.settings import ConnectionSettings, HostSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """What the program is made of, opened by `open_app`; to end once `stopping` is set."""
+    """What the program is made of, opened by `open_app`; to end once `stopping` is set.
+
+    `leave_to_warden` takes a socket that is to be removed with its folder when we are killed.
+    """
 
     settings: HostSettings
     store: Store
@@ -37,6 +41,7 @@ class App:
     sessions: Sessions
     scripts: ScriptStore
     stopping: anyio.Event
+    leave_to_warden: Callable[[Path], None]
 
 
 @asynccontextmanager
@@ -54,7 +59,7 @@ async def open_app(
     await to_thread.run_sync(_make_root, settings)
     await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)
     async with (
-        processes.warden(allowed_variables(settings.variables, passed=())),
+        processes.warden(allowed_variables(settings.variables, passed=())) as leave_to_warden,
         open_store(
             settings.storage_root,
             limits=Limits(age=settings.history_age, size=settings.history_size),
@@ -81,6 +86,7 @@ async def open_app(
             sessions=sessions,
             scripts=ScriptStore(settings.storage_root),
             stopping=stopping or anyio.Event(),
+            leave_to_warden=leave_to_warden,
         )
 
 
@@ -110,9 +116,10 @@ def open_catalog(
         passed_variables=connection.pass_env,
         configured=connection.environment,
         named=connection.named_environments,
-        umask=connection.umask,
         answers=answers,
         sandbox=connection.sandbox.at_least(host.walls),
+        inherited=connection.inherited,
+        folder=connection.folder,
     )
 
 

@@ -36,11 +36,15 @@ _KINDS: Final = "one of " + ", ".join(EnvironmentKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A value as the user wrote it, where that was, and the folder that is relative to."""
+    """A value as the user wrote it, where that was, and the folder that is relative to.
+
+    `home` is what `~` stands for, "" for the home of this process's user.
+    """
 
     value: object
     where: str
     folder: Path
+    home: str = ""
 
     def refuse(self, allowed: str) -> RefusedSettingError:
         """The error that says what the value should have been."""
@@ -51,10 +55,12 @@ class Written:
         )
 
 
-def written_in(file: Path, table: Mapping[str, object], prefix: str = "") -> dict[str, Written]:
+def written_in(
+    file: Path, table: Mapping[str, object], prefix: str = "", *, home: str = ""
+) -> dict[str, Written]:
     """The values of a table of the file, by key; `prefix` is what leads to the table."""
     return {
-        key: Written(value=value, where=f"`{prefix}{key}` in {file}", folder=file.parent)
+        key: Written(value=value, where=f"`{prefix}{key}` in {file}", folder=file.parent, home=home)
         for key, value in table.items()
     }
 
@@ -107,15 +113,17 @@ def refuse_unknown(
             raise RefusedSettingError(message, where=f"`{key}` {where}")
 
 
-def named_environments(table: Mapping[str, object], file: Path) -> dict[str, Environment]:
+def named_environments(
+    table: Mapping[str, object], file: Path, *, home: str = ""
+) -> dict[str, Environment]:
     """The environments by name, from the whole table of the file."""
-    written = written_in(file, table).get("environments")
+    written = written_in(file, table, home=home).get("environments")
     if written is None:
         return {}
     if not isinstance(written.value, dict):
         raise written.refuse("tables, such as [environments.analysis]")
     found = {}
-    for name, each in written_in(file, written.value, "environments.").items():
+    for name, each in written_in(file, written.value, "environments.", home=home).items():
         try:
             found[name] = _named_environment(name, each, file)
         except InvalidArgumentError as error:
@@ -164,6 +172,8 @@ def parse_path(written: Written) -> Path:
     if len(value) > _PATH_LIMIT:
         raise written.refuse(f"a path of at most {_PATH_LIMIT} characters")
     try:
+        if written.home and (value == "~" or value.startswith("~/")):
+            return written.folder / written.home / value[2:]
         return written.folder / Path(value).expanduser()
     except RuntimeError as error:
         raise written.refuse("a path whose `~` names a user with a home folder") from error
@@ -262,7 +272,7 @@ def _named_environment(name: str, written: Written, file: Path) -> Environment:
     if not isinstance(written.value, dict):
         raise written.refuse(f"a table, such as [environments.{name}]")
     refuse_unknown(written.value, ("kind", "path", "name", "sandbox"), f"in {where}", variables={})
-    fields = written_in(file, written.value, f"environments.{name}.")
+    fields = written_in(file, written.value, f"environments.{name}.", home=written.home)
     walls = parse_walls(fields.pop("sandbox")) if "sandbox" in fields else Walls.OFF
     if "kind" not in fields:
         raise InvalidArgumentError(f"{where} has no `kind`: it must be {_KINDS}")

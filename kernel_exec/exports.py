@@ -11,7 +11,7 @@ from kernel_exec.connection import Begun, Connection
 from kernel_exec.documents.export import Document, Exported, export_session
 from kernel_exec.documents.paths import chosen_path
 from kernel_exec.documents.verified import Again, Verify, verified_export
-from kernel_exec.documents.writing import require_replaceable
+from kernel_exec.documents.writing import PRIVATE, require_replaceable
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import NotFoundError
@@ -122,7 +122,7 @@ async def _export(
         limit=settings.notebook_size,
         variables=allowed_variables(settings.variables, passed=settings.pass_env),
         title=subject.asked.title,
-        private=not subject.asked.path,
+        umask=settings.inherited.umask if subject.asked.path else PRIVATE,
         verify=verify,
     )
 

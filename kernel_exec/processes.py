@@ -23,6 +23,7 @@ from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process
 
 from kernel_exec.errors import BusyError, KernelExecError
+from kernel_exec.inherited import INHERITED
 from kernel_exec.places import INSIDE
 
 if sys.platform != "win32":
@@ -52,9 +53,6 @@ _MARK = ("KERNEL_EXEC_SERVER", f"{os.getpid()}-{secrets.token_hex(8)}")
 _PLENTY = 65_536
 """Descriptors for 3,000 kernels; with far more, programs that close all they may have are slow."""
 
-DESCRIPTORS = 0 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-"""Descriptors that this process was allowed when it started, and that kernels are again."""
-
 
 class ProgramMissingError(KernelExecError):
     """Raised when a program can't be started: it is not there, or not executable."""
@@ -79,6 +77,7 @@ async def run(
     env: Mapping[str, str],
     cwd: Path,
     limit: float,
+    umask: int = INHERITED.umask,
     on_line: Callable[[str], None] | None = None,
 ) -> Finished:
     """Run a program to its end, at most `limit` seconds; `on_line` hears both streams live.
@@ -91,12 +90,7 @@ async def run(
         BusyError: It can't be started now.
     """
     require_threads(_TAKES, what="another program")
-    try:
-        process = await anyio.open_process(
-            argv, env=_marked(env), cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-    except (OSError, ValueError) as error:
-        raise _not_started(argv[0], error) from error
+    process = await _open(argv, env=env, cwd=cwd, umask=umask)
     assert process.stdout is not None
     assert process.stderr is not None
     stdout, stderr = _Kept(on_line), _Kept(on_line)
@@ -123,6 +117,20 @@ async def run(
         stderr=stderr.text(),
         timed_out=timed_out,
     )
+
+
+async def _open(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, umask: int) -> Process:
+    try:
+        return await anyio.open_process(
+            argv,
+            env=_marked(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            umask=umask,
+        )
+    except (OSError, ValueError) as error:
+        raise _not_started(argv[0], error) from error
 
 
 def spawn(
@@ -171,20 +179,27 @@ def kill(child: Child) -> None:
 
 
 @asynccontextmanager
-async def warden(env: Mapping[str, str]) -> AsyncIterator[None]:
+async def warden(env: Mapping[str, str]) -> AsyncIterator[Callable[[Path], None]]:
     """See to it that all that we start ends with us, even if we are killed.
 
     A process of its own waits for our end of a pipe to close, so it costs nothing at each start.
+    What it yields takes sockets that are to be removed then, each with its folder.
 
     Raises:
         ProgramMissingError: It can't be started.
         BusyError: It can't be started now.
     """
     process = _start_warden(env)
+    assert process.stdin is not None
+    pipe = process.stdin.fileno()
+
+    def leave(path: Path) -> None:
+        with suppress(OSError):  # somebody has killed it
+            os.write(pipe, os.fsencode(path) + b"\0")
+
     try:
-        yield
+        yield leave
     finally:
-        assert process.stdin is not None
         process.stdin.close()
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(reap, process)

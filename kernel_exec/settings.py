@@ -26,6 +26,7 @@ from kernel_exec.configuration import (
 )
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, RefusedSettingError
+from kernel_exec.inherited import INHERITED, Inherited
 from kernel_exec.options import BY_KEY, PLACE_OF, SETTINGS
 from kernel_exec.places import CONFIG_NAME, xdg_folder
 from kernel_exec.sandbox.walls import Sandbox, Walls
@@ -71,7 +72,8 @@ class ConnectionSettings:
     `environment` is None for the managed default. `wait_seconds` and `time_limit` are in seconds,
     `notebook_size` in bytes, the last two None for no limit. `variables` are the client's, of which
     its kernels and installers see those that are allowed. `notice` is a sentence for the user about
-    a configuration file that was ignored, "" without one. A `umask` of None is this process's own.
+    a configuration file that was ignored, "" without one. `inherited` is what its
+    kernels and installers get besides.
     """
 
     folder: Path
@@ -87,7 +89,7 @@ class ConnectionSettings:
     variables: Mapping[str, str]
     config_files: Sequence[Path] = ()
     notice: str = ""
-    umask: int | None = None
+    inherited: Inherited = INHERITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +141,13 @@ def read_settings(
     """
     variables = dict(os.environ if variables is None else variables)
     here = current_folder(without) if working_directory is None else working_directory.absolute()
-    layers = [_kept(layer, without) for layer in _layers(options, variables, here)]
+    home = "" if user is None else user.get("HOME", "")
+    layers = [_kept(layer, without) for layer in _layers(options, variables, here, home)]
     files = _read_files(
         _first(layers, "config"), here, user, required=config_required, without=without
     )
-    layers += [written_in(file, table) for file, table in files.tables]
-    named = list(_named(files))
+    layers += [written_in(file, table, home=home) for file, table in files.tables]
+    named = list(_named(files, home))
     active = _environment(layers)
     host = _of_host(layers, variables, user, without)
     return Settings(
@@ -183,10 +186,10 @@ def _kept(layer: _Layer, without: Collection[str]) -> _Layer:
     return {key: written for key, written in layer.items() if written.where not in without}
 
 
-def _named(files: ConfigFiles) -> Iterator[tuple[str, Environment, Path]]:
+def _named(files: ConfigFiles, home: str) -> Iterator[tuple[str, Environment, Path]]:
     """Each named environment with its file; of one name the strongest last, as it stays."""
     for file, table in reversed(files.tables):
-        for name, environment in named_environments(table, file).items():
+        for name, environment in named_environments(table, file, home=home).items():
             yield name, environment, file
 
 
@@ -281,18 +284,18 @@ def _user_folder(
 
 
 def _layers(
-    options: Mapping[str, str | None], variables: Mapping[str, str], here: Path
+    options: Mapping[str, str | None], variables: Mapping[str, str], here: Path, home: str = ""
 ) -> list[_Layer]:
     """What options and variables set, each with the way in which it was set."""
     if unknown := options.keys() - BY_KEY.keys():
         raise InvalidArgumentError(f"no setting has the key {min(unknown)!r}")
     set_by_option = {
-        key: Written(value=value, where=f"option {BY_KEY[key].option}", folder=here)
+        key: Written(value=value, where=f"option {BY_KEY[key].option}", folder=here, home=home)
         for key, value in options.items()
         if value is not None
     }
     set_by_variable = {
-        key: Written(value=value, where=f"variable {setting.variable}", folder=here)
+        key: Written(value=value, where=f"variable {setting.variable}", folder=here, home=home)
         for key, setting in BY_KEY.items()
         if (value := variables.get(setting.variable))
     }

@@ -8,10 +8,12 @@ import click
 
 from kernel_exec.documents.export import export_session
 from kernel_exec.documents.paths import FORMATS, default_path, format_of
+from kernel_exec.documents.writing import PRIVATE
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
 from kernel_exec.history.entries import SessionRecord, matching
 from kernel_exec.history.store import Store, open_store
+from kernel_exec.inherited import INHERITED
 from kernel_exec.notebooks.build import OutputOptions
 from kernel_exec.settings import Settings
 
@@ -94,7 +96,7 @@ async def _export(
             variables=allowed_variables(connection.variables, passed=connection.pass_env),
             title=title,
             options=wanted,
-            private=target is None and not wanted.portable,
+            umask=PRIVATE if target is None and not wanted.portable else INHERITED.umask,
         )
         return exported.path
 

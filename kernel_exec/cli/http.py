@@ -13,9 +13,10 @@ import click
 from kernel_exec.http.rules import LOOPBACK, PORT, Asked, require_safe
 from kernel_exec.http.tokens import read_token
 from kernel_exec.options import BY_KEY
+from kernel_exec.relay.relay import order_of
 from kernel_exec.settings import process_variables
 
-from .reading import asked, order_of, settings_of, started_host
+from .reading import asked, settings_of, started_host
 
 
 def serve(
@@ -53,7 +54,7 @@ def serve(
         door = importlib.import_module("kernel_exec.http.door")
         door.run(settings, wanted, lambda opened: _announce(**opened._asdict()))
         return
-    order = order_of(options, settings)
+    order = order_of(options)
     with closing(started_host(settings, order)) as host:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)

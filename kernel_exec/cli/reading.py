@@ -15,7 +15,7 @@ from kernel_exec.options import BY_KEY
 from kernel_exec.places import Places
 from kernel_exec.relay.door import folder_of
 from kernel_exec.relay.relay import start
-from kernel_exec.settings import Settings, examine_settings, process_variables, read_settings
+from kernel_exec.settings import Settings, examine_settings, read_settings
 
 
 def settings_of(options: Mapping[str, str | None], *, config_required: bool = True) -> Settings:
@@ -64,15 +64,6 @@ def asked(host: HostClient, command: str, **request: object) -> Iterator[dict[st
             raise RefusedError(str(message["error"]))
         if not message.get("end"):
             yield message
-
-
-def order_of(options: Mapping[str, str | None], settings: Settings) -> dict[str, object]:
-    """What the host process has to know of us: our options, variables and folder."""
-    return {
-        "options": dict(options),
-        "variables": dict(process_variables()),
-        "directory": str(settings.connection.folder),
-    }
 
 
 def started_host(settings: Settings, order: Mapping[str, object]) -> HostClient:

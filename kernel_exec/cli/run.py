@@ -13,11 +13,15 @@ import click
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import BusyError, KernelExecError, NotFoundError
 from kernel_exec.host.client import HostClient, open_host, pid_of_host
+from kernel_exec.relay.relay import order_of
 from kernel_exec.settings import Settings
 
-from .reading import asked, order_of, settings_of, started_host
+from .reading import asked, settings_of, started_host
 
 _FAILED = 1
+
+_FORCED = 2.0
+"""Seconds that a host has to answer before it is killed, once somebody wants it to be."""
 
 _ENDING = 15.0
 """Seconds that a host may take to end: its kernels and its history take a few."""
@@ -55,7 +59,7 @@ def run(
     if file is not None or code == "-":
         source = _decoded(sys.stdin.buffer.read() if file is None else file.read_bytes())
     settings = settings_of(options)
-    order = order_of(options, settings)
+    order = order_of(options)
     with closing(started_host(settings, order)) as host:
         messages = asked(host, "run", session=session, code=source, **order)
         shown = _Shown(pictures)
@@ -133,7 +137,7 @@ def stop(
     settings = settings_of(options)
     root = settings.host.storage_root
     try:
-        host = open_host(root)
+        host = open_host(root, patience=_FORCED if force else None)
     except BusyError:
         if not force:
             raise

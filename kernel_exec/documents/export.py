@@ -15,6 +15,7 @@ from kernel_exec.environments.interpreters import Distribution, Interpreter, ask
 from kernel_exec.errors import BusyError, UnusableEnvironmentError
 from kernel_exec.history.entries import EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import Store
+from kernel_exec.inherited import INHERITED
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outputs import fold
 from kernel_exec.notebooks.build import InterpreterFacts, OutputOptions, build
@@ -61,7 +62,7 @@ async def export_session(
     limit: int | None,
     variables: Mapping[str, str],
     title: str = "",
-    private: bool = False,
+    umask: int = INHERITED.umask,
     options: OutputOptions | None = None,
     verify: Callable[[JSONObject], Awaitable[Verification]] | None = None,
 ) -> Exported:
@@ -76,7 +77,7 @@ async def export_session(
     verification = await verify(notebook) if verify is not None else None
     if verification is not None:
         notebook = stamped(notebook, verification)
-    await export_document(notebook, path, overwrite=overwrite, limit=limit, private=private)
+    await export_document(notebook, path, overwrite=overwrite, limit=limit, umask=umask)
     return Exported(path=path, cells=len(cells(notebook)), verification=verification)
 
 
@@ -127,13 +128,12 @@ async def export_document(
     *,
     overwrite: bool,
     limit: int | None = None,
-    private: bool = False,
+    umask: int = INHERITED.umask,
 ) -> None:
     """Write `notebook` in the format of the path's ending; its folder is made.
 
     An earlier export of the same session is replaced. Outputs beyond `limit` bytes are written to
-    files in a folder beside it. A `private` one is for its owner only, any other has the mode of
-    the user's own files.
+    files in a folder beside it. A new file's mode leaves out `umask`.
 
     Raises:
         InvalidArgumentError: The path is not allowed, or holds something else; or the notebook
@@ -144,7 +144,7 @@ async def export_document(
     def export() -> None:
         document, files = _document(_writable(notebook), path, limit)
         session = session_of(notebook)
-        write(path, document, session=session, overwrite=overwrite, files=files, private=private)
+        write(path, document, session=session, overwrite=overwrite, files=files, umask=umask)
 
     await to_thread.run_sync(export)
 

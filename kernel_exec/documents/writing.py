@@ -10,8 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
+from kernel_exec.inherited import INHERITED
 from kernel_exec.notebooks.provenance import marker
 from kernel_exec.notebooks.reading import session_of
+
+PRIVATE = 0o077
+"""The umask of what only its owner may read."""
 
 _TOP = 4096
 """Bytes of a document in which its mark stands."""
@@ -24,12 +28,12 @@ def write(
     session: str,
     overwrite: bool,
     files: Mapping[str, bytes],
-    private: bool = False,
+    umask: int = INHERITED.umask,
 ) -> None:
     """Write `document` to `path`, and `files` to the folder beside it that `files_folder` names.
 
     An earlier export of the same session is replaced, anything else only with `overwrite`. A
-    file that is replaced keeps its mode, a new one is for its owner only if `private`.
+    file that is replaced keeps its mode, that of a new one leaves out `umask`.
 
     Raises:
         InvalidArgumentError: The path is not allowed, or holds something else.
@@ -38,10 +42,10 @@ def write(
     if not overwrite:
         require_replaceable(path, session)
     with _explained(path):
-        path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o777 & ~umask, parents=True, exist_ok=True)
         if files:
-            _write_files(path.with_name(files_folder(path)), files, private)
-        _write(path, document.encode("utf-8", "backslashreplace"), private)
+            _write_files(path.with_name(files_folder(path)), files, umask)
+        _write(path, document.encode("utf-8", "backslashreplace"), umask)
 
 
 def require_replaceable(path: Path, session: str) -> None:
@@ -77,37 +81,36 @@ def files_folder(path: Path) -> str:
     return f"{path.stem}_files"
 
 
-def _write_files(folder: Path, files: Mapping[str, bytes], private: bool) -> None:
+def _write_files(folder: Path, files: Mapping[str, bytes], umask: int) -> None:
     """Each is whole or not there; their names hold an execution's id, so they are its own."""
     if folder.is_symlink():
         raise InvalidArgumentError(
             f"{str(folder)!r} is a link, and large outputs would be written through it;"
             " remove it or choose another path"
         )
-    folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+    folder.mkdir(mode=0o777 & ~umask, exist_ok=True)
     for name, content in files.items():
-        _write(folder / name, content, private)
+        _write(folder / name, content, umask)
 
 
-def _write(path: Path, content: bytes, private: bool) -> None:
+def _write(path: Path, content: bytes, umask: int) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
         complete = Path(folder, path.name)
         with complete.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if (mode := _mode(path, private)) is not None:
-            complete.chmod(mode)
+        complete.chmod(_mode(path, umask))
         complete.replace(path)  # replaces a link, and never follows it
 
 
-def _mode(path: Path, private: bool) -> int | None:
-    """The mode that a file must have, None for that of any new file of the user."""
+def _mode(path: Path, umask: int) -> int:
+    """The mode that a file must have."""
     with suppress(FileNotFoundError):
         before = path.lstat().st_mode
         if stat.S_ISREG(before):
             return stat.S_IMODE(before) & 0o777
-    return 0o600 if private else None
+    return 0o666 & ~umask
 
 
 def _replaceable(path: Path, session: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
+from kernel_exec.inherited import INHERITED, Inherited
 from kernel_exec.leases import locked
 from kernel_exec.places import Places
 from kernel_exec.sandbox.walls import OPEN, Sandbox
@@ -44,14 +45,14 @@ class FoundEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedEnvironment(FoundEnvironment):
-    """An environment that a kernel can be started in; a `umask` of None is the server's own.
+    """An environment that a kernel can be started in; `inherited` is what its kernels get.
 
     `stamp` is another one once something was installed.
     """
 
     support: KernelSupport
     stamp: str = ""
-    umask: int | None = None
+    inherited: Inherited = INHERITED
     sandbox: Sandbox = OPEN
 
 
@@ -86,23 +87,27 @@ class Catalog:
         passed_variables: Collection[str],
         configured: Environment | None,
         named: Mapping[str, Environment],
-        umask: int | None = None,
+        inherited: Inherited = INHERITED,
+        folder: Path = Path(),
         answers: Answers | None = None,
         sandbox: Sandbox = OPEN,
     ) -> None:
-        """`base_variables` are the server's; kernels get the allowed ones and `passed_variables`.
+        """`base_variables` are the client's; kernels get the allowed ones and `passed_variables`.
 
-        `configured` is the environment to begin with, None for the managed default. Who shares
-        `answers` with others need not ask again.
+        `configured` is the environment to begin with, None for the managed default. `folder` is
+        where relative paths in variables begin. Who shares `answers` with others need not ask
+        again.
         """
         self.named = named
-        self.tools = read_tools(base_variables, passed=passed_variables)
+        self.tools = read_tools(
+            base_variables, passed=passed_variables, umask=inherited.umask, folder=folder
+        )
         self._storage_root = storage_root
         self._cache = cache
         self._base = base_variables
         self._passed = passed_variables
         self._configured = configured
-        self._umask = umask
+        self._inherited = inherited
         self._answers = answers or Answers()
         self.sandbox = sandbox
         self._prepared: dict[str, PreparedEnvironment] = {}
@@ -199,7 +204,7 @@ class Catalog:
             variables=found.variables,
             support=support,
             stamp=fingerprint(found.interpreter),
-            umask=self._umask,
+            inherited=self._inherited,
             sandbox=self._sandbox_of(found),
         )
 

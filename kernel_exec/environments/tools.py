@@ -11,7 +11,7 @@ import configparser
 import hashlib
 import io
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from uv import find_uv_bin
 
 from kernel_exec import processes
+from kernel_exec.inherited import INHERITED
 
 from .activation import allowed_variables
 from .interpreters import home_folder
@@ -52,7 +53,7 @@ _UNREACHABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What installers get.
+    """What installers get; files that they make leave out `umask`.
 
     `uv` and `pip` are the contents of the user's configuration, None where there is none;
     `conda` are digests of the files that conda reads, which can't be replaced by copies.
@@ -62,6 +63,7 @@ class Tools:
     uv: bytes | None = field(default=None, repr=False)
     pip: bytes | None = field(default=None, repr=False)
     conda: Mapping[Path, str] = field(default_factory=dict)
+    umask: int = INHERITED.umask
 
     @contextmanager
     def work_folder(self) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -96,16 +98,27 @@ class Tools:
         )
 
 
-def read_tools(base: Mapping[str, str], *, passed: Collection[str]) -> Tools:
-    """What installers get of the server's variables `base` and of the files they read now."""
+def read_tools(
+    base: Mapping[str, str],
+    *,
+    passed: Collection[str],
+    umask: int = INHERITED.umask,
+    folder: Path = Path(),
+) -> Tools:
+    """What installers get of the client's variables `base` and of the files they read now.
+
+    Relative paths in `base` begin in `folder`.
+    """
     variables = tool_variables(base, passed=passed)
     home = home_folder(base)
     config = Path(base.get("XDG_CONFIG_HOME") or home / ".config")
+    named = base.get("PIP_CONFIG_FILE", "")
     return Tools(
         variables=variables,
-        uv=_content(Path(base.get("UV_CONFIG_FILE") or config / "uv" / "uv.toml")),
-        pip=_pip_config(home, config, base.get("PIP_CONFIG_FILE", "")),
+        uv=_content(folder / (base.get("UV_CONFIG_FILE") or config / "uv" / "uv.toml")),
+        pip=_pip_config(home, config, str(folder / named) if named else ""),
         conda=_conda_digests(variables),
+        umask=umask,
     )
 
 
@@ -147,12 +160,18 @@ async def run_uv(
     with tools.work_folder() as (cwd, variables):
         # its byte-compiler runs the environment's Python, whose start would leave files there
         env = {**variables, "PYTHONDONTWRITEBYTECODE": "1"}
-        finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
+
+        def run() -> Awaitable[processes.Finished]:
+            return processes.run(
+                argv, env=env, cwd=cwd, limit=limit, umask=tools.umask, on_line=on_line
+            )
+
+        finished = await run()
         if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
             env["UV_SYSTEM_CERTS"] = "1"
             if on_line is not None:
                 on_line("trying again with the system's certificates")
-            finished = await processes.run(argv, env=env, cwd=cwd, limit=limit, on_line=on_line)
+            finished = await run()
         return finished
 
 

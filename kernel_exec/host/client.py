@@ -21,8 +21,8 @@ from kernel_exec.relay.door import (
     recorded,
 )
 
-_ANSWER_LIMIT = 10.0
-"""Seconds for a host that serves to answer whether it does."""
+_ANSWER_LIMIT = 5.0
+"""Seconds for a host that serves to answer whether it does: a person waits."""
 
 _START_LIMIT = 120.0
 """Seconds for one that has just been started."""
@@ -95,8 +95,10 @@ def pid_of_host(storage_root: Path) -> int | None:
         return peer_pid(connection) or record.pid
 
 
-def open_host(storage_root: Path) -> HostClient | None:
+def open_host(storage_root: Path, *, patience: float | None = None) -> HostClient | None:
     """A conversation with the host of `storage_root`; None when none runs.
+
+    It has `patience` seconds to answer; by default as many as one that lives may need.
 
     Raises:
         BusyError: It does not answer.
@@ -107,7 +109,7 @@ def open_host(storage_root: Path) -> HostClient | None:
         return None
     try:
         client = HostClient(connection, record.pid)
-        client.require_answer(_ANSWER_LIMIT if record.ready else _START_LIMIT)
+        client.require_answer(patience or (_ANSWER_LIMIT if record.ready else _START_LIMIT))
     except BaseException:
         connection.close()
         raise

@@ -8,6 +8,7 @@ import gc
 import importlib
 import logging
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
@@ -45,6 +46,7 @@ class Opening:
         self._left = anyio.Event()
         self._turn = anyio.Lock()
         self._opened: Any = None  # `services.Services`, whose type would have to be imported
+        self._socket: Path | None = None
 
     async def __aenter__(self) -> Self:
         """Open nothing yet."""
@@ -61,6 +63,12 @@ class Opening:
         """True while there is a kernel."""
         return self._opened is not None and self._opened.are_used
 
+    def leave_to_warden(self, place: Path) -> None:
+        """Have a socket removed with its folder when we are killed, once the services are open."""
+        self._socket = place
+        if self._opened is not None:
+            self._opened.leave_to_warden(place)
+
     def get_soon(self) -> None:
         """Let them be opened, for who will ask soon."""
         self._tasks.start_soon(self._try_to_get)
@@ -70,7 +78,10 @@ class Opening:
         async with self._turn:
             if self._opened is None:
                 with anyio.CancelScope(shield=True):  # others will want what is half open
-                    self._opened = await self._tasks.start(self._hold)
+                    opened: Any = await self._tasks.start(self._hold)
+                self._opened = opened
+                if self._socket is not None:
+                    opened.leave_to_warden(self._socket)
         return self._opened
 
     async def _try_to_get(self) -> None:

@@ -96,6 +96,7 @@ class _Host:
         """Serve until nobody needs it any more, or it is told to end."""
         self._door.is_ready = True
         self._door.announce()
+        self._services.leave_to_warden(self._door.place)
         async with self._services, anyio.create_task_group() as tasks:
             try:
                 tasks.start_soon(self._look_after_itself)
@@ -118,16 +119,28 @@ class _Host:
             elif anyio.current_time() - needed >= linger:
                 self._over.set()
                 return
-            if not self._door.is_open:
-                _log.warning("the socket was removed; it is made again")
-                anyio.notify_closing(self._door.listener)
-                self._door.open_again()
-            with suppress(OSError):  # what writes to the log itself says so on the old one
-                divert(open_log(Places(self._settings.storage_root).log))
+            self._keep_door_and_log()
+
+    def _keep_door_and_log(self) -> None:
+        """Make again what somebody has removed of them."""
+        if not self._door.is_open and (self._is_needed or self._door.lease.is_valid):
+            try:
+                before = self._door.open_again()
+            except (OSError, KernelExecError) as error:
+                _log.warning("the socket was removed and can't be made again now: %s", error)
+                return
+            if before is not None:
+                _log.warning("the socket or the way to it was removed; it was made again")
+                anyio.notify_closing(before)  # while it is open: whoever waits for it is woken
+                before.close()
+                self._services.leave_to_warden(self._door.place)
+        with suppress(OSError):  # what writes to the log itself says so on the old one
+            divert(open_log(Places(self._settings.storage_root).log))
 
     @property
     def _is_needed(self) -> bool:
-        return self._clients > 0 or self._services.are_used
+        """True while somebody is served, or could come back to a kernel."""
+        return self._clients > 0 or (self._services.are_used and self._door.lease.is_valid)
 
     async def _take_in(self, tasks: TaskGroup) -> None:
         while self._door.listener.fileno() >= 0:

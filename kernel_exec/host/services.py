@@ -63,6 +63,10 @@ class Services:
         """True while there is a kernel."""
         return self._app.sessions.slots.any_taken
 
+    def leave_to_warden(self, place: Path) -> None:
+        """See `App`."""
+        self._app.leave_to_warden(place)
+
     @contextmanager
     def tools(self, settings: ConnectionSettings, news: str) -> Iterator[ConnectionTools]:
         """Those of a new connection, whose first result mentions the `news`."""

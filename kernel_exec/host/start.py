@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kernel_exec.errors import KernelExecError, StorageError, unusable
+from kernel_exec.inherited import Inherited
 from kernel_exec.leases import Lease, take
 from kernel_exec.log import note, open_log
 from kernel_exec.places import Places
@@ -66,9 +67,9 @@ class Door:
 
     @property
     def is_open(self) -> bool:
-        """False once somebody has removed or replaced the socket."""
+        """False once somebody has removed or replaced the socket, or what leads to it."""
         try:
-            return stat.S_ISSOCK(self.place.lstat().st_mode)
+            return stat.S_ISSOCK(self.place.lstat().st_mode) and self.lease.is_valid
         except OSError:
             return False
 
@@ -77,11 +78,24 @@ class Door:
         record = Record(str(self.place), os.getpid(), HANDSHAKE, self.is_ready)
         write_record(self.folder, record)
 
-    def open_again(self) -> None:
-        """Listen at a new place."""
-        self.listener.close()
-        self.listener, self.place = _listen(self.runtime_dir)
+    def open_again(self) -> socket.socket | None:
+        """Listen at a new place; the old listener, None if another host has our place by now.
+
+        Raises:
+            OSError, StorageError: It can't be made.
+        """
+        if not self.lease.is_valid:  # the storage root was removed
+            make_folder(self.folder)
+            lease = take(self.folder / LOCK)
+            if lease is None:
+                return None
+            self.lease.drop()
+            self.lease = lease
+        listener, place = _listen(self.runtime_dir)
+        _remove(self.place)
+        before, self.listener, self.place = self.listener, listener, place
         self.announce()
+        return before
 
     def close(self) -> None:
         """Take no client any more; whoever waits finds the next host."""
@@ -158,10 +172,11 @@ def settings_of(order: Mapping[str, object]) -> Settings:
         user=user,
         working_directory=Path(str(order.get("directory", "/"))),
     )
-    umask = order.get("umask")
-    if not isinstance(umask, int):
+    umask, limits = order.get("umask"), order.get("limits")
+    if not isinstance(umask, int) or not isinstance(limits, list):
         return settings
-    return replace(settings, connection=replace(settings.connection, umask=umask & 0o777))
+    inherited = Inherited(umask & 0o777, {number: (soft, hard) for number, soft, hard in limits})
+    return replace(settings, connection=replace(settings.connection, inherited=inherited))
 
 
 def divert(log: int) -> None:
@@ -220,8 +235,10 @@ def _listen(runtime_dir: Path) -> tuple[socket.socket, Path]:
 
 def _remove(place: Path) -> None:
     """Remove a socket of a host with its folder, and nothing that has taken its place."""
+    if not place.parent.name.startswith(_PREFIX):
+        return
     with suppress(OSError):
-        if place.parent.name.startswith(_PREFIX):
-            if stat.S_ISSOCK(place.lstat().st_mode):
-                place.unlink()
-            place.parent.rmdir()
+        if stat.S_ISSOCK(place.lstat().st_mode):
+            place.unlink()
+    with suppress(OSError):
+        place.parent.rmdir()

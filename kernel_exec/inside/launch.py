@@ -39,15 +39,13 @@ def main():
         config = json.load(file)
     if config.get("smoke"):
         _try_start(config)
-    _restore_limits(config["descriptors"])
+    _restore(config)
     _set_limits(config)
-    if config.get("umask") is not None:
-        os.umask(config["umask"])
     _make_app(config).start()
 
 
-def _restore_limits(descriptors):
-    """Take back what our server, or whoever started it, set for itself.
+def _restore(config):
+    """Have umask and limits of the client, as far as they are ours to set, and signals as usual.
 
     Signals that `nohup` or a shell's `&` ignores would stay ignored in all that the kernel starts.
     """
@@ -57,8 +55,19 @@ def _restore_limits(descriptors):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, most))
+    os.umask(config["umask"])
+    for number, *wanted in config["limits"]:
+        most = resource.getrlimit(number)[1]
+        limits = tuple(most if _exceeds(each, most) else each for each in wanted)
+        try:
+            resource.setrlimit(number, limits)
+        except (OSError, ValueError):  # another system's, or one that this system does not grant
+            pass
+
+
+def _exceeds(limit, most):
+    unlimited = resource.RLIM_INFINITY
+    return most != unlimited and (limit == unlimited or limit > most)
 
 
 def _set_limits(config):

@@ -4,13 +4,16 @@
 
 All that the server starts has MARK in an environment variable, and so has what that starts in
 turn, whatever its session and whoever its parent. The server's end of stdin closes with the
-server, however it ends. FOLDER holds psutil, which is imported only then.
+server, however it ends, and has the paths of the server's sockets, each with a NUL behind it.
+FOLDER holds psutil, which is imported only then.
 
 Kernels end with their guardians before this has looked twice. What has no guardian needs it:
 installers, probes, overlays that are tried, and daemons that any of them has started.
 """
 
+import os
 import signal
+import stat
 import sys
 from contextlib import suppress
 from typing import Any
@@ -28,9 +31,20 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     variable, mark, folder = sys.argv[1:]
-    sys.stdin.buffer.read()
+    sockets = sys.stdin.buffer.read().split(b"\0")[:-1]
+    for path in sockets:
+        remove(path)
     sys.path.append(folder)
     end(variable, mark)
+
+
+def remove(path: bytes) -> None:
+    """Remove a socket with its folder, and nothing that has taken its place."""
+    with suppress(OSError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
 
 
 def end(variable: str, mark: str) -> None:

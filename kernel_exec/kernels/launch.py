@@ -56,9 +56,8 @@ def plan_launch(
     *,
     working_directory: Path,
     run_dir: Path,
-    descriptors: int,
 ) -> Launch:
-    """How to start a kernel of an environment that may have so many open `descriptors`."""
+    """How to start a kernel of an environment."""
     interpreter, support = prepared.interpreter, prepared.support
     overlay = () if support.path is None else (support.path,)
     return Launch(
@@ -69,8 +68,8 @@ def plan_launch(
             "run_dir": str(run_dir),
             "support": support.kind.value,
             "overlay": "".join(map(str, overlay)),
-            "descriptors": descriptors,
-            "umask": prepared.umask,
+            "umask": prepared.inherited.umask,
+            "limits": [[number, *each] for number, each in prepared.inherited.limits.items()],
             # outside of a namespace all processes of the user would count
             "processes": prepared.sandbox.processes if prepared.sandbox.walls else None,
             "file_size": prepared.sandbox.file_size,

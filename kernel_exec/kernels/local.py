@@ -84,7 +84,6 @@ class LocalKernels:
                 prepared,
                 working_directory=working_directory,
                 run_dir=run_dir.path,
-                descriptors=processes.DESCRIPTORS,
             )
             launch = confine(launch, prepared.sandbox, private=self.private, spill_dir=spill_dir)
             flow = Flow(run_dir.path / "taken", self.unwritten)
@@ -132,7 +131,9 @@ def _info(
         python_version=text(mapping(reply, "language_info"), "version"),
         ipykernel_version=prepared.support.ipykernel_version,
         support=prepared.support.kind.value,
-        sandbox=prepared.sandbox.facts(memory=held.memory, descriptors=processes.DESCRIPTORS),
+        sandbox=prepared.sandbox.facts(
+            memory=held.memory, descriptors=prepared.inherited.descriptors
+        ),
     )
 
 

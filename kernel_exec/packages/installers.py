@@ -179,6 +179,7 @@ async def _run(argv: Sequence[str], order: Order, *, copies: bool = True) -> pro
             env=variables if copies else order.tools.variables,
             cwd=work,
             limit=INSTALL_LIMIT,
+            umask=order.tools.umask,
             on_line=order.on_line,
         )
 

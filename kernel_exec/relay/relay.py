@@ -37,6 +37,7 @@ from .secrecy import hide_variables
 
 if sys.platform != "win32":
     import fcntl
+    import resource
 
 _ANSWER_LIMIT = 10.0
 """Seconds in which a host that serves answers, however many clients come at once."""
@@ -114,15 +115,9 @@ def fill_standard_descriptors() -> None:
 def _meet(options: Mapping[str, str | None]) -> _Met | str:
     """Find the host or start it, as often as it takes while hosts come and go."""
     try:
-        directory = os.getcwd()  # noqa: PTH109 - as it is
-    except OSError:
+        order = order_of(options)
+    except OSError:  # the current folder was removed
         return ""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    order = {
-        "options": dict(options), "variables": dict(os.environ), "directory": directory,
-        "umask": umask,
-    }  # fmt: skip
     root = _known_root(options)
     folder = None if root is None else folder_of(root)
     limit = time.monotonic() + _PATIENCE
@@ -135,6 +130,24 @@ def _meet(options: Mapping[str, str | None]) -> _Met | str:
             return ""
         folder = Path(word["folder"])
     return f"the host process of this storage folder ({folder}) can't be reached; {WAY_OUT}"
+
+
+def order_of(options: Mapping[str, str | None]) -> dict[str, object]:
+    """What is a client's own, for the host that serves it.
+
+    Raises:
+        OSError: The current folder does not exist.
+    """
+    umask = os.umask(0o077)
+    os.umask(umask)
+    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return {
+        "options": dict(options),
+        "variables": dict(os.environ),
+        "directory": os.getcwd(),  # noqa: PTH109 - as it is
+        "umask": umask,
+        "limits": [(number, *resource.getrlimit(number)) for number in numbers],
+    }
 
 
 def _known_root(options: Mapping[str, str | None]) -> Path | None:

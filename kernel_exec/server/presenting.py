@@ -6,7 +6,6 @@ A short text is rendered where it is, as it takes less time than a thread to beg
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
@@ -26,6 +25,7 @@ from kernel_exec.content.render import (
     status,
 )
 from kernel_exec.content.searching import Searches
+from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
@@ -80,8 +80,8 @@ class Presenter:
     """Makes results of what an entry has put out."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        """`variables` are the server's, for the processes that search."""
-        self.home = str(Path.home())
+        """`variables` are the client's, by which its home is known and processes search."""
+        self.home = str(home_folder(variables))
         self.texts = Texts()
         self._searches = Searches(variables)
         self._limiter = CapacityLimiter(_AT_ONCE)
@@ -186,6 +186,11 @@ def _picture(entry: Entry, outputs: Sequence[Output], now: RenderContext, number
 
 
 def _result(entry: Entry, content: Sequence[TextContent | ImageContent], meta: JSONObject) -> Made:
+    if isinstance(content[0], TextContent) and _is_json(content[0].text):
+        # Gemini CLI 0.61 takes a first text for fields if it is JSON, and refuses a mere number
+        whole = "".join(each.text for each in content if isinstance(each, TextContent))
+        pictures = [each for each in content if isinstance(each, ImageContent)]
+        content = [*pictures, TextContent(text=whole)]
     result = CallToolResult(
         content=[*content],
         is_error=entry.outcome is Outcome.KERNEL_DIED
@@ -193,6 +198,14 @@ def _result(entry: Entry, content: Sequence[TextContent | ImageContent], meta: J
         _meta={"kernel-exec": meta},
     )
     return Made(result=result)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _shown(picture: Picture) -> ImageContent | TextContent:

@@ -6,18 +6,21 @@ from pathlib import Path
 
 from mcp_types import CallToolResult
 
-from kernel_exec import installs, processes
+from kernel_exec import installs
 from kernel_exec.configuration import Written, parse_path
 from kernel_exec.connection import Connection
 from kernel_exec.content.installs import install_fields
 from kernel_exec.content.plain import counted, one_line
 from kernel_exec.content.status import sandbox_line
 from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
+from kernel_exec.history.entries import ID_SHOWN
 from kernel_exec.jsons import JSON, JSONObject, text
 from kernel_exec.packages.inventory import PackageStatus
 from kernel_exec.server import arguments
+from kernel_exec.sessions.naming import whose
 
 from .call import Call
 from .results import structured, with_fields
@@ -82,8 +85,9 @@ async def configure_environment(
 ) -> CallToolResult:
     """Switch to another environment, once it is known to work."""
     base = call.connection.working_directory
-    environment = _environment(call.connection, asked, base)
-    directory = _folder(asked.working_directory, base) if asked.working_directory else None
+    home = str(home_folder(call.connection.settings.variables))
+    environment = _environment(call.connection, asked, base, home)
+    directory = _folder(asked.working_directory, base, home) if asked.working_directory else None
     switched = await call.connection.switch(environment, working_directory=directory)
     current, folder = switched.current, str(call.connection.working_directory)
     message = (
@@ -134,7 +138,9 @@ async def get_environment_config(
 def _sandbox(connection: Connection) -> JSONObject:
     """What holds for the next kernel of the connection."""
     sandbox = connection.catalog.sandbox
-    return sandbox.facts(memory=sandbox.memory, descriptors=processes.DESCRIPTORS)
+    return sandbox.facts(
+        memory=sandbox.memory, descriptors=connection.settings.inherited.descriptors
+    )
 
 
 def _config_lines(
@@ -171,7 +177,10 @@ def _config_lines(
         status = session.status()
         where = "" if session.environment.key == environment.key else f"@{session.environment.key}"
         number = f", kernel {status.generation}" if status.generation else ""
-        yield f"session {session.name}{where}: {status.state}{number}"
+        of = " ".join(
+            filter(None, [whose(session, connection.owner.id), f"({session.id[:ID_SHOWN]})"])
+        )
+        yield f"session {session.name}{where} {one_line(of)}: {status.state}{number}"
 
 
 def _environments(connection: Connection, current: Environment) -> list[JSON]:
@@ -187,6 +196,8 @@ def _environments(connection: Connection, current: Environment) -> list[JSON]:
         kernels.setdefault(session.environment.key, []).append(
             {
                 "session": session.name,
+                "id": session.id,
+                "client": whose(session, connection.owner.id) or "this one",
                 "state": status.state,
                 "generation": status.generation,
                 "python_version": status.python_version,
@@ -204,7 +215,7 @@ def _environments(connection: Connection, current: Environment) -> list[JSON]:
 
 
 def _environment(
-    connection: Connection, asked: arguments.ConfigureEnvironment, base: Path
+    connection: Connection, asked: arguments.ConfigureEnvironment, base: Path, home: str
 ) -> Environment:
     """The environment that the arguments name; a relative path is taken from `base`."""
     if asked.name:
@@ -223,13 +234,13 @@ def _environment(
     if kind is EnvironmentKind.CONDA and not (value.startswith("~") or Path(value).is_absolute()):
         return Environment(kind=kind, name=value)
     return Environment(
-        kind=kind, path=parse_path(Written(value=value, where=argument, folder=base))
+        kind=kind, path=parse_path(Written(value=value, where=argument, folder=base, home=home))
     )
 
 
-def _folder(value: str, base: Path) -> Path:
+def _folder(value: str, base: Path, home: str) -> Path:
     """The folder that `working_directory` names; a relative one is taken from `base`."""
-    path = parse_path(Written(value=value, where="working_directory", folder=base))
+    path = parse_path(Written(value=value, where="working_directory", folder=base, home=home))
     try:
         if path.is_dir() and os.access(path, os.X_OK):
             return path

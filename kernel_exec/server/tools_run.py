@@ -15,6 +15,7 @@ from kernel_exec.history.entries import EntryKind, SessionRecord
 from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
 from kernel_exec.kernels.kernel import Variable, Variables
 from kernel_exec.server import arguments
+from kernel_exec.sessions.naming import whose
 from kernel_exec.sessions.session import Session
 
 from .call import Call
@@ -131,6 +132,8 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
     }
     if notice := call.connection.news() or call.connection.notice:
         fields["notice"] = notice
+    if session is not None and (other := whose(session, call.connection.owner.id)):
+        fields["client"] = other
     if status.current is not None:
         fields["execution_id"] = status.current
     if status.death:
@@ -157,6 +160,7 @@ async def kernel_status(call: Call, asked: arguments.KernelStatus) -> CallToolRe
 _NAMED = {
     "environment": "environment",
     "working_directory": "working directory",
+    "client": "the session is",
     "execution_id": "running execution",
     "died_of": "died of",
     "history": "history",

@@ -102,6 +102,17 @@ def address(session: Session, environment: str) -> str:
     return session.name if key == environment else f"{session.name}@{key}"
 
 
+def whose(session: Session, connection: str) -> str:
+    """Of which client a session is that a connection does not use, and where that works; or ""."""
+    if connection in session.clients.names:
+        return ""
+    clients = sorted({name for name in session.clients.names.values() if name})
+    here = "" if clients else ", which has left"
+    client = " and ".join(clients) or session.record.client or "another client"
+    place = f" in {session.record.folder}" if session.record.folder else ""
+    return f"of {client}{place}{here}"
+
+
 def continues(session: Session) -> str:
     """What a client should know that finds a kernel in a session: since when, and what it has."""
     status, kept = session.status(), session.ledger.kept

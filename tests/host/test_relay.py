@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -141,9 +142,12 @@ def test_what_a_killed_host_has_left_is_no_obstacle_and_keeps_what_took_its_plac
     kill(host)
     path, precious = Path(record.socket), tmp_path / "precious"
     precious.write_text("kept")
-    if place != "socket":
-        path.unlink()
-    if place == "file":
+    wait_until(lambda: not path.parent.exists(), within=3)  # the warden has removed it
+    path.parent.mkdir(mode=0o700)
+    if place == "socket":
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+    elif place == "file":
         path.write_text("kept")
     elif place == "folder":
         path.mkdir()
@@ -152,6 +156,15 @@ def test_what_a_killed_host_has_left_is_no_obstacle_and_keeps_what_took_its_plac
     assert works(root) != host
     assert precious.read_text() == "kept"
     assert os.path.lexists(path) == (place not in {"nothing", "socket"})
+
+
+def test_a_host_whose_storage_root_was_removed_goes_on_and_is_found_again(root: Path) -> None:
+    with relayed(root) as server:
+        host = host_of(root)
+        shutil.rmtree(root)
+        wait_until(lambda: recorded(folder_of(root)) is not None, within=10)
+        assert server.request("ping")["result"] == {}
+        assert works(root) == host
 
 
 def test_a_host_whose_socket_was_removed_listens_at_another_place(root: Path) -> None:

@@ -35,7 +35,6 @@ def planned(prepared: PreparedEnvironment = PREPARED) -> Launch:
         prepared,
         working_directory=Path("/data"),
         run_dir=Path("/run/kx-1"),
-        descriptors=1024,
     )
 
 

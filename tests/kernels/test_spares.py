@@ -11,6 +11,7 @@ import pytest
 
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.errors import KernelStartError
+from kernel_exec.inherited import INHERITED
 from kernel_exec.kernels import spares as module
 from kernel_exec.kernels.kernel import Kernel, UnassignedKernel
 from kernel_exec.kernels.outcomes import Event, Produced, Request
@@ -119,7 +120,7 @@ async def test_nobody_connected_means_no_spare_and_the_last_to_leave_ends_it(poo
     [
         replace(PREPARED, variables={**PREPARED.variables, "SECRET": "1"}),
         replace(PREPARED, stamp="something was installed"),
-        replace(PREPARED, umask=0o077),
+        replace(PREPARED, inherited=replace(INHERITED, umask=0o077)),
     ],
     ids=["variables", "packages", "umask"],
 )
@@ -267,7 +268,7 @@ async def test_a_cell_can_not_tell_it_from_a_fresh_one(tmp_path: Path) -> None:
     folder, spill = tmp_path / "work", tmp_path / "spill"
     folder.mkdir()
     spill.mkdir()
-    found = replace(await prepared(tmp_path), umask=0o027)
+    found = replace(await prepared(tmp_path), inherited=replace(INHERITED, umask=0o027))
     kernels = all_kernels()
     looks, seeds = [], []
 
