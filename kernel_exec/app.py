@@ -66,6 +66,7 @@ async def open_app(
         ) as store,
         Spares(
             make_kernels(settings, unwritten=store.unwritten, ending=ending).start,
+            most=settings.spare_kernels,
             room=lambda: sessions.slots.free,
             is_calm=lambda: not any(each.ledger.unfinished for each in sessions.all),
         ) as kernels,

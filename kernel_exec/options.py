@@ -148,6 +148,13 @@ SETTINGS: Final = (
         20,
     ),
     _ours(
+        "spare_kernels",
+        "Kernels that are kept ready for what connected clients start next; 0 for none"
+        " (default: 4).",
+        _number("a whole number", most=1000),
+        4,
+    ),
+    _ours(
         "idle_limit",
         "Idle time after which a kernel ends, in seconds; 0 for never (default: 0).",
         _SECONDS,

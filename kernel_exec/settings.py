@@ -50,6 +50,7 @@ class HostSettings:
     storage_source: str
     cache: Path
     max_kernels: int
+    spare_kernels: int
     idle_limit: float | None
     detached_limit: float | None
     history_age: float | None
@@ -205,6 +206,7 @@ def _of_host(
         storage_source="the default folder" if storage is None else storage.where,
         cache=_take(layers, "cache") or _user_folder("cache", user, without),
         max_kernels=_take(layers, "max_kernels"),
+        spare_kernels=_take(layers, "spare_kernels"),
         idle_limit=_take(layers, "idle_limit"),
         detached_limit=_take(layers, "detached_limit"),
         history_age=_take(layers, "history_days"),

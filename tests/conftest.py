@@ -49,22 +49,13 @@ def nothing_is_left_behind() -> Iterator[None]:
     folder = Path.cwd()
     children, files = _children(), _files(folder)
     yield
-    alive = wait_gone({each for each in _children() - children if not _is_spare(each, children)})
+    alive = wait_gone(_children() - children)
     left = [_described(child) for child in alive]
     for child in alive:
         child.kill()
     assert not left, f"child processes were left: {left}"
     made = _files(folder) - files
     assert not made, f"files were left in {folder}: {sorted(made)}"
-
-
-def _is_spare(child: psutil.Process, before: set[psutil.Process]) -> bool:
-    """True for a kernel and its guardian that a server of a wider scope keeps ready."""
-    try:
-        is_kernel = "guardian" in child.cmdline()
-        return is_kernel and not before.isdisjoint(child.parents())
-    except psutil.Error:
-        return False
 
 
 def _children() -> set[psutil.Process]:

@@ -226,6 +226,7 @@ def started(
                 **os.environ,
                 "CODE_STORAGE_DIR": str(folder / "storage"),
                 "KERNEL_EXEC_CACHE": str(CACHE),
+                "KERNEL_EXEC_SPARE_KERNELS": "0",  # tests count processes and folders
                 **variables,
             },
         )

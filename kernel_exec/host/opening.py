@@ -24,8 +24,8 @@ from kernel_exec.server.greeting import Tools
 from kernel_exec.settings import HostSettings, Settings
 
 _SHARED = (
-    "cache", "max_kernels", "idle_limit", "detached_limit", "history_age", "history_size",
-    "linger", "log_level",
+    "cache", "max_kernels", "spare_kernels", "idle_limit", "detached_limit", "history_age",
+    "history_size", "linger", "log_level",
 )  # fmt: skip
 """Settings of a host that a client may have asked for otherwise."""
 

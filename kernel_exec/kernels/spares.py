@@ -25,9 +25,6 @@ from .kernel import Kernel, KernelStarter, Listener, UnassignedKernel
 
 _log = logging.getLogger(__name__)
 
-_MOST = 4
-"""Spares at once: each takes memory, and clients seldom differ in more ways."""
-
 _SETTLING = 0.25
 """Seconds until a new client's environment is looked at: who only asks for tools has left then."""
 
@@ -99,15 +96,17 @@ class Spares:
         self,
         start: Start,
         *,
+        most: int,
         room: Callable[[], int],
         is_calm: Callable[[], bool],
         available_memory: Callable[[], int] | None = None,
     ) -> None:
-        """`start` starts all kernels.
+        """`start` starts all kernels, and keeps `most` spare ones at once.
 
         `room` is how many more there may be, `is_calm` tells that nobody waits for a result.
         """
         self._start = start
+        self._most = most
         self._room = room
         self._is_calm = is_calm
         self._available_memory = available_memory or _available_memory
@@ -237,7 +236,7 @@ class Spares:
                 wanted.append(demand.recipe)
         if wanted:
             has_memory = self._available_memory() >= _LEAST_MEMORY
-            wanted = wanted[: min(_MOST, self._room()) if has_memory else 0]
+            wanted = wanted[: min(self._most, self._room()) if has_memory else 0]
         for spare in [each for each in self._spares if each.recipe not in wanted]:
             self._spares.remove(spare)
             spare.scope.cancel()

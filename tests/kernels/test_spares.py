@@ -44,6 +44,7 @@ class Pool:
         self.attempts = 0
         self.spares = Spares(
             self.start,
+            most=4,
             room=lambda: self.rooms,
             is_calm=lambda: True,
             available_memory=lambda: self.memory,
@@ -276,7 +277,7 @@ async def test_a_cell_can_not_tell_it_from_a_fresh_one(tmp_path: Path) -> None:
         await anyio.lowlevel.checkpoint()
         return found, folder
 
-    async with Spares(kernels.start, room=lambda: 1, is_calm=lambda: True) as spares:
+    async with Spares(kernels.start, most=4, room=lambda: 1, is_calm=lambda: True) as spares:
         demand = spares.demand(find)
         await until(lambda: spares.ready)
         for each in (spares, kernels):

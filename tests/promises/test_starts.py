@@ -340,7 +340,7 @@ def test_a_runtime_folder_that_is_not_there_is_done_without(tmp_path: Path) -> N
 
 
 def test_leaving_removes_sockets_and_connection_files(tmp_path: Path, short: Path) -> None:
-    with serving(tmp_path, XDG_RUNTIME_DIR=str(short), KERNEL_EXEC_MAX_KERNELS="1") as server:
+    with serving(tmp_path, XDG_RUNTIME_DIR=str(short)) as server:
         server.run("1")
         (folder,) = short.glob("kx-*/")
         assert folder.stat().st_mode & 0o777 == 0o700
