@@ -46,13 +46,13 @@ _CALLS: tuple[tuple[str, Mapping[str, object]], ...] = (
         "execute_code",
         {
             "title": "How sure is the mean?",
-            "wait_seconds": 1,
+            "wait_seconds": 2,
             "code": "import time\n"
             "for part in ('half', 'all'):\n"
             "    means = [df.body_mass_g.sample(frac=1, replace=True, random_state=n).mean()"
-            " for n in range(500)]\n"
+            " for n in range(50)]\n"
             "    print(part, 'of the samples drawn')\n"
-            "    time.sleep(2)\n"
+            "    time.sleep(4)\n"
             "print(f'{min(means):.0f} to {max(means):.0f} g')",
         },
     ),
