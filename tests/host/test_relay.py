@@ -136,10 +136,12 @@ def test_a_client_that_comes_as_a_host_leaves_is_served_by_the_next_one(root: Pa
 def test_what_a_killed_host_has_left_is_no_obstacle_and_keeps_what_took_its_place(
     root: Path, tmp_path: Path, place: str
 ) -> None:
-    host = works(root)
-    record = recorded(folder_of(root))
-    assert record is not None
-    kill(host)
+    with relayed(root) as server:
+        server.request("tools/list")  # by now there is a warden
+        host = host_of(root)
+        record = recorded(folder_of(root))
+        assert record is not None
+        kill(host)
     path, precious = Path(record.socket), tmp_path / "precious"
     precious.write_text("kept")
     wait_until(lambda: not path.parent.exists(), within=3)  # the warden has removed it
