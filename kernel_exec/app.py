@@ -60,10 +60,7 @@ async def open_app(
     await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)
     async with (
         processes.warden(allowed_variables(settings.variables, passed=())) as leave_to_warden,
-        open_store(
-            settings.storage_root,
-            limits=Limits(age=settings.history_age, size=settings.history_size),
-        ) as store,
+        open_store(settings.storage_root, limits=_limits(settings)) as store,
         Spares(
             make_kernels(settings, unwritten=store.unwritten, ending=ending).start,
             most=settings.spare_kernels,
@@ -89,6 +86,10 @@ async def open_app(
             stopping=stopping or anyio.Event(),
             leave_to_warden=leave_to_warden,
         )
+
+
+def _limits(settings: HostSettings) -> Limits:
+    return Limits(age=settings.history_age, size=settings.history_size)
 
 
 def make_kernels(

@@ -11,7 +11,12 @@ The files beside this one become a package of a name that can't meet the user's.
 import os
 import sys
 import types
-from importlib.machinery import FileFinder, SourceFileLoader
+
+try:
+    from importlib.machinery import FileFinder, SourceFileLoader
+except ImportError:  # Python 2, which only says what it is
+    FileFinder = None
+    SourceFileLoader = object
 
 
 class Loader(SourceFileLoader):
@@ -32,7 +37,8 @@ def main():
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
     package = sys.modules["_kernel_exec"] = types.ModuleType("_kernel_exec")
     package.__path__ = [here]
-    sys.path_importer_cache[here] = FileFinder(here, (Loader, [".py"]))
+    if FileFinder is not None:
+        sys.path_importer_cache[here] = FileFinder(here, (Loader, [".py"]))
     name = "_kernel_exec." + sys.argv.pop(1)
     __import__(name)
     sys.modules[name].main()

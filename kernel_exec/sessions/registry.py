@@ -189,7 +189,7 @@ class Sessions:
                 await self._closed.wait()
                 session = self._opened(name, environment, owner)
             if session is not None:
-                self._require_same_walls(session, owner)
+                _require_same_walls(session, self._owners[session.id].walls, owner.walls)
                 self._join(session, owner)
                 return session
             session = await self._make(name, environment, owner)
@@ -218,7 +218,7 @@ class Sessions:
             if each[:2] == key[:2]
             and (session.record.client, session.record.folder) == (owner.client, owner.folder)
             and not (session.clients.names or session.is_over)
-            and self._walls_of(session) == owner.walls
+            and self._owners[session.id].walls == owner.walls
         ]
         if not left:
             return None
@@ -226,17 +226,6 @@ class Sessions:
         self._sessions[key] = self._sessions.pop(before)
         self._join(session, owner)
         return session
-
-    def _walls_of(self, session: Session) -> Walls:
-        """Those of all its clients, whose kernel it is whoever starts it."""
-        return self._owners[session.id].walls
-
-    def _require_same_walls(self, session: Session, owner: Owner) -> None:
-        if (there := self._walls_of(session)) != owner.walls:
-            raise InvalidArgumentError(
-                f"session {session.name} is one with sandbox {str(there)!r}, and this client asks"
-                f" for {str(owner.walls)!r}; use a session of another name"
-            )
 
     def _join(self, session: Session, owner: Owner) -> None:
         """Count an owner among the clients of a session, and tell it of a kernel that is there."""
@@ -336,6 +325,14 @@ class Sessions:
         if lease is not None:
             self._leases[record.id] = lease
         return lease is not None
+
+
+def _require_same_walls(session: Session, there: Walls, wanted: Walls) -> None:
+    if there != wanted:
+        raise InvalidArgumentError(
+            f"session {session.name} is one with sandbox {str(there)!r}, and this client asks for"
+            f" {str(wanted)!r}; use a session of another name"
+        )
 
 
 def _with_id(sessions: Iterable[Session], session_id: str) -> Session | None:

@@ -4,15 +4,18 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from kernel_exec.cli import export
 from kernel_exec.cli.main import main
 from kernel_exec.history.entries import Entry, EntryKind, KernelRecord, SessionRecord
 from kernel_exec.history.store import open_store
+from kernel_exec.inherited import INHERITED
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import Stream
 
@@ -306,10 +309,11 @@ async def fill_with_paths(root: Path, place: str) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
 def test_an_export_has_the_mode_of_its_users_files_and_keeps_that_of_one_it_replaces(
-    run: Run, tmp_path: Path, umask: int
+    run: Run, tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
-    before = os.umask(umask)
+    monkeypatch.setattr(export, "INHERITED", replace(INHERITED, umask=umask))
+    before = os.umask(umask)  # as a process has it that was started so
     try:
         for output in ("new/a.ipynb", "new/a.ipynb"):
             assert run("--output", output)[0] == 0
