@@ -14,7 +14,6 @@ from pathlib import Path
 from kernel_exec.cli.main import COMMANDS
 from kernel_exec.options import SETTINGS
 from kernel_exec.server.tools import TOOLS
-from tests.benchmarks.report import as_markdown, load
 from tests.wire import Result, Server, serving
 
 README = Path(__file__).parents[1] / "README.md"
@@ -87,11 +86,6 @@ def commands() -> str:
     return "\n".join(["| command | what it does |", "|---|---|", *rows])
 
 
-def figures() -> str:
-    """Those that the benchmarks measured last."""
-    return as_markdown(load())
-
-
 def transcript() -> str:
     """A real session: what an agent sends, and all that it reads."""
     with tempfile.TemporaryDirectory(prefix="kx") as folder:
@@ -134,7 +128,7 @@ def _arguments(schema: Mapping[str, object]) -> Iterator[str]:
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
-    part.__name__: part for part in (tools, settings, commands, figures, transcript)
+    part.__name__: part for part in (tools, settings, commands, transcript)
 }
 
 

@@ -1,4 +1,4 @@
-"""Figures, when and where they were measured: as a table, as figures.json, for the README."""
+"""Figures, when and where they were measured: as a table, as figures.json, as Markdown."""
 
 import platform
 from collections.abc import Sequence
@@ -56,17 +56,13 @@ def print_table(report: Report) -> None:
 
 
 def save(report: Report) -> None:
-    """Write figures.json, from which `python -m tests.readme` makes the README's table."""
+    """Write figures.json, and print what the README shows of it."""
     JSON.write_bytes(_FORM.dump_json(report, indent=1) + b"\n")
-
-
-def load() -> Report:
-    """What figures.json holds."""
-    return _FORM.validate_json(JSON.read_bytes())
+    print(as_markdown(report))
 
 
 def as_markdown(report: Report) -> str:
-    """The README's part."""
+    """The table of the README."""
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(figure.cells() for figure in report.figures)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
     return f"{report.about()} Medians with their quartiles.\n\n{table}"
