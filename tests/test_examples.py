@@ -56,7 +56,9 @@ def test_the_demo_ends_with_a_notebook_that_runs_again(folder: Path) -> None:
     argv = [sys.executable, "-m", "kernel_exec", "demo", "--folder", str(folder)]
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    path = Path(done.stdout.strip())
+    page = Path(done.stdout.strip())
+    assert page.read_bytes().startswith(b"<!doctype html>")
+    (path,) = page.parent.glob("*.ipynb")
     first = read(path)
     again = run_again(path)
     assert "95 % of the slopes lie between" in outputs_of(first, "stdout")

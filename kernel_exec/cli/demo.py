@@ -82,7 +82,7 @@ def _opener() -> str:
 
 
 class _Demo:
-    """Shows each step on stderr, so that stdout holds the notebook's path and nothing else."""
+    """Shows each step on stderr, so that stdout holds the path of the page and nothing else."""
 
     def __init__(self, client: Client, plots: Path) -> None:
         self._client = client

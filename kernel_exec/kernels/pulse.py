@@ -19,7 +19,7 @@ from .process import LocalProcess
 
 logger = logging.getLogger(__name__)
 
-_INTERVAL = 5.0
+INTERVAL = 5.0
 """Seconds from the begin of an execution to the first look, and between looks."""
 
 _ANSWER_LIMIT = 3.0
@@ -39,7 +39,7 @@ async def watch(process: LocalProcess) -> None:
     """Give a kernel up once it is broken; for as long as it executes, else until cancelled."""
     try:
         while True:
-            await anyio.sleep(_INTERVAL)
+            await anyio.sleep(INTERVAL)
             if await _is_broken(process):
                 process.driver.give_up("it no longer answers, and runs no code")
                 return

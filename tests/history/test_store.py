@@ -495,7 +495,7 @@ async def test_the_database_is_durable_and_marked_as_ours(tmp_path: Path) -> Non
         await fill(store)
 
     assert query(tmp_path, "PRAGMA journal_mode") == [("wal",)]
-    assert query(tmp_path, "PRAGMA user_version") == [(4,)]
+    assert query(tmp_path, "PRAGMA user_version") == [(5,)]
     assert query(tmp_path, "PRAGMA application_id") == [(0x6B786878,)]
     assert query(tmp_path, "PRAGMA integrity_check") == [("ok",)]
     assert list((folder(tmp_path) / "servers").iterdir()) == []

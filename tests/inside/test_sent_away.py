@@ -42,7 +42,8 @@ def test_a_copy_of_the_folder_runs_a_kernel_of_a_python_without_the_package(tmp_
         "run_dir": str(tmp_path),
         "support": "own",
         "overlay": "",
-        "descriptors": 1024,
+        "umask": 0o022,
+        "limits": [],
     }
     (tmp_path / "launch.json").write_text(json.dumps(settings))
     process = subprocess.Popen(

@@ -51,7 +51,7 @@ async def house(
 ) -> AsyncIterator[House]:
     settings = read_settings(
         options={"storage_dir": str(folder), "python_path": sys.executable, **options},
-        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
+        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE), "KERNEL_EXEC_SPARE_KERNELS": "0"},
     )
     async with open_app(settings.host, ending=ending) as app:
         yield House(app, settings.connection)

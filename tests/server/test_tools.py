@@ -60,7 +60,7 @@ async def agent_in(
 ) -> AsyncIterator[Agent]:
     settings = read_settings(
         options={"storage_dir": str(folder / "storage"), "python_path": sys.executable, **options},
-        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
+        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE), "KERNEL_EXEC_SPARE_KERNELS": "0"},
     )
     async with (
         open_app(settings.host) as app,
