@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,13 +255,15 @@ def serving(
 
 
 def end_host(root: Path) -> None:
-    """End the host process of a storage root, if one runs."""
-    host = open_host(root)
+    """End the host process of a storage root, if one runs that is not just leaving."""
+    try:
+        host = open_host(root)
+    except BusyError:
+        return
     if host is not None:
         with host:
             process = psutil.Process(host.pid)
-            with suppress(BusyError):  # it was just leaving
-                list(host.ask({"command": "stop"}))
+            list(host.ask({"command": "stop"}))
         assert wait_gone([process], within=10) == []
 
 

@@ -59,7 +59,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     (tmp_path / "storage").symlink_to("real")
     settings = read_settings(
         options={"storage_dir": str(tmp_path / "storage"), "python_path": sys.executable},
-        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE)},
+        variables={**os.environ, "KERNEL_EXEC_CACHE": str(CACHE), "KERNEL_EXEC_SPARE_KERNELS": "0"},
     )
     async with (
         open_app(settings.host) as app,
