@@ -224,7 +224,7 @@ def test_a_host_stays_as_it_is_over_many_clients(root: Path) -> None:
                 before = after
         assert before is not None
         wait_until(lambda: host.num_fds() <= before[0], within=5)
-        assert host.num_threads() <= before[1] + 1
+        assert host.num_threads() <= before[1] + 3  # the pool has as many as ever worked at once
         assert host.memory_info().rss < before[2] + 5e6
 
 
