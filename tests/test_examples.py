@@ -58,7 +58,7 @@ def test_the_demo_ends_with_a_notebook_that_runs_again(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     page = Path(done.stdout.strip())
     assert page.read_bytes().startswith(b"<!doctype html>")
-    (path,) = page.parent.glob("*.ipynb")
+    path = page.with_suffix(".ipynb")
     first = read(path)
     again = run_again(path)
     assert "95 % of the slopes lie between" in outputs_of(first, "stdout")
