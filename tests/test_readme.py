@@ -26,8 +26,8 @@ _CHANGES = re.compile(
 )
 """What a run of its own has: ids, durations, sizes."""
 
-_ELSEWHERE = ("python3 -m pip install ", ".uv/bin/uv tool install ")
-"""How commands begin that tests/test_house.py or tests/shipping runs."""
+_ELSEWHERE = ("python3 -m pip install ", ".uv/bin/uv tool install ", "kernel-exec doctor")
+"""How commands begin that tests/test_house.py, tests/shipping or tests/cli run."""
 
 _STAYING = ("kernel-exec tail ", "kernel-exec serve --http")
 """How commands begin that go on until they are stopped."""

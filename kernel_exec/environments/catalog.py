@@ -18,6 +18,7 @@ from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.inherited import INHERITED, Inherited
 from kernel_exec.leases import locked
 from kernel_exec.places import Places
+from kernel_exec.sandbox.secrets import secrets_named
 from kernel_exec.sandbox.walls import OPEN, Sandbox
 
 from . import conda
@@ -219,7 +220,9 @@ class Catalog:
         ]
         places = (each.path for each in (self.active, *self.named.values()))
         return replace(
-            self.sandbox.at_least(max(same)), environments=tuple(path for path in places if path)
+            self.sandbox.at_least(max(same)),
+            environments=tuple(path for path in places if path),
+            secrets=tuple(secrets_named(self._base)),
         )
 
 

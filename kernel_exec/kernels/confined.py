@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from kernel_exec.errors import KernelStartError
@@ -17,7 +18,7 @@ from kernel_exec.places import INSIDE
 from kernel_exec.sandbox.bubblewrap import arguments
 from kernel_exec.sandbox.policy import Policy
 from kernel_exec.sandbox.seccomp import program
-from kernel_exec.sandbox.secrets import secret_paths
+from kernel_exec.sandbox.secrets import secrets_below
 from kernel_exec.sandbox.walls import Sandbox, Walls
 
 from .launch import Launch
@@ -78,7 +79,7 @@ def policy_for(
     ours = Path(os.path.realpath(private))
     secrets = {
         Path(os.path.realpath(path))
-        for path in secret_paths(tuple(_homes(launch.variables)), launch.variables)
+        for path in chain(sandbox.secrets, *map(secrets_below, _homes(launch.variables)))
         if os.path.lexists(path)
     }
     run_dir = Path(os.path.realpath(launch.run_dir))

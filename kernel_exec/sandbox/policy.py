@@ -57,10 +57,11 @@ class Policy:
         for folder in self.writable:
             if folder == Path("/") or any(str(folder) == each for each in REPLACED):
                 raise _refused(self.walls, folder, "belongs to the system")
-            secret = next((each for each in self.hidden if each.is_relative_to(folder)), None)
-            if secret is not None and secret != self.ours:
+            others = sorted(self.hidden - {self.ours})
+            secret = next((each for each in others if each.is_relative_to(folder)), None)
+            if secret is not None:
                 raise _refused(self.walls, folder, f"holds {str(secret)!r}, which stays hidden")
-            if any(folder.is_relative_to(each) for each in self.hidden if each != self.ours):
+            if any(map(folder.is_relative_to, others)):
                 raise _refused(self.walls, folder, "is hidden itself")
             environment = next((each for each in self.needed if folder.is_relative_to(each)), None)
             if environment is not None:

@@ -1,6 +1,6 @@
 """What no walls show: the user's secrets, by their paths below the home folder. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _BELOW_HOME = (
@@ -11,14 +11,8 @@ _BELOW_HOME = (
     *(".claude", ".claude.json", ".codex", ".gemini", ".copilot", ".config/github-copilot"),
     *(".config/opencode", ".local/share/opencode", ".cursor", ".codeium"),
     *(".vault-token", ".terraform.d/credentials.tfrc.json", ".config/containers", ".pgpass"),
-    *(
-        ".my.cnf",
-        ".boto",
-        ".s3cfg",
-        ".config/rclone",
-        ".cargo/credentials.toml",
-        ".gem/credentials",
-    ),
+    *(".my.cnf", ".boto", ".s3cfg", ".config/rclone", ".cargo/credentials.toml"),
+    ".gem/credentials",
     *(".config/chromium", ".config/google-chrome", ".config/google-chrome-beta"),
     *(".config/BraveSoftware", ".config/microsoft-edge", ".mozilla", ".config/mozilla"),
     *("snap/chromium", "snap/firefox", ".thunderbird"),
@@ -45,10 +39,13 @@ _BY_VARIABLE = {
 """Variables that move a secret elsewhere: to what they name, or to these below it."""
 
 
-def secret_paths(homes: Iterable[Path], variables: Mapping[str, str]) -> Iterator[Path]:
-    """Where secrets may lie of a user with these home folders; most are missing."""
-    for home in homes:
-        yield from (home / below for below in _BELOW_HOME)
+def secrets_below(home: Path) -> Iterator[Path]:
+    """Where secrets may lie of a user with this home folder; most are missing."""
+    return (home / below for below in _BELOW_HOME)
+
+
+def secrets_named(variables: Mapping[str, str]) -> Iterator[Path]:
+    """Where variables of a user have moved some of them."""
     for variable, below in _BY_VARIABLE.items():
         for place in variables.get(variable, "").split(":" if variable == "KUBECONFIG" else "\0"):
             if Path(place).is_absolute():

@@ -33,13 +33,14 @@ class Sandbox:
     `writable` and `readable` are folders that are opened beyond what the word opens. `memory` and
     `file_size` are in bytes, None for no limit; `memory` may also be a share of what is free when a
     kernel starts. `processes` is the number of processes and threads. Code behind walls never
-    changes what lies in `environments`.
+    changes what lies in `environments`, nor sees `secrets`, which lie where variables say.
     """
 
     walls: Walls = Walls.OFF
     writable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     environments: tuple[Path, ...] = ()
+    secrets: tuple[Path, ...] = ()
     memory: float | None = None
     processes: int | None = None
     file_size: int | None = None

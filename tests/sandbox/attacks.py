@@ -8,8 +8,8 @@ class Attack:
     """A name, and code that runs in a kernel; `isolated` when `workspace` does not promise it.
 
     The code finds `home`, `outside` (a folder of the user), `secret` (what each planted secret
-    holds), `environment`, `storage`, `server` (a process), and `other` (a Unix socket somebody
-    listens on).
+    holds), `environment`, `storage`, `server` (a process), `other` and
+    `abstract` (Unix sockets that somebody listens on) and `port` (the same over TCP).
     """
 
     name: str
@@ -36,6 +36,7 @@ SECRETS = (
 
 _READS = (
     *(Attack(name=f"reads ~/{path}", code=_read(f"home + '/{path}'")) for path in SECRETS),
+    Attack(name="reads a secret that a variable has moved", code=_read("home + '/moved/auth'")),
     Attack(name="lists a hidden folder", code="got = os.listdir(home + '/.ssh')"),
     Attack(
         name="reads a secret through a link of its own",
@@ -155,8 +156,7 @@ _SOCKETS = (
     ),
     Attack(
         name="connects to an abstract socket",
-        code="import socket\ns = socket.socket(socket.AF_UNIX)\n"
-        "s.connect('\\0kx-abstract')\ngot = True",
+        code="import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect(abstract)\ngot = True",
     ),
     Attack(
         name="connects to our host",

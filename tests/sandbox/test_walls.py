@@ -23,7 +23,7 @@ pytestmark = pytest.mark.kernel
 
 ROOT = Path(__file__).parents[2]
 _SECRET = "what nobody may read"
-_ABSTRACT = "\0kx-abstract"
+_ABSTRACT = f"\0kx-{os.getpid()}"  # workers share the network
 
 
 def can_hold() -> bool:
@@ -80,14 +80,15 @@ def _serve(word: str, home: Path) -> Iterator[Place]:
         with serving(
             home, "--venv-path", str(project / "deps" / "venv"), "--sandbox", word,
             "--working-directory", str(project), "--config", str(config),
-            HOME=str(home), SERVER_SECRET="x", CODE_STORAGE_DIR=str(home / "storage"),
+            HOME=str(home), SERVER_SECRET="x", CODEX_HOME=str(home / "moved"),
+            CODE_STORAGE_DIR=str(home / "storage"),
         ) as server:  # fmt: skip
             names = (
                 f"import os\nhome, outside, secret = {str(home)!r}, {str(outside)!r}, {_SECRET!r}\n"
                 f"environment = {str(project / 'deps/venv')!r}\n"
                 f"storage = {str(home / 'storage')!r}\n"
                 f"server, other, port = {server.process.pid}, {str(outside / 's')!r},"
-                f" {tcp.getsockname()[1]}\n"
+                f" {tcp.getsockname()[1]}\nabstract = {_ABSTRACT!r}\n"
             )
             assert server.run("1").outcome == "ok"  # its kernel lives as long as this
             yield Place(word=word, server=server, home=home, names=names)
@@ -98,6 +99,8 @@ def _plant(home: Path) -> None:
         file = home / each
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(_SECRET)
+    (home / "moved").mkdir()
+    (home / "moved" / "auth").write_text(_SECRET)
     (home / ".netrc").rename(home / "dotfiles" / "netrc")
     (home / ".netrc").symlink_to("dotfiles/netrc")
     (home / "dotfiles" / "link").symlink_to("../.ssh/id_ed25519")
