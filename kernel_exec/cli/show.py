@@ -1,16 +1,14 @@
 """`kernel-exec show`: the steps of a session, or one with all that it has put out."""
 
 import json
-from collections.abc import Sequence
 
 import click
 
 from kernel_exec.content.displays import said
 from kernel_exec.content.lines import Source, Texts
 from kernel_exec.content.plain import clean, one_line
-from kernel_exec.errors import NotFoundError
 from kernel_exec.history.database import Database, events, find
-from kernel_exec.history.entries import Entry, choose
+from kernel_exec.history.entries import Entry, choose, choose_step
 from kernel_exec.history.schema import ENTRY, Query
 from kernel_exec.kernels.outputs import files, fold
 
@@ -38,22 +36,12 @@ def show(options: dict[str, str | None], session: str, execution: str, as_json: 
         record = choose(session, live=[each for each in past if each.id in opened], past=past)
         entries = find(history, Query(table=ENTRY, where={"session": (record.id,)}))
         if execution:
-            _print_step(history, _step(entries, execution))
+            _print_step(history, choose_step(execution, entries))
         elif as_json:
             click.echo(json.dumps([_step_fields(each) for each in entries], indent=2))
         else:
             for each in entries:
                 click.echo(_step_line(each))
-
-
-def _step(entries: Sequence[Entry], wanted: str) -> Entry:
-    """The step with this number, or whose id begins so."""
-    numbered = [each for each in entries if str(each.number) == wanted.removeprefix("step ")]
-    found = numbered or [each for each in entries if each.id.startswith(wanted)]
-    if len(found) != 1:
-        last = f"the last is step {entries[-1].number}" if entries else "it has none"
-        raise NotFoundError(f"no single step is {wanted!r} in this session; {last}")
-    return found[0]
 
 
 def _step_fields(entry: Entry) -> dict[str, object]:

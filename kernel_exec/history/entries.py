@@ -167,6 +167,24 @@ class Entry:
         return max(0.0, self.ended - self.started)
 
 
+def choose_step(wanted: str, entries: Sequence[Entry]) -> Entry:
+    """The step that a person means by its number, its id or the beginning of its id.
+
+    Digits are a number or a whole id: a number that is not there begins some id or other.
+
+    Raises:
+        NotFoundError: There is none, or several.
+    """
+    wanted = wanted.removeprefix("step ")
+    found = [each for each in entries if wanted in {str(each.number), each.id}]
+    if not found and not wanted.isdecimal():
+        found = [each for each in entries if each.id.startswith(wanted)]
+    if len(found) != 1:
+        last = f"the last is step {entries[-1].number}" if entries else "it has none"
+        raise NotFoundError(f"no single step is {wanted!r} in this session; {last}")
+    return found[0]
+
+
 def script_arguments(entry: Entry) -> tuple[str, ...] | None:
     """What a script finds in `sys.argv` behind its path; None for what is no script."""
     if entry.kind is not EntryKind.SCRIPT:

@@ -1,9 +1,16 @@
-"""Which session a person means."""
+"""Which session and which step a person means."""
 
 import pytest
 
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
-from kernel_exec.history.entries import SessionRecord, choose
+from kernel_exec.history.entries import (
+    Entry,
+    EntryKind,
+    SessionRecord,
+    choose,
+    choose_step,
+)
+from kernel_exec.kernels.outcomes import Outcome
 
 
 def record(id_: str, name: str) -> SessionRecord:
@@ -46,3 +53,28 @@ def test_what_no_session_has_is_answered_with_all_of_them(wanted: str) -> None:
         choose(wanted, live=LIVE, past=[*PAST, *LIVE])
     with pytest.raises(NotFoundError, match=r"there is none$"):
         choose(wanted, live=[], past=[])
+
+
+def step(number: int, id_: str) -> Entry:
+    return Entry(id=id_, session_id="s", number=number, kind=EntryKind.CODE, source="1",
+                 outcome=Outcome.OK, queued=0.0)  # fmt: skip
+
+
+STEPS = [step(1, "2b7d"), step(2, "759d"), step(3, "0417"), step(4, "75ff"), step(5, "ab12")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"),
+    [("1", 1), ("step 1", 1), ("2", 2), ("2b", 1), ("759", None), ("759d", 2), ("7", None),
+     ("0417", 3), ("04", None), ("a", 5), ("75f", 4), ("6", None), ("x", None)],
+)  # fmt: skip
+def test_a_step_is_meant_by_its_number_its_id_or_the_beginning_of_its_id(
+    wanted: str, number: int | None
+) -> None:
+    if number is not None:
+        assert choose_step(wanted, STEPS).number == number
+        return
+    with pytest.raises(
+        NotFoundError, match=f"^no single step is '{wanted}' .*; the last is step 5"
+    ):
+        choose_step(wanted, STEPS)
