@@ -81,7 +81,7 @@ class SpillFile:
         self._file = open(
             path, "r+b" if os.path.exists(path) else "w+b", buffering=0, opener=_private
         )
-        self._end = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0, os.SEEK_END)
         self._spent = _spent_by(execution_id)
         self._dropped = self._reported = 0
         self._last = ""
@@ -89,20 +89,19 @@ class SpillFile:
     @property
     def empty(self):
         """True when nothing was ever written."""
-        return self._end == 0
+        return self._file.tell() == 0
 
     def write(self, string):
         """Add `string`, as far as there is room; raises `OSError`."""
         written = string.encode("utf-8", "backslashreplace")
-        room = 0 if self._dropped else max(0, FILE_LIMIT - self._spent.bytes)
-        if len(written) <= room:
+        if not self._dropped and self._spent.bytes + len(written) <= FILE_LIMIT:
             done = self._file.write(written)
-            self._end += done
             self._spent.bytes += done
             if done == len(written):  # almost always, and for each `print`
                 return
             written = written[done:]
         else:
+            room = 0 if self._dropped else max(0, FILE_LIMIT - self._spent.bytes)
             kept = written[:room].decode("utf-8", "ignore").encode("utf-8")  # whole characters
             rest = written[len(kept) :].decode("utf-8", "ignore")
             written = kept
@@ -110,7 +109,6 @@ class SpillFile:
             self._last = (self._last + rest[-_LAST:])[-_LAST:]
         while written:
             done = self._file.write(written)  # a disk that is almost full takes a part
-            self._end += done
             self._spent.bytes += done
             written = written[done:]
         if self._dropped - self._reported > _TRAILER_EVERY:
@@ -125,14 +123,15 @@ class SpillFile:
             format(FILE_LIMIT, ","),
             self._last,
         )
+        end = self._file.tell()
         try:
-            self._file.seek(self._end)
             self._file.write(trailer.encode("utf-8", "backslashreplace"))
             self._file.truncate()
-            self._file.seek(self._end)
+            self._reported = self._dropped
         except OSError:
-            return  # the next one may get through
-        self._reported = self._dropped
+            pass  # the next one may get through
+        finally:
+            self._file.seek(end)
 
     def close(self):
         """Give up the file."""

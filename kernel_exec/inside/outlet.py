@@ -227,11 +227,10 @@ class _Captured:
                 self._poll.unregister(fd)
 
     def drain(self):
-        """Take in what C code and other processes have written so far."""
-        with self._lock:
-            ready = self._sources and self._poll.poll(0)
-            if ready:  # seldom, and this is asked before each `print`
-                self._take_in(ready)
+        """Take in what C code and other processes have written so far; the caller has the lock."""
+        ready = self._sources and self._poll.poll(0)
+        if ready:  # seldom, and this is asked before each `print`
+            self._take_in(ready)
 
     def _take_in(self, ready):
         for _ in range(_ROUNDS):

@@ -101,7 +101,8 @@ class KernelStream(OutStream):
         try:
             while self._should_watch and self._fid is not None:
                 _wait_readable(self._fid, self._receiver)
-                outlet.captured.drain()
+                with outlet.lock:
+                    outlet.captured.drain()
         except (OSError, ValueError):
             pass  # the descriptor was closed under us, by user code or at exit
 
