@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
 
-import psutil
 from jupyter_client.manager import AsyncKernelManager
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
@@ -15,7 +14,7 @@ from kernel_exec.kernels.outcomes import Request
 from tests.real import local_kernels
 
 from .bare import BareClient, stock_kernel
-from .timing import Figure, in_turn, spread
+from .timing import Figure, in_turn, server_process, spread
 
 _PRINT_100_MB = "for _ in range(100): print(('x' * 99 + '\\n') * 10_000, end='')"
 _PRINT_LINES = "for each in range(1_000_000): print(each)"
@@ -61,8 +60,7 @@ async def _round_trip(client: Client, bare: BareClient, rounds: int) -> Figure:
 
 
 async def _print_much(client: Client, bare: BareClient, rounds: int) -> list[Figure]:
-    children = psutil.Process().children()
-    server = next(child for child in children if "kernel_exec" in child.cmdline())
+    server = server_process()
     sizes = [server.memory_info().rss]
     numbers = count()
 

@@ -8,10 +8,11 @@ from itertools import count
 from pathlib import Path
 
 import anyio
+import psutil
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-from .timing import Figure, in_turn, spread
+from .timing import Figure, Spread, in_turn, server_process, spread
 
 _OLD, _YOUNG = 2000, 100
 """Executions of the sessions that are compared; each has made a name."""
@@ -19,6 +20,12 @@ _OLD, _YOUNG = 2000, 100
 _TOGETHER = 12
 _PAUSE = 0.2
 """Seconds from one call of a session to its next: an agent reads what it gets."""
+
+_CALM = 1.5
+"""Seconds after which the next kernel has been made ready."""
+
+_MORE = 4
+"""Sessions that are added to two when memory is measured."""
 
 _STEPS = (
     "import pandas as pd, numpy as np",
@@ -44,11 +51,20 @@ async def session_figures(folder: Path, rounds: int) -> list[Figure]:
         cwd=Path.cwd(),
     )
     async with Client(server, mode="legacy") as client:
-        return [
+        found = [
             await _age(client, "numbers", "{0}", rounds),
             await _age(client, "lists", "[{0}]", rounds),
             await _company(client, max(5, rounds // 10)),
             *await _pandas(client, folder, max(3, rounds // 40)),
+        ]
+    async with Client(server, mode="legacy") as client:
+        return [
+            *found,
+            await _first(client, max(5, rounds // 20)),
+            await _memory(client, "idle", "1+1", "30 MB at most"),
+            await _memory(
+                client, "with pandas and matplotlib", "import pandas, matplotlib.pyplot", "35 MB"
+            ),
         ]
 
 
@@ -109,6 +125,40 @@ async def _company(client: Client, rounds: int) -> Figure:
         measure="one alone",
         aim="1.7 at most",
     )
+
+
+async def _first(client: Client, rounds: int) -> Figure:
+    numbers = count()
+
+    async def ours(_: AsyncExitStack) -> None:
+        await _run(client, f"first{next(numbers)}", "1+1")
+
+    took: list[Spread] = []
+    for _ in range(rounds):
+        await _think(_CALM)
+        took += await in_turn(1, ours)
+    return Figure(
+        what="first result of a new session, after a moment of calm",
+        ours=spread([each.median for each in took]),
+        aim="150 ms at most",
+    )
+
+
+async def _memory(client: Client, what: str, code: str, aim: str) -> Figure:
+    """The share of memory (PSS) of one more session, with all of its processes."""
+    sizes: list[float] = []
+    for at in range(2 + _MORE):
+        await _run(client, f"{what.rsplit(maxsplit=1)[-1]}{at}", code)
+        if at in {1, 1 + _MORE}:
+            await _think(_CALM)
+            sizes.append(_shares(server_process()) / 1e6)
+    each = (sizes[1] - sizes[0]) / _MORE
+    return Figure(what=f"one more session, {what}", ours=spread([each]), unit="MB", aim=aim)
+
+
+def _shares(server: psutil.Process) -> int:
+    tree = [server, *server.children(recursive=True)]
+    return sum(int(each.memory_full_info().pss) for each in tree)
 
 
 async def _think(seconds: float) -> None:

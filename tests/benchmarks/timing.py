@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import psutil
+
 Work: TypeAlias = Callable[[AsyncExitStack], Awaitable[object]]
 """What is timed; what it leaves to the stack is done when its time has been taken."""
 
@@ -53,6 +55,12 @@ class Figure:
             measure += f": {self.theirs} {self.unit}"
             ratio = f"{self.ours.median / self.theirs.median:.2f}"
         return self.what, f"{self.ours} {self.unit}", measure, ratio, self.aim
+
+
+def server_process() -> psutil.Process:
+    """The server that was started last and runs below this process."""
+    children = psutil.Process().children()
+    return next(child for child in reversed(children) if "kernel_exec" in child.cmdline())
 
 
 async def in_turn(rounds: int, *works: Work) -> list[Spread]:
