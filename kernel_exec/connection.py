@@ -1,5 +1,6 @@
 """What is one connection's own, and the way from there to what is everybody's."""
 
+import asyncio
 import logging
 import secrets
 from collections import OrderedDict
@@ -7,8 +8,6 @@ from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
-
-import anyio
 
 from kernel_exec.app import App, open_catalog
 from kernel_exec.content.news import Marks
@@ -136,7 +135,7 @@ class Connection:
         self.environment: Environment | None = None
         self.working_directory: Path = settings.working_directory
         self._id = secrets.token_hex(8)
-        self._choosing = anyio.Lock()
+        self._choosing = asyncio.Lock()
         self.ahead = Ahead(self)
         self._worked_in = ""
         self._notice_shown = ""

@@ -120,7 +120,7 @@ class Pace:
         self._wire = wire
         self._under_way = 0
         self._left = False
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     async def begin(self) -> bool:
         """Wait until one more request may begin; False when its client has left for good."""
@@ -152,7 +152,7 @@ class Pace:
 
     def _wake(self) -> None:
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
 
 class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):

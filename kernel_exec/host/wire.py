@@ -86,7 +86,7 @@ class ReadAhead:
         self._pieces: list[bytes] = []
         self._size = 0
         self._over = False
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     async def fill(self, chunks: AsyncIterable[bytes]) -> None:
         """Take all of `chunks`, as fast as they are used."""
@@ -112,7 +112,7 @@ class ReadAhead:
 
     def _wake(self) -> None:
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
 
 async def lines_of(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes | TooLong, None]:
@@ -135,7 +135,7 @@ class Wire:
         self._unsent: deque[memoryview] = deque()
         self._sent = 0
         self._fault: OSError | None = None
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     @property
     def unsent(self) -> int:
@@ -193,7 +193,7 @@ class Wire:
             loop.remove_writer(self._writing)
         if self._sent > before or self._fault is not None:
             self._changed.set()
-            self._changed = anyio.Event()
+            self._changed = asyncio.Event()
 
     async def _read(self) -> bytes:
         while True:

@@ -1,5 +1,6 @@
 """The entries that this server began: what they are now, who waits, their way to the store."""
 
+import asyncio
 import secrets
 import time
 from collections import deque
@@ -44,7 +45,7 @@ class Signal:
 
     def __init__(self) -> None:
         """Nobody waits yet."""
-        self._event: anyio.Event | None = None
+        self._event: asyncio.Event | None = None
 
     def fire(self) -> None:
         """Wake all who wait now."""
@@ -55,7 +56,7 @@ class Signal:
     async def wait(self) -> None:
         """Wait for the next `fire`."""
         if self._event is None:
-            self._event = anyio.Event()
+            self._event = asyncio.Event()
         await self._event.wait()
 
 
@@ -77,7 +78,7 @@ class Live:
     last_words: str = ""
     recent: Recent = field(default_factory=Recent)
     changed: Signal = field(default_factory=Signal)
-    done: anyio.Event = field(default_factory=anyio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def given_up(self) -> bool:

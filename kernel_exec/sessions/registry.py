@@ -1,5 +1,6 @@
 """The sessions of this server: opened by name and environment, run in one task group."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
@@ -92,7 +93,7 @@ class Sessions:
         self._detached_limit = detached_limit
         self._sessions: dict[_Key, Session] = {}
         self._owners: dict[str, Owner] = {}
-        self._opening = anyio.Lock()
+        self._opening = asyncio.Lock()
         self._closed = Signal()
         self._leases: dict[str, Lease] = {}
         self._tasks: TaskGroup | None = None
