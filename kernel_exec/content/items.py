@@ -209,10 +209,9 @@ def cut(written: str, budget: int, how: _How) -> str:
     start = written.find("\n", len(written) - tail, len(written) - tail // 2) + 1
     tail = len(written) - start if start else tail
     middle = written[head : len(written) - tail]
-    marker = (
-        f"[… {counted(middle.count(chr(10)), 'line')} ({counted(len(middle), 'character')}) hidden:"
-        f" {how(written.count(chr(10), 0, head))}]\n"
-    )
+    lines, size = middle.count("\n"), counted(len(middle), "character")
+    hidden = f"{counted(lines, 'line')} ({size})" if lines else size
+    marker = f"[… {hidden} hidden: {how(written.count(chr(10), 0, head))}]\n"
     start_of_line = "" if written[:head].endswith("\n") else "\n"
     return written[:head] + start_of_line + marker + (written[-tail:] if tail else "")
 
