@@ -14,6 +14,7 @@ from pathlib import Path
 from kernel_exec.cli.main import COMMANDS
 from kernel_exec.options import SETTINGS
 from kernel_exec.server.tools import TOOLS
+from tests.benchmarks.report import as_markdown, saved
 from tests.wire import Result, Server, serving
 
 README = Path(__file__).parents[1] / "README.md"
@@ -86,6 +87,11 @@ def commands() -> str:
     return "\n".join(["| command | what it does |", "|---|---|", *rows])
 
 
+def figures() -> str:
+    """What the benchmarks measured when they last ran whole."""
+    return as_markdown(saved())
+
+
 def transcript() -> str:
     """A real session: what an agent sends, and all that it reads."""
     with tempfile.TemporaryDirectory(prefix="kx") as folder:
@@ -128,7 +134,7 @@ def _arguments(schema: Mapping[str, object]) -> Iterator[str]:
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
-    part.__name__: part for part in (tools, settings, commands, transcript)
+    part.__name__: part for part in (tools, settings, commands, figures, transcript)
 }
 
 

@@ -1,7 +1,7 @@
 """Measures the figures of the README: `python -m tests.benchmarks [TOPIC…] [ROUNDS]`.
 
-Prints one table. A run of all topics also writes figures.json beside this file, and prints the
-README's table. Nothing here asserts anything about time.
+Prints one table. A run of all topics also writes figures.json beside this file, from which
+`python -m tests.readme` makes the README's table. Nothing here asserts anything about time.
 """
 
 import os

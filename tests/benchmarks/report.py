@@ -56,9 +56,13 @@ def print_table(report: Report) -> None:
 
 
 def save(report: Report) -> None:
-    """Write figures.json, and print what the README shows of it."""
+    """Write figures.json, from which the README has its table."""
     JSON.write_bytes(_FORM.dump_json(report, indent=1) + b"\n")
-    print(as_markdown(report))
+
+
+def saved() -> Report:
+    """What figures.json says."""
+    return _FORM.validate_json(JSON.read_bytes())
 
 
 def as_markdown(report: Report) -> str:

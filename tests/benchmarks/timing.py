@@ -53,7 +53,7 @@ class Figure:
         measure, ratio = self.measure, ""
         if self.theirs:
             measure += f": {self.theirs} {self.unit}"
-            ratio = f"{self.ours.median / self.theirs.median:.2f}"
+            ratio = f"{self.ours.median / self.theirs.median:.3g}"
         return self.what, f"{self.ours} {self.unit}", measure, ratio, self.aim
 
 
