@@ -132,5 +132,5 @@ def _make_root(settings: HostSettings) -> None:
     except OSError as error:
         raise InvalidArgumentError(
             f"{settings.storage_source} is {str(root)!r}, which can't be used as a folder"
-            f" ({error.strerror}): name one that the server's user may write to"
+            f" ({error.strerror}); name one that the server's user may write to"
         ) from error

@@ -65,6 +65,22 @@ def unusable(error: Exception) -> str:
     )
 
 
+def parted(message: str) -> tuple[str, str]:
+    """What is wrong, and the way out behind the last semicolon, or ""."""
+    text, _, way_out = message.rstrip(".").rpartition("; ")
+    return (text, way_out) if text else (way_out, "")
+
+
+def explained(message: str, hint: str = "", *, kind: str = "error") -> str:
+    """What a person reads: what is wrong, and in a line of its own the way out.
+
+    That is `hint` where the message has none.
+    """
+    text, way_out = parted(message)
+    way_out = way_out or hint
+    return f"{kind}: {text}" + (f"\nhint: {way_out}" if way_out else "")
+
+
 def bare(error: Exception) -> Exception:
     """`error` without the groups that task groups wrap around the first thing that went wrong."""
     while isinstance(error, ExceptionGroup):

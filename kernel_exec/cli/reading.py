@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from kernel_exec.errors import KernelExecError, NotFoundError
+from kernel_exec.content.plain import clean
+from kernel_exec.errors import KernelExecError, NotFoundError, explained
 from kernel_exec.host.client import HostClient, open_host
 from kernel_exec.options import BY_KEY
 from kernel_exec.places import Places
@@ -22,8 +23,13 @@ def settings_of(options: Mapping[str, str | None], *, config_required: bool = Tr
     """The settings that a command runs with; raises what `read_settings` raises."""
     settings = read_settings(options=options, config_required=config_required)
     if settings.connection.notice:
-        click.echo(f"warning: {settings.connection.notice}", err=True)
+        warn(settings.connection.notice)
     return settings
+
+
+def warn(message: str) -> None:
+    """Print what is no reason to stop."""
+    click.echo(explained(clean(message), kind="warning"), err=True)
 
 
 def log_of(options: Mapping[str, str | None]) -> Path:

@@ -163,7 +163,11 @@ def test_a_step_is_shown_with_its_whole_output(type_in: Type) -> None:
     listed = json.loads(type_in("show", "long", "--json").out)
     assert [each["outcome"] for each in listed] == ["ok", "exception"]
     missing = type_in("show", "long", "7")
-    assert missing == (1, "", "error: no single step is '7' in this session; the last is step 2\n")
+    assert missing == (
+        1,
+        "",
+        "error: no single step is '7' in this session\nhint: the last is step 2\n",
+    )
 
 
 @pytest.mark.parametrize("command", ["show", "tail", "interrupt", "restart", "stop"])
@@ -172,7 +176,7 @@ def test_a_wrong_session_is_answered_with_those_that_are_there(type_in: Type, co
         type_in("run", "1", "--session", name)
     refused = type_in(command, "nothing")
     assert refused.code == 1
-    assert re.match(r"error: no session 'nothing'; there is [\w-]+ \(\w{8}\)", refused.err)
+    assert re.match(r"error: no session 'nothing'\nhint: there is [\w-]+ \(\w{8}\)", refused.err)
     several = type_in(command, "twin")
     assert several.code in {1, 2}
     assert "'twin' may be any of twin-a (" in several.err
@@ -316,7 +320,7 @@ def test_a_host_that_hangs_is_killed_on_request_only(alone: Type, tmp_path: Path
     process = psutil.Process(host)
     kernels = process.children(recursive=True)
     process.suspend()
-    hangs = "does not answer; `kernel-exec stop --force` ends it"
+    hangs = "does not answer\nhint: `kernel-exec stop --force` ends it"
     assert hangs in alone("stop", "--all").err
     listed = alone("sessions")
     assert (listed.code, hangs in listed.err) == (0, True)

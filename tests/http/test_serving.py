@@ -19,8 +19,7 @@ import pytest
 
 from kernel_exec.cli.serve import serve
 from kernel_exec.places import Places
-from tests.http.web import NEWEST, envelope
-from tests.server.peer import call
+from tests.http.web import run_code
 from tests.shared import CACHE
 from tests.waits import comes_true, patient, wait_until
 from tests.wire import end_host
@@ -66,17 +65,8 @@ class Serving:
 
     def run(self, code: str) -> str:
         """The line that some code puts out."""
-        message = call("execute_code", code=code)
-        message["params"]["_meta"] = envelope("test")
-        headers = {
-            "Authorization": f"Bearer {self.token}", "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": NEWEST,
-            "Mcp-Method": "tools/call", "Mcp-Name": "execute_code",
-        }  # fmt: skip
         with closing(HTTPConnection(self.address, timeout=patient(30))) as connection:
-            connection.request("POST", "/mcp", json.dumps(message), headers)
-            text: str = json.loads(connection.getresponse().read())["result"]["content"][0]["text"]
-            return text.partition("\n")[0]
+            return run_code(connection, self.token, code)
 
     @property
     def is_open(self) -> bool:
@@ -195,7 +185,7 @@ def test_a_port_that_is_taken_and_files_that_are_no_tls_are_named(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for wrong, told in [
-            (["--port", port], f"port {port} of 127.0.0.1 is in use: end what listens there"),
+            (["--port", port], f"port {port} of 127.0.0.1 is in use\nhint: end what listens there"),
             (["--port", "0", "--bind", "192.0.2.1", "--token-file", "t", "--allowed-host", "a.b",
               "--sandbox", "off",
               "--behind-proxy"], "pass --bind with an address of this machine"),
