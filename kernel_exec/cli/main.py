@@ -267,6 +267,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITTEN:
         _abandon_stdout()
         return f"the output can't be written: {error.strerror}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename!r}: {error.strerror}"
     if isinstance(error, ImportError):
         return unusable(error)
     return str(error) or repr(error)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kernel_exec.errors import StorageError
 from kernel_exec.leases import lock
-from kernel_exec.places import Places
+from kernel_exec.places import Places, nearest
 from kernel_exec.settings import Settings
 
 from .check import Check, broken
@@ -25,7 +25,7 @@ async def storage(settings: Settings) -> Sequence[Check]:
     """Whether the storage folder can be written and locked, and has room."""
     root, source = settings.host.storage_root, settings.host.storage_source
     fix = f"choose another folder with CODE_STORAGE_DIR or --storage-dir (now: {source})"
-    there = _nearest(root)
+    there = nearest(root)
     if not there.is_dir():
         return [broken("storage", f"{there} is not a folder", fix)]
     if not root.is_dir():
@@ -75,11 +75,6 @@ async def log(settings: Settings) -> Sequence[Check]:
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.W_OK):
         return [broken("log", f"{path} can't be written", "make it writable, or remove it")]
     return [Check(name="log", ok=True, text=f"{path} ({_size(status.st_size)}, level {level})")]
-
-
-def _nearest(path: Path) -> Path:
-    """The folder itself, or what exists of the way there."""
-    return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
 def _size(count: float) -> str:

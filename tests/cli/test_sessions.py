@@ -182,6 +182,18 @@ def test_a_wrong_session_is_answered_with_those_that_are_there(type_in: Type, co
     assert "'twin' may be any of twin-a (" in several.err
 
 
+def test_a_storage_folder_that_can_not_be_made_is_named(
+    type_in: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODE_STORAGE_DIR", "/dev/null/storage")
+    assert type_in("run", "1", "--session", "a") == (
+        2,
+        "",
+        "error: variable CODE_STORAGE_DIR is '/dev/null/storage', which can't be used as a folder"
+        " (Not a directory)\nhint: choose another one with CODE_STORAGE_DIR or --storage-dir\n",
+    )
+
+
 def test_what_runs_is_interrupted_from_outside(
     type_in: Type, spawn: Callable[..., subprocess.Popen[str]]
 ) -> None:
