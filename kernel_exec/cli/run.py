@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import BusyError, KernelExecError, NotFoundError
+from kernel_exec.errors import BusyError, KernelExecError, NotFoundError, explained
 from kernel_exec.host.client import HostClient, open_host, pid_of_host
 from kernel_exec.relay.relay import order_of
 from kernel_exec.settings import Settings
@@ -73,7 +73,9 @@ def run(
         click.echo(f"warning: new kernel; variables of kernel {which} were lost ({why})", err=True)
     if last["outcome"] == "ok":
         return 0
-    click.echo(f"error: {last['error'] or last['outcome']}", err=True)
+    error = last["error"] or last["outcome"]
+    ours = last["outcome"] != "exception"  # it is not the code's own words
+    click.echo(explained(error) if ours else f"error: {error}", err=True)
     return _FAILED
 
 

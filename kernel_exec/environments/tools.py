@@ -156,7 +156,9 @@ async def run_uv(
     try:
         argv = [find_uv_bin(), *arguments]
     except FileNotFoundError as error:
-        raise processes.ProgramMissingError(f"uv is missing: {error}; reinstall it") from error
+        raise processes.ProgramMissingError(
+            f"uv is missing: {error}; install kernel-exec again, which brings it"
+        ) from error
     with tools.work_folder() as (cwd, variables):
         # its byte-compiler runs the environment's Python, whose start would leave files there
         env = {**variables, "PYTHONDONTWRITEBYTECODE": "1"}
