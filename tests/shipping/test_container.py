@@ -12,13 +12,12 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.http.web import run_code
+from tests.http.web import Line
 from tests.shipping.tools import HEAVY, ROOT, run, serves
 from tests.waits import wait_until
 from tests.wire import Server
@@ -123,10 +122,10 @@ def test_over_http_it_runs_as_the_file_says_and_is_healthy(tmp_path: Path) -> No
         try:
             health = ["docker", "inspect", "--format={{.State.Health.Status}}", name]
             wait_until(lambda: run(*health).strip() == "healthy", within=60)
-            with closing(HTTPConnection("localhost", 8768, timeout=60)) as connection:
-                assert run_code(connection, "t" * 40, "print(6 * 7)") == "42"
-                connection.request("GET", "/health", headers={"Host": "evil.example"})
-                assert connection.getresponse().status == 421
+            with Line("localhost:8768", "t" * 40) as line:
+                assert line.run("print(6 * 7)") == "42"
+                assert line.health("localhost") == 200
+                assert line.health("evil.example") == 421
         finally:
             run("docker", "stop", name)
 
