@@ -28,6 +28,7 @@ _NAMED = 10
 @click.option(
     "--format",
     "document",
+    metavar="FORMAT",
     type=click.Choice(FORMATS),
     help="ipynb: a notebook; html: a page to review; py: a percent script; md: a report"
     " (default: by the ending of --output, or ipynb).",

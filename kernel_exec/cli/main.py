@@ -12,10 +12,10 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -48,15 +48,19 @@ _MODULES = dict.fromkeys(("tail", "interrupt", "restart", "stop"), "run")
 
 _WITHOUT_SETTINGS = {"demo", "trust", "completion"}
 
-_WELCOME = """\
-kernel-exec gives your agent a Python that remembers, and you a notebook of what it did.
+_WIDTH = max(30, min(80, shutil.get_terminal_size().columns) - 2)
+"""Columns of help: click's own takes 50 where there are fewer."""
 
-It is an MCP server: your agent's client starts it and speaks to it over stdin and stdout, so
-there is nothing to type here. Add it to the client's configuration:
-
-{configuration}
-
-`kernel-exec demo` shows it at work, `kernel-exec --help` lists all commands and settings."""
+_WELCOME = (
+    "kernel-exec gives your agent a Python that remembers, and you a notebook of what it did. It is"
+    " an MCP server: your agent's client starts it and speaks to it over stdin and stdout, so there"
+    " is nothing to type here."
+)
+_NEXT = (
+    ("kernel-exec init", "connects the clients on this machine"),
+    ("kernel-exec demo", "shows it at work"),
+    ("kernel-exec --help", "lists all commands and settings"),
+)
 
 
 class _LazyGroup(click.Group):
@@ -129,7 +133,7 @@ def _keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None
     cls=_LazyGroup,
     name="kernel-exec",
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": _WIDTH},
 )
 @click.version_option(package_name="kernel-exec", message="%(prog)s %(version)s")
 @click.pass_context
@@ -143,7 +147,7 @@ def group(ctx: click.Context, /, **options: str | None) -> object:
         _refuse_settings(ctx.invoked_subcommand, options)
         return None
     if sys.stdin is not None and sys.stdin.isatty():
-        click.echo(_WELCOME.format(configuration=_configuration()))
+        click.echo(_welcome())
         return None
     return ctx.invoke(_load("serve"), in_process=False)
 
@@ -157,12 +161,22 @@ def _refuse_settings(command: str, options: dict[str, str | None]) -> None:
         raise click.UsageError(f"`{command}` takes no settings such as {given[0]}")
 
 
+def _welcome() -> str:
+    """What a person reads who types our name and nothing else."""
+    words = click.HelpFormatter(width=_WIDTH)
+    words.write_text(_WELCOME)
+    words.write_paragraph()
+    words.write_dl(_NEXT)
+    words.write_paragraph()
+    words.write_text("For a client that init does not know, add this to its configuration:")
+    return f"{words.getvalue()}\n{_configuration()}"
+
+
 def _configuration() -> str:
     """What a client's configuration says to start the program that runs now."""
-    program = Path(sys.argv[0])
-    entry: dict[str, object] = {"command": str(program.absolute())}
-    if program.suffix == ".py" or program.name != "kernel-exec":
-        entry = {"command": sys.executable, "args": ["-m", "kernel_exec"]}
+    here = importlib.import_module("kernel_exec.clients.here")
+    program, *arguments = here.launcher(here.process_variables())
+    entry = {"command": program, **({"args": arguments} if arguments else {})}
     return json.dumps({"mcpServers": {"kernel-exec": entry}}, indent=2)
 
 
@@ -256,6 +270,9 @@ def _explain(errors: Sequence[BaseException]) -> NoReturn:
     if isinstance(first, click.UsageError):
         where = first.ctx.command_path if first.ctx is not None else "kernel-exec"
         _fail(2, [_message(first)], f"see `{where} --help`")
+    if isinstance(first, BrokenPipeError) and first.errno:  # nobody reads it any more
+        _abandon_stdout()
+        sys.exit(1)
     usage = all(isinstance(error, InvalidArgumentError) for error in errors)
     _fail(2 if usage else 1, list(dict.fromkeys(map(_message, errors))))
 

@@ -210,7 +210,8 @@ def test_on_a_terminal_it_says_what_it_is_and_how_to_connect_a_client(tmp_path: 
         os.close(theirs)
 
     assert (finished.returncode, finished.stderr) == (0, "")
-    assert "It is an MCP server" in finished.stdout
+    assert "It is an MCP server" in " ".join(finished.stdout.split())
+    assert "\nkernel-exec init " in finished.stdout
     start, end = finished.stdout.index("{"), finished.stdout.rindex("}") + 1
     entry = json.loads(finished.stdout[start:end])["mcpServers"]["kernel-exec"]
     assert Path(entry["command"]).is_absolute()
