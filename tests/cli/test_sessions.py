@@ -203,14 +203,14 @@ def test_what_runs_is_interrupted_from_outside(
         assert running.stdout is not None
         assert running.stdout.readline() == "begun\n"
         if stop == "interrupt":
-            assert "is interrupted" in type_in("interrupt", "busy").out
+            assert "is interrupted" in type_in("interrupt", "busy").err
             assert running.wait(patient(20)) == 1
         else:
             running.send_signal(signal.SIGINT)
             assert running.wait(patient(20)) == 130
         wait_until(lambda: rows(type_in)["busy"]["state"] == "idle")
     assert type_in("run", "print(x)", "--session", "busy").out == "1\n"
-    assert type_in("interrupt", "busy").out == "nothing is running in session busy\n"
+    assert type_in("interrupt", "busy").err == "nothing is running in session busy\n"
 
 
 def test_a_run_that_is_killed_does_not_stop_what_it_began(
@@ -243,8 +243,8 @@ def test_a_tail_follows_what_a_session_puts_out(
 
 def test_a_restart_and_a_stop_end_the_kernel_and_keep_history(type_in: Type) -> None:
     type_in("run", "x = 1", "--session", "ends")
-    assert type_in("restart", "ends").out == "session ends: kernel 2 started; 1 variable lost\n"
-    assert type_in("stop", "ends").out == "stopped ends\n"
+    assert type_in("restart", "ends").err == "session ends: kernel 2 started; 1 variable lost\n"
+    assert type_in("stop", "ends").err == "stopped ends\n"
     wait_until(lambda: rows(type_in)["ends"]["state"] == "ended")
     assert "x = 1" in type_in("show", "ends").out
     refused = type_in("restart", "ends")
@@ -313,7 +313,7 @@ def test_all_is_ended_with_the_host_also_what_hid_from_it(alone: Type, tmp_path:
     host = pid_of_host(storage)
     processes = [psutil.Process(host), *psutil.Process(host).children(recursive=True)]
     processes.append(psutil.Process(pid))
-    assert alone("stop", "--all") == (0, "the host process has ended\n", "")
+    assert alone("stop", "--all") == (0, "", "the host process has ended\n")
     assert wait_gone(processes) == []
     assert pid_of_host(storage) is None
     ((name, row),) = rows(alone).items()
@@ -337,7 +337,7 @@ def test_a_host_that_hangs_is_killed_on_request_only(alone: Type, tmp_path: Path
     listed = alone("sessions")
     assert (listed.code, hangs in listed.err) == (0, True)
     assert "running in another server" in listed.out
-    assert alone("stop", "--all", "--force") == (0, "the host process has ended\n", "")
+    assert alone("stop", "--all", "--force") == (0, "", "the host process has ended\n")
     assert wait_gone([process, *kernels], within=3) == []
 
 
