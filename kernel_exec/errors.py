@@ -66,9 +66,13 @@ def unusable(error: Exception) -> str:
 
 
 def parted(message: str) -> tuple[str, str]:
-    """What is wrong, and the way out behind the last semicolon, or ""."""
-    text, _, way_out = message.rstrip(".").rpartition("; ")
-    return (text, way_out) if text else (way_out, "")
+    """What is wrong, and the way out behind the last semicolon, or "".
+
+    What goes on over several lines is what another program printed.
+    """
+    message = message.rstrip(".")
+    text, _, way_out = message.rpartition("; ")
+    return (text, way_out) if text and "\n" not in way_out else (message, "")
 
 
 def explained(message: str, hint: str = "", *, kind: str = "error") -> str:

@@ -13,7 +13,7 @@ _WANTED = "ipykernel"
 """What kernel support is made of, so that every index that is of use has it."""
 
 _UV_LIMIT = 15.0
-_INDEX_LIMIT = 25.0
+_INDEX_LIMIT = 15.0
 """Seconds for a page of the index and a file's metadata, with what uv tries again."""
 
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
