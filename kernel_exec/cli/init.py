@@ -97,7 +97,7 @@ def _chosen(
         elif names:
             _report(explained(f"{client.name}: {reason}"))
             failed = True
-        else:
+        elif not remove:
             _report(f"{client.name}: {reason}")
     if not chosen and not names:
         raise NotFoundError("no client was found; name one to create its file, such as `cursor`")
