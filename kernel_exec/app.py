@@ -14,14 +14,13 @@ from anyio import to_thread
 from kernel_exec import processes
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import Answers, Catalog
-from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.retention import Limits
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.kernels.local import LocalKernels
 from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.kernels.run_dirs import sweep_run_dirs
 from kernel_exec.kernels.spares import Spares
-from kernel_exec.places import Places
+from kernel_exec.places import Places, make_root
 from kernel_exec.scripts.store import ScriptStore
 from kernel_exec.sessions.registry import Sessions
 from kernel_exec.settings import ConnectionSettings, HostSettings
@@ -56,7 +55,7 @@ async def open_app(
     Raises:
         InvalidArgumentError: The storage folder can't be one.
     """
-    await to_thread.run_sync(_make_root, settings)
+    await to_thread.run_sync(make_root, settings.storage_root, settings.storage_source)
     await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)
     async with (
         processes.warden(allowed_variables(settings.variables, passed=())) as leave_to_warden,
@@ -123,14 +122,3 @@ def open_catalog(
         inherited=connection.inherited,
         folder=connection.folder,
     )
-
-
-def _make_root(settings: HostSettings) -> None:
-    root = settings.storage_root
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidArgumentError(
-            f"{settings.storage_source} is {str(root)!r}, which can't be used as a folder"
-            f" ({error.strerror}): name one that the server's user may write to"
-        ) from error

@@ -65,6 +65,26 @@ def unusable(error: Exception) -> str:
     )
 
 
+def parted(message: str) -> tuple[str, str]:
+    """What is wrong, and the way out behind the last semicolon, or "".
+
+    What goes on over several lines is what another program printed.
+    """
+    message = message.rstrip(".")
+    text, _, way_out = message.rpartition("; ")
+    return (text, way_out) if text and "\n" not in way_out else (message, "")
+
+
+def explained(message: str, hint: str = "", *, kind: str = "error") -> str:
+    """What a person reads: what is wrong, and in a line of its own the way out.
+
+    That is `hint` where the message has none.
+    """
+    text, way_out = parted(message)
+    way_out = way_out or hint
+    return f"{kind}: {text}" + (f"\nhint: {way_out}" if way_out else "")
+
+
 def bare(error: Exception) -> Exception:
     """`error` without the groups that task groups wrap around the first thing that went wrong."""
     while isinstance(error, ExceptionGroup):

@@ -125,7 +125,7 @@ def lock(path: Path, descriptor: int, *, wait: bool = False) -> bool:
             return False
         if error.errno in _UNSUPPORTED:
             raise StorageError(
-                f"the file system of {str(path.parent)!r} has no file locks (flock): use a folder"
+                f"the file system of {str(path.parent)!r} has no file locks (flock); use a folder"
                 " on a local disk"
             ) from error
         raise

@@ -1,9 +1,12 @@
 """Where our own files lie: below a storage root, and in this package."""
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from kernel_exec.errors import InvalidArgumentError
 
 INSIDE: Final = Path(__file__).with_name("inside") / "main.py"
 """What a foreign interpreter runs, with a word for what it is to do: launch, probe or warden."""
@@ -31,6 +34,43 @@ def xdg_folder(kind: str, variables: Mapping[str, str]) -> Path:
     given = variables.get(variable, "").strip()
     home = variables.get("HOME") or Path("~").expanduser()
     return Path(given or Path(home, below), "kernel-exec")
+
+
+def nearest(path: Path) -> Path:
+    """The path itself, or what exists of the way there."""
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
+def make_root(root: Path, source: str) -> None:
+    """Make the storage root unless it exists; `source` is what has set it.
+
+    Raises:
+        InvalidArgumentError: It can't be made.
+    """
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{source} is {str(root)!r}, which can't be used as a folder ({error.strerror});"
+            " choose another one with CODE_STORAGE_DIR or --storage-dir"
+        ) from error
+
+
+def at_home(
+    variables: Mapping[str, str], cache: Path, root: Path
+) -> tuple[Mapping[str, str], Path]:
+    """A user's variables and the cache folder, both below `root` for one without a home.
+
+    Users of containers often have none, or one that can't be written to.
+    """
+    there = nearest(cache)
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return variables, cache
+    cache = Places(root).private / "cache"
+    changed = {"UV_CACHE_DIR": variables.get("UV_CACHE_DIR") or str(cache / "uv")}
+    if not os.access(variables.get("HOME", ""), os.X_OK):
+        changed["HOME"] = str(root)
+    return {**variables, **changed}, cache
 
 
 class Places(NamedTuple):

@@ -28,7 +28,7 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, RefusedSettingError
 from kernel_exec.inherited import INHERITED, Inherited
 from kernel_exec.options import BY_KEY, PLACE_OF, SETTINGS
-from kernel_exec.places import CONFIG_NAME, xdg_folder
+from kernel_exec.places import CONFIG_NAME, at_home, xdg_folder
 from kernel_exec.sandbox.walls import Sandbox, Walls
 from kernel_exec.trust import ConfigFiles, read_files
 
@@ -160,7 +160,7 @@ def read_settings(
             working_directory=_take(layers, "working_directory") or host.storage_root,
             **{key: _take(layers, key) for key in _OF_CONNECTION},
             sandbox=_sandbox(layers),
-            variables=variables,
+            variables=host.variables,
             config_files=[file for file, _ in files.tables],
             notice=files.notice,
         ),
@@ -201,10 +201,13 @@ def _of_host(
     without: Collection[str],
 ) -> HostSettings:
     storage = _first(layers, "storage_dir")
+    root = _take(layers, "storage_dir") or _user_folder("storage_dir", user, without)
+    of_user = _user_folder("cache", user, {BY_KEY["cache"].option})
+    variables, cache = at_home(variables, of_user, root)
     return HostSettings(
-        storage_root=_take(layers, "storage_dir") or _user_folder("storage_dir", user, without),
+        storage_root=root,
         storage_source="the default folder" if storage is None else storage.where,
-        cache=_take(layers, "cache") or _user_folder("cache", user, without),
+        cache=_take(layers, "cache") or cache,
         max_kernels=_take(layers, "max_kernels"),
         spare_kernels=_take(layers, "spare_kernels"),
         idle_limit=_take(layers, "idle_limit"),

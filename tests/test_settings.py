@@ -283,17 +283,25 @@ def test_the_null_device_stands_for_no_configuration_file() -> None:
     assert read(config=os.devnull).connection.wait_seconds == 45
 
 
-@pytest.mark.parametrize("word", ["storage_dir", "cache"])
-def test_without_a_home_what_would_be_there_must_be_named(
-    word: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("home", [None, "", "/dev/null", "/dev/null/gone"])
+def test_without_a_home_only_the_storage_folder_must_be_named(
+    home: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
-    named = {"storage_dir": "s", "cache": "c"}
-    del named[word]
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
 
-    assert f"--{word.replace('_', '-')}" in refusal(**named)
+    found = read(storage_dir="s")
+
+    root = Path.cwd() / "s"
+    assert found.host.cache == root / ".kernel_exec" / "cache"
+    assert found.connection.variables["HOME"] == str(root)
+    assert found.connection.variables["UV_CACHE_DIR"] == str(found.host.cache / "uv")
+    assert read(storage_dir="s", cache="c").host.cache == Path.cwd() / "c"
+    if not home:
+        assert "--storage-dir" in refusal()
 
 
 def test_a_tilde_is_the_home_folder() -> None:

@@ -9,7 +9,7 @@ _VARIABLE = "_KERNEL_EXEC_COMPLETE"
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     r"""Print the script that makes a shell complete commands and options.

@@ -3,7 +3,6 @@
 import base64
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.syntax import Syntax
 
+from kernel_exec.clients.here import launcher
 from kernel_exec.doctor.servers import server_of_our_own
 from kernel_exec.settings import process_variables
 
@@ -51,7 +51,8 @@ def demo(folder: Path) -> None:
     notebook, page = anyio.run(_run, folder.absolute())
     click.echo(page)
     paths = {"page": shlex.quote(page), "notebook": shlex.quote(notebook)}
-    click.echo(_NEXT.format(program=_program(), opener=_opener(), **paths), err=True)
+    program = shlex.join(launcher(process_variables()))
+    click.echo(_NEXT.format(program=program, opener=_opener(), **paths), err=True)
 
 
 async def _run(folder: Path) -> tuple[str, str]:
@@ -65,16 +66,6 @@ async def _run(folder: Path) -> tuple[str, str]:
         raise click.ClickException(
             f"the conversation with the server failed: {errors.exceptions[0]}"
         ) from None
-
-
-def _program() -> str:
-    """What a person types to start this program again."""
-    program = Path(sys.argv[0])
-    if program.name != "kernel-exec":
-        return shlex.join([sys.executable, "-m", "kernel_exec"])
-    found = shutil.which(program.name)
-    is_found = found is not None and program.exists() and program.samefile(found)
-    return program.name if is_found else shlex.quote(str(program.absolute()))
 
 
 def _opener() -> str:

@@ -17,7 +17,7 @@ from kernel_exec.inherited import INHERITED
 from kernel_exec.notebooks.build import OutputOptions
 from kernel_exec.settings import Settings
 
-from .reading import history_root, settings_of
+from .reading import history_root, settings_of, warn
 
 _NAMED = 10
 """Sessions that a message lists."""
@@ -28,6 +28,7 @@ _NAMED = 10
 @click.option(
     "--format",
     "document",
+    metavar="FORMAT",
     type=click.Choice(FORMATS),
     help="ipynb: a notebook; html: a page to review; py: a percent script; md: a report"
     " (default: by the ending of --output, or ipynb).",
@@ -85,7 +86,7 @@ async def _export(
     connection = settings.connection
     async with open_store(history_root(settings)) as store:
         if store.notice:
-            click.echo(f"warning: {store.notice}", err=True)
+            warn(store.notice)
         record = await find_session(store, session)
         exported = await export_session(
             store,
@@ -119,7 +120,7 @@ async def find_session(store: Store, wanted: str) -> SessionRecord:
         raise NotFoundError(f"no session {wanted!r} in history; it has {_names(records)}")
     if wanted and len({each.name for each in found}) > 1:
         raise InvalidArgumentError(
-            f"{wanted!r} may be any of {_names(found)}: use more of its name"
+            f"{wanted!r} may be any of {_names(found)}; use more of its name"
         )
     used = await store.last_uses()
     latest = sorted(found, key=lambda each: used.get(each.id, 0.0), reverse=True)

@@ -16,16 +16,22 @@ from kernel_exec.clients.planning import Plan, carry_out, registering, removing
 from kernel_exec.clients.registering import CHOICE, Wanted
 from kernel_exec.clients.registrations import registrations
 from kernel_exec.content.plain import clean, one_line
-from kernel_exec.errors import KernelExecError, NotFoundError
+from kernel_exec.errors import KernelExecError, NotFoundError, explained
 from kernel_exec.settings import current_folder
+
+from .reading import warn
 
 _SYSTEMS = {"darwin": "macOS", "win32": "Windows", "linux": "Linux"}
 _SHOWN = 500
 """Characters of a path that are shown."""
 
 
+def _names_that_begin(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    return [client.name for client in CLIENTS if client.name.startswith(begun)]
+
+
 @click.command()
-@click.argument("clients", nargs=-1, metavar="[CLIENT]...")
+@click.argument("clients", nargs=-1, metavar="[CLIENT]...", shell_complete=_names_that_begin)
 @click.option("--print", "only_print", is_flag=True, help="Show the changes and write nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Write without asking.")
 @click.option("--remove", is_flag=True, help="Remove kernel-exec again.")
@@ -63,12 +69,12 @@ def init(
                 plan = plan_of(client, file)
                 waiting += _carry_out(plan, only_print=only_print, yes=yes, remove=remove)
             except KernelExecError as error:
-                _report(f"error: {client.name}: {error}")
+                _report(explained(f"{client.name}: {error}"))
                 failed = True
     if waiting:
         raise click.ClickException(
             "nothing was written, since there is no terminal to ask on; pass --yes to write without"
-            " being asked"
+            " a question"
         )
     return 1 if failed else 0
 
@@ -81,17 +87,17 @@ def _chosen(
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(known)}"
-            raise click.UsageError(f"no client {name!r}{hint}", click.get_current_context())
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+            raise click.UsageError(f"no client {name!r}; {hint}", click.get_current_context())
     chosen, failed = [], False
     for client in [known[name] for name in dict.fromkeys(names)] or CLIENTS:
         reason = _reason_against(client, machine, project=project, named=bool(names) or remove)
         if not reason:
             chosen.append(client)
         elif names:
-            _report(f"error: {client.name}: {reason}")
+            _report(explained(f"{client.name}: {reason}"))
             failed = True
-        else:
+        elif not remove:
             _report(f"{client.name}: {reason}")
     if not chosen and not names:
         raise NotFoundError("no client was found; name one to create its file, such as `cursor`")
@@ -146,7 +152,7 @@ def _registrar(
         launcher=launcher(machine.variables, is_shared=project), given=variables, found=found
     )
     if warning and not variables.keys() & CHOICE:
-        _report(f"warning: {warning}")
+        warn(warning)
 
     def plan(client: Client, file: Path) -> Plan:
         directory = "." if client.starts_in_project else client.project_folder if project else ""
@@ -166,7 +172,7 @@ def _carry_out(plan: Plan, *, only_print: bool, yes: bool, remove: bool) -> bool
     """Show a change and make it; True when nobody could be asked."""
     name = plan.client.name
     for warning in plan.warnings:
-        _report(f"warning: {name}: {warning}")
+        warn(f"{name}: {warning}")
     if not plan.changes:
         if not remove:
             _report(f"{name}: {plan.file} starts kernel-exec already")
@@ -185,7 +191,7 @@ def _carry_out(plan: Plan, *, only_print: bool, yes: bool, remove: bool) -> bool
         if not click.confirm("Write this?", err=True):
             return False
     if warning := carry_out(plan):
-        _report(f"warning: {name}: {warning}")
+        warn(f"{name}: {warning}")
     _report(
         f"{name}: {'deleted' if plan.after is None else 'wrote'} {plan.file}; restart the client"
     )

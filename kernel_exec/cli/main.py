@@ -12,16 +12,16 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import InvalidArgumentError, KernelExecError, unusable
+from kernel_exec.errors import InvalidArgumentError, KernelExecError, explained, unusable
 from kernel_exec.options import BY_KEY
 
 COMMANDS = {
@@ -48,15 +48,19 @@ _MODULES = dict.fromkeys(("tail", "interrupt", "restart", "stop"), "run")
 
 _WITHOUT_SETTINGS = {"demo", "trust", "completion"}
 
-_WELCOME = """\
-kernel-exec gives your agent a Python that remembers, and you a notebook of what it did.
+_WIDTH = max(30, min(80, shutil.get_terminal_size().columns) - 2)
+"""Columns of help: click's own takes 50 where there are fewer."""
 
-It is an MCP server: your agent's client starts it and speaks to it over stdin and stdout, so
-there is nothing to type here. Add it to the client's configuration:
-
-{configuration}
-
-`kernel-exec demo` shows it at work, `kernel-exec --help` lists all commands and settings."""
+_WELCOME = (
+    "kernel-exec gives your agent a Python that remembers, and you a notebook of what it did. It is"
+    " an MCP server: your agent's client starts it and speaks to it over stdin and stdout, so there"
+    " is nothing to type here."
+)
+_NEXT = (
+    ("kernel-exec init", "connects the clients on this machine"),
+    ("kernel-exec demo", "shows it at work"),
+    ("kernel-exec --help", "lists all commands and settings"),
+)
 
 
 class _LazyGroup(click.Group):
@@ -129,9 +133,9 @@ def _keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None
     cls=_LazyGroup,
     name="kernel-exec",
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": _WIDTH},
 )
-@click.version_option(package_name="kernel-exec")
+@click.version_option(package_name="kernel-exec", message="%(prog)s %(version)s")
 @click.pass_context
 def group(ctx: click.Context, /, **options: str | None) -> object:
     """Run an agent's Python in long-lived Jupyter kernels, over MCP.
@@ -143,7 +147,7 @@ def group(ctx: click.Context, /, **options: str | None) -> object:
         _refuse_settings(ctx.invoked_subcommand, options)
         return None
     if sys.stdin is not None and sys.stdin.isatty():
-        click.echo(_WELCOME.format(configuration=_configuration()))
+        click.echo(_welcome())
         return None
     return ctx.invoke(_load("serve"), in_process=False)
 
@@ -157,17 +161,28 @@ def _refuse_settings(command: str, options: dict[str, str | None]) -> None:
         raise click.UsageError(f"`{command}` takes no settings such as {given[0]}")
 
 
+def _welcome() -> str:
+    """What a person reads who types our name and nothing else."""
+    words = click.HelpFormatter(width=_WIDTH)
+    words.write_text(_WELCOME)
+    words.write_paragraph()
+    words.write_dl(_NEXT)
+    words.write_paragraph()
+    words.write_text("For a client that init does not know, add this to its configuration:")
+    return f"{words.getvalue()}\n{_configuration()}"
+
+
 def _configuration() -> str:
     """What a client's configuration says to start the program that runs now."""
-    program = Path(sys.argv[0])
-    entry: dict[str, object] = {"command": str(program.absolute())}
-    if program.suffix == ".py" or program.name != "kernel-exec":
-        entry = {"command": sys.executable, "args": ["-m", "kernel_exec"]}
+    here = importlib.import_module("kernel_exec.clients.here")
+    program, *arguments = here.launcher(here.process_variables())
+    entry = {"command": program, **({"args": arguments} if arguments else {})}
     return json.dumps({"mcpServers": {"kernel-exec": entry}}, indent=2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; what can be explained in a line is never a traceback."""
+    result: object = None
     codecs.register_error("shown", _shown)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="shown")
@@ -183,14 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.UsageError as error:
         given = sys.argv[1:] if arguments is None else arguments
         on_terminal = sys.stdin is not None and sys.stdin.isatty()
-        if _OF_PEOPLE & set(given) or (on_terminal and "run" in given):
+        if on_terminal or _OF_PEOPLE & set(given):
             _explain([error])
-        message = _way_out(error, given)
-        if not on_terminal:
-            importlib.import_module("kernel_exec.cli.serve").refuse(
-                message, {}, unquoted="the arguments are those of another program, or mistyped"
-            )
-        _explain([click.UsageError(message, error.ctx)])
+        importlib.import_module("kernel_exec.cli.serve").refuse(
+            _way_out(error, given),
+            {},
+            unquoted="the arguments are those of another program, or mistyped",
+        )
     except _EXPLAINED as error:
         _explain([error])
     sys.exit(result if isinstance(result, int) else 0)
@@ -216,7 +230,7 @@ _VALUE = re.compile(r"(?<==).+", re.DOTALL)
 
 def _way_out(error: click.UsageError, given: Sequence[str]) -> str:
     """What is wrong with the arguments of a server, and the line of its configuration to change."""
-    message = error.format_message()
+    message = _message(error)
     message += "" if message.endswith((".", "?")) else "."
     shown = [_VALUE.sub("…", each) for each in given]
     line = f'`"args": {json.dumps(shown, ensure_ascii=False)}`'
@@ -252,20 +266,26 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _explain(errors: Sequence[BaseException]) -> NoReturn:
     first = errors[0]
     if isinstance(first, (click.Abort, KeyboardInterrupt)):
-        _fail(130, "interrupted")
+        _fail(130, ["interrupted"])
     if isinstance(first, click.UsageError):
         where = first.ctx.command_path if first.ctx is not None else "kernel-exec"
-        _fail(2, first.format_message(), f"see `{where} --help`")
+        _fail(2, [_message(first)], f"see `{where} --help`")
+    if isinstance(first, BrokenPipeError) and first.errno:  # nobody reads it any more
+        _abandon_stdout()
+        sys.exit(1)
     usage = all(isinstance(error, InvalidArgumentError) for error in errors)
-    _fail(2 if usage else 1, "; ".join(dict.fromkeys(map(_message, errors))))
+    _fail(2 if usage else 1, list(dict.fromkeys(map(_message, errors))))
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, click.ClickException):
-        return error.format_message()
+        words = re.sub(r"\s+", " ", error.format_message())  # click's have capitals and lists
+        return words[:1].lower() + words[1:]
     if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITTEN:
         _abandon_stdout()
         return f"the output can't be written: {error.strerror}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename!r}: {error.strerror}"
     if isinstance(error, ImportError):
         return unusable(error)
     return str(error) or repr(error)
@@ -277,9 +297,8 @@ def _abandon_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(code: int, message: str, hint: str = "") -> NoReturn:
+def _fail(code: int, messages: Sequence[str], hint: str = "") -> NoReturn:
     with suppress(OSError):  # where stderr can't be written either, the code has to do
-        click.echo(f"error: {clean(message).rstrip('.')}", err=True)
-        if hint:
-            click.echo(f"hint: {hint}", err=True)
+        for message in messages:
+            click.echo(explained(clean(message), hint), err=True)
     sys.exit(code)

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from kernel_exec.errors import KernelExecError, NotFoundError
+from kernel_exec.content.plain import clean
+from kernel_exec.errors import KernelExecError, NotFoundError, explained
 from kernel_exec.host.client import HostClient, open_host
 from kernel_exec.options import BY_KEY
-from kernel_exec.places import Places
+from kernel_exec.places import Places, make_root
 from kernel_exec.relay.door import folder_of
 from kernel_exec.relay.relay import start
 from kernel_exec.settings import Settings, examine_settings, read_settings
@@ -22,8 +23,13 @@ def settings_of(options: Mapping[str, str | None], *, config_required: bool = Tr
     """The settings that a command runs with; raises what `read_settings` raises."""
     settings = read_settings(options=options, config_required=config_required)
     if settings.connection.notice:
-        click.echo(f"warning: {settings.connection.notice}", err=True)
+        warn(settings.connection.notice)
     return settings
+
+
+def warn(message: str) -> None:
+    """Print what is no reason to stop."""
+    click.echo(explained(clean(message), kind="warning"), err=True)
 
 
 def log_of(options: Mapping[str, str | None]) -> Path:
@@ -77,5 +83,8 @@ def started_host(settings: Settings, order: Mapping[str, object]) -> HostClient:
     if host is None and start(order, folder_of(root)):
         host = open_host(root)
     if host is None:
-        raise NotFoundError(f"no host process can be started for {str(root)!r}")
+        make_root(root, settings.host.storage_source)
+        raise NotFoundError(
+            f"no host process can be started for {str(root)!r}; run `kernel-exec doctor`"
+        )
     return host

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from kernel_exec.content.plain import clean
-from kernel_exec.errors import BusyError, KernelExecError, NotFoundError
+from kernel_exec.errors import BusyError, KernelExecError, NotFoundError, explained
 from kernel_exec.host.client import HostClient, open_host, pid_of_host
 from kernel_exec.relay.relay import order_of
 from kernel_exec.settings import Settings
@@ -73,7 +73,9 @@ def run(
         click.echo(f"warning: new kernel; variables of kernel {which} were lost ({why})", err=True)
     if last["outcome"] == "ok":
         return 0
-    click.echo(f"error: {last['error'] or last['outcome']}", err=True)
+    error = last["error"] or last["outcome"]
+    ours = last["outcome"] != "exception"  # it is not the code's own words
+    click.echo(explained(error) if ours else f"error: {error}", err=True)
     return _FAILED
 
 
@@ -100,9 +102,9 @@ def interrupt(options: dict[str, str | None], session: str, force: bool) -> None
         for told in asked(host, "interrupt", session=session, force=force):
             name = told["session"]
             if told["execution"] is None:
-                click.echo(f"nothing is running in session {name}")
+                click.echo(f"nothing is running in session {name}", err=True)
             else:
-                click.echo(f"session {name}: step {told['step']} is {told['outcome']}")
+                click.echo(f"session {name}: step {told['step']} is {told['outcome']}", err=True)
 
 
 @click.command()
@@ -117,7 +119,9 @@ def restart(options: dict[str, str | None], session: str) -> None:
         for told in asked(host, "restart", session=session):
             lost = len(told["lost"])
             gone = f"; {lost} variable{'' if lost == 1 else 's'} lost" if lost else ""
-            click.echo(f"session {told['session']}: kernel {told['generation']} started{gone}")
+            click.echo(
+                f"session {told['session']}: kernel {told['generation']} started{gone}", err=True
+            )
 
 
 @click.command()
@@ -149,7 +153,7 @@ def stop(
     with closing(host):
         if session:
             for told in asked(host, "stop", sessions=list(session)):
-                click.echo(f"stopped {', '.join(told['stopped'])}")
+                click.echo(f"stopped {', '.join(told['stopped'])}", err=True)
             return
         list(asked(host, "stop"))
         _end(host.pid, kill=force)
@@ -207,7 +211,7 @@ def _end(pid: int | None, *, kill: bool, patience: float = _ENDING) -> None:
             raise BusyError(f"the host process {pid} has not ended yet; --force kills it")
         process.kill()
         psutil.wait_procs([process])
-    click.echo("the host process has ended")
+    click.echo("the host process has ended", err=True)
 
 
 def require_host(settings: Settings) -> HostClient:

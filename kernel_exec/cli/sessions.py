@@ -20,7 +20,7 @@ from kernel_exec.host.client import open_host
 from kernel_exec.places import Places
 from kernel_exec.settings import Settings
 
-from .reading import asked, history_root, settings_of
+from .reading import asked, history_root, settings_of, warn
 
 _COLUMNS = ("name", "id", "state", "client", "folder", "environment", "steps", "memory", "used")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -64,7 +64,7 @@ def history_of(settings: Settings) -> Iterator[Database]:
     try:
         database.flush()  # which opens it
         if database.degraded:
-            click.echo(f"warning: history can't be opened: {database.degraded}", err=True)
+            warn(f"history can't be opened: {database.degraded}")
         yield database
     finally:
         database.close()
@@ -76,7 +76,7 @@ def live(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     try:
         host = open_host(settings.host.storage_root)
     except BusyError as error:
-        click.echo(f"warning: {error}", err=True)
+        warn(str(error))
     if host is None:
         return [], []
     with closing(host):

@@ -26,6 +26,7 @@ from kernel_exec.errors import (
     KernelExecError,
     NotFoundError,
     UnusableEnvironmentError,
+    explained,
 )
 from kernel_exec.history.store import open_store
 from kernel_exec.jsons import JSONObject, text
@@ -37,7 +38,7 @@ from kernel_exec.verification.results import CellReport, OnCell, Verification
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
 from .export import find_session
-from .reading import history_root, settings_of
+from .reading import history_root, settings_of, warn
 
 _DIFFERS, _NOT_RUN = 1, 2
 _COLOURS = {
@@ -104,7 +105,7 @@ def verify(
         chosen = _chosen(settings, environment, python)
         return anyio.run(_verify, settings, target, chosen, timeout or None, stamped, as_json)
     except KernelExecError as error:
-        click.echo(f"error: {str(error).rstrip('.')}", err=True)
+        click.echo(explained(clean(str(error))), err=True)
         return _NOT_RUN
 
 
@@ -161,7 +162,7 @@ async def _subject(settings: Settings, target: str) -> _Subject:
         return _Subject(name=target, notebook=parse(content, file), file=file, content=content)
     async with open_store(history_root(settings)) as store:
         if store.notice:
-            click.echo(f"warning: {store.notice}", err=True)
+            warn(store.notice)
         record = await find_session(store, target)
         wanted = settings.connection
         variables = allowed_variables(wanted.variables, passed=wanted.pass_env)

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from kernel_exec.content.plain import one_line
+from kernel_exec.errors import parted
 
 _LONGEST = 1000
 """Characters of a text."""
@@ -27,8 +28,6 @@ class Check:
 
 def broken(name: str, error: Exception | str, fix: str = "") -> Check:
     """The check of what does not work; our errors end with the way out, behind a semicolon."""
-    said = one_line(" ".join(str(error).split()) or repr(error), _LONGEST).rstrip(".")
-    text, _, last = said.rpartition("; ")
-    if fix or not text:
-        return Check(name=name, ok=False, text=said, fix=fix or "see the log")
-    return Check(name=name, ok=False, text=text, fix=last)
+    said = one_line(" ".join(str(error).split()) or repr(error), _LONGEST)
+    text, way_out = (said, fix) if fix else parted(said)
+    return Check(name=name, ok=False, text=text, fix=way_out or "see the log")

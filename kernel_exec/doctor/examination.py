@@ -130,4 +130,4 @@ def _tasks(options: Mapping[str, str | None]) -> Iterator[_Task]:
     yield _Task(name="mcp", function="servers.handshake", arguments=(settings,), limit=40)
     yield _Task(name="sandbox", function="machine.sandbox", arguments=(settings,))
     yield _Task(name="clients", function="servers.clients", arguments=(settings,))
-    yield _Task(name="package index", function="packages.index", arguments=(settings,), limit=30)
+    yield _Task(name="package index", function="packages.index", arguments=(settings,), limit=20)

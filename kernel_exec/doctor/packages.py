@@ -13,7 +13,7 @@ _WANTED = "ipykernel"
 """What kernel support is made of, so that every index that is of use has it."""
 
 _UV_LIMIT = 15.0
-_INDEX_LIMIT = 25.0
+_INDEX_LIMIT = 15.0
 """Seconds for a page of the index and a file's metadata, with what uv tries again."""
 
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -23,7 +23,13 @@ async def uv(settings: Settings) -> Sequence[Check]:
     """The uv that installs packages."""
     finished = await run_uv(["--version"], tools=_tools(settings), limit=_UV_LIMIT)
     if finished.returncode != 0:
-        return [broken("uv", f"uv does not run: {finished.stderr}", "reinstall uv")]
+        return [
+            broken(
+                "uv",
+                f"uv does not run: {finished.stderr}",
+                "install kernel-exec again, which brings it",
+            )
+        ]
     return [Check(name="uv", ok=True, text=finished.stdout.strip())]
 
 
@@ -44,14 +50,13 @@ async def index(settings: Settings) -> Sequence[Check]:
         return [broken("package index", f"no answer within {_INDEX_LIMIT:g} seconds", _WAY_OUT)]
     if finished.returncode != 0:
         said = _PASSWORD.sub("…", finished.stderr.strip().rpartition("error: ")[2])
-        return [broken("package index", f"can't be used: {said}", _WAY_OUT)]
+        is_full = "os error 28" in said  # uv has its own folder there
+        fix = "make room, or set TMPDIR to a folder that has some" if is_full else _WAY_OUT
+        return [broken("package index", f"can't be used: {said}", fix)]
     return [Check(name="package index", ok=True, text=f"uv finds {_WANTED}")]
 
 
-_WAY_OUT = (
-    "check the network, HTTPS_PROXY, and the index in UV_DEFAULT_INDEX or uv.toml"
-    " (behind a firewall a mirror)"
-)
+_WAY_OUT = "check the network and HTTPS_PROXY; behind a firewall, set UV_DEFAULT_INDEX to a mirror"
 
 
 def _tools(settings: Settings) -> Tools:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kernel_exec.errors import StorageError
 from kernel_exec.leases import lock
-from kernel_exec.places import Places
+from kernel_exec.places import Places, nearest
 from kernel_exec.settings import Settings
 
 from .check import Check, broken
@@ -22,29 +22,35 @@ _SAMPLE = 65_536
 
 
 async def storage(settings: Settings) -> Sequence[Check]:
-    """Whether the storage folder can be written and locked, and has room."""
+    """Whether the storage folder and the cache can be written and locked, and have room."""
     root, source = settings.host.storage_root, settings.host.storage_source
-    fix = f"choose another folder with CODE_STORAGE_DIR or --storage-dir (now: {source})"
-    there = _nearest(root)
-    if not there.is_dir():
-        return [broken("storage", f"{there} is not a folder", fix)]
-    if not root.is_dir():
-        if not os.access(there, os.W_OK | os.X_OK):
-            return [broken("storage", f"{root} can't be created: {there} is read-only", fix)]
-        text = f"{root} does not exist yet; a server creates it"
-        return [_with_room(there, text)]
     places = Places(root)
-    for folder in filter(Path.is_dir, (root, places.private)):
-        try:
-            _try_out(folder)
-        except StorageError as error:
-            return [broken("storage", error, fix)]
-        except OSError as error:
-            return [broken("storage", f"{folder} can't be written: {error.strerror}", fix)]
-    if places.history.exists() and not os.access(places.history, os.R_OK | os.W_OK):
+    fix = f"choose another folder with CODE_STORAGE_DIR or --storage-dir (now: {source})"
+    found = _of_folder("storage", root, fix)
+    if found.ok and places.private.is_dir():
+        private = _of_folder("storage", places.private, fix)
+        found = found if private.ok else private
+    if found.ok and places.history.exists() and not os.access(places.history, os.R_OK | os.W_OK):
         fix = f"make {places.history} yours and writable"
-        return [broken("storage", f"{places.history} can't be written", fix)]
-    return [_with_room(root, f"{root} is writable")]
+        found = broken("storage", f"{places.history} can't be written", fix)
+    fix = "choose another folder with KERNEL_EXEC_CACHE or --cache"
+    return [found, _of_folder("cache", settings.host.cache, fix)]
+
+
+def _of_folder(name: str, folder: Path, fix: str) -> Check:
+    """Whether a folder can be used, or the one that it would be made in."""
+    there = nearest(folder)
+    if not there.is_dir():
+        return broken(name, f"{there} is not a folder", fix)
+    try:
+        _try_out(there)
+    except StorageError as error:
+        return broken(name, error, fix)
+    except OSError as error:
+        where = "" if there == folder else f" in {there}"
+        return broken(name, f"{folder} can't be written{where}: {error.strerror}", fix)
+    text = "is writable" if there == folder else "does not exist yet; a server creates it"
+    return _with_room(name, there, f"{folder} {text}")
 
 
 def _try_out(folder: Path) -> None:
@@ -56,12 +62,12 @@ def _try_out(folder: Path) -> None:
         lock(folder / "file", file.fileno())
 
 
-def _with_room(folder: Path, text: str) -> Check:
+def _with_room(name: str, folder: Path, text: str) -> Check:
     free = shutil.disk_usage(folder).free
     if free < _LITTLE:
-        fix = "make room, or set KERNEL_EXEC_HISTORY_SIZE to less"
-        return broken("storage", f"{text}, but only {_size(free)} are free", fix)
-    return Check(name="storage", ok=True, text=f"{text}, {_size(free)} free")
+        fix = "make room there, or set KERNEL_EXEC_HISTORY_SIZE to less"
+        return broken(name, f"{text}, but only {_size(free)} are free", fix)
+    return Check(name=name, ok=True, text=f"{text}, {_size(free)} free")
 
 
 async def log(settings: Settings) -> Sequence[Check]:
@@ -75,11 +81,6 @@ async def log(settings: Settings) -> Sequence[Check]:
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.W_OK):
         return [broken("log", f"{path} can't be written", "make it writable, or remove it")]
     return [Check(name="log", ok=True, text=f"{path} ({_size(status.st_size)}, level {level})")]
-
-
-def _nearest(path: Path) -> Path:
-    """The folder itself, or what exists of the way there."""
-    return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
 def _size(count: float) -> str:

@@ -53,13 +53,13 @@ def find_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
         return known[name]
     if not known:
         raise UnusableEnvironmentError(
-            f"no conda environment named {name!r}: conda itself was not found. Set CONDA_EXE to the"
+            f"no conda environment named {name!r}: conda itself was not found; set CONDA_EXE to the"
             " conda executable, or give the environment's full path"
         )
     more = f" and {len(known) - _MOST_SHOWN} more" if len(known) > _MOST_SHOWN else ""
     raise UnusableEnvironmentError(
         f"no conda environment named {name!r}; known are"
-        f" {', '.join(sorted(known)[:_MOST_SHOWN])}{more}. Name one of them or give a full path"
+        f" {', '.join(sorted(known)[:_MOST_SHOWN])}{more}; name one of them or give a full path"
     )
 
 

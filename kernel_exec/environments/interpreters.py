@@ -177,7 +177,8 @@ async def _question(executable: Path, *what: str, variables: Mapping[str, str]) 
         return parts[1]
     if finished.timed_out:
         raise NoAnswerError(
-            f"the interpreter {str(executable)!r} did not answer within {_PROBE_LIMIT:g} seconds"
+            f"the interpreter {str(executable)!r} did not answer within {_PROBE_LIMIT:g} seconds;"
+            " try again, or choose another environment"
         )
     said = _last_lines(finished.stderr or finished.stdout)
     killed = finished.returncode == -signal.SIGKILL  # by the system, for its memory

@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,10 @@ _MISLEADING = frozenset(
     | {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER"}
 )
 """Variables that would choose another environment or folder, or spoil what is installed."""
+
+_INDEX_OF_UV = frozenset({"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_NO_INDEX"})
+_PIP_OF_ALL = (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"))
+"""What pip reads for every user, before their own."""
 
 _CONFIG_LIMIT = 1_000_000
 """Bytes of a configuration; a larger file is none."""
@@ -113,10 +117,15 @@ def read_tools(
     home = home_folder(base)
     config = Path(base.get("XDG_CONFIG_HOME") or home / ".config")
     named = base.get("PIP_CONFIG_FILE", "")
+    uv = _content(folder / (base.get("UV_CONFIG_FILE") or config / "uv" / "uv.toml"))
+    pip = _pip_config(home, config, str(folder / named) if named else "")
+    if not (any(map(variables.get, _INDEX_OF_UV)) or b"index" in (uv or b"")):
+        mirror = _mirror_of_pip(variables, b"" if named == os.devnull else pip or b"")
+        variables |= {"UV_DEFAULT_INDEX": mirror} if mirror else {}
     return Tools(
         variables=variables,
-        uv=_content(folder / (base.get("UV_CONFIG_FILE") or config / "uv" / "uv.toml")),
-        pip=_pip_config(home, config, str(folder / named) if named else ""),
+        uv=uv,
+        pip=pip,
         conda=_conda_digests(variables),
         umask=umask,
     )
@@ -156,7 +165,9 @@ async def run_uv(
     try:
         argv = [find_uv_bin(), *arguments]
     except FileNotFoundError as error:
-        raise processes.ProgramMissingError(f"uv is missing: {error}; reinstall it") from error
+        raise processes.ProgramMissingError(
+            f"uv is missing: {error}; install kernel-exec again, which brings it"
+        ) from error
     with tools.work_folder() as (cwd, variables):
         # its byte-compiler runs the environment's Python, whose start would leave files there
         env = {**variables, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -199,6 +210,17 @@ def _pip_config(home: Path, config: Path, named: str) -> bytes | None:
     written = io.StringIO()
     merged.write(written)
     return written.getvalue().encode()
+
+
+def _mirror_of_pip(variables: Mapping[str, str], pip: bytes) -> str:
+    """The index that pip is configured with, which uv would not know; "" without one."""
+    found = configparser.RawConfigParser()
+    for text in (*(_content(path) or b"" for path in _PIP_OF_ALL), pip):
+        with suppress(ValueError, configparser.Error):  # pip reports what is wrong with it
+            found.read_string(text.decode())
+    sections = ("install", "global")
+    written = (found.get(name, "index-url", fallback="") for name in sections)
+    return variables.get("PIP_INDEX_URL") or next(filter(None, written), "")
 
 
 def _conda_digests(variables: Mapping[str, str]) -> dict[Path, str]:

@@ -101,7 +101,7 @@ def choose(
         raise NotFoundError(f"no session {wanted!r}; there is {listed([*there.values()])}")
     if len(found) > 1:
         raise InvalidArgumentError(
-            f"{wanted!r} may be any of {listed(found)}: use more of its name or id"
+            f"{wanted!r} may be any of {listed(found)}; use more of its name or id"
         )
     return found[0]
 

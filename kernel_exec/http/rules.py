@@ -79,7 +79,7 @@ def asked_in(fields: JSONObject) -> Asked:
     if unknown:
         raise InvalidArgumentError(
             "the host process is of another version, which differs in"
-            f" {', '.join(sorted(unknown))}: end it with `kernel-exec stop --all`, then try again"
+            f" {', '.join(sorted(unknown))}; end it with `kernel-exec stop --all`, then try again"
         )
     hosts = fields["hosts"]
     return Asked(
@@ -100,35 +100,36 @@ def is_token(token: str) -> bool:
 
 
 def require_safe(asked: Asked, *, is_root: bool, is_walled: bool) -> None:
-    """Raise `InvalidArgumentError` with all that is missing to open what is `asked`.
+    """Raise a group of `InvalidArgumentError`s, all that is missing to open what is `asked`.
 
     `is_walled` when walls stand around the code, or somebody has said that there be none.
     """
-    if wrong := list(_objections(asked, is_root=is_root, is_walled=is_walled)):
-        raise InvalidArgumentError("; ".join(wrong))
+    wrong = _objections(asked, is_root=is_root, is_walled=is_walled)
+    if errors := [InvalidArgumentError(each) for each in wrong]:
+        raise ExceptionGroup("HTTP is not served like this", errors)
 
 
 def _objections(asked: Asked, *, is_root: bool, is_walled: bool) -> Iterator[str]:
     if is_root and not asked.allow_root:
         yield (
-            "clients would run code as root: serve HTTP as another user, or pass --allow-root"
+            "clients would run code as root; serve HTTP as another user, or pass --allow-root"
             " if that is what you want"
         )
     if bool(asked.tls_cert) != bool(asked.tls_key):
-        yield "--tls-cert and --tls-key belong together: pass both"
+        yield "--tls-cert and --tls-key belong together; pass both"
     for host in asked.hosts:
         if not _HOST.fullmatch(host):
             yield (
-                f"--allowed-host {host!r} is no host: pass a name that clients use, such as"
+                f"--allowed-host {host!r} is no host; pass a name that clients use, such as"
                 " mcp.example.org or mcp.example.org:8443"
             )
     address = _address(asked.bind)
     if address is None:
-        yield f"--bind {asked.bind!r} is no IP address: pass one such as 127.0.0.1, ::1 or 0.0.0.0"
+        yield f"--bind {asked.bind!r} is no IP address; pass one such as 127.0.0.1, ::1 or 0.0.0.0"
     elif not address.is_loopback and (
         needed := list(_needed_beyond_loopback(asked, is_walled=is_walled))
     ):
-        yield f"other machines can reach {asked.bind}: also pass {' and '.join(needed)}"
+        yield f"other machines can reach {asked.bind}; also pass {' and '.join(needed)}"
 
 
 def _needed_beyond_loopback(asked: Asked, *, is_walled: bool) -> Iterator[str]:

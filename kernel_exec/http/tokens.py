@@ -30,7 +30,7 @@ def read_token(path: Path) -> str:
         raise NotFoundError(f"token file {str(path)!r} can't be read: {error.strerror}") from error
     if os.name != "nt" and stat.S_ISREG(mode) and mode & 0o022:
         raise InvalidArgumentError(
-            f"token file {str(path)!r} can be written by other users: run `chmod go-w` on it"
+            f"token file {str(path)!r} can be written by other users; run `chmod go-w` on it"
         )
     try:
         token = content.decode("ascii").strip()
@@ -38,7 +38,7 @@ def read_token(path: Path) -> str:
         token = ""
     if not is_token(token) or len(content) > _LONGEST:
         raise InvalidArgumentError(
-            f"token file {str(path)!r} holds no token: write one line into it, of {TOKEN_FORM}"
+            f"token file {str(path)!r} holds no token; write one line into it, of {TOKEN_FORM}"
         )
     return token
 
@@ -63,7 +63,7 @@ def own_token(path: Path) -> str:
     is_private = os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
     if not is_private or not is_token(token):
         what = "holds no token" if is_private else "is not this user's alone"
-        raise StorageError(f"token file {str(path)!r} {what}: delete it, and a new token is made")
+        raise StorageError(f"token file {str(path)!r} {what}; delete it, and a new token is made")
     return token
 
 

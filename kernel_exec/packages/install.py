@@ -139,7 +139,8 @@ def _explain(carried: installers.Carried, order: installers.Order, state: str) -
 def _way_out(carried: installers.Carried, said: str, *, allow_build: bool) -> str:
     folded = re.sub(r"\s+", " ", said)
     if carried.unreachable:
-        return "\nThe package index could not be reached; check the network and its settings."
+        more = "" if carried.tool is installers.Tool.CONDA else " and UV_DEFAULT_INDEX"
+        return f"\nThe package index could not be reached; check the network, HTTPS_PROXY{more}."
     if "externally managed" in folded:
         return "\nThis interpreter belongs to the system; create a venv and configure that."
     if carried.tool is installers.Tool.CONDA and "PackagesNotFoundError" in folded:

@@ -201,8 +201,8 @@ def start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
     Of many relays that start at once all but one wait, and find the host that it has started.
     """
     gate = None
-    is_new = folder is not None and not folder.parents[2].exists()
     try:
+        is_new = folder is not None and not folder.parents[2].exists()
         if folder is not None:
             make_folder(folder)
             gate = os.open(folder / _GATE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

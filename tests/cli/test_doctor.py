@@ -19,7 +19,7 @@ from tests.shared import CACHE
 from tests.waits import patient
 from tests.wire import end_host
 
-ALWAYS = {"python", "uv", "storage", "log", "kernel", "host", "mcp", "package index"}
+ALWAYS = {"python", "uv", "storage", "cache", "log", "kernel", "host", "mcp", "package index"}
 
 pytestmark = pytest.mark.kernel
 
@@ -121,6 +121,35 @@ def test_storage_that_can_not_be_used_is_named_with_what_sets_it(folder: Path) -
     assert not found["storage"]["ok"]
     assert "CODE_STORAGE_DIR" in found["storage"]["fix"]
     assert found["kernel"]["ok"]
+    assert found["mcp"]["ok"]
+
+
+@pytest.mark.parametrize("name", ["storage", "cache"])
+def test_a_folder_that_can_not_be_made_is_named_with_what_sets_it(folder: Path, name: str) -> None:
+    variable = {"storage": "CODE_STORAGE_DIR", "cache": "KERNEL_EXEC_CACHE"}[name]
+
+    found = checks(folder, **{variable: "/dev/null/folder"})
+
+    assert [each for each in ("storage", "cache") if not found[each]["ok"]] == [name]
+    assert found[name]["text"] == "/dev/null is not a folder"
+    assert variable in found[name]["fix"]
+
+
+def test_a_full_disk_is_named_wherever_it_is(folder: Path) -> None:
+    full = folder / "full"
+    full.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(full)]
+    if subprocess.run(mounted, check=False, capture_output=True).returncode:
+        pytest.skip("only root can mount")
+    try:
+        (full / "all").write_bytes(bytes(65536))
+        found = checks(folder, CODE_STORAGE_DIR=str(full), KERNEL_EXEC_CACHE=str(full / "new"))
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+
+    for name, place in (("storage", full), ("cache", full / "new")):
+        assert found[name]["text"].startswith(f"{place} can't be written")
+        assert "No space left on device" in found[name]["text"]
     assert found["mcp"]["ok"]
 
 

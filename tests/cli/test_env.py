@@ -238,8 +238,8 @@ def test_the_values_are_replaced_in_place_when_asked(run: Run, here: Path) -> No
     code, _, err = run("env", "add", "a", "--python", sys.executable)
     assert (code, err) == (
         2,
-        f"error: `environments.a` already exists in {file};"
-        " choose another name or pass --replace\n",
+        f"error: `environments.a` already exists in {file}\n"
+        "hint: choose another name or pass --replace\n",
     )
     assert run("env", "add", "a", "--python", sys.executable, "--replace")[0] == 0
     assert file.read_text() == (
@@ -330,7 +330,7 @@ def test_a_place_that_is_none_is_wrong_usage(
     [
         ("--venv", "missing", "create it or choose another"),
         ("--venv", ".", "it has no pyvenv.cfg"),
-        ("--venv", "broken", "does not exist; create the environment again"),
+        ("--venv", "broken", "does not exist\nhint: create the environment again"),
         ("--conda", "no-such-name", "no conda environment named 'no-such-name'"),
         ("--python", "broken", "is a folder, not an interpreter"),
         ("--python", "broken/pyvenv.cfg", "does not start"),
@@ -357,7 +357,7 @@ def test_a_read_only_file_is_left_alone(run: Run, here: Path) -> None:
     code, out, err = run("env", "add", "here", "--python", sys.executable)
 
     assert (code, out) == (1, "")
-    assert err == f"error: {file} is read-only; make it writable\n"
+    assert err == f"error: {file} is read-only\nhint: make it writable\n"
     assert file.read_text() == "# mine\n"
     assert [path.name for path in here.iterdir()] == ["kernel_exec.toml"]
 
@@ -433,7 +433,7 @@ def test_a_name_that_is_not_configured_is_told_with_those_that_are(
 
     assert (code, out) == (1, "")
     assert err == (
-        "error: no environment 'nope' is configured; known are '(default)', 'here';"
+        "error: no environment 'nope' is configured; known are '(default)', 'here'\nhint:"
         " `kernel-exec env add` adds one\n"
     )
 

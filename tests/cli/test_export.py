@@ -165,7 +165,7 @@ def test_a_folder_without_history_is_told_and_nothing_is_made_in_it(
 def test_history_without_a_session_is_told(run: Run, tmp_path: Path) -> None:
     anyio.run(fill, tmp_path / "store")
 
-    assert run() == (1, "", "error: history has no sessions yet; run code first\n")
+    assert run() == (1, "", "error: history has no sessions yet\nhint: run code first\n")
 
 
 def test_broken_history_is_told_without_a_traceback(run: Run, tmp_path: Path) -> None:

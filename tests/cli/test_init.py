@@ -59,7 +59,7 @@ def test_clients_that_are_here_are_registered_and_the_others_reported(home: Path
     written = run(home, "--yes")
 
     assert (shown.returncode, asked.returncode, written.returncode) == (0, 1, 0)
-    assert "no terminal to ask on; pass --yes" in asked.stderr
+    assert "no terminal to ask on\nhint: pass --yes" in asked.stderr
     assert shown.stdout == written.stdout
     assert '+   "kernel-exec": {' in shown.stdout
     assert "windsurf: not found on this machine" in written.stderr
@@ -157,7 +157,7 @@ def test_a_read_only_file_and_a_folder_in_its_place_are_refused(home: Path) -> N
     finished = run(home, "--yes", "cursor", "gemini")
 
     assert finished.returncode == 1
-    assert "is read-only; make it writable" in finished.stderr
+    assert "is read-only\nhint: make it writable\n" in finished.stderr
     assert "settings.json is not a file" in finished.stderr
     assert file.read_text() == '{"mcpServers": {}}'
     assert [each.name for each in file.parent.iterdir()] == ["mcp.json"]
@@ -197,5 +197,5 @@ def test_a_client_of_other_systems_and_an_unknown_one_are_refused(home: Path) ->
     assert desktop.returncode == 1
     assert "error: claude-desktop: does not exist on" in desktop.stderr
     assert unknown.returncode == 2
-    assert "no client 'curser'; did you mean `cursor`?" in unknown.stderr
+    assert "no client 'curser'\nhint: did you mean `cursor`?\n" in unknown.stderr
     assert run(home, "--yes").stderr.endswith("such as `cursor`\n")

@@ -163,7 +163,11 @@ def test_a_step_is_shown_with_its_whole_output(type_in: Type) -> None:
     listed = json.loads(type_in("show", "long", "--json").out)
     assert [each["outcome"] for each in listed] == ["ok", "exception"]
     missing = type_in("show", "long", "7")
-    assert missing == (1, "", "error: no single step is '7' in this session; the last is step 2\n")
+    assert missing == (
+        1,
+        "",
+        "error: no single step is '7' in this session\nhint: the last is step 2\n",
+    )
 
 
 @pytest.mark.parametrize("command", ["show", "tail", "interrupt", "restart", "stop"])
@@ -172,10 +176,22 @@ def test_a_wrong_session_is_answered_with_those_that_are_there(type_in: Type, co
         type_in("run", "1", "--session", name)
     refused = type_in(command, "nothing")
     assert refused.code == 1
-    assert re.match(r"error: no session 'nothing'; there is [\w-]+ \(\w{8}\)", refused.err)
+    assert re.match(r"error: no session 'nothing'\nhint: there is [\w-]+ \(\w{8}\)", refused.err)
     several = type_in(command, "twin")
     assert several.code in {1, 2}
     assert "'twin' may be any of twin-a (" in several.err
+
+
+def test_a_storage_folder_that_can_not_be_made_is_named(
+    type_in: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODE_STORAGE_DIR", "/dev/null/storage")
+    assert type_in("run", "1", "--session", "a") == (
+        2,
+        "",
+        "error: variable CODE_STORAGE_DIR is '/dev/null/storage', which can't be used as a folder"
+        " (Not a directory)\nhint: choose another one with CODE_STORAGE_DIR or --storage-dir\n",
+    )
 
 
 def test_what_runs_is_interrupted_from_outside(
@@ -187,14 +203,14 @@ def test_what_runs_is_interrupted_from_outside(
         assert running.stdout is not None
         assert running.stdout.readline() == "begun\n"
         if stop == "interrupt":
-            assert "is interrupted" in type_in("interrupt", "busy").out
+            assert "is interrupted" in type_in("interrupt", "busy").err
             assert running.wait(patient(20)) == 1
         else:
             running.send_signal(signal.SIGINT)
             assert running.wait(patient(20)) == 130
         wait_until(lambda: rows(type_in)["busy"]["state"] == "idle")
     assert type_in("run", "print(x)", "--session", "busy").out == "1\n"
-    assert type_in("interrupt", "busy").out == "nothing is running in session busy\n"
+    assert type_in("interrupt", "busy").err == "nothing is running in session busy\n"
 
 
 def test_a_run_that_is_killed_does_not_stop_what_it_began(
@@ -227,8 +243,8 @@ def test_a_tail_follows_what_a_session_puts_out(
 
 def test_a_restart_and_a_stop_end_the_kernel_and_keep_history(type_in: Type) -> None:
     type_in("run", "x = 1", "--session", "ends")
-    assert type_in("restart", "ends").out == "session ends: kernel 2 started; 1 variable lost\n"
-    assert type_in("stop", "ends").out == "stopped ends\n"
+    assert type_in("restart", "ends").err == "session ends: kernel 2 started; 1 variable lost\n"
+    assert type_in("stop", "ends").err == "stopped ends\n"
     wait_until(lambda: rows(type_in)["ends"]["state"] == "ended")
     assert "x = 1" in type_in("show", "ends").out
     refused = type_in("restart", "ends")
@@ -297,7 +313,7 @@ def test_all_is_ended_with_the_host_also_what_hid_from_it(alone: Type, tmp_path:
     host = pid_of_host(storage)
     processes = [psutil.Process(host), *psutil.Process(host).children(recursive=True)]
     processes.append(psutil.Process(pid))
-    assert alone("stop", "--all") == (0, "the host process has ended\n", "")
+    assert alone("stop", "--all") == (0, "", "the host process has ended\n")
     assert wait_gone(processes) == []
     assert pid_of_host(storage) is None
     ((name, row),) = rows(alone).items()
@@ -316,12 +332,12 @@ def test_a_host_that_hangs_is_killed_on_request_only(alone: Type, tmp_path: Path
     process = psutil.Process(host)
     kernels = process.children(recursive=True)
     process.suspend()
-    hangs = "does not answer; `kernel-exec stop --force` ends it"
+    hangs = "does not answer\nhint: `kernel-exec stop --force` ends it"
     assert hangs in alone("stop", "--all").err
     listed = alone("sessions")
     assert (listed.code, hangs in listed.err) == (0, True)
     assert "running in another server" in listed.out
-    assert alone("stop", "--all", "--force") == (0, "the host process has ended\n", "")
+    assert alone("stop", "--all", "--force") == (0, "", "the host process has ended\n")
     assert wait_gone([process, *kernels], within=3) == []
 
 

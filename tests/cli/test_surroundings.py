@@ -81,6 +81,17 @@ def test_a_command_says_what_it_has_to_anywhere(
         assert finished.stdout == b""
 
 
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        finished = _run(["doctor", "--storage-dir", "s"], tmp_path, {}, stdout=writer)
+    finally:
+        os.close(writer)
+
+    assert (finished.returncode, finished.stderr) == (1, b"")
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_fits_into_a_narrow_terminal_and_needs_no_reader(
     command: list[str], tmp_path: Path
@@ -95,4 +106,5 @@ def test_help_fits_into_a_narrow_terminal_and_needs_no_reader(
 
     assert (unread.returncode, unread.stderr) == (1, b"")
     assert (narrow.returncode, narrow.stderr) == (0, b"")
+    assert [line for line in narrow.stdout.decode().splitlines() if len(line) > 40] == []
     assert list(tmp_path.iterdir()) == []

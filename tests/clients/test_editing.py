@@ -38,6 +38,11 @@ JSONS = [
     '{"mcpServers": { // nothing\n }}',
     '{"a": "}{\\"//", "mcpServers": {"/*": {"command": "y//"}}}',
     '{"\\u006dcpServers": {}}',
+    '{\n  "mcpServers": {\n    "a": {"command": "x"} // behind\n    // the last\n  }\n}\n',
+    '{\n  "mcpServers": {\n    // "kernel-exec": {"command": "old"}\n  }\n}',
+    '{"x": {"mcpServers": {"kernel-exec": {"command": "other"}}}, "a": 1, "a": 2}',
+    '{"mcpServers":\n\n{\n"a"\n:\n{}\n,}\n}',
+    '{"a": 1e400, "b": 123456789012345678901234567890, "c": "\\ud800"}',
 ]
 TOMLS = [
     "",
@@ -47,6 +52,9 @@ TOMLS = [
     '[mcp_servers]\na = {command = "x"}\n',
     'a = 1\r\n\r\n[mcp_servers.b]\r\ncommand = "y"\r\n',
     'x = [\n  ["a"],\n]\n[[y]]\nz = 1\n',
+    'mcp_servers.a.command = "x"\n',
+    '[ mcp_servers . "a" ]\nd = 1979-05-27T07:32:00Z\n[mcp_servers.a.env]\nA = "b"',
+    '[[p]]\na = 1\n[p.mcp_servers.kernel-exec]\ncommand = "other"\n',
 ]
 BOTH = [(CURSOR, jsonc, text) for text in JSONS] + [(CODEX, tomls, text) for text in TOMLS]
 
@@ -151,6 +159,8 @@ def test_a_broken_text_is_refused(text: str, told: str) -> None:
         "[",
         'mcp_servers = { a = { command = "x" } }',
         'mcp_servers.kernel-exec.command = "kernel-exec"',
+        "mcp_servers = {}",
+        '[mcp_servers]\nkernel-exec = { command = "kernel-exec" }',
         'x = """\n[mcp_servers.kernel-exec]\n"""\n',
     ],
 )

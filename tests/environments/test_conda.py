@@ -86,7 +86,7 @@ def test_the_list_of_environments_is_read_and_what_is_gone_skipped(tmp_path: Pat
     (tmp_path / ".conda" / "environments.txt").write_text(f"/gone/ml\n\nrelative/ml\n{listed} \n")
     assert find("ml", tmp_path) == listed
     (tmp_path / ".conda" / "environments.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UnusableEnvironmentError, match="Set CONDA_EXE"):
+    with pytest.raises(UnusableEnvironmentError, match="; set CONDA_EXE"):
         find("ml", tmp_path)
 
 
@@ -94,7 +94,7 @@ def test_a_name_that_is_unknown_is_told_with_those_that_are(tmp_path: Path) -> N
     root = prefix(tmp_path / "miniforge3")
     for name in ("ml", "stats"):
         prefix(root / "envs" / name)
-    with pytest.raises(UnusableEnvironmentError, match=r"'mm'; known are base, ml, stats\. Name"):
+    with pytest.raises(UnusableEnvironmentError, match=r"'mm'; known are base, ml, stats; name"):
         find("mm", tmp_path)
     for number in range(30):
         prefix(root / "envs" / f"x{number:02}")

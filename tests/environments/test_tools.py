@@ -65,6 +65,16 @@ async def test_uv_follows_the_index_that_was_configured_at_first(
     assert "planted" not in told
 
 
+async def test_an_index_of_uvs_own_beats_the_one_of_pip(tmp_path: Path) -> None:
+    config(tmp_path, f'index-url = "{NOWHERE}/mine"')
+    tools = read_tools(base(tmp_path, PIP_INDEX_URL=f"{NOWHERE}/pip"), passed=())
+
+    told = await attempt(tools)
+
+    assert f"{NOWHERE}/mine" in told
+    assert f"{NOWHERE}/pip" not in told
+
+
 async def test_uv_follows_no_index_that_was_planted_where_there_was_none(tmp_path: Path) -> None:
     tools = read_tools(base(tmp_path, UV_DEFAULT_INDEX=f"{NOWHERE}/mine"), passed=())
     config(tmp_path, f'extra-index-url = ["{NOWHERE}/planted"]')

@@ -67,7 +67,7 @@ REFUSED: dict[str, tuple[Callable[[Path], dict[str, str]], list[str], str]] = {
     "another program's": (
         lambda _: {},
         ["--token", "SECRET"],
-        "No such option",
+        "no such option",
     ),
     "blocked storage": (_blocked, [], "which can't be used as a folder"),
 }
@@ -113,6 +113,22 @@ def test_a_library_that_is_broken_is_named_in_one_line_at_once(
         "error: a library that kernel-exec needs is broken (AttributeError: of another version);"
         f" install kernel-exec again; log: {folder / LOG}"
     )
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("command", HOSTS, ids=["host", "in-process"])
+@pytest.mark.parametrize("home", ["", "/dev/null"], ids=["none", "not a folder"])
+def test_a_user_without_a_home_needs_nothing_but_a_storage_folder(
+    folder: Path, home: str, command: tuple[str, ...]
+) -> None:
+    """`/dev/null` can't be written to by anybody, root included."""
+    folders = dict.fromkeys(("XDG_CACHE_HOME", "XDG_DATA_HOME"), "/dev/null")
+    without = {"HOME": home, "KERNEL_EXEC_CACHE": "", "UV_CACHE_DIR": "", **folders}
+    with started(folder, command=command, **without) as server:
+        server.initialize()
+        told = server.run("from pathlib import Path; print(Path.home())")
+        assert told.text.startswith(f"{folder / 'storage'}\n")
+        server.leave()
 
 
 @pytest.mark.kernel

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPSConnection
 from pathlib import Path
 
 import click
@@ -18,9 +18,10 @@ import psutil
 import pytest
 
 from kernel_exec.cli.serve import serve
+from kernel_exec.http.door import _listening
+from kernel_exec.http.rules import Asked
 from kernel_exec.places import Places
-from tests.http.web import NEWEST, envelope
-from tests.server.peer import call
+from tests.http.web import NEWEST, Line
 from tests.shared import CACHE
 from tests.waits import comes_true, patient, wait_until
 from tests.wire import end_host
@@ -29,6 +30,10 @@ pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(sys.platform == "win32", reason="signals and modes of files"),
 ]
+
+REQUESTS = 10_000 if os.environ.get("KERNEL_EXEC_TEST_FULL") else 200
+GROWTH = 30_000_000
+"""Bytes that a server may take in addition for any number of requests."""
 
 ROOT = () if os.geteuid() else ("--allow-root",)
 
@@ -66,17 +71,8 @@ class Serving:
 
     def run(self, code: str) -> str:
         """The line that some code puts out."""
-        message = call("execute_code", code=code)
-        message["params"]["_meta"] = envelope("test")
-        headers = {
-            "Authorization": f"Bearer {self.token}", "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": NEWEST,
-            "Mcp-Method": "tools/call", "Mcp-Name": "execute_code",
-        }  # fmt: skip
-        with closing(HTTPConnection(self.address, timeout=patient(30))) as connection:
-            connection.request("POST", "/mcp", json.dumps(message), headers)
-            text: str = json.loads(connection.getresponse().read())["result"]["content"][0]["text"]
-            return text.partition("\n")[0]
+        with Line(self.address, self.token) as line:
+            return line.run(code)
 
     @property
     def is_open(self) -> bool:
@@ -133,6 +129,16 @@ def listeners_of(folder: Path) -> list[object]:
     return [each.laddr for each in host.net_connections("tcp") if each.status == "LISTEN"]
 
 
+def test_an_answer_is_not_held_back_until_its_client_has_confirmed_a_part_of_it() -> None:
+    """The head of an answer and its body are two packets, between which 40 ms would pass."""
+    with (
+        _listening(Asked(port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_command_whose_host_is_ended_says_so(tmp_path: Path) -> None:
     with serving(tmp_path, "--port", "0") as door:
         end_host(tmp_path / "storage")
@@ -151,6 +157,26 @@ def test_this_process_serves_alone_and_leaves_nothing(tmp_path: Path, number: in
         assert comes_true(lambda: not any(each.is_running() for each in below), within=5)
         assert door.said.count("\n") == 2
         assert not list((tmp_path / "storage" / ".kernel_exec").rglob("record.json"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("version", ["2025-11-25", NEWEST])
+def test_requests_in_a_row_are_all_answered_and_fill_no_memory(
+    tmp_path: Path, version: str
+) -> None:
+    """10,000 of them where there is time for all."""
+    with serving(tmp_path, "--in-process", "--port", "0", "--spare-kernels", "0") as door:
+        process = psutil.Process(door.process.pid)
+        with Line(door.address, door.token, version) as line:
+            line.run("x = 0")
+            for _ in range(100):  # until what is kept for a while is full
+                line.run("x += 1")
+            before = process.memory_info().rss, process.num_fds()
+            for _ in range(REQUESTS):
+                line.run("x += 1")
+            assert line.run("print(x)") == str(100 + REQUESTS)
+            assert process.memory_info().rss - before[0] < GROWTH
+            assert process.num_fds() == before[1]
 
 
 @pytest.mark.parametrize("options", [["--port", "0"], ["--behind-proxy"], ["--allowed-host", "a"]])
@@ -195,7 +221,7 @@ def test_a_port_that_is_taken_and_files_that_are_no_tls_are_named(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for wrong, told in [
-            (["--port", port], f"port {port} of 127.0.0.1 is in use: end what listens there"),
+            (["--port", port], f"port {port} of 127.0.0.1 is in use\nhint: end what listens there"),
             (["--port", "0", "--bind", "192.0.2.1", "--token-file", "t", "--allowed-host", "a.b",
               "--sandbox", "off",
               "--behind-proxy"], "pass --bind with an address of this machine"),

@@ -37,7 +37,7 @@ def test_a_file_of_ours_that_was_spoilt_is_named_and_never_used(
     file = tmp_path / "token"
     file.write_text(content, "utf-8")
     file.chmod(0o600)
-    with pytest.raises(StorageError, match="holds no token: delete it"):
+    with pytest.raises(StorageError, match="holds no token; delete it"):
         own_token(file)
 
 
@@ -45,7 +45,7 @@ def test_a_file_of_ours_that_others_may_read_is_not_used(tmp_path: Path) -> None
     file = tmp_path / "token"
     own_token(file)
     file.chmod(0o640)
-    with pytest.raises(StorageError, match="not this user's alone: delete it"):
+    with pytest.raises(StorageError, match="not this user's alone; delete it"):
         own_token(file)
 
 
@@ -83,7 +83,7 @@ def test_a_token_that_is_given_is_taken_without_the_space_around_it(
 def test_what_is_no_token_is_refused_and_not_repeated(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "token"
     file.write_bytes(content)
-    with pytest.raises(InvalidArgumentError, match="holds no token: write one line") as refused:
+    with pytest.raises(InvalidArgumentError, match="holds no token; write one line") as refused:
         read_token(file)
     assert "aaaa" not in str(refused.value)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +47,52 @@ def message_in(response: httpx2.Response) -> dict[str, Any]:
 def text_in(message: dict[str, Any]) -> str:
     """All that a tool has said."""
     return "".join(block.get("text", "") for block in message["result"]["content"])
+
+
+class Line:
+    """A client apart from its server, with one connection and one request at a time."""
+
+    def __init__(self, address: str, token: str, version: str = NEWEST) -> None:
+        self._connection = HTTPConnection(address, timeout=patient(60))
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+        }
+        if version != NEWEST:
+            self._headers["Mcp-Session-Id"] = self._post(handshake(version))[0]["mcp-session-id"]
+            self._post(INITIALIZED)
+        self._headers["MCP-Protocol-Version"] = version
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def run(self, code: str, **headers: str) -> str:
+        """The line that some code puts out."""
+        message = call("execute_code", code=code)
+        if self._headers["MCP-Protocol-Version"] == NEWEST:
+            message["params"]["_meta"] = envelope("test")
+            headers |= {"Mcp-Method": "tools/call", "Mcp-Name": "execute_code"}
+        body = self._post(message, **headers)[1].rpartition("data: ")[2]
+        return text_in(json.loads(body)).partition("\n")[0]
+
+    def health(self, host: str) -> int:
+        """The status of an answer to who names us `host`."""
+        self._connection.request("GET", "/health", headers={"Host": host})
+        response = self._connection.getresponse()
+        response.read()
+        return response.status
+
+    def _post(self, message: dict[str, Any], **headers: str) -> tuple[HTTPMessage, str]:
+        headers = {**self._headers, **headers}
+        self._connection.request("POST", "/mcp", json.dumps(message), headers)
+        response = self._connection.getresponse()
+        body = response.read().decode()
+        assert response.status in {200, 202}, body
+        return response.headers, body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,7 +119,7 @@ async def test_a_conda_environment_is_used_from_end_to_end(
     monkeypatch.setenv("CONDA_CHANNELS", shared_channel().as_uri())
     async with agent_in(tmp_path) as agent:
         wrong = await agent.call("configure_environment", type="conda", conda_name="mm")
-        assert "known are base, ml. Name one of them" in text_of(wrong)
+        assert "known are base, ml; name one of them" in text_of(wrong)
         await agent.call("configure_environment", type="conda", conda_name="ml")
         seen = await agent.run(
             "import os, demo_noarch; print(os.environ['NATIVE_LIB_DATA'], demo_noarch.__version__)"

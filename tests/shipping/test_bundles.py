@@ -33,6 +33,8 @@ def test_one_version_and_one_name_are_everywhere(program: dict[str, Any]) -> Non
     assert {server["version"], manifest["version"], plugin["version"]} == {VERSION}
     readme = (ROOT / "README.md").read_text("utf-8")
     assert re.findall(r"mcp-name: (\S+)", readme) == [server["name"]]
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    assert set(re.findall(rf"https://[^\s\"]+?/{server['title']}", project)) == {program["URL"]}
 
 
 def test_descriptions_fit_where_a_hundred_characters_are_the_limit(program: dict[str, Any]) -> None:

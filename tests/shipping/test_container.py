@@ -7,15 +7,19 @@ can be made with `debootstrap --variant=minbase trixie FOLDER` and `docker impor
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.http.web import Line
 from tests.shipping.tools import HEAVY, ROOT, run, serves
+from tests.waits import wait_until
 from tests.wire import Server
 
 BASE = os.environ.get("KERNEL_EXEC_TEST_BASE", "debian:trixie-slim")
@@ -39,13 +43,23 @@ BARE = ["docker", "run", "-i", "--rm", "--network=none", "--read-only", "--tmpfs
 """No network, and nothing to write to but the storage folder."""
 
 
-@pytest.fixture(scope="module")
-def image() -> Iterator[str]:
+FILE = ROOT / "examples" / "container" / "Dockerfile"
+
+
+@contextmanager
+def built(*options: str) -> Iterator[str]:
+    """The name of an image."""
     name = f"kernel-exec-test-{uuid.uuid4().hex[:8]}"
-    file = ["--file", "examples/container/Dockerfile", "--build-arg", f"BASE={BASE}"]
-    run("docker", "build", "--network=host", "--tag", name, *file, ".", cwd=ROOT)
+    argv = ["docker", "build", "--network=host", "--tag", name, "--build-arg", f"BASE={BASE}"]
+    run(*argv, *options, "--file", str(FILE), ".", cwd=ROOT)
     yield name
     run("docker", "image", "rm", name)
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    with built() as name:
+        yield name
 
 
 def test_the_image_holds_nothing_that_builds_and_its_user_is_not_root(image: str) -> None:
@@ -87,6 +101,33 @@ def test_it_ends_at_once_when_it_is_stopped_and_keeps_no_zombies(
     run("docker", "stop", "--time=20", name)
     assert process.wait(30) == 0
     server.close()
+
+
+def test_over_http_it_runs_as_the_file_says_and_is_healthy(tmp_path: Path) -> None:
+    """With the command in its comment, which is read-only but for the storage folder."""
+    (tmp_path / "token").write_text("t" * 40)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work").chmod(0o777)
+    (command,) = re.findall(r"(?m)^#   (docker run --rm .*(?:\n#       .*)*)", FILE.read_text())
+    said = shlex.split(command.replace("#", "").replace("\\\n", ""))
+    with built("--target", "http") as image:
+        name = f"{image}-http"
+        more = ["--detach", f"--name={name}", "--health-interval=1s"]
+        place = {"work:": f"{tmp_path}/work:", "./token:": f"{tmp_path}/token:"}
+        for short, absolute in place.items():
+            said = [each.replace(short, absolute) for each in said]
+        run(
+            "docker", "run", *more, *(image if each == "kernel-exec" else each for each in said[2:])
+        )
+        try:
+            health = ["docker", "inspect", "--format={{.State.Health.Status}}", name]
+            wait_until(lambda: run(*health).strip() == "healthy", within=60)
+            with Line("localhost:8768", "t" * 40) as line:
+                assert line.run("print(6 * 7)") == "42"
+                assert line.health("localhost") == 200
+                assert line.health("evil.example") == 421
+        finally:
+            run("docker", "stop", name)
 
 
 _ORPHANS = """
