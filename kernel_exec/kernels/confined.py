@@ -4,24 +4,24 @@ import base64
 import json
 import os
 import platform
-import pwd
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from kernel_exec.errors import KernelStartError
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import INSIDE
-from kernel_exec.sandbox.bubblewrap import arguments
+from kernel_exec.sandbox import bubblewrap, seatbelt, seccomp, unheld
 from kernel_exec.sandbox.policy import Policy
-from kernel_exec.sandbox.seccomp import program
 from kernel_exec.sandbox.secrets import secrets_below
-from kernel_exec.sandbox.walls import Sandbox, Walls
+from kernel_exec.sandbox.walls import MECHANISMS, Sandbox, Walls
 
 from .launch import Launch
+
+if sys.platform != "win32":
+    import pwd
 
 _PROGRAMS = "/usr/local/bin:/usr/bin:/bin:/run/current-system/sw/bin"
 """Where bubblewrap is taken from: nowhere that a project or an environment could put one."""
@@ -41,35 +41,51 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path 
     Raises:
         KernelStartError: They can't be held here, or not with these folders.
     """
-    if sandbox.walls is Walls.OFF:
+    walls = sandbox.walls
+    if walls is Walls.OFF:
         return launch
-    bubblewrap = _bubblewrap(sandbox.walls)
-    filtered = program(sandbox.walls, platform.machine())
-    if filtered is None:
-        raise _unheld(sandbox.walls, f"no filter of system calls for {platform.machine()}")
+    if sys.platform not in MECHANISMS:
+        raise unheld.unknown_system(walls, sys.platform)
     policy = policy_for(launch, sandbox, private=private, spill_dir=spill_dir)
     policy.check()
     policy.temporary.mkdir(mode=0o700)
-    file = launch.run_dir / "confine.json"
-    config = {
-        "bubblewrap": bubblewrap,
-        "arguments": list(arguments(policy, _listing)),
-        "filter": base64.b64encode(filtered).decode("ascii"),
-        "abstract": sandbox.walls is Walls.WORKSPACE,
-    }
-    file.write_text(json.dumps(config))
-    shown = [str(each) for each in (*policy.shown(), *policy.writable, *policy.needed)]
+    temporary, prefix = (
+        (Path("/tmp"), _bubblewrap(policy, launch.run_dir))
+        if sys.platform == "linux"
+        else (policy.temporary, (seatbelt.PROGRAM, "-p", seatbelt.profile(policy)))
+    )
+    writable = [*map(str, policy.writable), str(temporary)]
+    shown = [*map(str, (*policy.shown(), *policy.needed)), *writable]
     told: JSONObject = {
-        "walls": str(sandbox.walls),
-        "writable": [str(folder) for folder in policy.writable],
-        "shown": shown if sandbox.walls is Walls.ISOLATED else [],
+        "walls": str(walls),
+        "writable": writable,
+        "shown": shown if walls is Walls.ISOLATED else [],
     }
     return replace(
         launch,
         configuration={**launch.configuration, "sandbox": told},
-        argv=(sys.executable, "-I", "-S", "-B", str(INSIDE), "confine", str(file), *launch.argv),
-        variables=_variables(launch.variables, sandbox.walls),
+        argv=(*prefix, *launch.argv),
+        variables=_variables(launch.variables, walls, str(temporary)),
     )
+
+
+def _bubblewrap(policy: Policy, run_dir: Path) -> Sequence[str]:
+    """The command that goes through the walls, and runs the rest of its arguments behind them."""
+    program = shutil.which("bwrap", path=_PROGRAMS)
+    if program is None:
+        raise unheld.not_installed(policy.walls)
+    filtered = seccomp.program(policy.walls, platform.machine())
+    if filtered is None:
+        raise unheld.unknown_machine(policy.walls, platform.machine())
+    config = {
+        "bubblewrap": program,
+        "arguments": list(bubblewrap.arguments(policy, _listing)),
+        "filter": base64.b64encode(filtered).decode("ascii"),
+        "abstract": policy.walls is Walls.WORKSPACE,
+    }
+    file = run_dir / "confine.json"
+    file.write_text(json.dumps(config))
+    return (sys.executable, "-I", "-S", "-B", str(INSIDE), "confine", str(file))
 
 
 def policy_for(
@@ -121,7 +137,10 @@ def _homes(variables: Mapping[str, str]) -> Iterator[Path]:
 
 def _sockets() -> Iterator[Path]:
     """Every socket with a path that somebody listens on now."""
-    for line in Path("/proc/net/unix").read_text("utf-8", "replace").splitlines()[1:]:
+    listed = Path("/proc/net/unix")
+    if not listed.exists():  # a Mac, where a rule closes them
+        return
+    for line in listed.read_text("utf-8", "replace").splitlines()[1:]:
         path = line.partition(" /")[2]
         if path and os.path.lexists(f"/{path}"):
             yield Path(os.path.realpath(f"/{path}"))
@@ -134,25 +153,12 @@ def _listing(folder: Path) -> Iterable[Path]:
         return ()
 
 
-def _variables(variables: Mapping[str, str], walls: Walls) -> Mapping[str, str]:
+def _variables(variables: Mapping[str, str], walls: Walls, temporary: str) -> Mapping[str, str]:
     kept = {name: value for name, value in variables.items() if name not in _LEADING_OUT}
-    kept.update({name: "/tmp" for name in ("TMPDIR", "TMP", "TEMP") if name in kept})
-    kept.setdefault("MPLCONFIGDIR", "/tmp/matplotlib")  # the home folder can't be written to
+    kept.update({name: temporary for name in ("TMP", "TEMP") if name in kept})
+    kept["TMPDIR"] = temporary
+    kept.setdefault("MPLCONFIGDIR", f"{temporary}/matplotlib")  # no home can be written to
     if walls is Walls.ISOLATED:
         kept = {name: value for name, value in kept.items() if not name.startswith("XDG_")}
-        kept["HOME"] = "/tmp"
+        kept["HOME"] = temporary
     return kept
-
-
-def _bubblewrap(walls: Walls) -> str:
-    found = shutil.which("bwrap", path=_PROGRAMS)
-    if sys.platform != "linux" or found is None:
-        raise _unheld(walls, "bubblewrap (bwrap) is not installed")
-    return found
-
-
-def _unheld(walls: Walls, why: str) -> KernelStartError:
-    return KernelStartError(
-        f"sandbox {str(walls)!r} can't be held here: {why}; install the package bubblewrap, or"
-        " have a person choose another word (KERNEL_EXEC_SANDBOX)"
-    )

@@ -7,6 +7,7 @@ isolated   sees the system's libraries, its environment and its working director
            network
 """
 
+import sys
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -24,6 +25,10 @@ class Walls(IntEnum):
     def __str__(self) -> str:
         """As it is written in settings and results."""
         return self.name.lower()
+
+
+MECHANISMS = {"linux": "bubblewrap", "darwin": "sandbox-exec (untested)"}
+"""What holds walls on a system; on others they are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ class Sandbox:
         """What is in force, as results and records have it; sizes are in bytes."""
         return {
             "walls": str(self.walls),
-            "mechanism": "bubblewrap" if self.walls else "",
+            "mechanism": MECHANISMS.get(sys.platform, "") if self.walls else "",
             "limits": {
                 "memory": memory,
                 "processes": self.processes if self.walls else None,
