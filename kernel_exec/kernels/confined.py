@@ -1,7 +1,5 @@
 """A start behind walls: the same start, with a prefix that goes through them first."""
 
-import base64
-import json
 import os
 import platform
 import shutil
@@ -13,7 +11,8 @@ from pathlib import Path
 
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import INSIDE
-from kernel_exec.sandbox import bubblewrap, seatbelt, seccomp, unheld
+from kernel_exec.sandbox import seatbelt, seccomp, unheld
+from kernel_exec.sandbox.bubblewrap import arguments
 from kernel_exec.sandbox.policy import Policy
 from kernel_exec.sandbox.secrets import secrets_below
 from kernel_exec.sandbox.walls import MECHANISMS, Sandbox, Walls
@@ -77,15 +76,11 @@ def _bubblewrap(policy: Policy, run_dir: Path) -> Sequence[str]:
     filtered = seccomp.program(policy.walls, platform.machine())
     if filtered is None:
         raise unheld.unknown_machine(policy.walls, platform.machine())
-    config = {
-        "bubblewrap": program,
-        "arguments": list(bubblewrap.arguments(policy, _listing)),
-        "filter": base64.b64encode(filtered).decode("ascii"),
-        "abstract": policy.walls is Walls.WORKSPACE,
-    }
-    file = run_dir / "confine.json"
-    file.write_text(json.dumps(config))
-    return (sys.executable, "-I", "-S", "-B", str(INSIDE), "confine", str(file))
+    told, rules = run_dir / "walls.arguments", run_dir / "walls.filter"
+    told.write_bytes(b"".join(os.fsencode(f"{each}\0") for each in arguments(policy, _listing)))
+    rules.write_bytes(filtered)
+    ours = (sys.executable, "-I", "-S", "-B", str(INSIDE), "confine")
+    return (*ours, str(policy.walls), program, str(told), str(rules))
 
 
 def policy_for(
