@@ -63,6 +63,7 @@ def test_an_ordinary_user_breaks_no_wall_and_works_as_usual(word: str) -> None:
     try:
         with contextmanager(serve)(word, home, ordinary_user(home)) as place:
             _attack(place)
+            _refused_commands(place)
             _work(place.server)
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -78,6 +79,13 @@ def _attack(place: Place) -> None:
 
     assert result.text.startswith(f"tried {len(tried)} True\n"), result.text
     assert state(place.home) == before
+
+
+def _refused_commands(place: Place) -> None:
+    for code in (f"!touch {place.home}/x", f"%%bash\necho x > {place.home}/x; true"):
+        refused = place.server.run(code)
+        assert f"hint: the sandbox ({place.word}) lets commands write only in" in refused.text
+    assert "use install_dependencies" in place.server.run("!pip install packaging").text
 
 
 def _work(server: Server) -> None:
