@@ -32,6 +32,10 @@ _LEADING_OUT = (
 """Variables that name what nothing behind walls can reach."""
 
 
+_LINKS = 40
+"""How many the system itself follows."""
+
+
 def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path | None) -> Launch:
     """The same start behind the walls that are asked for.
 
@@ -88,18 +92,15 @@ def policy_for(
 ) -> Policy:
     """What the kernel of this start sees."""
     ours = Path(os.path.realpath(private))
+    homes = tuple(_homes(launch.variables))
     secrets = {
         Path(os.path.realpath(path))
-        for path in chain(sandbox.secrets, *map(secrets_below, _homes(launch.variables)))
+        for path in chain(sandbox.secrets, *map(secrets_below, homes))
         if os.path.lexists(path)
     }
     run_dir = Path(os.path.realpath(launch.run_dir))
-    writable = tuple(_real([launch.working_directory, *sandbox.writable]))
-    others = [
-        place
-        for place in map(_folder_of, _real(sandbox.environments))
-        if any(folder in place.parents for folder in writable)
-    ]
+    writable = tuple(_real([sandbox.folder or launch.working_directory, *sandbox.writable]))
+    others = tuple(_others(sandbox, writable))
     return Policy(
         walls=sandbox.walls,
         writable=writable,
@@ -108,8 +109,48 @@ def policy_for(
         needed=(*_real(launch.visible), *others),
         readable=tuple(_real(sandbox.readable)),
         hidden=frozenset({ours, run_dir, *secrets, *_sockets()}),
+        homes=tuple(_real(homes)),
+        working_directory=Path(os.path.realpath(launch.working_directory)),
         ours=ours,
     )
+
+
+def _others(sandbox: Sandbox, writable: Sequence[Path]) -> Iterator[Path]:
+    """Environments, and what else runs outside of walls, in folders that code may write to.
+
+    Raises:
+        KernelStartError: Code could put something else in the place of one.
+    """
+    found = [each.parent for folder in writable for each in folder.glob("*/pyvenv.cfg")]
+    found += [each.parent for folder in writable for each in folder.glob("*/conda-meta")]
+    yield from (each for each in _real(found) if any(map(each.is_relative_to, writable)))
+    for place in sandbox.environments:
+        python = place / "bin" / "python" if (place / "bin" / "python").exists() else place
+        kept = [*_real([_folder_of(place)])]
+        kept += [each.parents[1] for each in _real([python]) if each.parent.name == "bin"]
+        kept = [each for each in kept if each.exists() and any(map(each.is_relative_to, writable))]
+        for step in steps(python):
+            free = any(folder in step.parents for folder in writable)
+            if free and not any(map(step.is_relative_to, kept)):
+                raise unheld.replaceable(sandbox.walls, place, step)
+        yield from kept
+
+
+def steps(path: Path) -> Iterator[Path]:
+    """The links that lead to what a path names, and the first thing on its way that is missing."""
+    ahead, here, links = [*reversed(path.parts[1:])], Path(path.anchor), 0
+    while ahead and links < _LINKS:
+        part = ahead.pop()
+        here = here.parent if part == ".." else here / part
+        if here.is_symlink():
+            yield here
+            links += 1
+            target = here.readlink()
+            ahead += [*reversed(target.parts[1:] if target.is_absolute() else target.parts)]
+            here = Path(target.anchor) if target.is_absolute() else here.parent
+        elif not here.exists():
+            yield here
+            return
 
 
 def _folder_of(place: Path) -> Path:

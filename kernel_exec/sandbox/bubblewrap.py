@@ -55,14 +55,14 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
         yield from ("--bind", str(folder), str(folder))
     for folder in set(view.frozen) - {*policy.own}:
         yield from ("--remount-ro", str(folder))
-    yield from ("--remount-ro", "/", "--chdir", str(policy.writable[0]))
+    yield from ("--remount-ro", "/", "--chdir", str(policy.working_directory))
 
 
 def _writable(policy: Policy, view: "_View") -> Iterator[str]:
     """The folders that may be changed, less what is ours in them."""
     for folder in innermost_last(policy.writable):
         yield from ("--bind", str(folder), str(folder))
-        yield from _pinned(folder, policy.needed)
+        yield from _pinned(folder, (*policy.needed, policy.ours))
         if policy.ours.is_relative_to(folder):
             yield from view.covered(policy.ours)
 

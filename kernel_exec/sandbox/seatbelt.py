@@ -54,7 +54,7 @@ def _files(policy: Policy) -> Iterator[str]:
     if secrets := [each for each in policy.hidden if any(map(each.is_relative_to, needed))]:
         yield _rule("deny file-read*", secrets)
     # a folder that is moved away would make room for another one
-    if ways := {above for tree in needed for above in tree.parents}:
+    if ways := {above for tree in (*needed, policy.ours) for above in tree.parents}:
         yield _rule("deny file-write-unlink", ways, "literal")
     yield _rule("allow file-read* file-write*", policy.own)
 

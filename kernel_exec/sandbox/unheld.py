@@ -58,6 +58,15 @@ def refused(walls: Walls, stderr: str, proc: Path = Path("/proc")) -> KernelStar
     return _unheld(walls, why, _allow_namespaces(proc))
 
 
+def replaceable(walls: Walls, environment: Path, step: Path) -> KernelStartError:
+    """Code could put an environment of its own on the way to this one."""
+    return KernelStartError(
+        f"sandbox {str(walls)!r} can't keep {str(environment)!r} as it is: {str(step)!r} is a link"
+        " or missing, in a folder that code may write to, so code could replace it; create it, or"
+        " have a person configure the path that it leads to"
+    )
+
+
 def _allow_namespaces(proc: Path) -> str:
     for name, (forbids, allows, otherwise) in _SWITCHES.items():
         try:

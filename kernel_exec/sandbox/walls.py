@@ -35,13 +35,15 @@ MECHANISMS = {"linux": "bubblewrap", "darwin": "sandbox-exec (untested)"}
 class Sandbox:
     """What holds for the kernels of a connection, or for an environment.
 
-    `writable` and `readable` are folders that are opened beyond what the word opens. `memory` and
+    `writable` and `readable` are folders that are opened beyond what the word opens, which is the
+    `folder` that the client began in; None opens whatever folder a kernel works in. `memory` and
     `file_size` are in bytes, None for no limit; `memory` may also be a share of what is free when a
     kernel starts. `processes` is the number of processes and threads. Code behind walls never
     changes what lies in `environments`, nor sees `secrets`, which lie where variables say.
     """
 
     walls: Walls = Walls.OFF
+    folder: Path | None = None
     writable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     environments: tuple[Path, ...] = ()

@@ -29,7 +29,11 @@ def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
         temporary=Path("/tmp/kx-1/tmp"),
         needed=(needed,),
         readable=(),
-        hidden=frozenset({HOME / ".ssh", HOME / "storage" / ".kernel_exec"}),
+        homes=(HOME,),
+        working_directory=writable[0],
+        hidden=frozenset(
+            {HOME / ".ssh", HOME / ".config" / "gh", HOME / "storage" / ".kernel_exec"}
+        ),
         ours=HOME / "storage" / ".kernel_exec",
     )
 
@@ -39,8 +43,9 @@ def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
     [
         (Path("/"), "belongs to the system"),
         (Path("/tmp"), "belongs to the system"),
-        (HOME, "holds '/users/me/.ssh'"),
-        (HOME.parent, "holds '/users/me/.ssh'"),
+        (HOME, "holds your home folder"),
+        (HOME.parent, "holds your home folder"),
+        (HOME / ".config", "holds '/users/me/.config/gh'"),
         (HOME / ".ssh" / "below", "is hidden itself"),
         (Path("/data/env/lib"), "is part of '/data/env'"),
     ],

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,10 @@ def serve(word: str, home: Path, user: User = MYSELF) -> Iterator[Place]:
     make_venv(project / "deps" / "venv", "ipykernel")
     make_venv(project / "deps" / "other")
     config = home / "kernel_exec.toml"
-    config.write_text(f'[environments.other]\nkind = "venv"\npath = "{project}/deps/other"\n')
+    config.write_text(
+        f'[environments.other]\nkind = "venv"\npath = "{project}/deps/other"\n'
+        f'[environments.tests]\nkind = "python"\npath = "{sys.executable}"\n'
+    )
     user.own(home)
     listening, abstract, tcp = (socket.socket(f) for f in (socket.AF_UNIX,) * 2 + (socket.AF_INET,))
     with listening, abstract, tcp:
