@@ -100,7 +100,7 @@ def policy_for(
     }
     run_dir = Path(os.path.realpath(launch.run_dir))
     writable = tuple(_real([sandbox.folder or launch.working_directory, *sandbox.writable]))
-    others = tuple(_others(sandbox, writable))
+    others = tuple(_others(sandbox, writable, ours))
     return Policy(
         walls=sandbox.walls,
         writable=writable,
@@ -115,23 +115,28 @@ def policy_for(
     )
 
 
-def _others(sandbox: Sandbox, writable: Sequence[Path]) -> Iterator[Path]:
+def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Path) -> Iterator[Path]:
     """Environments, and what else runs outside of walls, in folders that code may write to.
+
+    What lies in our own folder is out of reach, and made when it is needed.
 
     Raises:
         KernelStartError: Code could put something else in the place of one.
     """
-    found = [each.parent for folder in writable for each in folder.glob("*/pyvenv.cfg")]
-    found += [each.parent for folder in writable for each in folder.glob("*/conda-meta")]
-    yield from (each for each in _real(found) if any(map(each.is_relative_to, writable)))
+
+    def free(path: Path) -> bool:
+        return any(folder in path.parents for folder in writable)
+
+    marks = ("*/pyvenv.cfg", "*/conda-meta")
+    found = [each.parent for at in writable for mark in marks for each in at.glob(mark)]
+    yield from filter(free, _real(found))
     for place in sandbox.environments:
         python = place / "bin" / "python" if (place / "bin" / "python").exists() else place
         kept = [*_real([_folder_of(place)])]
         kept += [each.parents[1] for each in _real([python]) if each.parent.name == "bin"]
-        kept = [each for each in kept if each.exists() and any(map(each.is_relative_to, writable))]
+        kept = [each for each in kept if each.exists() and (free(each) or each in writable)]
         for step in steps(python):
-            free = any(folder in step.parents for folder in writable)
-            if free and not any(map(step.is_relative_to, kept)):
+            if free(step) and not any(map(step.is_relative_to, (*kept, ours))):
                 raise unheld.replaceable(sandbox.walls, place, step)
         yield from kept
 

@@ -51,5 +51,5 @@ def test_a_client_may_ask_for_more_than_its_host_has_but_not_for_less(tmp_path: 
 
     assert "sandbox is workspace here and not off" in told[0]
     assert "not off" not in told[1]
-    assert "sandbox workspace" in shown
+    assert "sandbox workspace, held by bubblewrap, temporary files end with the kernel" in shown
     assert "sandbox isolated" in more

@@ -143,10 +143,15 @@ def test_an_environment_that_code_could_replace_is_refused(tmp_path: Path) -> No
     launch = replace(launch_in(tmp_path), working_directory=project)
     walls = Sandbox(walls=Walls.WORKSPACE, folder=project)
 
+    private = project / ".kernel_exec"
+
+    def others(*environments: Path) -> tuple[Path, ...]:
+        sandbox = replace(walls, environments=environments)
+        return policy_for(launch, sandbox, private=private, spill_dir=None).needed
+
     for each in (project / "link", project / "missing", project / "missing" / "below"):
         with pytest.raises(KernelStartError, match="so code could replace it"):
-            policy_for(
-                launch, replace(walls, environments=(each,)), private=tmp_path, spill_dir=None
-            )
-    fine = replace(walls, environments=(venv,))
-    assert policy_for(launch, fine, private=tmp_path, spill_dir=None).writable == (project,)
+            others(each)
+    assert others(venv, private / "environment") == ()
+    venv.rename(project / "venv")
+    assert others(project / "venv") == (project / "venv", project / "venv")
