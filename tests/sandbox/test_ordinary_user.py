@@ -65,6 +65,7 @@ def test_an_ordinary_user_breaks_no_wall_and_works_as_usual(word: str) -> None:
             _attack(place)
             _refused_commands(place)
             _work(place.server)
+            _trouble(place.server)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -102,3 +103,15 @@ def _work(server: Server) -> None:
         assert ran.text.startswith("__main__\n"), ran.text
     verified = server.call("export_notebook", session="work", verify=True, within=90)
     assert "verified: same" in verified.text, verified.text
+
+
+def _trouble(server: Server) -> None:
+    stopped = server.run("kept = 1\n!sleep 60", timeout_seconds=1)
+    assert stopped.meta["kernel"]["state"] == "kept", stopped.text
+    long = server.run("kept; print(('x' * 99 + chr(10)) * 9_000)")
+    assert "(900,001 characters)" in long.text
+    rest = server.call("get_execution", execution_id=long.id, stream="stdout", offset=8_000)
+    assert "x" * 99 in rest.text
+    died = server.run("import os; os.abort()")
+    assert "signal SIGABRT" in died.text
+    assert "variables lost" in died.text
