@@ -142,7 +142,8 @@ def _require_opened(connection: Connection, folder: Path) -> None:
     ):
         raise InvalidArgumentError(
             f"sandbox {str(sandbox.walls)!r} keeps documents out of {str(folder)!r}; choose a path"
-            f" below {str(opened[1])!r} or {str(opened[0])!r}, outside of environments"
+            f" below {' or '.join(sorted({repr(str(each)) for each in opened}))}, and in no"
+            " environment"
         )
 
 
