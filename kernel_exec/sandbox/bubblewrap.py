@@ -32,7 +32,7 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     yield from _NAMESPACES
     if policy.walls is Walls.ISOLATED:
         yield from ("--unshare-net", "--disable-userns")
-    hidden = policy.hidden | {Path(each) for each in REPLACED}
+    hidden = policy.hidden | policy.sockets | {Path(each) for each in REPLACED}
     view = _View(hidden, listing)
     for tree in innermost_last([*policy.shown()]):
         yield from view.show(tree)
@@ -65,6 +65,9 @@ def _writable(policy: Policy, view: "_View") -> Iterator[str]:
         yield from _pinned(folder, (*policy.needed, policy.ours))
         if policy.ours.is_relative_to(folder):
             yield from view.covered(policy.ours)
+    for socket in policy.sockets:
+        if any(map(socket.is_relative_to, policy.writable)):
+            yield from ("--ro-bind", "/dev/null", str(socket))
 
 
 class _View:

@@ -31,7 +31,8 @@ class Policy:
     `writable` are the folders of the user that it may change, in one of which the working directory
     lies; `own` those that belong to this kernel alone; `temporary` what it finds as `/tmp`.
     `needed` is shown in any case, and never changed: its environment, and what we start it with.
-    `hidden` is never shown. `readable` are further folders that `isolated` shows.
+    `hidden` is never shown, nor are `sockets`, which may lie in folders that are writable.
+    `readable` are further folders that `isolated` shows.
     """
 
     walls: Walls
@@ -41,6 +42,7 @@ class Policy:
     needed: tuple[Path, ...]
     readable: tuple[Path, ...]
     hidden: frozenset[Path]
+    sockets: frozenset[Path]
     homes: tuple[Path, ...]
     working_directory: Path
     ours: Path

@@ -29,6 +29,7 @@ def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
         temporary=Path("/tmp/kx-1/tmp"),
         needed=(needed,),
         readable=(),
+        sockets=frozenset(),
         homes=(HOME,),
         working_directory=writable[0],
         hidden=frozenset(

@@ -17,6 +17,7 @@ POLICY = Policy(
     temporary=Path("/private/tmp/kx-1/tmp"),
     needed=(HOME / "work/a/venv",),
     readable=(HOME / "data",),
+    sockets=frozenset(),
     homes=(HOME,),
     working_directory=HOME / "work",
     hidden=frozenset({HOME / ".ssh", HOME / "work/.kernel_exec", HOME / "work/a/venv/key"}),

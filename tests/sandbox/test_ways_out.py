@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +29,10 @@ def home() -> Iterator[Path]:
     (folder / "project" / ".venv" / "lib").mkdir(parents=True)
     (folder / "project" / ".venv" / "pyvenv.cfg").touch()
     (folder / ".netrc").write_text(_SECRET)
-    yield folder
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "project" / "s"))
+        listening.listen()
+        yield folder
     shutil.rmtree(folder)
 
 
@@ -125,6 +129,13 @@ def test_our_own_folder_is_not_moved_away(server: Server) -> None:
 
     assert "OSError" in moved.text
     assert "OSError" in moved_deeper.text
+
+
+@pytest.mark.kernel
+def test_a_socket_of_somebody_else_in_the_working_directory_is_closed(server: Server) -> None:
+    refused = server.run("import socket; socket.socket(socket.AF_UNIX).connect('s')")
+
+    assert "ConnectionRefusedError" in refused.text
 
 
 @pytest.mark.kernel
