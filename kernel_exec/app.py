@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -118,7 +118,9 @@ def open_catalog(
         configured=connection.environment,
         named=connection.named_environments,
         answers=answers,
-        sandbox=connection.sandbox.at_least(host.walls),
+        sandbox=replace(
+            connection.sandbox.at_least(host.walls), folder=connection.working_directory
+        ),
         inherited=connection.inherited,
         folder=connection.folder,
     )

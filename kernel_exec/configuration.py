@@ -179,7 +179,9 @@ def parse_path(written: Written) -> Path:
         raise written.refuse("a path whose `~` names a user with a home folder") from error
 
 
-def with_environment(file: Path, name: str, environment: Environment, *, replace: bool) -> bytes:
+def with_environment(
+    file: Path, name: str, environment: Environment, *, walls: Walls | None, replace: bool
+) -> bytes:
     """What the file would hold with `environment` in it, in a table of its own.
 
     All other lines stay as they are, and so do comments in a table that is replaced.
@@ -196,7 +198,8 @@ def with_environment(file: Path, name: str, environment: Environment, *, replace
             f"`environments.{name}` already exists in {file}; choose another name or pass --replace"
         )
     place = {"name": environment.name} if environment.path is None else {"path": environment.path}
-    walls = max(environment.walls, named_environments(table, file).get(name, environment).walls)
+    if walls is None:  # those that it had stay
+        walls = named_environments(table, file).get(name, environment).walls
     sandbox = {"sandbox": walls} if walls else {}
     given = {"kind": environment.kind, **place, **sandbox}
     fields = {key: str(value) for key, value in given.items()}
@@ -262,7 +265,7 @@ def _with_table(content: str, name: str, fields: Mapping[str, str]) -> str:
     if found is None:
         gap = "" if not content or content.endswith("\n") else "\n"
         return f"{content}{gap}\n{header}\n{lines}" if content else f"{header}\n{lines}"
-    others = re.sub(r"(?m)^(?:kind|path|name)[ \t]*=.*\n?", "", found[1])
+    others = re.sub(r"(?m)^(?:kind|path|name|sandbox)[ \t]*=.*\n?", "", found[1])
     return f"{content[: found.start(1)]}{lines}{others}{content[found.end() :]}"
 
 

@@ -1,6 +1,7 @@
 """Sessions as documents: written as they are, or run again first; and which others there are."""
 
 import json
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from kernel_exec.documents.verified import Again, Verify, verified_export
 from kernel_exec.documents.writing import PRIVATE, require_replaceable
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.spec import Environment
-from kernel_exec.errors import NotFoundError
+from kernel_exec.errors import InvalidArgumentError, NotFoundError
 from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import Places
@@ -124,7 +125,26 @@ async def _export(
         title=subject.asked.title,
         umask=settings.inherited.umask if subject.asked.path else PRIVATE,
         verify=verify,
+        check=partial(_require_opened, connection) if connection.catalog.sandbox.walls else None,
     )
+
+
+def _require_opened(connection: Connection, folder: Path) -> None:
+    """Behind walls documents go where code may write, and where no interpreter looks for code."""
+    sandbox, host = connection.catalog.sandbox, connection.host
+    opened = [host.storage_root, connection.settings.working_directory, *sandbox.writable]
+    private = [Places(host.storage_root).private, host.cache]
+    above = (folder, *folder.parents)
+    if (
+        not any(Path(os.path.realpath(each)) in above for each in opened)
+        or any(Path(os.path.realpath(each)) in above for each in private)
+        or any((each / mark).exists() for each in above for mark in ("pyvenv.cfg", "conda-meta"))
+    ):
+        raise InvalidArgumentError(
+            f"sandbox {str(sandbox.walls)!r} keeps documents out of {str(folder)!r}; choose a path"
+            f" below {' or '.join(sorted({repr(str(each)) for each in opened}))}, and in no"
+            " environment"
+        )
 
 
 def _again(

@@ -98,8 +98,9 @@ def list_(options: Options, as_json: bool) -> None:
 def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: str | None) -> None:
     """Write an environment into the configuration file.
 
-    Its Python must answer first. The file is the one that --config or KERNEL_EXEC_CONFIG names,
-    otherwise your own (`kernel-exec env path`); it is created if missing.
+    Its Python must answer first. With --sandbox, its code always has at least these walls. The
+    file is the one that --config or KERNEL_EXEC_CONFIG names, otherwise your own
+    (`kernel-exec env path`); it is created if missing.
     """
     given = {option: place for option, place in places.items() if place is not None}
     if len(given) != 1:
@@ -110,9 +111,10 @@ def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: 
     environment = _tidied(
         environment_of(_KINDS[option], Written(value=place, where=where, folder=Path.cwd()))
     )
+    walls = settings.connection.sandbox.walls if options.get("sandbox") else None
     interpreter = anyio.run(_probe, settings, environment)
     file, was_named = config_file_to_write(options=options)
-    content = with_environment(file, name, environment, replace=replace)
+    content = with_environment(file, name, environment, walls=walls, replace=replace)
     write(file, content, make_folder=not was_named)
     click.echo(f"added `{name}` (Python {interpreter.python_version}) to {file}", err=True)
     if as_json:

@@ -49,6 +49,20 @@ _HINTS = (
 )
 _PATTERNS = [(re.compile(pattern, re.MULTILINE), advice) for pattern, advice in _HINTS]
 _MISSING = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'$")
+_OF_WALLS = {
+    re.compile("Read-only file system.*(?:site|dist)-packages"): (
+        "the environment is read-only behind walls: use install_dependencies"
+    ),
+    re.compile("Read-only file system"): (
+        "the sandbox ({0}) lets commands write only in the working directory and the temporary"
+        " folder; a person may open other folders with KERNEL_EXEC_SANDBOX_WRITE"
+    ),
+}
+_WITHOUT_NETWORK = {
+    re.compile("Could not resolve host|[Nn]ame resolution|Network is unreachable"): (
+        "the sandbox ({0}) has no network; a person may choose `workspace` instead"
+    ),
+}
 _FENCE = re.compile(r"^\s*(?:```|~~~)|^```\w*\s*$", re.MULTILINE)
 _LONGEST = 400
 """Characters of one line."""
@@ -96,13 +110,17 @@ _NAMESPACES = {"azure", "google", "sphinxcontrib", "zope"}
 """Packages that many distributions have parts of, and none the whole."""
 
 
-def hints(entry: Entry, outputs: Sequence[Output], held_in: str = "") -> list[str]:
+def hints(
+    entry: Entry, outputs: Sequence[Output], *, held_in: str = "", walls: str = ""
+) -> list[str]:
     """The next steps after what went wrong: those that the kernel knows, or else one from here.
 
-    `held_in` is another session that has the name which is missing.
+    `held_in` is another session that has the name which is missing, `walls` the kernel's word.
     """
     known = text(entry.details, "help")
     lines = [one_line(line, _LONGEST) for line in known.split("\n")] if known else []
+    if walls not in {"", "off"} and "the sandbox (" not in known:
+        lines += _of_walls(outputs, walls)
     if held_in:
         session = json.dumps(one_line(held_in, _LONGEST), ensure_ascii=False)
         lines.append(f"that name exists in another session: pass session={session}")
@@ -111,6 +129,17 @@ def hints(entry: Entry, outputs: Sequence[Output], held_in: str = "") -> list[st
     if _is_in_a_fence(entry.source, outputs):
         return ["send the code alone, without its Markdown fence (```)"]
     return [advice] if (advice := hint(outputs)) else []
+
+
+def _of_walls(outputs: Iterable[Output], walls: str) -> list[str]:
+    """The wall that a command has met, as it wrote to stderr."""
+    patterns = _OF_WALLS | (_WITHOUT_NETWORK if walls == "isolated" else {})
+    for output in outputs:
+        if isinstance(output, Stream) and output.name == "stderr":
+            for pattern, advice in patterns.items():
+                if pattern.search(output.text[-_READ:]):
+                    return [advice.format(walls)]
+    return []
 
 
 def _is_in_a_fence(source: str, outputs: Iterable[Output]) -> bool:

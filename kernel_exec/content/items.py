@@ -64,15 +64,17 @@ class RenderContext:
 
     `own` are paths whose traceback frames are the user's, `home` what IPython prints as `~`;
     `history` says why history is degraded, `waiting` how many executions run before this one,
-    `held_in` another session that has a missing name, `background` what earlier executions have
-    put out since the last result; `texts` reads the files that outputs go on in. `environment` is
-    "" when it goes without saying, `new_kernel` is true when the kernel is not that of the client's
-    last result, `followed` when an earlier result said how to go on and `seen` are its outputs,
-    `nothing_new` when there are none since then; `now` is the time.
+    `held_in` another session that has a missing name, `walls` the word that stands around the
+    kernel, `background` what earlier executions have put out since the last result; `texts` reads
+    the files that outputs go on in. `environment` is "" when it goes without saying, `new_kernel`
+    is true when the kernel is not that of the client's last result, `followed` when an earlier
+    result said how to go on and `seen` are its outputs, `nothing_new` when there are none since
+    then; `now` is the time.
     """
 
     session: str = DEFAULT_NAME
     held_in: str = ""
+    walls: str = ""
     own: tuple[str, ...] = ()
     home: str = ""
     texts: Texts = field(default_factory=Texts)

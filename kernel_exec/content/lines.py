@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from kernel_exec.history.blobs import open_spilled
+from kernel_exec.places import open_plain
 from kernel_exec.terminal import carry_out
 
 from .plain import clean
@@ -105,7 +105,7 @@ class Texts:
 
     def end(self, path: str, characters: int) -> str:
         """The last characters of a file; raises `OSError` when it is gone."""
-        with open_spilled(path) as file:
+        with open_plain(path) as file:
             file.seek(max(0, _end(file) - _BYTES_EACH * characters))
             written = file.read(_BYTES_EACH * characters).decode("utf-8", "ignore")
         return clean(carry_out(written))[-characters:]
@@ -113,7 +113,7 @@ class Texts:
     def bytes_of(self, path: str) -> int | None:
         """The size of a file, None when it is gone."""
         try:
-            with open_spilled(path) as file:
+            with open_plain(path) as file:
                 return _end(file)
         except OSError:
             return None
@@ -135,7 +135,7 @@ class Texts:
             yield Lines(lines=_split(source.text), ended=source.text[-1:] in {"", "\n"})
             return
         try:
-            file = open_spilled(source.path)
+            file = open_plain(source.path)
         except OSError:
             yield Lines(lines=[_GONE, *_split(source.text)])
             return
@@ -151,7 +151,7 @@ class Texts:
         return next(each for each in reversed(index.places) if each.size.rows <= start)
 
     def _measured(self, path: str) -> "_Index":
-        with open_spilled(path) as file:
+        with open_plain(path) as file:
             end, identity = _end(file), _identity(file)
             index = self._indexes.get(path)
             if index is None or index.identity != identity or index.end > end:

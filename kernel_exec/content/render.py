@@ -80,7 +80,12 @@ def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> R
     inline = [found[number - 1] for number in numbers[: context.most_pictures]]
     lines = [*shown.lines, *_about_pictures(entry, found, numbers, context.most_pictures)]
     background = [one_line(line, _BACKGROUND) for line in context.background]
-    advice = hints(entry, [piece.output for piece in unseen], context.held_in)
+    advice = hints(
+        entry,
+        [piece.output for piece in unseen],
+        held_in=context.held_in,
+        walls=context.walls,
+    )
     after = (*(f"hint: {each}" for each in advice), *background, names_line(entry))
     body = "".join([*lines, *(f"{line}\n" for line in after if line)])
     more = shown.hidden or shown.cut or len(numbers) > len(inline)

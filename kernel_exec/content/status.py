@@ -237,7 +237,9 @@ def sandbox_line(held: JSONObject) -> str:
     """The walls and limits of a kernel, from `Sandbox.facts`."""
     limits = mapping(held, "limits")
     parts = [f"sandbox {text(held, 'walls')}"]
-    parts += [f"held by {by}" if (by := text(held, "mechanism")) else "code has the user's rights"]
+    by = text(held, "mechanism")
+    walled = f"held by {by}, temporary files end with the kernel"
+    parts += [walled if by else "code has the user's rights"]
     memory, size = limits.get("memory"), limits.get("file_size")
     if isinstance(memory, (int, float)):
         share = memory <= 1

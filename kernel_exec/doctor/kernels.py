@@ -134,6 +134,7 @@ async def check(settings: Settings, environment: Environment | None) -> Checked:
         only = replace(settings.connection, environment=environment, named_environments={})
         catalog = open_catalog(settings.host, only)
         prepared = await catalog.prepare(await catalog.default())
+        prepared = replace(prepared, sandbox=replace(prepared.sandbox, folder=None))
         await _use(prepared, settings)
     except KernelStartError as failure:
         error = f"{failure}; if the reason is unclear, create the environment again"

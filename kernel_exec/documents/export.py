@@ -28,7 +28,7 @@ from .budget import fit
 from .paths import format_of
 from .percent import percent
 from .report import report
-from .writing import files_folder, write
+from .writing import Check, files_folder, write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +65,9 @@ async def export_session(
     umask: int = INHERITED.umask,
     options: OutputOptions | None = None,
     verify: Callable[[JSONObject], Awaitable[Verification]] | None = None,
+    check: Check | None = None,
 ) -> Exported:
-    """Write a session's document to `path`, in the format of its ending.
+    """Write a session's document to `path`, in the format of its ending, if `check` allows it.
 
     With `verify` the notebook is run again first, and stamped with the verdict. See
     `session_notebook` and `export_document` for the rest, and for what is raised.
@@ -77,7 +78,9 @@ async def export_session(
     verification = await verify(notebook) if verify is not None else None
     if verification is not None:
         notebook = stamped(notebook, verification)
-    await export_document(notebook, path, overwrite=overwrite, limit=limit, umask=umask)
+    await export_document(
+        notebook, path, overwrite=overwrite, limit=limit, umask=umask, check=check
+    )
     return Exported(path=path, cells=len(cells(notebook)), verification=verification)
 
 
@@ -129,6 +132,7 @@ async def export_document(
     overwrite: bool,
     limit: int | None = None,
     umask: int = INHERITED.umask,
+    check: Check | None = None,
 ) -> None:
     """Write `notebook` in the format of the path's ending; its folder is made.
 
@@ -144,7 +148,10 @@ async def export_document(
     def export() -> None:
         document, files = _document(_writable(notebook), path, limit)
         session = session_of(notebook)
-        write(path, document, session=session, overwrite=overwrite, files=files, umask=umask)
+        write(
+            path, document, session=session, overwrite=overwrite, files=files, umask=umask,
+            check=check,
+        )  # fmt: skip
 
     await to_thread.run_sync(export)
 

@@ -5,9 +5,10 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
 from kernel_exec.inherited import INHERITED
@@ -21,6 +22,13 @@ _TOP = 4096
 """Bytes of a document in which its mark stands."""
 
 
+Check: TypeAlias = Callable[[Path], None]
+"""Raises `InvalidArgumentError` for a folder that nothing may be written to."""
+
+_DESCRIPTORS = Path("/proc/self/fd")
+"""Where Linux has open folders by their descriptors."""
+
+
 def write(
     path: Path,
     document: str,
@@ -29,11 +37,13 @@ def write(
     overwrite: bool,
     files: Mapping[str, bytes],
     umask: int = INHERITED.umask,
+    check: Check | None = None,
 ) -> None:
     """Write `document` to `path`, and `files` to the folder beside it that `files_folder` names.
 
     An earlier export of the same session is replaced, anything else only with `overwrite`. A
-    file that is replaced keeps its mode, that of a new one leaves out `umask`.
+    file that is replaced keeps its mode, that of a new one leaves out `umask`. `check` refuses a
+    folder by its real path, whatever is put in its place meanwhile.
 
     Raises:
         InvalidArgumentError: The path is not allowed, or holds something else.
@@ -42,10 +52,28 @@ def write(
     if not overwrite:
         require_replaceable(path, session)
     with _explained(path):
+        if check is not None:
+            check(Path(os.path.realpath(path.parent)))
         path.parent.mkdir(mode=0o777 & ~umask, parents=True, exist_ok=True)
-        if files:
-            _write_files(path.with_name(files_folder(path)), files, umask)
-        _write(path, document.encode("utf-8", "backslashreplace"), umask)
+        with _held(path.parent, check) as folder:
+            if files:
+                _write_files(folder / files_folder(path), files, umask, check)
+            _write(folder / path.name, document.encode("utf-8", "backslashreplace"), umask)
+
+
+@contextmanager
+def _held(folder: Path, check: Check | None) -> Iterator[Path]:
+    """The folder that was checked, also when it is moved or a link takes its place."""
+    if check is None or not _DESCRIPTORS.exists():
+        yield folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        held = _DESCRIPTORS / str(descriptor)
+        check(held.readlink())
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 def require_replaceable(path: Path, session: str) -> None:
@@ -81,7 +109,7 @@ def files_folder(path: Path) -> str:
     return f"{path.stem}_files"
 
 
-def _write_files(folder: Path, files: Mapping[str, bytes], umask: int) -> None:
+def _write_files(folder: Path, files: Mapping[str, bytes], umask: int, check: Check | None) -> None:
     """Each is whole or not there; their names hold an execution's id, so they are its own."""
     if folder.is_symlink():
         raise InvalidArgumentError(
@@ -89,8 +117,9 @@ def _write_files(folder: Path, files: Mapping[str, bytes], umask: int) -> None:
             " remove it or choose another path"
         )
     folder.mkdir(mode=0o777 & ~umask, exist_ok=True)
-    for name, content in files.items():
-        _write(folder / name, content, umask)
+    with _held(folder, check) as held:
+        for name, content in files.items():
+            _write(held / name, content, umask)
 
 
 def _write(path: Path, content: bytes, umask: int) -> None:

@@ -188,6 +188,7 @@ class Catalog:
         return find_executable(environment, home=home, base=self._base)
 
     async def _ask(self, environment: Environment, executable: Path) -> FoundEnvironment:
+        self._require_configured(environment)
         allowed = allowed_variables(self._base, passed=self._passed)
         interpreter = await self._answers.ask(executable, variables=allowed)
         variables = await activate(environment, interpreter, base=self._base, passed=self._passed)
@@ -209,6 +210,17 @@ class Catalog:
             sandbox=self._sandbox_of(found),
         )
 
+    def _require_configured(self, environment: Environment) -> None:
+        """Code behind walls could have made any other one, which is asked outside of them."""
+        if not self.sandbox.walls or environment.name is not None:
+            return
+        if environment.key not in {each.key for each in (self.active, *self.named.values())}:
+            raise UnusableEnvironmentError(
+                f"environment {environment.key!r} is not configured, and with sandbox"
+                f" {str(self.sandbox.walls)!r} no other is used; have a person add it:"
+                " kernel-exec env add NAME, with its path"
+            )
+
     def _sandbox_of(self, found: FoundEnvironment) -> Sandbox:
         """The walls of whatever is configured there, by whichever way the environment was named."""
         prefix = os.path.realpath(found.interpreter.prefix)
@@ -221,7 +233,7 @@ class Catalog:
         places = (each.path for each in (self.active, *self.named.values()))
         return replace(
             self.sandbox.at_least(max(same)),
-            environments=tuple(path for path in places if path),
+            environments=(*(path for path in places if path), self._cache),
             secrets=tuple(secrets_named(self._base)),
         )
 

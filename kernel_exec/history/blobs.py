@@ -1,13 +1,10 @@
 """Large contents as files named by their SHA-256: written whole or not at all, kept once."""
 
-import errno
 import hashlib
 import os
 import re
-import stat
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
 
 from kernel_exec.errors import StorageError
 
@@ -105,19 +102,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-def open_spilled(path: str) -> BinaryIO:
-    """The file that a stream goes on in, for reading.
-
-    User code could put anything in its place: a link, or a pipe that never ends.
-
-    Raises:
-        OSError: It is gone, or no plain file any more.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileNotFoundError(errno.ENOENT, "it is no plain file", path)
-    return os.fdopen(descriptor, "rb")

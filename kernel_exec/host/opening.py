@@ -181,6 +181,8 @@ def _not_as_asked(host: HostSettings, asked: HostSettings) -> str:
         for name in _SHARED
         if getattr(host, name) != getattr(asked, name)
     ]
+    if asked.walls < host.walls:
+        differing.append(f"sandbox is {host.walls} here and not {asked.walls}")
     if not differing:
         return ""
     return (

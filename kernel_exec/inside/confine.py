@@ -1,16 +1,14 @@
 """Goes through the walls first, and becomes the program that is to run behind them.
 
-    python -I -S main.py confine CONFIGURATION.json PROGRAM [ARGUMENT…]
+    python -I -S main.py confine WALLS BWRAP ARGUMENTS FILTER PROGRAM [ARGUMENT…]
 
-Standard library only; run by our own interpreter, before one that is not ours. CONFIGURATION says
-what bubblewrap is told (`arguments`), the filter of system calls that it installs (`filter`,
-base64), and whether sockets without a file are closed (`abstract`): that needs Landlock, as they
-belong to the network that is shared.
+Run by our own interpreter, before one that is not ours; it imports next to nothing, as a start
+waits for it. ARGUMENTS is a file with what bubblewrap is told, a NUL behind each; FILTER one with
+the filter of system calls that it installs. Where WALLS share the network with the user
+(`workspace`), Landlock closes sockets without a file.
 """
 
-import base64
 import ctypes
-import json
 import os
 import sys
 
@@ -31,16 +29,11 @@ class _Ruleset(ctypes.Structure):
 
 def main():
     """Confine this process, and run the rest of its arguments."""
-    with open(sys.argv[1], encoding="utf-8") as file:
-        config = json.load(file)
-    if config["abstract"]:
+    walls, bubblewrap, arguments, filtered = sys.argv[1:5]
+    if walls == "workspace":
         _close_abstract_sockets()
-    told = "\0".join(config["arguments"])
-    options = ["--args", str(_file(os.fsencode(told)))]
-    if config["filter"]:
-        options += ["--seccomp", str(_file(base64.b64decode(config["filter"])))]
-    bubblewrap = config["bubblewrap"]
-    os.execv(bubblewrap, [bubblewrap, *options, "--", *sys.argv[2:]])
+    told = ["--args", _inherited(arguments), "--seccomp", _inherited(filtered), "--"]
+    os.execv(bubblewrap, [bubblewrap, *told, *sys.argv[5:]])
 
 
 def _close_abstract_sockets():
@@ -60,9 +53,8 @@ def _fail(what):
     sys.exit("confine: %s: %s" % (what, os.strerror(code)))
 
 
-def _file(content):
-    """A descriptor that the next program inherits, from which it reads this."""
-    fd = os.memfd_create("confine", 0)
-    os.write(fd, content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+def _inherited(path):
+    """The number of a descriptor that the next program finds open on the file."""
+    fd = os.open(path, os.O_RDONLY)
+    os.set_inheritable(fd, True)
+    return str(fd)

@@ -45,7 +45,7 @@ def _of_system(error, word):
         return "the sandbox (isolated) has no network; a person may choose `workspace` instead"
     if code in (errno.EROFS, errno.EACCES, errno.EPERM) and path and not _within(path, "writable"):
         return (
-            "the sandbox (%s) lets code write only in %s and /tmp; a person may open other folders"
+            "the sandbox (%s) lets code write only in %s; a person may open other folders"
             " with KERNEL_EXEC_SANDBOX_WRITE" % (word, ", ".join(settings["writable"]))
         )
     hides = word == "isolated" and os.path.isabs(path) and not _within(path, "shown")
@@ -60,6 +60,5 @@ def _of_system(error, word):
 def _within(path, key):
     path = os.path.realpath(path)
     return any(
-        path == folder or path.startswith(folder.rstrip("/") + "/")
-        for folder in [*settings[key], "/tmp"]
+        path == folder or path.startswith(folder.rstrip("/") + "/") for folder in settings[key]
     )

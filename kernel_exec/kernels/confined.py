@@ -1,27 +1,26 @@
 """A start behind walls: the same start, with a prefix that goes through them first."""
 
-import base64
-import json
 import os
 import platform
-import pwd
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from kernel_exec.errors import KernelStartError
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import INSIDE
+from kernel_exec.sandbox import seatbelt, seccomp, unheld
 from kernel_exec.sandbox.bubblewrap import arguments
 from kernel_exec.sandbox.policy import Policy
-from kernel_exec.sandbox.seccomp import program
 from kernel_exec.sandbox.secrets import secrets_below
-from kernel_exec.sandbox.walls import Sandbox, Walls
+from kernel_exec.sandbox.walls import MECHANISMS, Sandbox, Walls
 
 from .launch import Launch
+
+if sys.platform != "win32":
+    import pwd
 
 _PROGRAMS = "/usr/local/bin:/usr/bin:/bin:/run/current-system/sw/bin"
 """Where bubblewrap is taken from: nowhere that a project or an environment could put one."""
@@ -33,6 +32,10 @@ _LEADING_OUT = (
 """Variables that name what nothing behind walls can reach."""
 
 
+_LINKS = 40
+"""How many the system itself follows."""
+
+
 def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path | None) -> Launch:
     """The same start behind the walls that are asked for.
 
@@ -41,35 +44,47 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path 
     Raises:
         KernelStartError: They can't be held here, or not with these folders.
     """
-    if sandbox.walls is Walls.OFF:
+    walls = sandbox.walls
+    if walls is Walls.OFF:
         return launch
-    bubblewrap = _bubblewrap(sandbox.walls)
-    filtered = program(sandbox.walls, platform.machine())
-    if filtered is None:
-        raise _unheld(sandbox.walls, f"no filter of system calls for {platform.machine()}")
+    if sys.platform not in MECHANISMS:
+        raise unheld.unknown_system(walls, sys.platform)
     policy = policy_for(launch, sandbox, private=private, spill_dir=spill_dir)
     policy.check()
     policy.temporary.mkdir(mode=0o700)
-    file = launch.run_dir / "confine.json"
-    config = {
-        "bubblewrap": bubblewrap,
-        "arguments": list(arguments(policy, _listing)),
-        "filter": base64.b64encode(filtered).decode("ascii"),
-        "abstract": sandbox.walls is Walls.WORKSPACE,
-    }
-    file.write_text(json.dumps(config))
-    shown = [str(each) for each in (*policy.shown(), *policy.writable, *policy.needed)]
+    temporary, prefix = (
+        (Path("/tmp"), _bubblewrap(policy, launch.run_dir))
+        if sys.platform == "linux"
+        else (policy.temporary, (seatbelt.PROGRAM, "-p", seatbelt.profile(policy)))
+    )
+    writable = [*map(str, policy.writable), str(temporary)]
+    shown = [*map(str, (*policy.shown(), *policy.needed)), *writable]
     told: JSONObject = {
-        "walls": str(sandbox.walls),
-        "writable": [str(folder) for folder in policy.writable],
-        "shown": shown if sandbox.walls is Walls.ISOLATED else [],
+        "walls": str(walls),
+        "writable": writable,
+        "shown": shown if walls is Walls.ISOLATED else [],
     }
     return replace(
         launch,
         configuration={**launch.configuration, "sandbox": told},
-        argv=(sys.executable, "-I", "-S", "-B", str(INSIDE), "confine", str(file), *launch.argv),
-        variables=_variables(launch.variables, sandbox.walls),
+        argv=(*prefix, *launch.argv),
+        variables=_variables(launch.variables, walls, str(temporary)),
     )
+
+
+def _bubblewrap(policy: Policy, run_dir: Path) -> Sequence[str]:
+    """The command that goes through the walls, and runs the rest of its arguments behind them."""
+    program = shutil.which("bwrap", path=_PROGRAMS)
+    if program is None:
+        raise unheld.not_installed(policy.walls)
+    filtered = seccomp.program(policy.walls, platform.machine())
+    if filtered is None:
+        raise unheld.unknown_machine(policy.walls, platform.machine())
+    told, rules = run_dir / "walls.arguments", run_dir / "walls.filter"
+    told.write_bytes(b"".join(os.fsencode(f"{each}\0") for each in arguments(policy, _listing)))
+    rules.write_bytes(filtered)
+    ours = (sys.executable, "-I", "-S", "-B", str(INSIDE), "confine")
+    return (*ours, str(policy.walls), program, str(told), str(rules))
 
 
 def policy_for(
@@ -77,18 +92,15 @@ def policy_for(
 ) -> Policy:
     """What the kernel of this start sees."""
     ours = Path(os.path.realpath(private))
+    homes = tuple(_homes(launch.variables))
     secrets = {
         Path(os.path.realpath(path))
-        for path in chain(sandbox.secrets, *map(secrets_below, _homes(launch.variables)))
+        for path in chain(sandbox.secrets, *map(secrets_below, homes))
         if os.path.lexists(path)
     }
     run_dir = Path(os.path.realpath(launch.run_dir))
-    writable = tuple(_real([launch.working_directory, *sandbox.writable]))
-    others = [
-        place
-        for place in map(_folder_of, _real(sandbox.environments))
-        if any(folder in place.parents for folder in writable)
-    ]
+    writable = tuple(_real([sandbox.folder or launch.working_directory, *sandbox.writable]))
+    others = tuple(_others(sandbox, writable, ours))
     return Policy(
         walls=sandbox.walls,
         writable=writable,
@@ -96,9 +108,55 @@ def policy_for(
         temporary=run_dir / "tmp",
         needed=(*_real(launch.visible), *others),
         readable=tuple(_real(sandbox.readable)),
-        hidden=frozenset({ours, run_dir, *secrets, *_sockets()}),
+        hidden=frozenset({ours, run_dir, *secrets}),
+        sockets=frozenset(_sockets()),
+        homes=tuple(_real(homes)),
+        working_directory=Path(os.path.realpath(launch.working_directory)),
         ours=ours,
     )
+
+
+def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Path) -> Iterator[Path]:
+    """Environments, and what else runs outside of walls, in folders that code may write to.
+
+    What lies in our own folder is out of reach, and made when it is needed.
+
+    Raises:
+        KernelStartError: Code could put something else in the place of one.
+    """
+
+    def free(path: Path) -> bool:
+        return any(folder in path.parents for folder in writable)
+
+    marks = ("*/pyvenv.cfg", "*/conda-meta")
+    found = [each.parent for at in writable for mark in marks for each in at.glob(mark)]
+    yield from filter(free, _real(found))
+    for place in sandbox.environments:
+        python = place / "bin" / "python" if (place / "bin" / "python").exists() else place
+        kept = [*_real([_folder_of(place)])]
+        kept += [each.parents[1] for each in _real([python]) if each.parent.name == "bin"]
+        kept = [each for each in kept if each.exists() and (free(each) or each in writable)]
+        for step in steps(python):
+            if free(step) and not any(map(step.is_relative_to, (*kept, ours))):
+                raise unheld.replaceable(sandbox.walls, place, step)
+        yield from kept
+
+
+def steps(path: Path) -> Iterator[Path]:
+    """The links that lead to what a path names, and the first thing on its way that is missing."""
+    ahead, here, links = [*reversed(path.parts[1:])], Path(path.anchor), 0
+    while ahead and links < _LINKS:
+        part = ahead.pop()
+        here = here.parent if part == ".." else here / part
+        if here.is_symlink():
+            yield here
+            links += 1
+            target = here.readlink()
+            ahead += [*reversed(target.parts[1:] if target.is_absolute() else target.parts)]
+            here = Path(target.anchor) if target.is_absolute() else here.parent
+        elif not here.exists():
+            yield here
+            return
 
 
 def _folder_of(place: Path) -> Path:
@@ -121,7 +179,10 @@ def _homes(variables: Mapping[str, str]) -> Iterator[Path]:
 
 def _sockets() -> Iterator[Path]:
     """Every socket with a path that somebody listens on now."""
-    for line in Path("/proc/net/unix").read_text("utf-8", "replace").splitlines()[1:]:
+    listed = Path("/proc/net/unix")
+    if not listed.exists():  # a Mac, where a rule closes them
+        return
+    for line in listed.read_text("utf-8", "replace").splitlines()[1:]:
         path = line.partition(" /")[2]
         if path and os.path.lexists(f"/{path}"):
             yield Path(os.path.realpath(f"/{path}"))
@@ -134,25 +195,12 @@ def _listing(folder: Path) -> Iterable[Path]:
         return ()
 
 
-def _variables(variables: Mapping[str, str], walls: Walls) -> Mapping[str, str]:
+def _variables(variables: Mapping[str, str], walls: Walls, temporary: str) -> Mapping[str, str]:
     kept = {name: value for name, value in variables.items() if name not in _LEADING_OUT}
-    kept.update({name: "/tmp" for name in ("TMPDIR", "TMP", "TEMP") if name in kept})
-    kept.setdefault("MPLCONFIGDIR", "/tmp/matplotlib")  # the home folder can't be written to
+    kept.update({name: temporary for name in ("TMP", "TEMP") if name in kept})
+    kept["TMPDIR"] = temporary
+    kept.setdefault("MPLCONFIGDIR", f"{temporary}/matplotlib")  # no home can be written to
     if walls is Walls.ISOLATED:
         kept = {name: value for name, value in kept.items() if not name.startswith("XDG_")}
-        kept["HOME"] = "/tmp"
+        kept["HOME"] = temporary
     return kept
-
-
-def _bubblewrap(walls: Walls) -> str:
-    found = shutil.which("bwrap", path=_PROGRAMS)
-    if sys.platform != "linux" or found is None:
-        raise _unheld(walls, "bubblewrap (bwrap) is not installed")
-    return found
-
-
-def _unheld(walls: Walls, why: str) -> KernelStartError:
-    return KernelStartError(
-        f"sandbox {str(walls)!r} can't be held here: {why}; install the package bubblewrap, or"
-        " have a person choose another word (KERNEL_EXEC_SANDBOX)"
-    )

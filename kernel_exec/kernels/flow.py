@@ -6,10 +6,13 @@ apart. Nothing is dropped, and nobody has to ask.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from kernel_exec.places import open_plain
 
 _UNWRITTEN = 32_000_000
 """Bytes on their way to history beyond which a kernel is told of no progress."""
@@ -51,6 +54,6 @@ class Flow:
             return
         with suppress(OSError):  # a kernel without the file does not wait
             if self._file is None:
-                self._file = self._path.open("r+b", buffering=0)
+                self._file = open_plain(self._path, os.O_RDWR)
             self._file.seek(0)
             self._file.write(self._taken.to_bytes(8, "little"))

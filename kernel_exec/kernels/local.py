@@ -15,6 +15,8 @@ from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
+from kernel_exec.sandbox.unheld import refused
+from kernel_exec.sandbox.walls import Walls
 
 from . import limits, pulse
 from .confined import confine
@@ -89,7 +91,7 @@ class LocalKernels:
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow)
             try:
-                reply = await _start(process, launch, run_dir)
+                reply = await _start(process, launch, run_dir, prepared.sandbox.walls)
                 held = limits.limits_of(prepared.sandbox)
                 info = _info(reply, process, prepared, held)
                 yield LocalKernel(process, run_dir, info, held)
@@ -99,7 +101,9 @@ class LocalKernels:
                     await process.close()
 
 
-async def _start(process: LocalProcess, launch: Launch, run_dir: RunDir) -> JSONObject:
+async def _start(
+    process: LocalProcess, launch: Launch, run_dir: RunDir, walls: Walls
+) -> JSONObject:
     """Launch the process and wait until it answers; what it says of itself."""
     what = f"the kernel of {launch.argv[0]!r}"
     try:
@@ -117,6 +121,8 @@ async def _start(process: LocalProcess, launch: Launch, run_dir: RunDir) -> JSON
     except KernelDeadError as error:
         death = process.driver.death
         stderr = death.stderr if death is not None else ""
+        if walls and (refusal := refused(walls, stderr)):
+            raise refusal from error
         raise KernelStartError(
             f"{what} ended at its start ({death}); its stderr:\n{stderr}"
         ) from error

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kernel_exec.errors import KernelStartError, StorageError
 from kernel_exec.leases import Lease, take
+from kernel_exec.places import open_plain
 
 from .messages import CELL_NAME
 from .outputs import Clear, OutputEvent, Stream
@@ -34,6 +35,9 @@ _ENTRY = struct.Struct("<QcI")
 
 _TAIL = 4000
 """Characters of a dead kernel's stderr (its end) and fault dump (its start) that are kept."""
+
+_MOST = 1 << 20
+"""Bytes that are read of a file, whatever user code has made of it."""
 
 _NEXT_STACK = "\nStack (most recent call first)"
 """What another stack in the same file begins with."""
@@ -71,7 +75,8 @@ class RunDir:
     def journal(self) -> tuple[str, list[tuple[int, OutputEvent]]]:
         """An execution's id, and its last output, numbered; `inside/shared.py` has the layout."""
         try:
-            journal = (self.path / "output.journal").read_bytes()
+            with open_plain(self.path / "output.journal") as file:
+                journal = file.read(_MOST)
         except OSError:
             return "", []
         end = min(len(journal), _HEAD + int.from_bytes(journal[32:_HEAD], "little"))
@@ -85,9 +90,9 @@ class RunDir:
 
     def _read(self, name: str, start: int = 0) -> str:
         try:
-            with (self.path / name).open("rb") as file:
+            with open_plain(self.path / name) as file:
                 file.seek(start)
-                read = file.read().decode("utf-8", "replace").strip()
+                read = file.read(_MOST).decode("utf-8", "replace").strip()
         except OSError:
             return ""
         return CELL_NAME.sub(lambda found: self._files.get(found[0], found[0]), read)
@@ -166,6 +171,6 @@ def _output(kind: bytes, written: bytes) -> OutputEvent:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except OSError:
         return 0

@@ -32,10 +32,10 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     yield from _NAMESPACES
     if policy.walls is Walls.ISOLATED:
         yield from ("--unshare-net", "--disable-userns")
-    hidden = policy.hidden | {Path(each) for each in REPLACED}
-    frozen: list[Path] = []
+    hidden = policy.hidden | policy.sockets | {Path(each) for each in REPLACED}
+    view = _View(hidden, listing)
     for tree in innermost_last([*policy.shown()]):
-        yield from _show(tree, hidden, listing, frozen)
+        yield from view.show(tree)
     yield from ("--proc", "/proc", "--dev", "/dev")
     for each in _OF_THE_MACHINE:
         yield from ("--ro-bind-try", each, each)
@@ -45,48 +45,65 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     for place in ("/tmp", "/var/tmp"):
         yield from ("--bind", str(policy.temporary), place)
     # what lies below a folder that is writable is covered by it
-    frozen = [each for each in frozen if not any(map(each.is_relative_to, policy.writable))]
-    yield from _writable(policy, frozen)
+    view.frozen = [
+        each for each in view.frozen if not any(map(each.is_relative_to, policy.writable))
+    ]
+    yield from _writable(policy, view)
     for tree in innermost_last(policy.needed):
-        yield from _show(tree, {each for each in hidden if tree in each.parents}, listing, frozen)
+        yield from view.show(tree, always=True)
     for folder in policy.own:
         yield from ("--bind", str(folder), str(folder))
-    for folder in set(frozen) - {*policy.own}:
+    for folder in set(view.frozen) - {*policy.own}:
         yield from ("--remount-ro", str(folder))
-    yield from ("--remount-ro", "/", "--chdir", str(policy.writable[0]))
+    yield from ("--remount-ro", "/", "--chdir", str(policy.working_directory))
 
 
-def _writable(policy: Policy, frozen: list[Path]) -> Iterator[str]:
+def _writable(policy: Policy, view: "_View") -> Iterator[str]:
     """The folders that may be changed, less what is ours in them."""
     for folder in innermost_last(policy.writable):
         yield from ("--bind", str(folder), str(folder))
-        yield from _pinned(folder, policy.needed)
+        yield from _pinned(folder, (*policy.needed, policy.ours))
         if policy.ours.is_relative_to(folder):
-            yield from ("--tmpfs", str(policy.ours))
-            frozen.append(policy.ours)
+            yield from view.covered(policy.ours)
+    for socket in policy.sockets:
+        if any(map(socket.is_relative_to, policy.writable)):
+            yield from ("--ro-bind", "/dev/null", str(socket))
 
 
-def _show(
-    tree: Path, hidden: Collection[Path], listing: Listing, frozen: list[Path]
-) -> Iterator[str]:
-    """The tree as it is; a folder that holds something hidden has only what it holds now."""
-    if tree in hidden:
-        return
-    try:
-        mode = tree.lstat().st_mode
-    except OSError:
-        return
-    if stat.S_ISLNK(mode):
-        yield from ("--symlink", str(tree.readlink()), str(tree))
-    elif stat.S_ISDIR(mode) and any(tree in each.parents for each in hidden):
-        if tree != Path("/"):
-            yield from ("--tmpfs", str(tree))
-            frozen.append(tree)
-        below = {each for each in hidden if tree in each.parents}
-        for entry in listing(tree):
-            yield from _show(entry, below, listing, frozen)
-    elif not stat.S_ISSOCK(mode):
-        yield from ("--ro-bind", str(tree), str(tree))
+class _View:
+    """What is shown of the machine as it is, less what is hidden; `frozen` are folders of ours.
+
+    A folder that holds something hidden has only what it holds now.
+    """
+
+    def __init__(self, hidden: Collection[Path], listing: Listing) -> None:
+        self.frozen: list[Path] = []
+        self._hidden = {*hidden}
+        self._above = {above for each in hidden for above in each.parents}
+        self._listing = listing
+
+    def show(self, tree: Path, *, always: bool = False) -> Iterator[str]:
+        """A tree, itself `always` and its parts unless they are hidden."""
+        if tree in self._hidden and not always:
+            return
+        try:
+            mode = tree.lstat().st_mode
+        except OSError:
+            return
+        if stat.S_ISLNK(mode):
+            yield from ("--symlink", str(tree.readlink()), str(tree))
+        elif stat.S_ISDIR(mode) and tree in self._above:
+            if tree != Path("/"):
+                yield from self.covered(tree)
+            for entry in self._listing(tree):
+                yield from self.show(entry)
+        elif not stat.S_ISSOCK(mode):
+            yield from ("--ro-bind", str(tree), str(tree))
+
+    def covered(self, folder: Path) -> Iterator[str]:
+        """An empty folder in its place, which is read-only in the end."""
+        self.frozen.append(folder)
+        yield from ("--tmpfs", str(folder))
 
 
 def _pinned(folder: Path, needed: Collection[Path]) -> Iterator[str]:

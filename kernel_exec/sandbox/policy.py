@@ -28,10 +28,11 @@ REPLACED = ("/dev", "/proc", "/run", "/tmp", "/var/tmp")
 class Policy:
     """What the code sees.
 
-    `writable` are the folders of the user that it may change, the working directory first; `own`
-    those that belong to this kernel alone; `temporary` what it finds as `/tmp`. `needed` is shown
-    in any case, and never changed: its environment, and what we start it with. `hidden` is never
-    shown. `readable` are further folders that `isolated` shows.
+    `writable` are the folders of the user that it may change, in one of which the working directory
+    lies; `own` those that belong to this kernel alone; `temporary` what it finds as `/tmp`.
+    `needed` is shown in any case, and never changed: its environment, and what we start it with.
+    `hidden` is never shown, nor are `sockets`, which may lie in folders that are writable.
+    `readable` are further folders that `isolated` shows.
     """
 
     walls: Walls
@@ -41,6 +42,9 @@ class Policy:
     needed: tuple[Path, ...]
     readable: tuple[Path, ...]
     hidden: frozenset[Path]
+    sockets: frozenset[Path]
+    homes: tuple[Path, ...]
+    working_directory: Path
     ours: Path
     """Our own folder below the storage root, which is hidden, also in a folder that is writable."""
 
@@ -54,9 +58,15 @@ class Policy:
 
     def check(self) -> None:
         """Raise `KernelStartError` when these folders can't be writable and the rest hold."""
+        if not any(map(self.working_directory.is_relative_to, self.writable)):
+            raise _refused(self.walls, self.working_directory, "is none that a person has opened")
         for folder in self.writable:
             if folder == Path("/") or any(str(folder) == each for each in REPLACED):
                 raise _refused(self.walls, folder, "belongs to the system")
+            if any(home.is_relative_to(folder) for home in self.homes):
+                raise _refused(
+                    self.walls, folder, "holds your home folder, whose files run outside of walls"
+                )
             others = sorted(self.hidden - {self.ours})
             secret = next((each for each in others if each.is_relative_to(folder)), None)
             if secret is not None:

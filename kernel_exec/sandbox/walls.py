@@ -7,6 +7,7 @@ isolated   sees the system's libraries, its environment and its working director
            network
 """
 
+import sys
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -26,17 +27,23 @@ class Walls(IntEnum):
         return self.name.lower()
 
 
+MECHANISMS = {"linux": "bubblewrap", "darwin": "sandbox-exec (untested)"}
+"""What holds walls on a system; on others they are refused."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
     """What holds for the kernels of a connection, or for an environment.
 
-    `writable` and `readable` are folders that are opened beyond what the word opens. `memory` and
+    `writable` and `readable` are folders that are opened beyond what the word opens, which is the
+    `folder` that the client began in; None opens whatever folder a kernel works in. `memory` and
     `file_size` are in bytes, None for no limit; `memory` may also be a share of what is free when a
     kernel starts. `processes` is the number of processes and threads. Code behind walls never
     changes what lies in `environments`, nor sees `secrets`, which lie where variables say.
     """
 
     walls: Walls = Walls.OFF
+    folder: Path | None = None
     writable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     environments: tuple[Path, ...] = ()
@@ -49,7 +56,7 @@ class Sandbox:
         """What is in force, as results and records have it; sizes are in bytes."""
         return {
             "walls": str(self.walls),
-            "mechanism": "bubblewrap" if self.walls else "",
+            "mechanism": MECHANISMS.get(sys.platform, "") if self.walls else "",
             "limits": {
                 "memory": memory,
                 "processes": self.processes if self.walls else None,

@@ -12,6 +12,7 @@ from kernel_exec.connection import Connection, RequestId
 from kernel_exec.content.items import RenderContext
 from kernel_exec.content.plain import one_line
 from kernel_exec.history.entries import Entry
+from kernel_exec.jsons import text
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, undefined_name
 from kernel_exec.sessions.session import Session
@@ -113,6 +114,7 @@ class Call:
             held_in=(
                 executions.holder(self.connection, missing, session) if missing and session else ""
             ),
+            walls=text(session.status().sandbox, "walls") if session is not None else "",
             own=(entry.file_path or "", str(self.connection.host.storage_root)),
             home=self.presenter.home,
             texts=self.presenter.texts,

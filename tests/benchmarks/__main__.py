@@ -18,6 +18,7 @@ from .notebooks import history_figures, notebook_figures
 from .report import Report, print_table, save
 from .sessions import session_figures
 from .timing import Figure
+from .walls import wall_figures
 
 _TOPICS = {
     "hosts": host_figures,
@@ -26,6 +27,7 @@ _TOPICS = {
     "history": history_figures,
     "notebooks": notebook_figures,
     "environments": environment_figures,
+    "walls": wall_figures,
 }
 
 

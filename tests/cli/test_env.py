@@ -228,6 +228,20 @@ def test_comments_and_layout_of_the_file_are_kept(run: Run, here: Path) -> None:
     assert file.read_text("utf-8") == f"{before}\n\n{HERE}"
 
 
+def test_walls_are_added_kept_and_taken_away(run: Run, here: Path) -> None:
+    file = here / "kernel_exec.toml"
+    file.touch()
+    added = ("env", "add", "a", "--python", sys.executable)
+
+    assert run(*added, "--sandbox", "isolated")[0] == 0
+    with_walls = file.read_text()
+    assert with_walls.endswith('sandbox = "isolated"\n')
+    assert run(*added, "--replace")[0] == 0
+    assert file.read_text() == with_walls
+    assert run(*added, "--replace", "--sandbox", "off")[0] == 0
+    assert "sandbox" not in file.read_text()
+
+
 def test_the_values_are_replaced_in_place_when_asked(run: Run, here: Path) -> None:
     file = here / "kernel_exec.toml"
     file.write_text(

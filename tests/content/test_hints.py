@@ -99,12 +99,40 @@ def test_what_the_kernel_knows_takes_the_place_of_a_guess() -> None:
 
 
 def test_another_session_that_has_the_name_is_named_as_an_argument() -> None:
-    assert hints(ran("x"), [], "main@conda:x") == [
+    assert hints(ran("x"), [], held_in="main@conda:x") == [
         'that name exists in another session: pass session="main@conda:x"'
     ]
 
 
 def test_another_session_that_has_the_name_hides_nothing_that_the_kernel_knows() -> None:
-    known, elsewhere = hints(ran("amont", {"help": "did you mean `amount`?"}), [], "b")
+    known, elsewhere = hints(ran("amont", {"help": "did you mean `amount`?"}), [], held_in="b")
     assert known == "did you mean `amount`?"
     assert elsewhere.endswith('pass session="b"')
+
+
+@pytest.mark.parametrize(
+    ("walls", "said", "told"),
+    [
+        ("workspace", "touch: '/x': Read-only file system", "(workspace) lets commands"),
+        ("isolated", "rm: cannot remove 'x': Read-only file system", "(isolated) lets commands"),
+        ("workspace", "Errno 30] Read-only file system: '/e/site-packages/x'", "install_depend"),
+        ("isolated", "curl: (6) Could not resolve host: example.org", "(isolated) has no network"),
+        ("workspace", "curl: (6) Could not resolve host: example.org", ""),
+        ("off", "touch: cannot touch '/x': Read-only file system", ""),
+        ("", "touch: cannot touch '/x': Read-only file system", ""),
+    ],
+)  # fmt: skip
+def test_a_command_that_met_a_wall_is_told_which(walls: str, said: str, told: str) -> None:
+    failed = ran("!x", {"help": "`!x` ended with exit code 1"})
+
+    _, *advice = hints(failed, [Stream(name="stderr", text=said)], walls=walls)
+
+    assert all(told in line for line in advice)
+    assert len(advice) == bool(told)
+
+
+def test_an_error_that_names_the_wall_is_not_explained_twice() -> None:
+    known = ran("x", {"help": "the sandbox (workspace) lets code write only in /w"})
+    said = Stream(name="stderr", text="Read-only file system")
+
+    assert len(hints(known, [said], walls="workspace")) == 1

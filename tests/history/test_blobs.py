@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.errors import StorageError
-from kernel_exec.history.blobs import Blobs, open_spilled
+from kernel_exec.history.blobs import Blobs
+from kernel_exec.places import open_plain
 
 
 def files(folder: Path) -> list[Path]:
@@ -127,8 +128,8 @@ def test_only_a_plain_file_is_opened_as_what_was_spilled(tmp_path: Path) -> None
     plain.write_bytes(b"text")
     link.symlink_to(plain)
     os.mkfifo(pipe)
-    with open_spilled(str(plain)) as file:
+    with open_plain(str(plain)) as file:
         assert file.read() == b"text"
     for other in (link, pipe, tmp_path, tmp_path / "none", Path("/dev/zero")):
         with pytest.raises(OSError, match=str(other)):
-            open_spilled(str(other))
+            open_plain(str(other))

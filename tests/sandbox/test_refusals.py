@@ -1,5 +1,8 @@
 """A wall that can't be held is a refused start, which names it and the way out."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +13,9 @@ from kernel_exec.kernels import confined
 from kernel_exec.kernels.launch import Launch
 from kernel_exec.sandbox.policy import Policy
 from kernel_exec.sandbox.seccomp import program
+from kernel_exec.sandbox.unheld import refused
 from kernel_exec.sandbox.walls import Sandbox, Walls
+from tests.shared import CACHE
 from tests.wire import serving
 
 HOME = Path("/users/me")
@@ -24,7 +29,12 @@ def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
         temporary=Path("/tmp/kx-1/tmp"),
         needed=(needed,),
         readable=(),
-        hidden=frozenset({HOME / ".ssh", HOME / "storage" / ".kernel_exec"}),
+        sockets=frozenset(),
+        homes=(HOME,),
+        working_directory=writable[0],
+        hidden=frozenset(
+            {HOME / ".ssh", HOME / ".config" / "gh", HOME / "storage" / ".kernel_exec"}
+        ),
         ours=HOME / "storage" / ".kernel_exec",
     )
 
@@ -34,8 +44,9 @@ def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
     [
         (Path("/"), "belongs to the system"),
         (Path("/tmp"), "belongs to the system"),
-        (HOME, "holds '/users/me/.ssh'"),
-        (HOME.parent, "holds '/users/me/.ssh'"),
+        (HOME, "holds your home folder"),
+        (HOME.parent, "holds your home folder"),
+        (HOME / ".config", "holds '/users/me/.config/gh'"),
         (HOME / ".ssh" / "below", "is hidden itself"),
         (Path("/data/env/lib"), "is part of '/data/env'"),
     ],
@@ -53,18 +64,90 @@ def test_our_own_folder_may_lie_where_code_writes() -> None:
     policy(HOME / "storage").check()
 
 
+def launch_in(folder: Path) -> Launch:
+    return Launch(
+        argv=("python",), configuration={}, variables={}, working_directory=folder,
+        run_dir=folder, visible=(),
+    )  # fmt: skip
+
+
 def test_without_bubblewrap_the_start_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confined, "_PROGRAMS", str(tmp_path))
-    launch = Launch(
-        argv=("python",), configuration={}, variables={}, working_directory=tmp_path,
-        run_dir=tmp_path, visible=(),
+    launch = launch_in(tmp_path)
+
+    with pytest.raises(KernelStartError, match="install the package bubblewrap") as raised:
+        confined.confine(launch, Sandbox(walls=Walls.ISOLATED), private=tmp_path, spill_dir=None)
+    assert "so code would reach secrets, files elsewhere, other processes" in str(raised.value)
+    assert confined.confine(launch, Sandbox(), private=tmp_path, spill_dir=None) is launch
+
+
+def test_on_an_unknown_system_the_start_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    with pytest.raises(KernelStartError, match="no walls are known for win32, so code would reach"):
+        confined.confine(
+            launch_in(tmp_path), Sandbox(walls=Walls.WORKSPACE), private=tmp_path, spill_dir=None
+        )
+
+
+@pytest.mark.parametrize(
+    ("stderr", "switch", "told"),
+    [
+        ("bwrap: setting up uid map: Permission denied\n", "", "Docker's `--security-opt"),
+        ("bwrap: No", "kernel/apparmor_restrict_unprivileged_userns=1", "=0` or an AppArmor"),
+        ("bwrap: No", "kernel/unprivileged_userns_clone=0", "unprivileged_userns_clone=1"),
+        ("bwrap: Unknown option --disable-userns", "", "install bubblewrap 0.8 or newer"),
+        ("confine: Landlock: Operation not supported", "", "use Linux 6.12 or newer with Landlock"),
+        ("sandbox-exec: unbound variable", "", "so code would reach secrets"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_told_with_the_way_out(
+    tmp_path: Path, stderr: str, switch: str, told: str
+) -> None:
+    name, _, value = switch.partition("=")
+    if name:
+        (tmp_path / "sys" / name).parent.mkdir(parents=True)
+        (tmp_path / "sys" / name).write_text(value + "\n")
+
+    refusal = str(refused(Walls.WORKSPACE, f"noise\n{stderr}", tmp_path))
+
+    assert told in refusal
+    assert stderr.partition(": ")[2].strip() in refusal
+
+
+def test_a_kernel_that_fails_behind_walls_is_no_refusal() -> None:
+    assert refused(Walls.WORKSPACE, "Traceback") is None
+    assert refused(Walls.WORKSPACE, "bwrap: execvp /env/bin/python: No such file") is None
+
+
+@pytest.mark.kernel
+def test_without_namespaces_starts_and_doctor_say_what_would_be_open(tmp_path: Path) -> None:
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
+    prefix = ("unshare", "-Ur", "sh", "-ec", forbid, "sh")
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no namespace can be made in which none can be made")
+    with serving(
+        tmp_path, "--python-path", sys.executable, "--sandbox", "workspace", prefix=prefix
+    ) as server:
+        result = server.run("1")
+    doctor = subprocess.run(
+        [*prefix, sys.executable, "-m", "kernel_exec", "doctor", "--json"],
+        capture_output=True, text=True, check=False, env={
+            **os.environ, "KERNEL_EXEC_CACHE": str(CACHE), "CODE_STORAGE_DIR": str(tmp_path / "s")
+        },
     )  # fmt: skip
 
-    with pytest.raises(KernelStartError, match="install the package bubblewrap"):
-        confined.confine(launch, Sandbox(walls=Walls.ISOLATED), private=tmp_path, spill_dir=None)
-    assert confined.confine(launch, Sandbox(), private=tmp_path, spill_dir=None) is launch
+    checks = {each["name"]: each for each in json.loads(doctor.stdout)["checks"]}
+    found = checks["sandbox workspace"]
+    assert result.is_error
+    assert "so code would reach secrets, files elsewhere, other processes" in result.text
+    assert found["text"] in result.text
+    assert "`sysctl -w user.max_user_namespaces=10000`" in found["fix"]
+    assert found["fix"] in result.text
 
 
 @pytest.mark.kernel

@@ -41,7 +41,7 @@ def test_a_client_may_ask_for_more_than_its_host_has_but_not_for_less(tmp_path: 
         with serving(tmp_path, *options, "workspace", command=("serve",)) as first:
             first.run("1")
             with serving(tmp_path, *options, "off", command=("serve",)) as second:
-                second.run("1")
+                told = [second.run("1").text for _ in range(2)]
                 shown = second.call("kernel_status").text
             with serving(tmp_path, *options, "isolated", command=("serve",)) as third:
                 third.run("1")
@@ -49,5 +49,7 @@ def test_a_client_may_ask_for_more_than_its_host_has_but_not_for_less(tmp_path: 
     finally:
         end_host(tmp_path / "storage")
 
-    assert "sandbox workspace" in shown
+    assert "sandbox is workspace here and not off" in told[0]
+    assert "not off" not in told[1]
+    assert "sandbox workspace, held by bubblewrap, temporary files end with the kernel" in shown
     assert "sandbox isolated" in more

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.environments.pythons import make_venv
 from tests.wire import Server, serving
 
 from .attacks import ATTACKS, SECRETS, Attack
+from .users import MYSELF, User
 
 pytestmark = pytest.mark.kernel
 
@@ -53,12 +55,13 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     word = request.param
     home = ROOT / ".pytest_cache" / f"walls-{word}-{os.getpid()}"
     try:
-        yield from _serve(word, home)
+        yield from serve(word, home)
     finally:
         shutil.rmtree(home)
 
 
-def _serve(word: str, home: Path) -> Iterator[Place]:
+def serve(word: str, home: Path, user: User = MYSELF) -> Iterator[Place]:
+    """A server of `user` with that word."""
     project, outside = home / "project", home / "documents"
     for folder in (project / "deps", outside, home / "dotfiles"):
         folder.mkdir(parents=True)
@@ -68,7 +71,11 @@ def _serve(word: str, home: Path) -> Iterator[Place]:
     make_venv(project / "deps" / "venv", "ipykernel")
     make_venv(project / "deps" / "other")
     config = home / "kernel_exec.toml"
-    config.write_text(f'[environments.other]\nkind = "venv"\npath = "{project}/deps/other"\n')
+    config.write_text(
+        f'[environments.other]\nkind = "venv"\npath = "{project}/deps/other"\n'
+        f'[environments.tests]\nkind = "python"\npath = "{sys.executable}"\n'
+    )
+    user.own(home)
     listening, abstract, tcp = (socket.socket(f) for f in (socket.AF_UNIX,) * 2 + (socket.AF_INET,))
     with listening, abstract, tcp:
         listening.bind(str(outside / "s"))
@@ -80,8 +87,8 @@ def _serve(word: str, home: Path) -> Iterator[Place]:
         with serving(
             home, "--venv-path", str(project / "deps" / "venv"), "--sandbox", word,
             "--working-directory", str(project), "--config", str(config),
-            HOME=str(home), SERVER_SECRET="x", CODEX_HOME=str(home / "moved"),
-            CODE_STORAGE_DIR=str(home / "storage"),
+            prefix=user.prefix, HOME=str(home), SERVER_SECRET="x", **user.variables,
+            CODEX_HOME=str(home / "moved"), CODE_STORAGE_DIR=str(home / "storage"),
         ) as server:  # fmt: skip
             names = (
                 f"import os\nhome, outside, secret = {str(home)!r}, {str(outside)!r}, {_SECRET!r}\n"
@@ -110,7 +117,7 @@ def _plant(home: Path) -> None:
 def test_code_does_not_get(place: Place, attack: Attack) -> None:
     if attack.isolated and place.word != "isolated":
         pytest.skip("workspace does not promise it")
-    before = _state(place.home)
+    before = state(place.home)
     indented = "".join(f"    {line}\n" for line in attack.code.splitlines())
 
     result = place.server.run(
@@ -121,11 +128,11 @@ def test_code_does_not_get(place: Place, attack: Attack) -> None:
 
     assert "HELD" in result.text, result.text
     assert "BROKEN" not in result.text, result.text
-    assert _state(place.home) == before
+    assert state(place.home) == before
     assert not any(Path(each, "left").exists() for each in ("/tmp", "/dev/shm"))
 
 
-def _state(home: Path) -> dict[str, object]:
+def state(home: Path) -> dict[str, object]:
     """All that the user has, but what code may change and what is ours."""
     free = {home / "project", home / "storage"}
     found: dict[str, object] = {}

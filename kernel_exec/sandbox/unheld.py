@@ -1,0 +1,90 @@
+"""Why walls can't be held here: what would stay open, and the ways out."""
+
+import re
+from pathlib import Path
+
+from kernel_exec.errors import KernelStartError
+
+from .walls import Walls
+
+_REFUSAL = re.compile(r"^(?:bwrap|confine|sandbox-exec): (?!execvp)(.*)", re.MULTILINE)
+"""What goes wrong before the kernel's own program runs."""
+
+_OPEN = {
+    Walls.WORKSPACE: "secrets, files elsewhere, other processes and other programs' sockets",
+    Walls.ISOLATED: "secrets, files elsewhere, other processes, other programs' sockets,"
+    " the network and risky system calls",
+}
+
+_SWITCHES = {
+    "kernel/apparmor_restrict_unprivileged_userns": ("1", "0", " or an AppArmor profile for bwrap"),
+    "kernel/unprivileged_userns_clone": ("0", "1", ""),
+    "user/max_user_namespaces": ("0", "10000", ""),
+}
+"""What forbids namespaces, below `/proc/sys`: the value that does, one that does not."""
+
+
+def not_installed(walls: Walls) -> KernelStartError:
+    """Nothing else could hold them: Landlock hides no file and no process, and closes no path."""
+    why = f"bubblewrap (bwrap) is not installed, so code would reach {_OPEN[walls]}"
+    return _unheld(walls, why, "install the package bubblewrap")
+
+
+def unknown_machine(walls: Walls, machine: str) -> KernelStartError:
+    """We know no numbers of its system calls."""
+    calls = ", risky system calls" if walls is Walls.ISOLATED else ""
+    why = f"no filter of system calls for {machine}, so code would reach keyrings{calls}"
+    return _unheld(walls, f"{why} and unusual sockets", "use x86_64 or aarch64")
+
+
+def unknown_system(walls: Walls, system: str) -> KernelStartError:
+    """Neither Linux nor macOS."""
+    why = f"no walls are known for {system}, so code would reach {_OPEN[walls]}"
+    return _unheld(walls, why, "use Linux, or a container or virtual machine")
+
+
+def refused(walls: Walls, stderr: str, proc: Path = Path("/proc")) -> KernelStartError | None:
+    """The system has refused what holds them, as `stderr` of the start shows; else None."""
+    found = _REFUSAL.search(stderr)
+    if found is None:
+        return None
+    said = found[1].strip()
+    if "Landlock" in said:
+        why = f"Landlock can't close abstract sockets of other programs ({said})"
+        return _unheld(walls, why, "use Linux 6.12 or newer with Landlock, or `isolated`")
+    why = f"bubblewrap failed ({said}), so code would reach {_OPEN[walls]}"
+    if "option" in said:
+        return _unheld(walls, why, "install bubblewrap 0.8 or newer")
+    return _unheld(walls, why, _allow_namespaces(proc))
+
+
+def replaceable(walls: Walls, environment: Path, step: Path) -> KernelStartError:
+    """Code could put an environment of its own on the way to this one."""
+    return KernelStartError(
+        f"sandbox {str(walls)!r} can't keep {str(environment)!r} as it is: {str(step)!r} is a link"
+        " or missing, in a folder that code may write to, so code could replace it; create it, or"
+        " have a person configure the path that it leads to"
+    )
+
+
+def _allow_namespaces(proc: Path) -> str:
+    for name, (forbids, allows, otherwise) in _SWITCHES.items():
+        try:
+            value = (proc / "sys" / name).read_text("ascii").strip()
+        except OSError:
+            continue
+        if value == forbids:
+            setting = name.replace("/", ".")
+            return f"allow user namespaces with `sysctl -w {setting}={allows}`{otherwise}"
+    return (
+        "allow user namespaces; a container needs its runtime's options for that, such as Docker's"
+        " `--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt"
+        " systempaths=unconfined`"
+    )
+
+
+def _unheld(walls: Walls, why: str, way_out: str) -> KernelStartError:
+    return KernelStartError(
+        f"sandbox {str(walls)!r} can't be held here: {why}; {way_out}, or have a person choose"
+        " another word (KERNEL_EXEC_SANDBOX)"
+    )

@@ -1,0 +1,168 @@
+"""What code leaves for the server to read, write or run, which stands outside of walls."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kernel_exec.errors import KernelStartError
+from kernel_exec.kernels.confined import policy_for
+from kernel_exec.sandbox.walls import Sandbox, Walls
+from tests.wire import Server, serving
+
+from .test_refusals import launch_in
+from .test_walls import ROOT, can_hold
+
+_SECRET = "what nobody may read"
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """One with a secret, outside of the folders that walls replace."""
+    folder = ROOT / ".pytest_cache" / f"ways-{os.getpid()}"
+    (folder / "project" / "a" / "b").mkdir(parents=True)
+    (folder / "project" / ".venv" / "lib").mkdir(parents=True)
+    (folder / "project" / ".venv" / "pyvenv.cfg").touch()
+    (folder / ".netrc").write_text(_SECRET)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "project" / "s"))
+        listening.listen()
+        yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Server]:
+    """Its code works in the project; the storage lies below."""
+    if not can_hold():
+        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    with serving(
+        home, "--python-path", sys.executable, "--sandbox", "workspace",
+        "--working-directory", str(home / "project"),
+        HOME=str(home), CODE_STORAGE_DIR=str(home / "project" / "a" / "b"),
+    ) as server:  # fmt: skip
+        assert server.run("import os, glob").outcome == "ok"
+        yield server
+
+
+@pytest.mark.kernel
+def test_a_file_that_the_server_reads_shows_no_secret(server: Server, home: Path) -> None:
+    died = server.run(
+        "import glob, os\n"
+        "(place,) = [each for way in ('/tmp', os.environ.get('XDG_RUNTIME_DIR', '/none'))"
+        " for each in glob.glob(way + '/kx-*')]\n"
+        "for name in ('stderr', 'fault', 'stack', 'output.journal'):\n"
+        "    if os.path.exists(f'{place}/{name}'): os.unlink(f'{place}/{name}')\n"
+        f"    os.symlink('{home}/.netrc', f'{{place}}/{{name}}')\n"
+        "os.kill(os.getpid(), 9)",
+        session="dies",
+    )
+
+    assert "kernel died" in died.text
+    assert _SECRET not in died.text
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    "chosen",
+    [{"type": "python", "python_path": "evil/bin/python"}, {"type": "venv", "venv_path": "evil"}],
+    ids=["python", "venv"],
+)
+def test_an_interpreter_of_the_codes_own_is_not_run(
+    server: Server, home: Path, chosen: dict[str, str]
+) -> None:
+    server.run(
+        "os.makedirs('evil/bin', exist_ok=True); open('evil/pyvenv.cfg', 'w').close()\n"
+        f"open('evil/bin/python', 'w').write('#!/bin/sh\\ntouch {home}/escaped')\n"
+        "os.chmod('evil/bin/python', 0o755)"
+    )
+
+    switched = server.result(server.begin_call("configure_environment", **chosen))
+
+    assert switched.is_error
+    assert "have a person add it" in switched.text
+    assert not (home / "escaped").exists()
+
+
+@pytest.mark.kernel
+def test_no_other_folder_is_opened_by_working_there(server: Server, home: Path) -> None:
+    (home / "bin").mkdir()
+    for folder in (home / "bin", home / "project" / "link"):
+        server.run(f"if not os.path.islink('link'): os.symlink('{home}/bin', 'link')")
+        server.call("configure_environment", type="python", python_path=sys.executable,
+                    working_directory=str(folder))  # fmt: skip
+        refused = server.run("open('planted', 'w')", session=folder.name)
+        assert "is none that a person has opened" in refused.text
+    server.call("configure_environment", type="python", python_path=sys.executable,
+                working_directory=str(home / "project"))  # fmt: skip
+
+    assert not list((home / "bin").iterdir())
+
+
+@pytest.mark.kernel
+def test_documents_are_written_nowhere_else(server: Server, home: Path) -> None:
+    (home / "lib").mkdir()
+    server.run(
+        f"os.symlink('{home}/lib', 'a/b/way')\n"
+        "os.makedirs('env/lib'); open('env/pyvenv.cfg', 'w').close()"
+    )
+    storage = home / "project" / "a" / "b"
+    for path in ("way/x.py", f"{home}/lib/x.py", f"{storage}/.kernel_exec/x.py",
+                 f"{home}/project/env/lib/x.py"):  # fmt: skip
+        refused = server.call("export_notebook", path=path, format="py", overwrite=True)
+        assert "keeps documents out of" in refused.text, path
+    written = server.call("export_notebook", path=f"{home}/project/x.py", format="py")
+
+    assert not written.is_error, written.text
+    assert not list((home / "lib").iterdir())
+
+
+@pytest.mark.kernel
+def test_our_own_folder_is_not_moved_away(server: Server) -> None:
+    moved = server.run("os.rename('a', 'c')")
+    moved_deeper = server.run("os.rename('a/b', 'a/c')")
+
+    assert "OSError" in moved.text
+    assert "OSError" in moved_deeper.text
+
+
+@pytest.mark.kernel
+def test_a_socket_of_somebody_else_in_the_working_directory_is_closed(server: Server) -> None:
+    refused = server.run("import socket; socket.socket(socket.AF_UNIX).connect('s')")
+
+    assert "ConnectionRefusedError" in refused.text
+
+
+@pytest.mark.kernel
+def test_environments_in_the_working_directory_are_read_only(server: Server) -> None:
+    planted = server.run("open('.venv/lib/sitecustomize.py', 'w')")
+
+    assert "Read-only file system" in planted.text
+
+
+def test_an_environment_that_code_could_replace_is_refused(tmp_path: Path) -> None:
+    project, venv = tmp_path / "project", tmp_path / "elsewhere" / "venv"
+    for folder in (project, venv / "bin"):
+        folder.mkdir(parents=True)
+    (venv / "pyvenv.cfg").touch()
+    (project / "link").symlink_to(venv)
+    launch = replace(launch_in(tmp_path), working_directory=project)
+    walls = Sandbox(walls=Walls.WORKSPACE, folder=project)
+
+    private = project / ".kernel_exec"
+
+    def others(*environments: Path) -> tuple[Path, ...]:
+        sandbox = replace(walls, environments=environments)
+        return policy_for(launch, sandbox, private=private, spill_dir=None).needed
+
+    for each in (project / "link", project / "missing", project / "missing" / "below"):
+        with pytest.raises(KernelStartError, match="so code could replace it"):
+            others(each)
+    assert others(venv, private / "environment") == ()
+    venv.rename(project / "venv")
+    assert others(project / "venv") == (project / "venv", project / "venv")
