@@ -279,7 +279,7 @@ def test_a_relay_that_is_killed_loses_no_answer_and_runs_nothing_twice(
     code = f"with open({str(counted)!r}, 'a') as file: print('{{}}', file=file)"
     with relayed(root) as server:  # or all are killed before the kernel is there
         server.run("1", session="s")
-    for moment in range(100 if FULL else 20):
+    for moment in range(100 if FULL else 12):
         with relayed(root) as server:
             last = [f"{moment}.{at}" for at in range(20)]
             calls = {
@@ -315,7 +315,7 @@ def test_a_host_that_is_killed_leaves_no_process_and_no_acknowledged_execution_i
 ) -> None:
     counted, acknowledged = tmp_path / "counted", 0
     code = f"with open({str(counted)!r}, 'a') as file: print('{{}}', file=file)"
-    for moment in range(100 if FULL else 6):
+    for moment in range(100 if FULL else 4):
         with relayed(root) as server:
             host = host_of(root)
             server.run("1", session="s")  # or most are killed before the kernel is there
@@ -409,7 +409,7 @@ def test_a_listener_of_another_user_gets_no_byte_and_the_client_is_served(
 
 
 def test_the_log_of_a_host_is_of_bounded_size(root: Path) -> None:
-    works(root)
+    works(root, KERNEL_EXEC_LINGER="12")  # it looks after itself every two seconds
     log = root / ".kernel_exec" / "server.log"
     with log.open("a") as file:
         file.write("x" * 1_000_001)

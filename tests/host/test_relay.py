@@ -153,7 +153,7 @@ def test_what_a_killed_host_has_left_is_no_obstacle_and_keeps_what_took_its_plac
 
 
 def test_a_host_whose_storage_root_was_removed_goes_on_and_is_found_again(root: Path) -> None:
-    with relayed(root) as server:
+    with relayed(root, KERNEL_EXEC_LINGER="6") as server:  # it looks there every second
         host = host_of(root)
         shutil.rmtree(root)
         wait_until(lambda: recorded(folder_of(root)) is not None, within=10)
@@ -162,7 +162,7 @@ def test_a_host_whose_storage_root_was_removed_goes_on_and_is_found_again(root: 
 
 
 def test_a_host_whose_socket_was_removed_listens_at_another_place(root: Path) -> None:
-    host = works(root, KERNEL_EXEC_LINGER="60")
+    host = works(root, KERNEL_EXEC_LINGER="12")  # it looks there every two seconds
     record = recorded(folder_of(root))
     assert record is not None
     Path(record.socket).unlink()
