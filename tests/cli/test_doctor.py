@@ -115,6 +115,7 @@ async def test_a_file_of_settings_that_can_not_be_read_is_a_check(
     assert found.fix
 
 
+@pytest.mark.slow
 async def test_a_host_is_described_and_one_that_hangs_holds_nothing_up(folder: Path) -> None:
     settings, _ = examine_settings(options={"storage_dir": str(folder / "storage")})
     with relayed(folder / "storage"):
