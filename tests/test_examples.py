@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from tests.notebooks.over_ipc import sockets_in
 from tests.wire import end_host
 
-pytestmark = [pytest.mark.kernel, pytest.mark.network, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kernel, pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -115,6 +115,7 @@ def _run(*arguments: str) -> None:
     ],
     ids=["ruff check", "ruff format", "mypy"],
 )
+@pytest.mark.slow
 def test_a_linter_finds_nothing(arguments: list[str]) -> None:
     _run(sys.executable, *arguments)
 

@@ -18,15 +18,6 @@ ENVELOPE = {
 }
 
 
-@pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
-def test_every_handshake_version_is_served_as_asked(tmp_path: Path, version: str) -> None:
-    with started(tmp_path) as server:
-        answer = server.initialize(version)
-        assert answer["result"]["protocolVersion"] == version
-        assert answer["result"]["serverInfo"]["name"] == "kernel-exec"
-        assert len(answer["result"]["instructions"]) < 2048
-
-
 def test_a_client_that_probes_and_then_initializes_is_served(tmp_path: Path) -> None:
     with started(tmp_path) as server:
         probed = server.request("server/discover", {"_meta": ENVELOPE})
@@ -51,16 +42,22 @@ def test_nothing_but_the_protocol_reaches_stdout(tmp_path: Path) -> None:
 
 
 LEAVINGS = {
-    "end of input": None,
-    "SIGTERM": signal.SIGTERM,
-    "SIGINT": signal.SIGINT,
-    "SIGHUP": signal.SIGHUP,
+    "end of input": ("2024-11-05", None),
+    "SIGTERM": ("2025-03-26", signal.SIGTERM),
+    "SIGINT": ("2025-06-18", signal.SIGINT),
+    "SIGHUP": ("2025-11-25", signal.SIGHUP),
 }
+"""Each with another version of the protocol."""
 
 
 @pytest.mark.parametrize("how", LEAVINGS)
 def test_leaving_takes_the_kernels_along(tmp_path: Path, how: str) -> None:
-    with serving(tmp_path) as server:
+    version, number = LEAVINGS[how]
+    with started(tmp_path) as server:
+        greeted = server.initialize(version)["result"]
+        assert greeted["protocolVersion"] == version
+        assert greeted["serverInfo"]["name"] == "kernel-exec"
+        assert len(greeted["instructions"]) < 2048
         server.run(
             "import subprocess as s; s.Popen(['sleep', '60']);"
             " s.Popen(['sleep', '60'], start_new_session=True)"
@@ -69,7 +66,7 @@ def test_leaving_takes_the_kernels_along(tmp_path: Path, how: str) -> None:
         server.request("ping")
         below = server.below()
         assert len(below) >= 4
-        if (number := LEAVINGS[how]) is not None:
+        if number is not None:
             server.process.send_signal(number)
             assert server.process.wait(patient(5)) == 0
         else:

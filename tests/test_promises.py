@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # collects the tests of whole folders
+
 TESTS = Path(__file__).parent
 LINE = re.compile(r"\| .+? \| (?P<rows>(V?\d+(, )?)+|-) \| (?P<test>.+?) \|")
 

@@ -16,7 +16,7 @@ from tests.readme import PARTS, README, shown
 from tests.shared import CACHE
 from tests.wire import end_host, started
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 _SLOW = re.compile(r" · [0-9.]+ s(?= ·)")
 """What only a slow step has."""

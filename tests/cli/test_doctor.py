@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from kernel_exec.doctor import check, examination
+from kernel_exec.doctor import check, examination, machine, servers, storage
+from kernel_exec.settings import examine_settings
 from tests.cli.test_demo import OFFLINE
 from tests.host.test_relay import host_of, relayed
 from tests.shared import CACHE
@@ -100,66 +101,61 @@ def test_each_broken_setting_is_a_check_and_the_others_are_made(folder: Path) ->
 @pytest.mark.parametrize(
     ("content", "words"), [("no", "is not valid TOML"), (None, "not found"), ("\udcff", "TOML")]
 )
-def test_a_file_of_settings_that_can_not_be_read_is_a_check(
+async def test_a_file_of_settings_that_can_not_be_read_is_a_check(
     folder: Path, content: str | None, words: str
 ) -> None:
     file = folder / "a.toml"
     if content is not None:
         file.write_bytes(content.encode("utf-8", "surrogateescape"))
 
-    found = checks(folder, "--config", str(file))
+    (found,) = await machine.settings(*examine_settings(options={"config": str(file)}))
 
-    assert words in found[f"setting {file}"]["text"]
-    assert found.keys() >= ALWAYS
-
-
-def test_storage_that_can_not_be_used_is_named_with_what_sets_it(folder: Path) -> None:
-    (folder / "storage").write_text("a file")
-
-    found = checks(folder)
-
-    assert not found["storage"]["ok"]
-    assert "CODE_STORAGE_DIR" in found["storage"]["fix"]
-    assert found["kernel"]["ok"]
-    assert found["mcp"]["ok"]
+    assert found.name == f"setting {file}"
+    assert words in found.text
+    assert found.fix
 
 
 @pytest.mark.parametrize("name", ["storage", "cache"])
-def test_a_folder_that_can_not_be_made_is_named_with_what_sets_it(folder: Path, name: str) -> None:
-    variable = {"storage": "CODE_STORAGE_DIR", "cache": "KERNEL_EXEC_CACHE"}[name]
+async def test_a_folder_that_can_not_be_made_is_named_with_what_sets_it(name: str) -> None:
+    option, variable = {
+        "storage": ("storage_dir", "CODE_STORAGE_DIR"), "cache": ("cache", "KERNEL_EXEC_CACHE")
+    }[name]  # fmt: skip
+    settings, _ = examine_settings(options={option: "/dev/null/folder"})
 
-    found = checks(folder, **{variable: "/dev/null/folder"})
+    (found,) = [each for each in await storage.storage(settings) if each.name == name]
 
-    assert [each for each in ("storage", "cache") if not found[each]["ok"]] == [name]
-    assert found[name]["text"] == "/dev/null is not a folder"
-    assert variable in found[name]["fix"]
+    assert not found.ok
+    assert found.text == "/dev/null is not a folder"
+    assert variable in found.fix
 
 
-def test_a_full_disk_is_named_wherever_it_is(folder: Path) -> None:
+async def test_a_full_disk_is_named_wherever_it_is(folder: Path) -> None:
     full = folder / "full"
     full.mkdir()
     mounted = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(full)]
     if subprocess.run(mounted, check=False, capture_output=True).returncode:
         pytest.skip("only root can mount")
+    settings, _ = examine_settings(options={"storage_dir": str(full), "cache": str(full / "new")})
     try:
         (full / "all").write_bytes(bytes(65536))
-        found = checks(folder, CODE_STORAGE_DIR=str(full), KERNEL_EXEC_CACHE=str(full / "new"))
+        found = await storage.storage(settings)
     finally:
         subprocess.run(["umount", str(full)], check=True)
 
-    for name, place in (("storage", full), ("cache", full / "new")):
-        assert found[name]["text"].startswith(f"{place} can't be written")
-        assert "No space left on device" in found[name]["text"]
-    assert found["mcp"]["ok"]
+    for each, place in zip(found, (full, full / "new"), strict=True):
+        assert each.text.startswith(f"{place} can't be written")
+        assert "No space left on device" in each.text
 
 
-def test_a_host_is_described_and_one_that_hangs_holds_nothing_up(folder: Path) -> None:
+@pytest.mark.slow
+async def test_a_host_is_described_and_one_that_hangs_holds_nothing_up(folder: Path) -> None:
+    settings, _ = examine_settings(options={"storage_dir": str(folder / "storage")})
     with relayed(folder / "storage"):
         host = host_of(folder / "storage")
-        found = checks(folder)
-        assert found["host"]["ok"]
-        assert f"process {host.pid} answers, kernel-exec 0" in found["host"]["text"]
-        assert found["mcp"]["ok"]
+        (described,), (greeted,) = await servers.host(settings), await servers.handshake(settings)
+        assert described.text.startswith(f"process {host.pid} answers, kernel-exec 0")
+        assert described.ok
+        assert greeted.ok, greeted.text
         host.suspend()
         try:
             found = checks(folder)
@@ -171,22 +167,25 @@ def test_a_host_is_described_and_one_that_hangs_holds_nothing_up(folder: Path) -
     assert found["kernel"]["ok"]
 
 
-def test_a_client_whose_command_is_gone_is_broken_and_its_arguments_are_not_shown(
-    folder: Path,
-) -> None:
-    servers = {
+def test_what_is_broken_is_shown_with_the_way_out_and_the_rest_works(folder: Path) -> None:
+    """Storage that can't be used, and a client whose command is gone; its arguments are secret."""
+    (folder / "storage").write_text("a file")
+    registered = {
         "kernel-exec": {"command": "/gone/kernel-exec", "args": ["serve", "--x", "SECRET"]},
         "python": {"command": sys.executable, "args": ["-m", "kernel_exec"]},
     }
-    (folder / "project" / ".mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    (folder / "project" / ".mcp.json").write_text(json.dumps({"mcpServers": registered}))
 
     finished = doctor(folder)
 
     assert finished.returncode == 1
     assert "SECRET" not in finished.stdout
-    lines = [line for line in finished.stdout.splitlines() if "client claude-code" in line]
-    assert [line[0] for line in lines] == ["✗", "✓"]
-    assert "/gone/kernel-exec, which is no program here" in lines[0]
+    lines = finished.stdout.splitlines()
+    assert {"✗ storage", "✓ kernel", "✓ mcp"} <= {line.partition(":")[0] for line in lines}
+    assert "CODE_STORAGE_DIR" in finished.stdout
+    clients = [line for line in lines if "client claude-code" in line]
+    assert [line[0] for line in clients] == ["✗", "✓"]
+    assert "/gone/kernel-exec, which is no program here" in clients[0]
     assert "`kernel-exec init claude-code`" in finished.stdout
 
 

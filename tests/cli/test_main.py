@@ -36,6 +36,15 @@ def run(
     )  # fmt: skip
 
 
+def run_at_terminal(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    ours, theirs = os.openpty()
+    try:
+        return run(arguments, folder, stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_help_names_every_option_and_command(tmp_path: Path) -> None:
     finished = run(["--help"], tmp_path)
 
@@ -74,14 +83,14 @@ def test_what_help_says_of_a_command_is_what_the_command_says(name: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--wait-seconds", "banana"], "--wait-seconds is 'banana': it must be a number"),
+        (["--wait-seconds", "banana", "env", "list"], "--wait-seconds is 'banana': it must be"),
         (["--wait-seconds", "-1", "serve"], "--wait-seconds is '-1'"),
-        (["--env-type", "docker"], "--env-type is 'docker': it must be one of conda, venv"),
-        (["--config", "missing.toml"], "missing.toml"),
+        (["--env-type", "docker", "env", "list"], "'docker': it must be one of conda, venv"),
+        (["--config", "missing.toml", "env", "list"], "missing.toml"),
         (["--wait-second", "1"], "--wait-second"),
         (["--wait-seconds"], "--wait-seconds"),
         (["nope"], "'nope'"),
-        (["serv"], "no command 'serv'; did you mean `serve`?"),
+        (["serv"], "error: no command 'serv'\nhint: did you mean `serve`?"),
         (["exprt", "x"], "did you mean `export`?"),
         (["export", "--wait-seconds", "banana"], "--wait-seconds is 'banana': it must be a number"),
         (["env", "list", "--config", "missing.toml"], "missing.toml"),
@@ -96,7 +105,8 @@ def test_what_help_says_of_a_command_is_what_the_command_says(name: str) -> None
 def test_wrong_usage_is_told_in_a_line_with_exit_code_2(
     arguments: list[str], told: str, tmp_path: Path
 ) -> None:
-    finished = run(arguments, tmp_path)
+    """At a terminal; what a client is told is in `promises/test_seed.py`."""
+    finished = run_at_terminal(arguments, tmp_path)
 
     assert finished.returncode == 2
     assert finished.stdout == ""
@@ -202,12 +212,7 @@ def test_nobody_who_reads_the_output_is_no_error_to_tell(tmp_path: Path) -> None
 
 
 def test_on_a_terminal_it_says_what_it_is_and_how_to_connect_a_client(tmp_path: Path) -> None:
-    ours, theirs = os.openpty()
-    try:
-        finished = run([], tmp_path, stdin=theirs)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    finished = run_at_terminal([], tmp_path)
 
     assert (finished.returncode, finished.stderr) == (0, "")
     assert "It is an MCP server" in " ".join(finished.stdout.split())
@@ -218,12 +223,7 @@ def test_on_a_terminal_it_says_what_it_is_and_how_to_connect_a_client(tmp_path: 
 
 
 def test_on_a_terminal_a_command_that_does_not_exist_is_refused_at_once(tmp_path: Path) -> None:
-    ours, theirs = os.openpty()
-    try:
-        finished = run(["/old/build/index.js"], tmp_path, stdin=theirs)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    finished = run_at_terminal(["/old/build/index.js"], tmp_path)
 
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr == (

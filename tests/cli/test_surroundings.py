@@ -15,10 +15,10 @@ ROOT = Path(command_line.__file__).parents[2]
 SCRIPT = (
     f"import sys; sys.path.insert(0, {str(ROOT)!r}); from kernel_exec.cli.main import main; main()"
 )
+NARROW = {"COLUMNS": "40", "NO_COLOR": "1"}
 SURROUNDINGS = {
     "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "latin-1": {"PYTHONIOENCODING": "latin-1"},
-    "narrow": {"COLUMNS": "40", "NO_COLOR": "1"},
+    "latin-1 and narrow": {"PYTHONIOENCODING": "latin-1", **NARROW},
 }
 ODD = "härte-日本-\N{SNAKE}"
 """A name that most encodings do not have."""
@@ -102,7 +102,7 @@ def test_help_fits_into_a_narrow_terminal_and_needs_no_reader(
         unread = _run([*command, "--help"], tmp_path, {}, stdout=writer)
     finally:
         os.close(writer)
-    narrow = _run([*command, "--help"], tmp_path, SURROUNDINGS["narrow"])
+    narrow = _run([*command, "--help"], tmp_path, NARROW)
 
     assert (unread.returncode, unread.stderr) == (1, b"")
     assert (narrow.returncode, narrow.stderr) == (0, b"")

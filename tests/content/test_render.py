@@ -231,7 +231,7 @@ def test_a_stream_that_went_to_a_file_shows_both_its_ends_and_names_the_file(
 
 def test_what_is_hidden_is_not_read() -> None:
     """Forty pages of HTML, of which two fit: all of them would take minutes."""
-    page = f"<div>{'<p>some words' * 15_000}</div>"
+    page = f"<div>{'<p>some words' * 3_000}</div>"
     displays: list[Output] = [display(text_html=page) for _ in range(4_000)]
     text = body(*displays)
     assert "outputs hidden" in text

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -266,50 +267,6 @@ async def test_subprocesses_do_not_see_the_overlay(tmp_path: Path) -> None:
     assert await place.run(source) is Outcome.OK
 
 
-async def test_an_overlay_is_shared_and_one_that_was_never_finished_is_made_again(
-    tmp_path: Path,
-) -> None:
-    first = Place(make_venv(tmp_path / "one"), tmp_path / "cache")
-    second = Place(make_venv(tmp_path / "two"), tmp_path / "cache")
-    made = (await first.support()).path
-    assert made is not None
-    assert (await second.support()).path == made
-    (made / ".complete").unlink()
-    left = made.with_name(f".making-{made.name}-x")  # by one that was killed
-    left.mkdir()
-    again = await second.support()
-    assert again.path == made
-    assert (made / ".complete").is_file()
-    assert not left.exists()
-
-
-async def test_an_overlay_that_lost_a_file_is_made_again(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
-    made = (await place.support()).path
-    assert made is not None
-    lost, cut = made / "ipykernel" / "kernelbase.py", made / "zmq" / "__init__.py"
-    lost.unlink()
-    cut.unlink()  # never written to: it is one file with what is in uv's cache
-    cut.write_text("cut")
-    assert (await place.support()).path == made
-    assert lost.is_file()
-    assert cut.read_text() != "cut"
-    assert await place.run("1 + 1") is Outcome.OK
-    assert not [path.name for path in made.parent.iterdir() if path.name.startswith(".making")]
-
-
-async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
-    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
-    with anyio.CancelScope() as scope:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(place.support)
-            while not list(tmp_path.glob("cache/overlays/.making-*/overlay")):
-                await anyio.lowlevel.checkpoint()
-            scope.cancel()
-    with anyio.fail_after(patient(60)):
-        assert (await place.support()).kind is SupportKind.OVERLAY
-
-
 FIND = """
 import os, sys, anyio
 from pathlib import Path
@@ -329,13 +286,69 @@ anyio.run(main)
 """
 
 
-def test_two_processes_at_once_make_one_overlay(tmp_path: Path) -> None:
-    python = make_venv(tmp_path / "venv") / "bin" / "python"
-    argv = [sys.executable, "-c", FIND, str(python), str(tmp_path / "cache")]
-    running = [subprocess.Popen(argv, stdout=subprocess.PIPE) for _ in range(2)]
-    paths = {process.communicate()[0] for process in running}
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A cache, and the overlays that two processes have found there at once."""
+    folder = tmp_path_factory.mktemp("found")
+    python = make_venv(folder / "venv") / "bin" / "python"
+    argv = [sys.executable, "-c", FIND, str(python), str(folder / "cache")]
+    running = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = [process.communicate()[0].strip() for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    assert len(paths) == 1
+    return folder / "cache", paths
+
+
+def test_two_processes_at_once_make_one_overlay(found: tuple[Path, list[str]]) -> None:
+    one, other = found[1]
+    assert one == other
+    assert Path(one, ".complete").is_file()
+
+
+@pytest.fixture
+def cache(found: tuple[Path, list[str]], tmp_path: Path) -> Path:
+    """A copy of that cache; a file there is one with the original, so it is never written to."""
+    return Path(shutil.copytree(found[0], tmp_path / "cache", copy_function=os.link))
+
+
+async def test_an_overlay_is_shared_and_one_that_was_never_finished_is_made_again(
+    tmp_path: Path, cache: Path
+) -> None:
+    place = Place(make_venv(tmp_path / "another"), cache)
+    (made,) = (each for each in (cache / "overlays").iterdir() if each.is_dir())
+    assert (await place.support()).path == made
+    (made / ".complete").unlink()
+    left = made.with_name(f".making-{made.name}-x")  # by one that was killed
+    left.mkdir()
+    assert (await place.support()).path == made
+    assert (made / ".complete").is_file()
+    assert not left.exists()
+
+
+async def test_an_overlay_that_lost_a_file_is_made_again(tmp_path: Path, cache: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv"), cache)
+    made = (await place.support()).path
+    assert made is not None
+    lost, cut = made / "ipykernel" / "kernelbase.py", made / "zmq" / "__init__.py"
+    lost.unlink()
+    cut.unlink()
+    cut.write_text("cut")
+    assert (await place.support()).path == made
+    assert lost.is_file()
+    assert cut.read_text() != "cut"
+    assert await place.run("1 + 1") is Outcome.OK
+    assert not [path.name for path in made.parent.iterdir() if path.name.startswith(".making")]
+
+
+async def test_one_who_gives_up_leaves_the_way_free(tmp_path: Path) -> None:
+    place = Place(make_venv(tmp_path / "venv"), tmp_path / "cache")
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(place.support)
+            while not list(tmp_path.glob("cache/overlays/.making-*/overlay")):
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    with anyio.fail_after(patient(60)):
+        assert (await place.support()).kind is SupportKind.OVERLAY
 
 
 async def test_a_cache_that_can_not_be_written_is_named(tmp_path: Path) -> None:

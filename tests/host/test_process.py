@@ -11,6 +11,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,6 @@ FULL = bool(os.environ.get("KERNEL_EXEC_TEST_FULL"))
 
 BECOMES_NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """A storage root, whose host ends with the test."""
-    yield tmp_path / "storage"
-    end_host(tmp_path / "storage")
 
 
 def door(root: Path) -> socket.socket:
@@ -75,11 +69,11 @@ print("learned", os.environ.get("ONLY_MINE"), len(found), found)
 
 @pytest.mark.kernel
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_variables_of_a_client_reach_no_other_client_and_can_be_read_nowhere(root: Path) -> None:
+def test_variables_of_a_client_reach_no_other_client_and_can_be_read_nowhere(lasting: Path) -> None:
     secret, passed = uuid.uuid4().hex, {"KERNEL_EXEC_PASS_ENV": "MARK,ONLY_MINE"}
     with (
-        relayed(root, **passed, ONLY_MINE="mine", SECRET=secret, MARK="-") as one,
-        relayed(root, **passed, SECRET=secret, MARK=secret[::-1]) as other,
+        relayed(lasting, **passed, ONLY_MINE="mine", SECRET=secret, MARK="-") as one,
+        relayed(lasting, **passed, SECRET=secret, MARK=secret[::-1]) as other,
     ):
         assert "learned mine" in one.run(LISTING).text
         code = LISTING.replace('os.environ["MARK"]', 'os.environ["MARK"][::-1]')
@@ -89,19 +83,19 @@ def test_variables_of_a_client_reach_no_other_client_and_can_be_read_nowhere(roo
 
 @pytest.mark.kernel
 def test_files_of_a_kernel_are_as_private_as_its_client_wants_them(
-    root: Path, tmp_path: Path
+    lasting: Path, tmp_path: Path
 ) -> None:
     code = f"import pathlib; pathlib.Path({str(tmp_path)!r}, '{{}}').touch()"
     for umask in (0o022, 0o077):
         become = f"import os, sys; os.umask({umask}); os.execvp(sys.argv[1], sys.argv[1:])"
         prefix = [sys.executable, "-c", become]
-        with serving(root.parent, prefix=prefix, command=RELAYED) as server:
+        with serving(lasting.parent, prefix=prefix, command=RELAYED) as server:
             server.run(code.format(umask), session=f"s{umask}")
         assert stat.S_IMODE((tmp_path / str(umask)).stat().st_mode) == 0o666 & ~umask
 
 
 @pytest.mark.kernel
-def test_a_kernel_has_the_limits_of_its_client(root: Path) -> None:
+def test_a_kernel_has_the_limits_of_its_client(lasting: Path) -> None:
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_FSIZE)[0])"
     for size in (7_000_000, 9_000_000):
         become = (
@@ -110,17 +104,19 @@ def test_a_kernel_has_the_limits_of_its_client(root: Path) -> None:
             "os.execvp(sys.argv[1], sys.argv[1:])"
         )
         prefix = [sys.executable, "-c", become]
-        with serving(root.parent, prefix=prefix, command=RELAYED) as server:
+        with serving(lasting.parent, prefix=prefix, command=RELAYED) as server:
             assert server.run(code, session=f"s{size}").text.startswith(f"{size}\n")
 
 
 @pytest.mark.kernel
-def test_a_tilde_is_the_home_of_the_client_and_not_of_the_host(root: Path, tmp_path: Path) -> None:
+def test_a_tilde_is_the_home_of_the_client_and_not_of_the_host(
+    lasting: Path, tmp_path: Path
+) -> None:
     code = "import os; print(os.getcwd())"
     for home in ("one", "other"):
         (tmp_path / home / "work").mkdir(parents=True)
         variables = {"HOME": str(tmp_path / home), "KERNEL_EXEC_WORKING_DIRECTORY": "~/work"}
-        with relayed(root, **variables) as server:
+        with relayed(lasting, **variables) as server:
             told = server.run(code, session=home).text
             assert told.startswith(f"{tmp_path / home / 'work'}\n")
 
@@ -136,21 +132,21 @@ def test_sessions_are_named_with_their_client_and_folder(root: Path) -> None:
 
 
 @pytest.mark.kernel
-def test_a_result_never_begins_with_a_block_that_is_json(root: Path) -> None:
+def test_a_result_never_begins_with_a_block_that_is_json(lasting: Path) -> None:
     """Gemini CLI takes such a block for fields, and refuses the result unless it is an object."""
-    with relayed(root) as server:
+    with relayed(lasting) as server:
         for code in ("print(42)", "None\nprint('null')", "print('[1, 2]')"):
             with pytest.raises(ValueError, match=r"Extra data|Expecting"):
                 json.loads(server.run(code).content[0]["text"])
 
 
 def test_clients_with_other_user_folders_have_their_own_settings(
-    root: Path, tmp_path: Path
+    lasting: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "config" / "kernel-exec"
     folder.mkdir(parents=True)
     (folder / "kernel_exec.toml").write_text("wait_seconds = 7\n")
-    with relayed(root) as one, relayed(root, XDG_CONFIG_HOME=str(folder.parent)) as other:
+    with relayed(lasting) as one, relayed(lasting, XDG_CONFIG_HOME=str(folder.parent)) as other:
         told = [each.initialize()["result"]["instructions"] for each in (one, other)]
     assert ["within 7 s" in each or "7 s" in each for each in told] == [False, True]
 
@@ -161,16 +157,16 @@ def test_clients_with_other_user_folders_have_their_own_settings(
 @pytest.mark.parametrize(
     "greeting", [b"", b"\n", b"{}\n", b"[1]\n", b'{"relay": 1', b"\xff\n", b'{"control": 1}\n\n']
 )
-def test_a_visitor_that_says_nothing_of_use_disturbs_nobody(root: Path, greeting: bytes) -> None:
-    with relayed(root) as server, door(root) as connection:
+def test_a_visitor_that_says_nothing_of_use_disturbs_nobody(lasting: Path, greeting: bytes) -> None:
+    with relayed(lasting) as server, door(lasting) as connection:
         connection.sendall(greeting)
         assert server.request("ping")["result"] == {}
         connection.shutdown(socket.SHUT_WR)
         assert b"served" not in said(connection)
 
 
-def test_a_relay_that_hands_nothing_over_is_no_client(root: Path, tmp_path: Path) -> None:
-    with relayed(root) as server, door(root) as connection:
+def test_a_relay_that_hands_nothing_over_is_no_client(lasting: Path, tmp_path: Path) -> None:
+    with relayed(lasting) as server, door(lasting) as connection:
         order = {"options": {}, "variables": {}, "directory": str(tmp_path)}
         connection.sendall(json.dumps({"relay": HANDSHAKE, "code": CODE, **order}).encode() + b"\n")
         assert b"served" in connection.recv(4096)
@@ -179,9 +175,9 @@ def test_a_relay_that_hands_nothing_over_is_no_client(root: Path, tmp_path: Path
         assert server.request("ping")["result"] == {}
 
 
-def test_what_is_no_command_of_the_command_line_is_refused(root: Path) -> None:
-    works(root)
-    host = open_host(root)
+def test_what_is_no_command_of_the_command_line_is_refused(lasting: Path) -> None:
+    works(lasting)
+    host = open_host(lasting)
     assert host is not None
     with host:
         for request in ({"command": "nope"}, {}, {"command": ["stop"]}):
@@ -284,13 +280,15 @@ def test_a_relay_that_is_killed_loses_no_answer_and_runs_nothing_twice(
     code = f"with open({str(counted)!r}, 'a') as file: print('{{}}', file=file)"
     with relayed(root) as server:  # or all are killed before the kernel is there
         server.run("1", session="s")
-    for moment in range(100 if FULL else 20):
+    for moment in range(100 if FULL else 12):
         with relayed(root) as server:
             last = [f"{moment}.{at}" for at in range(20)]
             calls = {
                 each: server.begin_call("execute_code", code=code.format(each), session="s")
                 for each in last
             }
+            if not moment:  # later ones may be killed before anything is answered
+                wait_until(partial(server.has_answered, calls[last[0]]))
             threading.Event().wait(random.uniform(0, 0.3))
             server.process.kill()
             server.process.wait()
@@ -320,7 +318,7 @@ def test_a_host_that_is_killed_leaves_no_process_and_no_acknowledged_execution_i
 ) -> None:
     counted, acknowledged = tmp_path / "counted", 0
     code = f"with open({str(counted)!r}, 'a') as file: print('{{}}', file=file)"
-    for moment in range(100 if FULL else 6):
+    for moment in range(100 if FULL else 4):
         with relayed(root) as server:
             host = host_of(root)
             server.run("1", session="s")  # or most are killed before the kernel is there
@@ -328,6 +326,8 @@ def test_a_host_that_is_killed_leaves_no_process_and_no_acknowledged_execution_i
                 server.begin_call("execute_code", code=code.format(f"{moment}.{at}"), session="s")
                 for at in range(30)
             ]
+            if not moment:  # later ones may be killed before anything is answered
+                wait_until(partial(server.has_answered, calls[0]))
             threading.Event().wait(random.uniform(0, 0.5))
             below = host.children(recursive=True)
             host.kill()
@@ -414,7 +414,7 @@ def test_a_listener_of_another_user_gets_no_byte_and_the_client_is_served(
 
 
 def test_the_log_of_a_host_is_of_bounded_size(root: Path) -> None:
-    works(root)
+    works(root, KERNEL_EXEC_LINGER="12")  # it looks after itself every two seconds
     log = root / ".kernel_exec" / "server.log"
     with log.open("a") as file:
         file.write("x" * 1_000_001)

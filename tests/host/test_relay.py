@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -21,7 +20,7 @@ from kernel_exec.places import Places
 from kernel_exec.relay.door import folder_of, recorded
 from kernel_exec.relay.entry import given_settings
 from tests.waits import patient, wait_gone, wait_until
-from tests.wire import LATEST, PATIENCE, Server, end_host, serving, started
+from tests.wire import LATEST, PATIENCE, Server, serving, started
 
 RELAYED = ("serve",)
 PING = b'{"jsonrpc": "2.0", "id": "p", "method": "ping"}\n'
@@ -32,13 +31,6 @@ HELLO = {
         "protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}
     },
 }  # fmt: skip
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """A storage root, whose host ends with the test."""
-    yield tmp_path / "storage"
-    end_host(tmp_path / "storage")
 
 
 def relayed(root: Path, *options: str, **variables: str) -> AbstractContextManager[Server]:
@@ -97,19 +89,19 @@ def is_host(process: psutil.Process, root: Path) -> bool:
 
 
 def test_a_host_is_found_by_any_name_of_its_folder_and_with_any_variables(
-    root: Path, tmp_path: Path
+    lasting: Path, tmp_path: Path
 ) -> None:
-    host = works(root)
-    (tmp_path / "name").symlink_to(root)
+    host = works(lasting)
+    (tmp_path / "name").symlink_to(lasting)
     (tmp_path / "it.toml").write_text('storage_dir = "name"\n')
     other = str(tmp_path)
     for variables in (
         {"TMPDIR": other, "XDG_RUNTIME_DIR": other, "XDG_CONFIG_HOME": other},
         {"CODE_STORAGE_DIR": str(tmp_path / "name")},
         {"CODE_STORAGE_DIR": "", "KERNEL_EXEC_CONFIG": str(tmp_path / "it.toml")},
-        {"CODE_STORAGE_DIR": os.path.relpath(root)},
+        {"CODE_STORAGE_DIR": os.path.relpath(lasting)},
     ):
-        assert works(root, **variables) == host
+        assert works(lasting, **variables) == host
 
 
 def test_a_host_ends_when_it_has_had_no_client_and_no_kernel_for_a_while(root: Path) -> None:
@@ -161,7 +153,7 @@ def test_what_a_killed_host_has_left_is_no_obstacle_and_keeps_what_took_its_plac
 
 
 def test_a_host_whose_storage_root_was_removed_goes_on_and_is_found_again(root: Path) -> None:
-    with relayed(root) as server:
+    with relayed(root, KERNEL_EXEC_LINGER="6") as server:  # it looks there every second
         host = host_of(root)
         shutil.rmtree(root)
         wait_until(lambda: recorded(folder_of(root)) is not None, within=10)
@@ -170,7 +162,7 @@ def test_a_host_whose_storage_root_was_removed_goes_on_and_is_found_again(root: 
 
 
 def test_a_host_whose_socket_was_removed_listens_at_another_place(root: Path) -> None:
-    host = works(root, KERNEL_EXEC_LINGER="60")
+    host = works(root, KERNEL_EXEC_LINGER="12")  # it looks there every two seconds
     record = recorded(folder_of(root))
     assert record is not None
     Path(record.socket).unlink()
@@ -234,23 +226,22 @@ def test_nothing_but_settings_makes_a_relay(
     ids=["relative", "up and down", "configuration file"],
 )
 def test_a_relay_with_settings_finds_the_host_and_loads_no_command_line(
-    root: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+    lasting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
-    host = works(root)
-    monkeypatch.chdir(root.parent)
+    host = works(lasting)
+    monkeypatch.chdir(lasting.parent)
     Path("it.toml").write_text('storage_dir = "storage"\n')
-    given = [each.format(root.parent.name) for each in options]
-    with relayed(
-        root, *given, CODE_STORAGE_DIR="", PYTHONPROFILEIMPORTTIME="1", KERNEL_EXEC_LINGER="60"
-    ) as server:
-        assert host_of(root) == host
+    given = [each.format(lasting.parent.name) for each in options]
+    apart = {"CODE_STORAGE_DIR": "", "PYTHONPROFILEIMPORTTIME": "1", "KERNEL_EXEC_LINGER": "60"}
+    with serving(tmp_path, *given, command=RELAYED, **apart) as server:
+        assert host_of(lasting) == host
         assert server.leave() == 0
         imported = server.stderr.read_text()
     assert "kernel_exec.relay.entry" in imported
     assert "click" not in imported
 
 
-@pytest.mark.parametrize("has_host", [True, False])
+@pytest.mark.parametrize("where", ["lasting", "root"])
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -259,14 +250,15 @@ def test_a_relay_with_settings_finds_the_host_and_loads_no_command_line(
     ],
 )
 def test_settings_that_are_refused_are_explained_to_the_client(
-    root: Path, options: list[str], told: str, has_host: bool
+    request: pytest.FixtureRequest, options: list[str], told: str, where: str
 ) -> None:
-    if has_host:
-        works(root)
+    root: Path = request.getfixturevalue(where)
     with started(root.parent, *options, command=RELAYED) as server:
         assert told in server.initialize()["result"]["instructions"]
         assert server.leave() == 2
-    if not has_host:  # nothing is made but the log that the client is told of
+    if (
+        where == "root"
+    ):  # no host was there, and nothing is made but the log that the client is told of
         assert [each for each in root.rglob("*") if each.is_file()] == [Places(root).log]
 
 
@@ -307,28 +299,28 @@ def has_loaded(package: str, process: psutil.Process) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_conversation_and_not_the_host(
-    root: Path, number: signal.Signals
+    lasting: Path, number: signal.Signals
 ) -> None:
-    with relayed(root) as server:
-        host = host_of(root)
+    with relayed(lasting) as server:
+        host = host_of(lasting)
         server.process.send_signal(number)
         assert server.process.wait(patient(5)) == 0
-    assert host_of(root) == host
+    assert host_of(lasting) == host
 
 
-def test_a_signal_to_the_process_group_of_a_client_does_not_reach_the_host(root: Path) -> None:
-    with serving(root.parent, prefix=["setsid"], command=RELAYED) as server:
-        host = host_of(root)
+def test_a_signal_to_the_process_group_of_a_client_does_not_reach_the_host(lasting: Path) -> None:
+    with serving(lasting.parent, prefix=["setsid"], command=RELAYED) as server:
+        host = host_of(lasting)
         os.killpg(server.process.pid, signal.SIGINT)
         assert server.process.wait(patient(5)) == 0
-    assert host_of(root) == host
+    assert host_of(lasting) == host
 
 
-def test_a_client_whose_relay_is_killed_sees_the_end_and_the_host_lets_go(root: Path) -> None:
-    with relayed(root) as server:
-        host = host_of(root)
+def test_a_client_whose_relay_is_killed_sees_the_end_and_the_host_lets_go(lasting: Path) -> None:
+    with relayed(lasting) as server:
+        host = host_of(lasting)
         descriptors = host.num_fds()
-        with relayed(root) as other:
+        with relayed(lasting) as other:
             other.process.kill()
             assert other.process.wait() == -signal.SIGKILL
             wait_until(lambda: host.num_fds() <= descriptors, within=2)
@@ -348,12 +340,12 @@ def test_a_client_that_closes_stdin_at_once_is_no_trouble(root: Path) -> None:
             assert server.leave(within=20) == 0
 
 
-def test_a_terminal_serves_as_stdin(root: Path, tmp_path: Path) -> None:
-    works(root)
+def test_a_terminal_serves_as_stdin(lasting: Path, tmp_path: Path) -> None:
+    works(lasting)
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "kernel_exec", "serve"], stdin=theirs, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**os.environ, "CODE_STORAGE_DIR": str(root)},
+        stderr=subprocess.PIPE, env={**os.environ, "CODE_STORAGE_DIR": str(lasting)},
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None
@@ -370,8 +362,9 @@ def test_a_terminal_serves_as_stdin(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["left", "relay killed", "host killed"])
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_descriptors_are_left_in_the_mode_in_which_they_came(
-    root: Path, kind: str, end: str
+    request: pytest.FixtureRequest, kind: str, end: str
 ) -> None:
+    root: Path = request.getfixturevalue("root" if end == "host killed" else "lasting")
     host = works(root)
     ours, theirs = socket.socketpair()
     read, write = os.pipe()

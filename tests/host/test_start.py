@@ -73,8 +73,15 @@ REFUSED: dict[str, tuple[Callable[[Path], dict[str, str]], list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("command", HOSTS, ids=["host", "in-process"])
-@pytest.mark.parametrize("case", REFUSED)
+BY_HOSTS = ("variable", "option", "no file", "blocked storage")
+"""Causes that differ in what a relay hands over, or in where a host begins."""
+
+
+@pytest.mark.parametrize(
+    ("case", "command"),
+    [*((case, HOSTS[1]) for case in REFUSED), *((case, HOSTS[0]) for case in BY_HOSTS)],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
 def test_a_start_that_is_refused_names_the_cause_the_way_out_and_the_log(
     folder: Path, case: str, command: tuple[str, ...]
 ) -> None:

@@ -147,7 +147,7 @@ def test_a_command_whose_host_is_ended_says_so(tmp_path: Path) -> None:
         assert "has ended" in door.said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_this_process_serves_alone_and_leaves_nothing(tmp_path: Path, number: int) -> None:
     with serving(tmp_path, "--in-process", "--port", "0") as door:
         assert door.run("x = 1; print(x)") == "1"

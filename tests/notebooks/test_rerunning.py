@@ -79,7 +79,7 @@ def exported(cells: Sequence[str], errors: Sequence[str]) -> list[Any]:
 
 @given(st.lists(CELLS, min_size=2, max_size=8))
 @settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15
 )
 def test_the_notebook_of_any_session_leaves_the_same_variables(
     shell: Any, cells: list[str]

@@ -211,6 +211,7 @@ async def test_what_a_stopped_install_had_no_time_to_mend_is_mended_before_the_n
 
 @pytest.mark.network
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 async def test_pip_serves_where_uv_does_not_understand_the_interpreter(tmp_path: Path) -> None:
     venv = plain_venv(tmp_path / "venv")
     (site,) = venv.glob("lib/python*/site-packages")

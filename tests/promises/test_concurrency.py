@@ -27,7 +27,7 @@ while time.monotonic() - began < {seconds}:
 def held(agent: Agent) -> int:
     """A call whose code runs by now, and goes on."""
     number = agent.begin(f"print('holding', flush=True)\n{FOR_EVER}")
-    wait_until(lambda: "holding" in agent.call("get_execution").text)
+    wait_until(lambda: "holding" in agent.call("get_execution", offset=0).text)
     return number
 
 

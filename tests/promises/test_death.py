@@ -62,7 +62,7 @@ def test_a_kernel_killed_from_outside_while_it_works_is_reported(agent: Agent) -
     pid = agent.pid()
     assert pid is not None
     number = agent.begin(f"print('begun', flush=True)\n{FOR_EVER}")
-    wait_until(lambda: agent.call("get_execution").text.startswith("begun"))
+    wait_until(lambda: agent.call("get_execution", offset=0).text.startswith("begun"))
     began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     died = agent.server.result(number, within=2)

@@ -117,7 +117,9 @@ def running_in(server: Server) -> Result:
     code = f"print('begun', flush=True)\n{FOR_EVER}"
     begun = server.run(code, session="s", wait_seconds=0)
     wait_until(
-        lambda: server.call("get_execution", execution_id=begun.id).text.startswith("begun\n")
+        lambda: server.call("get_execution", execution_id=begun.id, offset=0).text.startswith(
+            "begun\n"
+        )
     )
     return begun
 

@@ -130,7 +130,9 @@ def test_an_interrupt_reaches_a_task_that_blocks_the_kernel(shared: Agent) -> No
         f"    {FOR_EVER}\n"
         "task = asyncio.create_task(block())"
     )
-    wait_until(lambda: "blocks" in shared.call("get_execution", execution_id=first.id).text)
+    wait_until(
+        lambda: "blocks" in shared.call("get_execution", execution_id=first.id, offset=0).text
+    )
     waiting = shared.run("print(x + 1)", wait_seconds=0.5)
     assert waiting.outcome == "running"
     assert "has not begun it yet" in waiting.text

@@ -78,7 +78,8 @@ def seen(same: Agent, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
     told = same.call("execute_code_file", file_path=path, mode="isolated").text
     folder, variables = json.loads(told.splitlines()[0])
     bare = subprocess.run(
-        [sys.executable, program],
+        # whoever runs tests in the background may ignore them, which a server does not hand on
+        ["env", "--default-signal=HUP,INT,QUIT", sys.executable, program],
         env=variables,
         cwd=folder,
         stdin=subprocess.DEVNULL,

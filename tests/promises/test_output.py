@@ -18,11 +18,11 @@ LARGE = {
         "class Long:\n    def __repr__(self): return 'r' * 50_000_000\nLong()",
         50_000_000,
     ),
-    "100 MB of a forked child": (
+    "60 MB of a forked child": (
         "import os\n"
-        "if not (pid := os.fork()):\n    print('z' * 100_000_000); os._exit(0)\n"
+        "if not (pid := os.fork()):\n    print('z' * 60_000_000); os._exit(0)\n"
         "_ = os.waitpid(pid, 0)",
-        100_000_001,
+        60_000_001,
     ),
     "100 MB of another process": ("!head -c 100000000 /dev/zero | tr '\\0' w", 10**8),
 }

@@ -350,7 +350,7 @@ def begun(speaker: Speaker, session: str, gate: Gate) -> int:
     """A call whose code has begun to run."""
     speaker.call("execute_code", code="mine = 7", session=session)
     number = speaker.begin("execute_code", code=ticks(gate), session=session)
-    wait_until(lambda: "tick" in speaker.call("get_execution", session=session).text)
+    wait_until(lambda: "tick" in speaker.call("get_execution", session=session, offset=0).text)
     return number
 
 
@@ -422,7 +422,9 @@ def test_a_client_that_goes_away_leaves_a_history_that_tells_all(tmp_path: Path)
     with serving(tmp_path) as server:
         server.run("print('warm')", within=10)
         running = server.run(f"print('so far', flush=True)\n{FOR_EVER}", wait_seconds=0)
-        wait_until(lambda: "so far" in server.call("get_execution", execution_id=running.id).text)
+        wait_until(
+            lambda: "so far" in server.call("get_execution", execution_id=running.id, offset=0).text
+        )
         server.begin_call("get_execution", execution_id=running.id, wait_seconds=60)
         assert server.leave(within=5) == 0
     with serving(tmp_path) as server:

@@ -74,6 +74,7 @@ def files(root: Path, below: str) -> set[str]:
     return {path.name for path in (folder(root) / below).rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_sessions_used_long_ago_go_with_their_files_and_nothing_else_does(tmp_path: Path) -> None:
     with serving(tmp_path) as server:

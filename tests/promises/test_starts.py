@@ -78,22 +78,22 @@ def wait_state(pid: int, wanted: str, *, within: float = 5) -> None:
 # Ends
 
 HANGING = {
-    "at exit": "import atexit, time; atexit.register(time.sleep, 60)",
-    "a thread": "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()",
+    "at-exit": "import atexit, time; atexit.register(time.sleep, 60)",
+    "thread": "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()",
     "deaf": "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)",
     "busy": "while True: pass",
 }
 
 
-@pytest.mark.parametrize("how", HANGING)
-def test_what_hangs_at_its_end_holds_up_neither_restart_nor_leaving(
-    tmp_path: Path, how: str
-) -> None:
+def test_what_hangs_at_its_end_holds_up_neither_restart_nor_leaving(tmp_path: Path) -> None:
+    """All of it at once when the server is left."""
     with serving(tmp_path) as server:
-        server.run("1")
-        server.run(HANGING[how], wait_seconds=0.2)
-        assert server.call("restart_kernel", within=4).structured["generation"] == 2
-        server.run(HANGING[how], wait_seconds=0.2)
+        for how, code in HANGING.items():
+            server.run("1", session=how)
+            server.run(code, session=how, wait_seconds=0.2)
+            restarted = server.call("restart_kernel", session=how, within=4)
+            assert restarted.structured["generation"] == 2
+            server.run(code, session=how, wait_seconds=0.2)
         below = server.below()
         assert server.leave(within=4) == 0
         assert wait_gone(below) == []

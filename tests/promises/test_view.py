@@ -639,7 +639,7 @@ HOSTILE = {
         "0 | 0\n1 | 1\n",
     ),
     "many displays": (
-        "for i in range(20_000): display(HTML(f'<p>{i}</p>'))",
+        "for i in range(5_000): display(HTML(f'<p>{i}</p>'))",
         "0\n1\n2\n",
     ),
 }

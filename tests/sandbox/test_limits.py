@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.promises.conftest import Agent
 from tests.wire import Server, serving
 
 from .test_walls import can_hold
@@ -14,29 +15,40 @@ from .test_walls import can_hold
 pytestmark = pytest.mark.kernel
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("limits")
     with serving(
-        tmp_path, "--python-path", sys.executable, "--memory-limit", "400",
+        folder, "--python-path", sys.executable, "--memory-limit", "400",
         "--file-size-limit", "1",
     ) as server:  # fmt: skip
         yield server
 
 
-def test_memory(server: Server) -> None:
-    server.run("other = 1", session="b")
-    server.run("small = bytearray(50_000_000)")
+@pytest.fixture
+def agent(server: Server) -> Iterator[Agent]:
+    agent = Agent(server)
+    yield agent
+    agent.close()
 
-    died = server.run("big = []\nwhile True:\n    big.append(bytearray(b'x' * 3_000_000))")
+
+other = agent
+
+
+def test_memory(agent: Agent, other: Agent) -> None:
+    other.run("other = 1")
+    agent.run("small = bytearray(50_000_000)")
+
+    died = agent.run("big = []\nwhile True:\n    big.append(bytearray(b'x' * 3_000_000))")
 
     assert died.outcome == "kernel_died"
     assert "memory limit of 400 MB: its processes held " in died.text
     assert "small" in died.text
-    assert server.run("other", session="b").text.startswith("1\n")
+    assert other.run("other").text.startswith("1\n")
 
 
-def test_memory_of_children(server: Server) -> None:
-    died = server.run(
+def test_memory_of_children(agent: Agent) -> None:
+    died = agent.run(
         "import subprocess, sys\n"
         "code = 'b = []\\nwhile True: b.append(bytearray(b\"x\" * 3_000_000))'\n"
         "subprocess.run([sys.executable, '-c', code])"
@@ -45,8 +57,8 @@ def test_memory_of_children(server: Server) -> None:
     assert "memory limit of 400 MB" in died.text
 
 
-def test_shared_memory_counts_once(server: Server) -> None:
-    result = server.run(
+def test_shared_memory_counts_once(agent: Agent) -> None:
+    result = agent.run(
         "import os, time\n"
         "held = bytearray(b'x' * 150_000_000)\n"
         "for _ in range(5):\n"
@@ -58,9 +70,10 @@ def test_shared_memory_counts_once(server: Server) -> None:
     assert result.outcome == "ok", result.text
 
 
-def test_the_size_of_a_file(server: Server) -> None:
-    assert "File too large" in server.run("open('f', 'wb').write(bytes(2_000_000))").text
-    assert server.run("open('g', 'wb').write(bytes(1_000))").outcome == "ok"
+def test_the_size_of_a_file(agent: Agent) -> None:
+    large = agent.run("open('f', 'wb').write(bytes(2_000_000))")
+    assert "File too large" in large.text
+    assert agent.run("open('g', 'wb').write(bytes(1_000))").outcome == "ok"
 
 
 def test_processes(tmp_path: Path) -> None:
@@ -80,11 +93,11 @@ def test_processes(tmp_path: Path) -> None:
     assert expected in result.text
 
 
-def test_limits_and_walls_are_shown(server: Server) -> None:
-    server.run("1")
+def test_limits_and_walls_are_shown(agent: Agent) -> None:
+    agent.run("1")
 
-    status = server.call("kernel_status")
+    status = agent.call("kernel_status")
 
     assert "sandbox off, code has the user's rights, memory 400.0 MB, files 1.0 MB" in status.text
     assert status.structured["sandbox"]["limits"]["memory"] == 400_000_000
-    assert "sandbox off" in server.call("get_environment_config").text
+    assert "sandbox off" in agent.server.call("get_environment_config").text
