@@ -136,6 +136,9 @@ def _set_up(app, config):
 class KernelApp(IPKernelApp):
     """The kernel application: never drops a message because its reader is slow, ends on request."""
 
+    def parse_command_line(self, argv=None):
+        """Nothing comes from there, and a parser of all that could costs a fifth of a start."""
+
     def init_control(self, context):
         """Make the control socket, but no thread between the shell socket and the main thread."""
         super().init_control(context)
