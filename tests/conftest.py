@@ -1,6 +1,7 @@
 """What holds for every test: the event loop, and that nothing is left behind."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.waits import patient, wait_gone
 
 # or every server and every kernel of a test would compile all its modules again
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# a shell's `&` has all that it starts ignore it, and tests interrupt what they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TOOL_FILES = (".coverage", ".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache",
                ".ruff_cache", "__pycache__")  # fmt: skip

@@ -47,7 +47,7 @@ async def session_figures(folder: Path, rounds: int) -> list[Figure]:
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "kernel_exec", "serve", "--in-process", "--python-path", sys.executable],
-        env={"CODE_STORAGE_DIR": str(folder)},
+        env={"CODE_STORAGE_DIR": str(folder), "KERNEL_EXEC_MAX_KERNELS": "100"},
         cwd=Path.cwd(),
     )
     async with Client(server, mode="legacy") as client:
