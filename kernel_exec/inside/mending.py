@@ -64,6 +64,8 @@ class Mending:
         modules = [(name, sys.modules[name]) for name in _LIBRARY if name in sys.modules]
         modules.append(("Thread", threading.Thread))
         self._library = [_Callables(owner, name + ".") for name, owner in modules]
+        self._spaces = [vars(owner) for _, owner in modules]
+        self._seen = None
 
     def mend(self):
         """Mend what is broken, and say so."""
@@ -110,7 +112,15 @@ class Mending:
         return _restored(self._builtins.restore(same=True))
 
     def _mend_library(self):
-        return _restored([name for each in self._library for name in each.restore()])
+        try:
+            seen = [[*space.values()] for space in self._spaces]
+            if self._seen == seen:  # almost always
+                return ""
+        except Exception:
+            seen = None  # somebody's own `==` fails
+        taken = [name for each in self._library for name in each.restore()]
+        self._seen = None if taken else seen
+        return _restored(taken)
 
     def _mend_modules(self):
         """Somebody who reloads a module takes out that one; without `sys` nothing can go on.
