@@ -91,10 +91,13 @@ def make_app(config):
 
 
 def keep_to_ourselves(path, variables):
-    """Make `sys.path` and the environment what they were before the start.
+    """Make `sys.path`, the environment and warnings what they were before the start.
 
     Child processes get them. What the start added stays importable in this process.
     """
+    warnings.filters[:] = [
+        each for each in warnings.filters if not each[2].__module__.startswith("IPython.")
+    ]
     added = [entry for entry in sys.path if entry not in ("", *path)]
     sys.path[:] = [entry for entry in sys.path if entry not in added]
     sys.meta_path.append(overlay.Behind(added))

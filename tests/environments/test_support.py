@@ -210,7 +210,7 @@ async def test_a_venv_sees_what_its_system_has(tmp_path: Path) -> None:
 
 
 AS_IN_PLAIN_PYTHON = """
-import math, multiprocessing, pickle, subprocess, sys
+import math, multiprocessing, pickle, subprocess, sys, warnings
 def successor(x): return x + 1
 class Thing: pass
 assert type(pickle.loads(pickle.dumps(Thing()))) is Thing and Thing.__module__ == "__main__"
@@ -221,6 +221,8 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     assert pool.map(successor, [1, 2]) == [2, 3]
 with multiprocessing.get_context("spawn").Pool(2) as pool:
     assert pool.map(math.sqrt, [1, 4]) == [1.0, 2.0]
+load = [sys.executable, "-c", "import pickle, sys; pickle.load(sys.stdin.buffer)"]
+subprocess.run(load, input=pickle.dumps(warnings.filters), check=True)  # as scikit-learn does
 """
 
 
