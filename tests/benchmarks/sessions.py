@@ -21,7 +21,7 @@ _TOGETHER = 12
 _PAUSE = 0.2
 """Seconds from one call of a session to its next: an agent reads what it gets."""
 
-_CALM = 1.5
+_CALM = 3.0
 """Seconds after which the next kernel has been made ready."""
 
 _MORE = 4
