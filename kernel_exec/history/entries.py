@@ -177,7 +177,7 @@ def choose_step(wanted: str, entries: Sequence[Entry]) -> Entry:
     """
     wanted = wanted.removeprefix("step ")
     found = [each for each in entries if wanted in {str(each.number), each.id}]
-    if not found and not wanted.isdecimal():
+    if not found and wanted and not wanted.isdecimal():
         found = [each for each in entries if each.id.startswith(wanted)]
     if len(found) != 1:
         last = f"the last is step {entries[-1].number}" if entries else "it has none"

@@ -78,3 +78,11 @@ def test_a_step_is_meant_by_its_number_its_id_or_the_beginning_of_its_id(
         NotFoundError, match=f"^no single step is '{wanted}' .*; the last is step 5"
     ):
         choose_step(wanted, STEPS)
+
+
+@pytest.mark.parametrize("wanted", ["step ", "", "-1", "0"])
+def test_nothing_and_what_is_no_number_mean_no_step_even_where_there_is_one(wanted: str) -> None:
+    with pytest.raises(NotFoundError, match=r"the last is step 1$"):
+        choose_step(wanted, STEPS[:1])
+    with pytest.raises(NotFoundError, match=r"it has none$"):
+        choose_step(wanted, [])
