@@ -100,7 +100,7 @@ def make_kernels(
     """Where all kernels come from; see `LocalKernels`."""
     return LocalKernels(
         runtime_dir=settings.runtime_dir,
-        private=Places(settings.storage_root).private,
+        places=Places(settings.storage_root),
         unwritten=unwritten,
         ending=ending,
     )

@@ -9,15 +9,16 @@ from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.local import LocalKernels
+from kernel_exec.places import Places
 from tests.shared import CACHE
 
 HERE = Environment(kind=EnvironmentKind.PYTHON, path=Path(sys.executable))
 
 
-def all_kernels() -> LocalKernels:
-    """Where real kernels come from."""
+def all_kernels(root: Path | None = None) -> LocalKernels:
+    """Where real kernels come from; those behind walls that are started ahead need `root`."""
     runtime_dir = Path(tempfile.gettempdir())
-    return LocalKernels(runtime_dir=runtime_dir, private=runtime_dir / ".kernel_exec")
+    return LocalKernels(runtime_dir=runtime_dir, places=Places(root or runtime_dir))
 
 
 async def prepared(folder: Path) -> PreparedEnvironment:

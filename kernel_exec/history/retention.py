@@ -226,6 +226,8 @@ class _Sweep:
         """The same for the files that streams went on in, by session."""
         with suppress(OSError):
             for folder in list(self._spill.iterdir()):
+                if folder.is_symlink() and not folder.exists():  # a kernel's, of a removed session
+                    folder.unlink()
                 if not _PLAIN.fullmatch(folder.name) or not _is_folder(folder):
                     continue
                 size = sum(path.lstat().st_size for path in _files(folder))

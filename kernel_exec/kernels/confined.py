@@ -104,7 +104,7 @@ def policy_for(
     return Policy(
         walls=sandbox.walls,
         writable=writable,
-        own=tuple(_real([launch.run_dir, *([spill_dir] if spill_dir else [])])),
+        own=tuple(_real(each for each in (launch.run_dir, spill_dir) if each and each.is_dir())),
         temporary=run_dir / "tmp",
         needed=(*_real(launch.visible), *others),
         readable=tuple(_real(sandbox.readable)),

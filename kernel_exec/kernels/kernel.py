@@ -133,7 +133,11 @@ class UnassignedKernel(Kernel, Protocol):
     """A kernel that is nobody's yet; whoever takes it assigns it before anything else."""
 
     def assign(self, listener: Listener, spill_dir: PurePath) -> None:
-        """Report to `listener`, and put into `spill_dir` what outputs hold beyond their budget."""
+        """Report to `listener`, and put into `spill_dir` what outputs hold beyond their budget.
+
+        Raises:
+            OSError: It stands behind walls that show it another folder, and `spill_dir` is in use.
+        """
         ...
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import errno
+import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import anyio
 
@@ -15,6 +16,7 @@ from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
+from kernel_exec.places import Places
 from kernel_exec.sandbox.unheld import refused
 from kernel_exec.sandbox.walls import Walls
 
@@ -40,13 +42,13 @@ _DESCRIPTORS = 60
 class LocalKernels:
     """See `Kernels`.
 
-    The sockets lie in `runtime_dir`, whose path must be short; `private` is our folder below the
-    storage root, which no walls show. `unwritten` are the bytes of output that history has yet to
+    The sockets lie in `runtime_dir`, whose path must be short; no walls show what `places` has of
+    ours. `unwritten` are the bytes of output that history has yet to
     write: above a limit kernels wait. `ending` is why a kernel ends that lives until it is closed.
     """
 
     runtime_dir: Path
-    private: Path
+    places: Places
     unwritten: Callable[[], int] = lambda: 0
     ending: str = SERVER_ENDED
 
@@ -77,28 +79,37 @@ class LocalKernels:
     ) -> AsyncIterator[UnassignedKernel]:
         """Start a kernel that is nobody's yet; see `KernelStarter`, also for what is raised.
 
-        Behind walls it can be assigned to `spill_dir` only.
+        Walls show it one spill folder: its own, unless `spill_dir` says where it is assigned to.
         """
         processes.require_descriptors(_DESCRIPTORS)
         processes.require_threads(KERNEL_TAKES, what="a kernel")
         with made_run_dir(self.runtime_dir) as run_dir:
+            own = None
+            if prepared.sandbox.walls and spill_dir is None:
+                own = self.places.make_spill_dir(uuid.uuid4().hex)
             launch = plan_launch(
-                prepared,
-                working_directory=working_directory,
-                run_dir=run_dir.path,
+                prepared, working_directory=working_directory, run_dir=run_dir.path
             )
-            launch = confine(launch, prepared.sandbox, private=self.private, spill_dir=spill_dir)
+            launch = confine(
+                launch,
+                prepared.sandbox,
+                private=self.places.private,
+                spill_dir=own or spill_dir,
+            )
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow)
             try:
                 reply = await _start(process, launch, run_dir, prepared.sandbox.walls)
                 held = limits.limits_of(prepared.sandbox)
                 info = _info(reply, process, prepared, held)
-                yield LocalKernel(process, run_dir, info, held)
+                yield LocalKernel(process, run_dir, info, held, own)
             finally:
                 process.driver.end_reason = process.driver.end_reason or self.ending
                 with anyio.CancelScope(shield=True):
                     await process.close()
+                if own is not None:
+                    with suppress(OSError):  # it is in use
+                        own.rmdir()
 
 
 async def _start(
@@ -147,13 +158,30 @@ class LocalKernel(DrivenKernel):
     """See `Kernel`; started by `LocalKernels`."""
 
     def __init__(
-        self, process: LocalProcess, run_dir: RunDir, info: KernelInfo, limits_: limits.Limits
+        self,
+        process: LocalProcess,
+        run_dir: RunDir,
+        info: KernelInfo,
+        limits_: limits.Limits,
+        own_spill_dir: Path | None,
     ) -> None:
-        """The process answers; it and all below it have these limits."""
+        """The process answers; it and all below it have these limits.
+
+        `own_spill_dir` is what walls show it, unless it was started for a session's.
+        """
         super().__init__(process.driver, info)
         self._limits = limits_
         self._process = process
         self._run_dir = run_dir
+        self._own_spill_dir = own_spill_dir
+
+    def assign(self, listener: Listener, spill_dir: PurePath) -> None:
+        """See `UnassignedKernel.assign`."""
+        if (own := self._own_spill_dir) is not None:
+            own.rename(spill_dir)  # takes the place of an empty folder only
+            own.symlink_to(spill_dir)
+            spill_dir = own
+        super().assign(listener, spill_dir)
 
     async def execute(self, request: Request) -> Ending:
         """Run `request` to its end, unless the kernel is broken or passes a limit."""

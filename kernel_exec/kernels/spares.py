@@ -48,7 +48,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 Start: TypeAlias = Callable[
     [PreparedEnvironment, Path, Path | None], AbstractAsyncContextManager[UnassignedKernel]
 ]
-"""Starts a kernel of an environment in a folder, perhaps for one spill folder only."""
+"""Starts a kernel of an environment in a folder, and for a spill folder if one is known."""
 
 Find: TypeAlias = Callable[[], Awaitable[tuple[PreparedEnvironment, Path]]]
 """Finds out in which environment and folder a client's next kernel would start."""
@@ -175,8 +175,7 @@ class Spares:
             self._note_change()
             try:
                 await spare.settled.wait()
-                if spare.kernel is not None and spare.kernel.death is None:
-                    spare.kernel.assign(listener, spill_dir)
+                if spare.kernel is not None and _is_assigned(spare.kernel, listener, spill_dir):
                     yield spare.kernel
                     return
             finally:
@@ -275,6 +274,17 @@ class Spares:
         self._changed = anyio.Event()
 
 
+def _is_assigned(kernel: UnassignedKernel, listener: Listener, spill_dir: Path) -> bool:
+    if kernel.death is not None:
+        return False
+    try:
+        kernel.assign(listener, spill_dir)
+    except OSError as error:
+        _log.info("a spare kernel could not be used: %s", error)
+        return False
+    return True
+
+
 async def _wait(is_calm: Callable[[], bool]) -> None:
     """Wait until nobody has waited for a result for a while, or somebody has for long."""
     with anyio.move_on_after(_BUSY):
@@ -285,9 +295,7 @@ async def _wait(is_calm: Callable[[], bool]) -> None:
 
 
 def _recipe(prepared: PreparedEnvironment, working_directory: Path) -> _Recipe | None:
-    """None where the folder is missing, and behind walls, which stand around one session."""
-    if prepared.sandbox.walls:
-        return None
+    """None where the folder is missing."""
     try:
         status = working_directory.stat()
     except OSError:

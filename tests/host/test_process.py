@@ -75,9 +75,9 @@ def test_variables_of_a_client_reach_no_other_client_and_can_be_read_nowhere(las
         relayed(lasting, **passed, ONLY_MINE="mine", SECRET=secret, MARK="-") as one,
         relayed(lasting, **passed, SECRET=secret, MARK=secret[::-1]) as other,
     ):
-        assert "learned mine" in one.run(LISTING).text
+        assert "learned mine" in one.run(LISTING, session="mine").text
         code = LISTING.replace('os.environ["MARK"]', 'os.environ["MARK"][::-1]')
-        result = other.run(code).text
+        result = other.run(code, session="theirs").text
     assert result.startswith("learned None 0 []"), result
 
 
@@ -137,7 +137,7 @@ def test_a_result_never_begins_with_a_block_that_is_json(lasting: Path) -> None:
     with relayed(lasting) as server:
         for code in ("print(42)", "None\nprint('null')", "print('[1, 2]')"):
             with pytest.raises(ValueError, match=r"Extra data|Expecting"):
-                json.loads(server.run(code).content[0]["text"])
+                json.loads(server.run(code, session="json").content[0]["text"])
 
 
 def test_clients_with_other_user_folders_have_their_own_settings(

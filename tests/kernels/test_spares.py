@@ -17,9 +17,11 @@ from kernel_exec.kernels.kernel import Kernel, UnassignedKernel
 from kernel_exec.kernels.outcomes import Event, Produced, Request
 from kernel_exec.kernels.outputs import Stream
 from kernel_exec.kernels.spares import Demand, Spares
+from kernel_exec.sandbox.walls import Sandbox, Walls
 from tests.fakes import FakeKernels
 from tests.kernels.test_launch import PREPARED
 from tests.real import all_kernels, prepared
+from tests.sandbox.test_walls import can_hold
 from tests.waits import patient
 
 
@@ -252,7 +254,7 @@ for name, found in look.items():
 """
 """What a cell can look at, one thing a line."""
 
-SEEDS = "import random, os; print(random.random(), hash('a'), os.getpid())"
+SEEDS = "import random; print(random.random(), hash('a'), id(object()))"
 
 
 async def said(kernel: Kernel, heard: list[Event], source: str) -> str:
@@ -265,12 +267,19 @@ async def said(kernel: Kernel, heard: list[Event], source: str) -> str:
 
 
 @pytest.mark.kernel
-async def test_a_cell_can_not_tell_it_from_a_fresh_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("walls", Walls)
+async def test_a_cell_can_not_tell_it_from_a_fresh_one(tmp_path: Path, walls: Walls) -> None:
+    if walls and not can_hold():
+        pytest.skip("bubblewrap is missing, or may not make namespaces")
     folder, spill = tmp_path / "work", tmp_path / "spill"
     folder.mkdir()
     spill.mkdir()
-    found = replace(await prepared(tmp_path), inherited=replace(INHERITED, umask=0o027))
-    kernels = all_kernels()
+    found = replace(
+        await prepared(tmp_path),
+        inherited=replace(INHERITED, umask=0o027),
+        sandbox=Sandbox(walls=walls),
+    )
+    kernels = all_kernels(tmp_path)
     looks, seeds = [], []
 
     async def find() -> tuple[PreparedEnvironment, Path]:
@@ -295,3 +304,32 @@ async def test_a_cell_can_not_tell_it_from_a_fresh_one(tmp_path: Path) -> None:
     assert spare == fresh
     assert all(one != other for one, other in zip(*seeds, strict=True))
     assert [path.stat().st_size for path in spill.iterdir()][:1] > [1_000_000]
+
+
+@pytest.mark.kernel
+async def test_behind_walls_none_is_taken_for_a_session_whose_files_it_does_not_see(
+    tmp_path: Path,
+) -> None:
+    if not can_hold():
+        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    folder, spill = tmp_path / "work", tmp_path / "spill"
+    folder.mkdir()
+    spill.mkdir()
+    found = replace(await prepared(tmp_path), sandbox=Sandbox(walls=Walls.WORKSPACE))
+    kernels = all_kernels(tmp_path)
+
+    async def find() -> tuple[PreparedEnvironment, Path]:
+        await anyio.lowlevel.checkpoint()
+        return found, folder
+
+    async with Spares(kernels.start, most=4, room=lambda: 1, is_calm=lambda: True) as spares:
+        spares.demand(find)
+        for taken in (True, False):
+            await until(lambda: spares.ready)
+            (spare,) = spares.ready
+            heard: list[Event] = []
+            start = spares.starter(found, working_directory=folder, spill_dir=spill)
+            async with start(heard.append) as kernel:
+                assert (kernel is spare) is taken
+                await said(kernel, heard, f"print('{taken}' * 1_000_000)")
+        assert [path.stat().st_size for path in spill.iterdir()] == [4_000_001 + 5_000_001]
