@@ -9,10 +9,12 @@ The socket listens before anything heavy is imported, so that early clients wait
 import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +34,7 @@ from kernel_exec.relay.door import (
     folder_of,
     is_ours,
     line_of,
+    listens,
     make_folder,
     recorded,
     remove_record,
@@ -42,6 +45,12 @@ from kernel_exec.settings import Settings, process_variables, read_settings
 
 _LEAVING_LIMIT = 20
 """Seconds to wait for a host that is leaving: its kernels and its history take a few."""
+
+_OPENING_LIMIT = 20.0
+"""Seconds to wait for a host whose socket was removed: it looks every few seconds."""
+
+_POLL = 0.05
+"""Seconds between two looks at it."""
 
 _PREFIX = "kx-host-"
 _SHORT = Path("/tmp")
@@ -123,7 +132,7 @@ def main() -> None:
             folder = folder_of(host.storage_root)
             make_folder(folder)
             log = open_log(Places(host.storage_root).log)
-            door = _claim(folder, host.runtime_dir)
+            door = _claim(folder, host.runtime_dir, relay)
         except (KernelExecError, OSError):
             relay.sendall(line_of({}))  # its client is served without us, and hears why
             return
@@ -186,7 +195,7 @@ def divert(log: int) -> None:
     os.close(log)
 
 
-def _claim(folder: Path, runtime_dir: Path) -> Door | None:
+def _claim(folder: Path, runtime_dir: Path, relay: socket.socket) -> Door | None:
     """The door of a new host, which listens; None when there is a host already."""
     turn = take(folder / TURN, wait=True)
     assert turn is not None
@@ -196,6 +205,13 @@ def _claim(folder: Path, runtime_dir: Path) -> Door | None:
             signal.alarm(_LEAVING_LIMIT)  # ends this process, which nobody needs then
             lease = take(folder / LOCK, wait=True)
             signal.alarm(0)
+        limit = time.monotonic() + _OPENING_LIMIT
+        while lease is None and time.monotonic() < limit:
+            there = recorded(folder)
+            # one whose socket was removed sees that soon; our client may not want to wait for it
+            if there is None or listens(there) or select.select([relay], [], [], _POLL)[0]:
+                break
+            lease = take(folder / LOCK)
         if lease is None:
             return None
         if (left := recorded(folder)) is not None:

@@ -117,6 +117,14 @@ def knock(record: Record) -> socket.socket | None:
     return None
 
 
+def listens(record: Record) -> bool:
+    """Whether somebody takes connections where `record` leads to."""
+    connection = knock(record)
+    if connection is not None:
+        connection.close()
+    return connection is not None
+
+
 def is_ours(connection: socket.socket) -> bool:
     """True when the process at the other end is this user's."""
     if not hasattr(socket, "SO_PEERCRED"):

@@ -26,10 +26,10 @@ from .door import (
     HANDSHAKE,
     WAY_OUT,
     Lines,
-    Record,
     folder_of,
     knock,
     line_of,
+    listens,
     make_folder,
     recorded,
 )
@@ -207,7 +207,7 @@ def start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
             make_folder(folder)
             gate = os.open(folder / _GATE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             fcntl.flock(gate, fcntl.LOCK_EX)
-            if (record := recorded(folder)) is not None and _listens(record):
+            if (record := recorded(folder)) is not None and listens(record):
                 return {"folder": str(folder)}
         word = _started(order)
         if folder is not None and is_new and not word:  # what nobody wants to use is not made
@@ -220,13 +220,6 @@ def start(order: Mapping[str, object], folder: Path | None) -> dict[str, Any]:
     finally:
         if gate is not None:
             os.close(gate)
-
-
-def _listens(record: Record) -> bool:
-    connection = knock(record)
-    if connection is not None:
-        connection.close()
-    return connection is not None
 
 
 def _started(order: Mapping[str, object]) -> dict[str, Any]:

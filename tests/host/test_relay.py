@@ -166,7 +166,11 @@ def test_a_host_whose_socket_was_removed_listens_at_another_place(root: Path) ->
     record = recorded(folder_of(root))
     assert record is not None
     Path(record.socket).unlink()
+    before = os.times()
     assert works(root) == host
+    after = os.times()
+    taken = after.children_user + after.children_system
+    assert taken - before.children_user - before.children_system < 0.8  # it waits, and starts none
     assert recorded(folder_of(root)) != record
 
 
