@@ -17,6 +17,7 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import UnusableEnvironmentError
 from kernel_exec.kernels.outcomes import Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import Stream
+from kernel_exec.sandbox.walls import Sandbox, Walls
 from tests.environments.conda import (
     NATIVE_LIB_VARIABLES,
     make_prefix,
@@ -26,6 +27,7 @@ from tests.environments.conda import (
 )
 from tests.environments.pythons import contents
 from tests.real import all_kernels
+from tests.sandbox.test_walls import can_hold
 from tests.shared import CACHE
 from tests.waits import patient
 
@@ -217,8 +219,14 @@ async def test_scripts_may_say_fail_and_remove_but_not_stop(
 @pytest.mark.network
 @pytest.mark.kernel
 @pytest.mark.timeout(180)
-async def test_a_kernel_of_a_prefix_leaves_it_unchanged(tmp_path: Path, channel: Path) -> None:
-    ml = await make_ml(tmp_path, channel)
+@pytest.mark.parametrize("walls", Walls)
+async def test_a_kernel_of_a_prefix_leaves_it_unchanged(
+    tmp_path: Path, channel: Path, walls: Walls
+) -> None:
+    if walls and not can_hold():
+        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    ml, work = await make_ml(tmp_path, channel), tmp_path / "work"
+    work.mkdir()
     before = contents(ml)
     catalog = Catalog(
         storage_root=tmp_path,
@@ -227,9 +235,10 @@ async def test_a_kernel_of_a_prefix_leaves_it_unchanged(tmp_path: Path, channel:
         passed_variables=(),
         configured=Environment(kind=EnvironmentKind.CONDA, name="ml"),
         named={},
+        sandbox=Sandbox(walls=walls),
     )
     prepared = await catalog.prepare(await catalog.default())
-    start = all_kernels().starter(prepared, working_directory=tmp_path, spill_dir=tmp_path)
+    start = all_kernels().starter(prepared, working_directory=work, spill_dir=work)
     told: list[str] = []
 
     def listen(event: Event) -> None:
