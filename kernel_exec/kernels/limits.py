@@ -24,6 +24,12 @@ INTERVAL = 0.25
 _ASK_LIMIT = 0.3
 """Seconds that the kernel may take to say what it holds; it goes on growing meanwhile."""
 
+_GROUPS = (
+    ("", "memory.max", "memory.current"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Where control groups of both versions have the limit of a container, and what it takes."""
+
 _NAMED, _WORTH_NAMING = 3, 1_000_000
 
 
@@ -54,13 +60,26 @@ def limits_of(sandbox: Sandbox) -> Limits:
     """Those that hold for a kernel that starts now."""
     memory = sandbox.memory
     if memory is not None and memory <= 1:
-        memory *= psutil.virtual_memory().available
+        memory *= available_memory()
     # the system itself holds the number of processes, but not that of root
     counted = sandbox.walls and hasattr(os, "geteuid") and os.geteuid() == 0
     return Limits(
         memory=None if memory is None else int(memory),
         processes=sandbox.processes if counted else None,
     )
+
+
+def available_memory(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that the machine has left, and the container, if there is one with a limit."""
+    available = int(psutil.virtual_memory().available)
+    for folder, limit, used in _GROUPS:
+        with suppress(OSError, ValueError):  # no container, or one without a limit
+            files = groups / folder
+            statistics = (files / "memory.stat").read_text("ascii").split()
+            cached = int(statistics[statistics.index("inactive_file") + 1])
+            limited, taken = (int((files / each).read_text("ascii")) for each in (limit, used))
+            available = min(available, max(0, limited - taken + cached))
+    return available
 
 
 async def watch(kernel: Kernel, root: int, limits: Limits) -> None:

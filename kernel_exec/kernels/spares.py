@@ -8,7 +8,7 @@ kernel next. What goes wrong with it costs nobody anything: a kernel is started 
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
-import psutil
 from anyio.abc import TaskGroup
 
 from kernel_exec.environments.catalog import PreparedEnvironment
 
+from . import limits
 from .kernel import Kernel, KernelStarter, Listener, UnassignedKernel
 
 _log = logging.getLogger(__name__)
@@ -42,8 +42,6 @@ _LOOK_AGAIN = 10.0
 
 _LEAST_MEMORY = 300_000_000
 """Bytes that must be available besides: ten times what a spare takes."""
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 Start: TypeAlias = Callable[
     [PreparedEnvironment, Path, Path | None], AbstractAsyncContextManager[UnassignedKernel]
@@ -99,7 +97,7 @@ class Spares:
         most: int,
         room: Callable[[], int],
         is_calm: Callable[[], bool],
-        available_memory: Callable[[], int] | None = None,
+        available_memory: Callable[[], int] = limits.available_memory,
     ) -> None:
         """`start` starts all kernels, and keeps `most` spare ones at once.
 
@@ -109,7 +107,7 @@ class Spares:
         self._most = most
         self._room = room
         self._is_calm = is_calm
-        self._available_memory = available_memory or _available_memory
+        self._available_memory = available_memory
         self._demands: list[Demand] = []
         self._spares: list[_Spare] = []
         self._failed: list[_Recipe] = []
@@ -302,14 +300,3 @@ def _recipe(prepared: PreparedEnvironment, working_directory: Path) -> _Recipe |
         return None
     inode = status.st_dev, status.st_ino
     return _Recipe(prepared=prepared, working_directory=working_directory, inode=inode)
-
-
-def _available_memory() -> int:
-    """Bytes that the machine has left, and the container, if there is one with a limit."""
-    available = int(psutil.virtual_memory().available)
-    with suppress(OSError, ValueError):  # no container, or one without a limit
-        limit = int((_CGROUP / "memory.max").read_text())
-        statistics = (_CGROUP / "memory.stat").read_text().split()
-        cached = int(statistics[statistics.index("inactive_file") + 1])
-        available = min(available, limit + cached - int((_CGROUP / "memory.current").read_text()))
-    return available

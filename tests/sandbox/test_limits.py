@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel_exec.kernels.limits import available_memory
 from tests.promises.conftest import Agent
 from tests.wire import Server, serving
 
@@ -101,3 +102,30 @@ def test_limits_and_walls_are_shown(agent: Agent) -> None:
     assert "sandbox off, code has the user's rights, memory 400.0 MB, files 1.0 MB" in status.text
     assert status.structured["sandbox"]["limits"]["memory"] == 400_000_000
     assert "sandbox off" in agent.server.call("get_environment_config").text
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "900", "memory.current": "700", "memory.stat": "a 1 inactive_file 50"}, 250),
+        ({"memory.max": "9", "memory.current": "70", "memory.stat": "inactive_file 5\n"}, 0),
+        (
+            {
+                "memory/memory.limit_in_bytes": "900", "memory/memory.usage_in_bytes": "100",
+                "memory/memory.stat": "inactive_file 0",
+            },
+            800,
+        ),
+        ({"memory.max": "max", "memory.current": "7", "memory.stat": "inactive_file 5"}, None),
+        ({"memory.max": "900", "memory.current": "700"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_container_with_a_limit_has_no_more_left_than_that(
+    tmp_path: Path, files: dict[str, str], left: int | None
+) -> None:
+    (tmp_path / "memory").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    found = available_memory(tmp_path)
+    assert found == left if left is not None else found > 10_000_000
