@@ -107,7 +107,7 @@ def test_limits_and_walls_are_shown(agent: Agent) -> None:
 @pytest.mark.parametrize(
     ("files", "left"),
     [
-        ({"memory.max": "900", "memory.current": "700", "memory.stat": "a 1 inactive_file 50"}, 250),
+        ({"memory.max": "9", "memory.current": "7", "memory.stat": "a 1 inactive_file 5"}, 7),
         ({"memory.max": "9", "memory.current": "70", "memory.stat": "inactive_file 5\n"}, 0),
         (
             {
