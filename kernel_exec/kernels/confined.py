@@ -112,6 +112,7 @@ def policy_for(
         sockets=frozenset(_sockets()),
         homes=tuple(_real(homes)),
         working_directory=Path(os.path.realpath(launch.working_directory)),
+        runtime=run_dir.parent,
         ours=ours,
     )
 

@@ -4,10 +4,16 @@ import asyncio
 import errno
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
+from typing import TypeAlias
 
 import anyio
 
@@ -17,7 +23,7 @@ from kernel_exec.environments.support import KERNEL_TAKES
 from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.places import Places
-from kernel_exec.sandbox.unheld import refused
+from kernel_exec.sandbox.unheld import OutdatedViewError, refused
 from kernel_exec.sandbox.walls import Walls
 
 from . import limits, pulse
@@ -34,8 +40,14 @@ from .run_dirs import RunDir, made_run_dir
 _START_LIMIT = 60.0
 """Seconds from launch to ready: a cold cache on a loaded machine takes ten."""
 
+_VIEWS = 3
+"""How often at most a start looks at what its walls are to show: files come and go meanwhile."""
+
 _DESCRIPTORS = 60
 """Those that a kernel takes of ours, twenty, and some for all else that goes on."""
+
+
+_Launched: TypeAlias = Callable[[], AbstractAsyncContextManager[UnassignedKernel]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +93,14 @@ class LocalKernels:
 
         Walls show it one spill folder: its own, unless `spill_dir` says where it is assigned to.
         """
+        async with AsyncExitStack() as stack:
+            launched = partial(self._launched, prepared, working_directory, spill_dir)
+            yield await _entered(stack, launched)
+
+    @asynccontextmanager
+    async def _launched(
+        self, prepared: PreparedEnvironment, working_directory: Path, spill_dir: Path | None
+    ) -> AsyncIterator[UnassignedKernel]:
         processes.require_descriptors(_DESCRIPTORS)
         processes.require_threads(KERNEL_TAKES, what="a kernel")
         with made_run_dir(self.runtime_dir) as run_dir:
@@ -110,6 +130,14 @@ class LocalKernels:
                 if own is not None:
                     with suppress(OSError):  # it is in use
                         own.rmdir()
+
+
+async def _entered(stack: AsyncExitStack, launched: _Launched) -> UnassignedKernel:
+    """The kernel, once what its walls are to show has not changed while they were built."""
+    for _ in range(_VIEWS - 1):
+        with suppress(OutdatedViewError):
+            return await stack.enter_async_context(launched())
+    return await stack.enter_async_context(launched())
 
 
 async def _start(

@@ -32,8 +32,8 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     yield from _NAMESPACES
     if policy.walls is Walls.ISOLATED:
         yield from ("--unshare-net", "--disable-userns")
-    hidden = policy.hidden | policy.sockets | {Path(each) for each in REPLACED}
-    view = _View(hidden, listing)
+    hidden = policy.hidden | policy.sockets | {policy.runtime, *map(Path, REPLACED)}
+    view = _View(hidden, policy.writable, listing)
     for tree in innermost_last([*policy.shown()]):
         yield from view.show(tree)
     yield from ("--proc", "/proc", "--dev", "/dev")
@@ -44,10 +44,6 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
         yield from _name_resolution()
     for place in ("/tmp", "/var/tmp"):
         yield from ("--bind", str(policy.temporary), place)
-    # what lies below a folder that is writable is covered by it
-    view.frozen = [
-        each for each in view.frozen if not any(map(each.is_relative_to, policy.writable))
-    ]
     yield from _writable(policy, view)
     for tree in innermost_last(policy.needed):
         yield from view.show(tree, always=True)
@@ -73,12 +69,13 @@ def _writable(policy: Policy, view: "_View") -> Iterator[str]:
 class _View:
     """What is shown of the machine as it is, less what is hidden; `frozen` are folders of ours.
 
-    A folder that holds something hidden has only what it holds now.
+    A folder that holds something hidden has only what it holds now. What is `added` later is left
+    out.
     """
 
-    def __init__(self, hidden: Collection[Path], listing: Listing) -> None:
+    def __init__(self, hidden: Collection[Path], added: Collection[Path], listing: Listing) -> None:
         self.frozen: list[Path] = []
-        self._hidden = {*hidden}
+        self._hidden = {*hidden, *added}
         self._above = {above for each in hidden for above in each.parents}
         self._listing = listing
 

@@ -32,7 +32,8 @@ class Policy:
     lies; `own` those that belong to this kernel alone; `temporary` what it finds as `/tmp`.
     `needed` is shown in any case, and never changed: its environment, and what we start it with.
     `hidden` is never shown, nor are `sockets`, which may lie in folders that are writable.
-    `readable` are further folders that `isolated` shows.
+    `readable` are further folders that `isolated` shows. `runtime` is where all kernels have their
+    sockets, and each sees no more of it than what is its own.
     """
 
     walls: Walls
@@ -45,6 +46,7 @@ class Policy:
     sockets: frozenset[Path]
     homes: tuple[Path, ...]
     working_directory: Path
+    runtime: Path
     ours: Path
     """Our own folder below the storage root, which is hidden, also in a folder that is writable."""
 

@@ -46,6 +46,7 @@ def _files(policy: Policy) -> Iterator[str]:
         yield "(allow file-read*)"
     else:
         yield _rule("allow file-read*", [*map(Path, _SYSTEM), *policy.readable])
+    yield _rule("deny file-read* file-write*", [policy.runtime])
     yield _rule("allow file-read* file-write*", policy.writable)
     yield _rule("deny file-read* file-write*", policy.hidden)
     needed = innermost_last(policy.needed)

@@ -10,6 +10,9 @@ from .walls import Walls
 _REFUSAL = re.compile(r"^(?:bwrap|confine|sandbox-exec): (?!execvp)(.*)", re.MULTILINE)
 """What goes wrong before the kernel's own program runs."""
 
+_VANISHED = re.compile(r"Can't (?:find source path|get type of source) (.*): No such file")
+"""What bubblewrap says of a path that was there when its arguments were made."""
+
 _OPEN = {
     Walls.WORKSPACE: "secrets, files elsewhere, other processes and other programs' sockets",
     Walls.ISOLATED: "secrets, files elsewhere, other processes, other programs' sockets,"
@@ -22,6 +25,10 @@ _SWITCHES = {
     "user/max_user_namespaces": ("0", "10000", ""),
 }
 """What forbids namespaces, below `/proc/sys`: the value that does, one that does not."""
+
+
+class OutdatedViewError(KernelStartError):
+    """What the walls were to show has changed since we looked; a newer look may serve."""
 
 
 def not_installed(walls: Walls) -> KernelStartError:
@@ -49,6 +56,11 @@ def refused(walls: Walls, stderr: str, proc: Path = Path("/proc")) -> KernelStar
     if found is None:
         return None
     said = found[1].strip()
+    if (vanished := _VANISHED.search(said)) is not None:
+        return OutdatedViewError(
+            f"sandbox {str(walls)!r} can't be built: {vanished[1]!r} was removed meanwhile, and"
+            " others before it; run the code again"
+        )
     if "Landlock" in said:
         why = f"Landlock can't close abstract sockets of other programs ({said})"
         return _unheld(walls, why, "use Linux 6.12 or newer with Landlock, or `isolated`")

@@ -27,7 +27,7 @@ from tests.environments.conda import (
 )
 from tests.environments.pythons import contents
 from tests.real import all_kernels
-from tests.sandbox.test_walls import can_hold
+from tests.sandbox.holding import require_walls
 from tests.shared import CACHE
 from tests.waits import patient
 
@@ -223,8 +223,8 @@ async def test_scripts_may_say_fail_and_remove_but_not_stop(
 async def test_a_kernel_of_a_prefix_leaves_it_unchanged(
     tmp_path: Path, channel: Path, walls: Walls
 ) -> None:
-    if walls and not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    if walls:
+        require_walls()
     ml, work = await make_ml(tmp_path, channel), tmp_path / "work"
     work.mkdir()
     before = contents(ml)

@@ -21,7 +21,7 @@ from kernel_exec.sandbox.walls import Sandbox, Walls
 from tests.fakes import FakeKernels
 from tests.kernels.test_launch import PREPARED
 from tests.real import all_kernels, prepared
-from tests.sandbox.test_walls import can_hold
+from tests.sandbox.holding import require_walls
 from tests.waits import patient
 
 
@@ -269,8 +269,8 @@ async def said(kernel: Kernel, heard: list[Event], source: str) -> str:
 @pytest.mark.kernel
 @pytest.mark.parametrize("walls", Walls)
 async def test_a_cell_can_not_tell_it_from_a_fresh_one(tmp_path: Path, walls: Walls) -> None:
-    if walls and not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    if walls:
+        require_walls()
     folder, spill = tmp_path / "work", tmp_path / "spill"
     folder.mkdir()
     spill.mkdir()
@@ -310,8 +310,7 @@ async def test_a_cell_can_not_tell_it_from_a_fresh_one(tmp_path: Path, walls: Wa
 async def test_behind_walls_none_is_taken_for_a_session_whose_files_it_does_not_see(
     tmp_path: Path,
 ) -> None:
-    if not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    require_walls()
     folder, spill = tmp_path / "work", tmp_path / "spill"
     folder.mkdir()
     spill.mkdir()

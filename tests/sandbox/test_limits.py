@@ -11,7 +11,7 @@ from kernel_exec.kernels.limits import available_memory
 from tests.promises.conftest import Agent
 from tests.wire import Server, serving
 
-from .test_walls import can_hold
+from .holding import require_walls
 
 pytestmark = pytest.mark.kernel
 
@@ -78,8 +78,7 @@ def test_the_size_of_a_file(agent: Agent) -> None:
 
 
 def test_processes(tmp_path: Path) -> None:
-    if not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    require_walls()
     with serving(
         tmp_path, "--python-path", sys.executable, "--sandbox", "workspace",
         "--process-limit", "40",

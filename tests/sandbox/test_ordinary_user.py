@@ -10,7 +10,8 @@ import pytest
 from tests.wire import Server
 
 from .attacks import ATTACKS
-from .test_walls import ROOT, Place, can_hold, serve, state
+from .holding import require_walls
+from .test_walls import ROOT, Place, serve, state
 from .users import ordinary_user
 
 pytestmark = pytest.mark.kernel
@@ -57,8 +58,7 @@ _DONE = [
 
 @pytest.mark.parametrize("word", ["workspace", "isolated"])
 def test_an_ordinary_user_breaks_no_wall_and_works_as_usual(word: str) -> None:
-    if not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    require_walls()
     home = ROOT / ".pytest_cache" / f"ordinary-{word}-{os.getpid()}"
     try:
         with contextmanager(serve)(word, home, ordinary_user(home)) as place:

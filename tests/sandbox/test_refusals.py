@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,12 @@ from kernel_exec.sandbox.policy import Policy
 from kernel_exec.sandbox.seccomp import program
 from kernel_exec.sandbox.unheld import refused
 from kernel_exec.sandbox.walls import Sandbox, Walls
+from tests.real import all_kernels, prepared
 from tests.shared import CACHE
 from tests.wire import serving
+
+from .holding import require_walls
+from .users import ROOT
 
 HOME = Path("/users/me")
 
@@ -32,6 +39,7 @@ def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
         sockets=frozenset(),
         homes=(HOME,),
         working_directory=writable[0],
+        runtime=Path("/tmp"),
         hidden=frozenset(
             {HOME / ".ssh", HOME / ".config" / "gh", HOME / "storage" / ".kernel_exec"}
         ),
@@ -117,6 +125,39 @@ def test_what_the_system_refuses_is_told_with_the_way_out(
 
     assert told in refusal
     assert stderr.partition(": ")[2].strip() in refusal
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("files", "starts"), [(2, True), (3, False)])
+async def test_what_vanishes_while_walls_are_built_is_no_obstacle_unless_more_and_more_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, starts: bool
+) -> None:
+    require_walls()
+    home = ROOT / ".pytest_cache" / tmp_path.name  # walls show nothing of what lies in /tmp
+    work, programs = home / "work", tmp_path / "programs"
+    for each in (work, programs, home / ".ssh"):
+        each.mkdir(parents=True)
+    for number in range(files):
+        (home / f"vanishing {number}").touch()
+    (programs / "bwrap").write_text(
+        f'#!/bin/sh\nfor each in "{home}"/vanishing*; do rm "$each"; break; done\n'
+        f'exec {shutil.which("bwrap")} "$@"\n'
+    )
+    (programs / "bwrap").chmod(0o755)
+    monkeypatch.setattr(confined, "_PROGRAMS", str(programs))
+    found = await prepared(tmp_path)
+    found = replace(
+        found,
+        sandbox=Sandbox(walls=Walls.WORKSPACE),
+        variables={**found.variables, "HOME": str(home)},
+    )
+    try:
+        with nullcontext() if starts else pytest.raises(KernelStartError, match="was removed"):
+            async with all_kernels(tmp_path).start(found, work) as kernel:
+                assert kernel.death is None
+        assert not [*home.glob("vanishing*")]
+    finally:
+        shutil.rmtree(home)
 
 
 def test_a_kernel_that_fails_behind_walls_is_no_refusal() -> None:

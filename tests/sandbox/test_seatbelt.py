@@ -20,6 +20,7 @@ POLICY = Policy(
     sockets=frozenset(),
     homes=(HOME,),
     working_directory=HOME / "work",
+    runtime=Path("/private/tmp"),
     hidden=frozenset({HOME / ".ssh", HOME / "work/.kernel_exec", HOME / "work/a/venv/key"}),
     ours=HOME / "work/.kernel_exec",
 )
@@ -59,6 +60,7 @@ def counted(policy: Policy, what: str, path: str) -> str:
         (POLICY, "file-read-data", "/Users/me/work/a/venv/key", "deny"),
         (POLICY, "file-read-data", "/Users/me/work/.kernel_exec/history.db", "deny"),
         (POLICY, "file-write-data", "/private/tmp/kx-1/tmp/x", "allow"),
+        (POLICY, "file-read-data", "/private/tmp/kx-2/connection.json", "deny"),
         (POLICY, "network-outbound", "/private/tmp/kx-1/s-1", "allow"),
         (ISOLATED, "network-outbound", "/private/tmp/other", "deny"),
     ],

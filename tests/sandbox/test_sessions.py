@@ -7,14 +7,13 @@ import pytest
 
 from tests.wire import end_host, serving
 
-from .test_walls import can_hold
+from .holding import require_walls
 
 pytestmark = pytest.mark.kernel
 
 
 def test_a_session_has_the_walls_of_all_its_clients(tmp_path: Path) -> None:
-    if not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    require_walls()
     options = ("--python-path", sys.executable, "--sandbox")
     try:
         with serving(tmp_path, *options, "off", command=("serve",)) as first:
@@ -34,8 +33,7 @@ def test_a_session_has_the_walls_of_all_its_clients(tmp_path: Path) -> None:
 
 
 def test_a_client_may_ask_for_more_than_its_host_has_but_not_for_less(tmp_path: Path) -> None:
-    if not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    require_walls()
     options = ("--python-path", sys.executable, "--sandbox")
     try:
         with serving(tmp_path, *options, "workspace", command=("serve",)) as first:

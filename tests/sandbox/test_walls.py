@@ -7,7 +7,6 @@ Where bubblewrap is missing, or namespaces are not allowed, the walls are refuse
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tests.environments.pythons import make_venv
 from tests.wire import Server, serving
 
 from .attacks import ATTACKS, SECRETS, Attack
+from .holding import require_walls
 from .users import MYSELF, User
 
 pytestmark = pytest.mark.kernel
@@ -26,15 +26,6 @@ pytestmark = pytest.mark.kernel
 ROOT = Path(__file__).parents[2]
 _SECRET = "what nobody may read"
 _ABSTRACT = f"\0kx-{os.getpid()}"  # workers share the network
-
-
-def can_hold() -> bool:
-    """Whether namespaces can be made here."""
-    program = shutil.which("bwrap")
-    if program is None:
-        return False
-    argv = [program, "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "true"]
-    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +41,7 @@ class Place:
 @pytest.fixture(scope="module", params=["workspace", "isolated"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """One for each word, outside of the folders that walls replace."""
-    if not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    require_walls()
     word = request.param
     home = ROOT / ".pytest_cache" / f"walls-{word}-{os.getpid()}"
     try:

@@ -13,10 +13,12 @@ import pytest
 from kernel_exec.errors import KernelStartError
 from kernel_exec.kernels.confined import policy_for
 from kernel_exec.sandbox.walls import Sandbox, Walls
+from tests.promises.conftest import Agent
 from tests.wire import Server, serving
 
+from .holding import require_walls
 from .test_refusals import launch_in
-from .test_walls import ROOT, can_hold
+from .test_walls import ROOT
 
 _SECRET = "what nobody may read"
 
@@ -28,6 +30,7 @@ def home() -> Iterator[Path]:
     (folder / "project" / "a" / "b").mkdir(parents=True)
     (folder / "project" / ".venv" / "lib").mkdir(parents=True)
     (folder / "project" / ".venv" / "pyvenv.cfg").touch()
+    (folder / "run").mkdir(mode=0o700)
     (folder / ".netrc").write_text(_SECRET)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "project" / "s"))
@@ -39,12 +42,12 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[Server]:
     """Its code works in the project; the storage lies below."""
-    if not can_hold():
-        pytest.skip("bubblewrap is missing, or may not make namespaces")
+    require_walls()
     with serving(
         home, "--python-path", sys.executable, "--sandbox", "workspace",
         "--working-directory", str(home / "project"),
         HOME=str(home), CODE_STORAGE_DIR=str(home / "project" / "a" / "b"),
+        XDG_RUNTIME_DIR=str(home / "run"),
     ) as server:  # fmt: skip
         assert server.run("import os, glob").outcome == "ok"
         yield server
@@ -54,8 +57,7 @@ def server(home: Path) -> Iterator[Server]:
 def test_a_file_that_the_server_reads_shows_no_secret(server: Server, home: Path) -> None:
     died = server.run(
         "import glob, os\n"
-        "(place,) = [each for way in ('/tmp', os.environ.get('XDG_RUNTIME_DIR', '/none'))"
-        " for each in glob.glob(way + '/kx-*')]\n"
+        f"(place,) = glob.glob('{home}/run/kx-*')\n"
         "for name in ('stderr', 'fault', 'stack', 'output.journal'):\n"
         "    if os.path.exists(f'{place}/{name}'): os.unlink(f'{place}/{name}')\n"
         f"    os.symlink('{home}/.netrc', f'{{place}}/{{name}}')\n"
@@ -65,6 +67,17 @@ def test_a_file_that_the_server_reads_shows_no_secret(server: Server, home: Path
 
     assert "kernel died" in died.text
     assert _SECRET not in died.text
+
+
+@pytest.mark.kernel
+def test_files_of_other_kernels_are_hidden_wherever_they_lie(server: Server, home: Path) -> None:
+    (home / "run" / "token").write_text(_SECRET)
+    curious = Agent(server)
+    seen = curious.run(f"import os, glob; print(glob.glob('{home}/run/*'))")
+    curious.close()
+
+    assert len(list((home / "run").glob("kx-*[0-9a-f]"))) > 1
+    assert seen.text.count(f"{home}/run/") == 1, seen.text
 
 
 @pytest.mark.kernel
