@@ -51,6 +51,8 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path 
         raise unheld.unknown_system(walls, sys.platform)
     policy = policy_for(launch, sandbox, private=private, spill_dir=spill_dir)
     policy.check()
+    if any(map(policy.ours.is_relative_to, policy.writable)):
+        _require_place(policy)
     policy.temporary.mkdir(mode=0o700)
     temporary, prefix = (
         (Path("/tmp"), _bubblewrap(policy, launch.run_dir))
@@ -70,6 +72,14 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path 
         argv=(*prefix, *launch.argv),
         variables=_variables(launch.variables, walls, str(temporary)),
     )
+
+
+def _require_place(policy: Policy) -> None:
+    """Make the folder that is to be covered: it may be there later, where code would see it."""
+    try:
+        policy.ours.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unheld.no_place(policy.walls, policy.ours, error) from error
 
 
 def _bubblewrap(policy: Policy, run_dir: Path) -> Sequence[str]:

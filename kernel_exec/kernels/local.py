@@ -3,11 +3,12 @@
 import asyncio
 import errno
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
+    contextmanager,
     suppress,
 )
 from dataclasses import dataclass
@@ -110,16 +111,18 @@ class LocalKernels:
             launch = plan_launch(
                 prepared, working_directory=working_directory, run_dir=run_dir.path
             )
-            launch = confine(
-                launch,
-                prepared.sandbox,
-                private=self.places.private,
-                spill_dir=own or spill_dir,
-            )
+            what = f"the kernel of {str(prepared.interpreter.executable)!r}"
+            with _explained(what, run_dir):
+                launch = confine(
+                    launch,
+                    prepared.sandbox,
+                    private=self.places.private,
+                    spill_dir=own or spill_dir,
+                )
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow)
             try:
-                reply = await _start(process, launch, run_dir, prepared.sandbox.walls)
+                reply = await _start(what, process, launch, run_dir, prepared.sandbox.walls)
                 held = limits.limits_of(prepared.sandbox)
                 info = _info(reply, process, prepared, held)
                 yield LocalKernel(process, run_dir, info, held, own)
@@ -141,22 +144,19 @@ async def _entered(stack: AsyncExitStack, launched: _Launched) -> UnassignedKern
 
 
 async def _start(
-    process: LocalProcess, launch: Launch, run_dir: RunDir, walls: Walls
+    what: str, process: LocalProcess, launch: Launch, run_dir: RunDir, walls: Walls
 ) -> JSONObject:
     """Launch the process and wait until it answers; what it says of itself."""
-    what = f"the kernel of {launch.argv[0]!r}"
     try:
         with anyio.fail_after(_START_LIMIT):
-            process.start(launch)
+            with _explained(what, run_dir):
+                process.start(launch)
             return await process.driver.answers.greet(limit=_START_LIMIT)
     except TimeoutError as error:
         raise KernelStartError(
             f"{what} did not answer within {_START_LIMIT:.0f} seconds; its stderr:\n"
             f"{run_dir.stderr()}"
         ) from error
-    except OSError as error:
-        room = f"; make room in {str(run_dir.path.parent)!r}" if error.errno == errno.ENOSPC else ""
-        raise KernelStartError(f"{what} can't be launched: {error}{room}") from error
     except KernelDeadError as error:
         death = process.driver.death
         stderr = death.stderr if death is not None else ""
@@ -165,6 +165,15 @@ async def _start(
         raise KernelStartError(
             f"{what} ended at its start ({death}); its stderr:\n{stderr}"
         ) from error
+
+
+@contextmanager
+def _explained(what: str, run_dir: RunDir) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        room = f"; make room in {str(run_dir.path.parent)!r}" if error.errno == errno.ENOSPC else ""
+        raise KernelStartError(f"{what} can't be launched: {error}{room}") from error
 
 
 def _info(

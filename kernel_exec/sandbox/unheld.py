@@ -70,6 +70,14 @@ def refused(walls: Walls, stderr: str, proc: Path = Path("/proc")) -> KernelStar
     return _unheld(walls, why, _allow_namespaces(proc))
 
 
+def no_place(walls: Walls, folder: Path, error: OSError) -> KernelStartError:
+    """A folder of ours, where code writes, that can't be covered before it is there."""
+    return KernelStartError(
+        f"sandbox {str(walls)!r} can't hide {str(folder)!r}, which can't be made"
+        f" ({error.strerror}); free some space, or set CODE_STORAGE_DIR to a writable folder"
+    )
+
+
 def replaceable(walls: Walls, environment: Path, step: Path) -> KernelStartError:
     """Code could put an environment of its own on the way to this one."""
     return KernelStartError(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.history.opening import migrate
+from tests.sandbox.holding import require_walls
 from tests.waits import FOR_EVER, Gate, as_fast_as, wait_gone, wait_until
 from tests.wire import Result, Server, serving, unshared
 
@@ -228,11 +229,17 @@ def test_a_server_that_begins_on_a_disk_it_cannot_write_runs_code_and_recovers(
             kept(server, *before, meanwhile, after)
 
 
-def test_a_full_runtime_folder_is_told_and_costs_no_kernel_that_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["off", "workspace"])
+def test_a_full_runtime_folder_is_told_and_costs_no_kernel_that_runs(
+    tmp_path: Path, word: str
+) -> None:
+    if word != "off":
+        require_walls()
+    options = ("--python-path", sys.executable, "--sandbox", word)
     with (
         tempfile.TemporaryDirectory() as short,  # sockets need a short path
         small_disk(Path(short, "run"), "8m") as disk,
-        serving(tmp_path, XDG_RUNTIME_DIR=str(disk)) as server,
+        serving(tmp_path, *options, XDG_RUNTIME_DIR=str(disk)) as server,
     ):
         fill(disk)
         refused = server.run("1")

@@ -127,6 +127,16 @@ def test_what_the_system_refuses_is_told_with_the_way_out(
     assert stderr.partition(": ")[2].strip() in refusal
 
 
+def test_a_folder_of_ours_that_can_not_be_made_is_not_left_uncovered(tmp_path: Path) -> None:
+    require_walls()
+    (tmp_path / "work" / "storage").parent.mkdir()
+    (tmp_path / "work" / "storage").touch()
+    private = tmp_path / "work" / "storage" / ".kernel_exec"
+    launch = replace(launch_in(tmp_path / "run"), working_directory=tmp_path / "work")
+    with pytest.raises(KernelStartError, match=r"can't hide '.*can't be made \(Not a directory\)"):
+        confined.confine(launch, Sandbox(walls=Walls.WORKSPACE), private=private, spill_dir=None)
+
+
 @pytest.mark.kernel
 @pytest.mark.parametrize(("files", "starts"), [(2, True), (3, False)])
 async def test_what_vanishes_while_walls_are_built_is_no_obstacle_unless_more_and_more_does(
