@@ -218,6 +218,8 @@ def test_files_that_no_row_refers_to_go_after_a_week(folder: Path, database: Dat
         (folder / "spill" / name).mkdir()
         (folder / "spill" / name / "x.stdout.txt").write_text("x")
     os.utime(folder / "spill" / "gone", (0, 0))
+    for kernel, session in (("a kernel of it", "young"), ("one of a removed session", "removed")):
+        (folder / "spill" / kernel).symlink_to(folder / "spill" / session)
     week_from_files = (folder / "spill" / "lately").stat().st_mtime + DAY
     killed, being_written = (folder / "blobs" / "ab" / f"unfinished-{n}" for n in (1, 2))
     killed.parent.mkdir(exist_ok=True)
@@ -230,7 +232,8 @@ def test_files_that_no_row_refers_to_go_after_a_week(folder: Path, database: Dat
     assert not killed.exists()
     assert being_written.exists()
     assert len(blobs(folder)) == 3
-    assert sorted(path.name for path in (folder / "spill").iterdir()) == ["lately", "young"]
+    left = sorted(path.name for path in (folder / "spill").iterdir())
+    assert left == ["a kernel of it", "lately", "young"]
 
 
 def test_what_a_link_leads_to_is_not_touched(
