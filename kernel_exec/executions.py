@@ -177,7 +177,7 @@ async def events(
     live = session.ledger.get(entry.id) if session is not None else None
     kept = live.recent.events if live is not None else None
     if kept is None:
-        kept = [each.event for each in await connection.app.store.events(entry.id)]
+        kept = [event for _, event in await connection.app.store.events(entry.id)]
     return kept
 
 

@@ -13,7 +13,6 @@ from typing import Final
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.kernels.outputs import OutputEvent
 
 DEFAULT_NAME: Final = "main"
 """What a default session is called, by its owner and in history."""
@@ -206,12 +205,3 @@ def is_replay(entry: Entry) -> bool:
 def is_unreached(entry: Entry) -> bool:
     """True for a step that a replay has not reached: nothing ran."""
     return is_replay(entry) and entry.started is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numbered:
-    """An output event of an entry, and its number, which rises within what was asked for."""
-
-    entry_id: str
-    number: int
-    event: OutputEvent

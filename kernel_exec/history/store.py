@@ -29,7 +29,6 @@ from kernel_exec.places import Places
 from .database import (
     FAILURES,
     Database,
-    all_events,
     count,
     describe,
     events,
@@ -37,7 +36,7 @@ from .database import (
     last_uses,
     session_events,
 )
-from .entries import Entry, EntryKind, KernelRecord, Numbered, SessionRecord
+from .entries import Entry, EntryKind, KernelRecord, SessionRecord
 from .retention import Limits, keep_within
 from .schema import ENTRY, EVENT, KERNEL, SESSION, Query, T, Write, kept
 
@@ -220,18 +219,9 @@ class Reading:
         """The session's kernels by generation."""
         return await self._find(Query(table=KERNEL, where={"session": (session_id,)}))
 
-    async def entries(
-        self,
-        session_id: str,
-        *,
-        after: int | None = None,
-        first: int | None = None,
-        last: int | None = None,
-    ) -> list[Entry]:
-        """The session's entries by number: those behind `after`, at most the first or last ones."""
-        where = {"session": (session_id,)}
-        page = Query(table=ENTRY, where=where, after=after, first=first, last=last)
-        return await self._find(page)
+    async def entries(self, session_id: str, *, last: int | None = None) -> list[Entry]:
+        """The session's entries by number; the `last` ones or all."""
+        return await self._find(Query(table=ENTRY, where={"session": (session_id,)}, last=last))
 
     async def entry(self, entry_id: str) -> Entry | None:
         """The entry with this id."""
@@ -247,19 +237,14 @@ class Reading:
         where = {"session": (session_id,), "kind": kinds}
         return await self._ask(count, Query(table=ENTRY, where=where))
 
-    async def events(self, entry_id: str, *, after: int | None = None) -> list[Numbered]:
-        """What the entry has produced behind number `after`, in order.
+    async def events(
+        self, entry_id: str, *, after: int | None = None
+    ) -> list[tuple[int, OutputEvent]]:
+        """What the entry has produced behind number `after`, in order, each with its number.
 
         A line stands for what can't be read any more.
         """
         return await self._ask(events, entry_id, after)
-
-    async def all_events(self, *, after: int = 0, first: int) -> list[Numbered]:
-        """What all entries have produced, in the order in which it came to the disk.
-
-        At most the `first` events behind number `after`. Numbers are those of the database here.
-        """
-        return await self._ask(all_events, after, first)
 
     async def session_events(self, session_id: str) -> dict[str, list[OutputEvent]]:
         """What each of the session's entries has produced, by the entry's id."""

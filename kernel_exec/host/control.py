@@ -250,9 +250,9 @@ async def _report(
     while True:
         now = session.entry(entry.id)
         messages: list[JSONObject] = []
-        for each in await app.store.events(entry.id, after=after):
-            after = each.number
-            messages += _messages(each.event)
+        for number, event in await app.store.events(entry.id, after=after):
+            after = number
+            messages += _messages(event)
         for message in messages if lines is None else _last(messages, lines):
             await reply(message)
         lines = None
