@@ -42,7 +42,7 @@ _EXCEPTIONS: dict[str, tuple[int, str]] = {
     "folder: host": (9, "light modules that greet a client, and those that serve it"),
     "folder: environments": (8, "a module for each kind of environment and tool"),
     "folder: inside": (34, "sent to other interpreters as one folder"),
-    "folder: kernel_exec": (19, "the ground floor, one module for each thing"),
+    "folder: kernel_exec": (21, "the ground floor, one module for each thing"),
     "folder: kernels": (21, "the pure conversation, its words, and each thing a process needs"),
     "folder: server": (14, "a module for each group of tools"),
     "folder: sessions": (11, "a module for each kind of work that a session does"),

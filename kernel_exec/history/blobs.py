@@ -3,13 +3,10 @@
 import hashlib
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from kernel_exec.errors import StorageError
-
-UNFINISHED = "unfinished-"
-"""How the name of a file begins that is not whole yet, or never will be."""
+from kernel_exec.files import write_whole
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -31,15 +28,7 @@ class Blobs:
             return name
         _make_folder(self._folder.parent, self._folder)
         _make_folder(self._folder, path.parent)
-        file, unfinished = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
-        try:
-            with os.fdopen(file, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(unfinished).replace(path)
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
+        write_whole(path, content, mode=0o600)
         _sync_folder(path.parent)
         return name
 

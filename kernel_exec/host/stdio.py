@@ -16,6 +16,8 @@ from mcp.server.lowlevel import Server
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from kernel_exec.signals import Signal
+
 from .frames import Probe, Refusal, decode, encode, probed
 from .wire import ReadAhead, Wire, lines_of
 
@@ -120,7 +122,7 @@ class Pace:
         self._wire = wire
         self._under_way = 0
         self._left = False
-        self._changed = asyncio.Event()
+        self._changed = Signal()
 
     async def begin(self) -> bool:
         """Wait until one more request may begin; False when its client has left for good."""
@@ -135,24 +137,20 @@ class Pace:
     def sent(self, message: types.JSONRPCMessage) -> None:
         """Note what the client has taken, or will never."""
         self._under_way -= isinstance(message, types.JSONRPCResponse | types.JSONRPCError)
-        self._wake()
+        self._changed.fire()
 
     async def settled(self) -> None:
         """Note that a request was cancelled, which gets no answer."""
         self._under_way -= 1
-        self._wake()
+        self._changed.fire()
 
     def client_left(self) -> None:
         """Note that the client sends nothing more."""
         self._left = True
-        self._wake()
+        self._changed.fire()
 
     def _is_full(self) -> bool:
         return self._under_way >= _MOST_UNDER_WAY or self._wire.unsent >= _MOST_UNSENT
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
 
 
 class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):

@@ -20,6 +20,7 @@ import psutil
 from anyio.abc import TaskGroup
 
 from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.signals import Signal
 
 from .kernel import Kernel, KernelStarter, Listener, UnassignedKernel
 
@@ -113,7 +114,7 @@ class Spares:
         self._demands: list[Demand] = []
         self._spares: list[_Spare] = []
         self._failed: list[_Recipe] = []
-        self._changed = anyio.Event()
+        self._changed = Signal()
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -172,7 +173,7 @@ class Spares:
         spare = next((each for each in self._spares if each.recipe == recipe), None)
         if spare is not None:
             self._spares.remove(spare)
-            self._note_change()
+            self._changed.fire()
             try:
                 await spare.settled.wait()
                 if spare.kernel is not None and _is_assigned(spare.kernel, listener, spill_dir):
@@ -197,11 +198,11 @@ class Spares:
                 while True:
                     demand.outdated = anyio.Event()
                     demand.recipe = await self._found(demand)
-                    self._note_change()
+                    self._changed.fire()
                     await demand.outdated.wait()
         finally:
             self._demands.remove(demand)
-            self._note_change()
+            self._changed.fire()
 
     async def _found(self, demand: Demand) -> _Recipe | None:
         try:
@@ -215,9 +216,8 @@ class Spares:
         while True:
             missing = self._review()
             if missing is None:
-                changed = self._changed
                 with anyio.move_on_after(_LOOK_AGAIN):
-                    await changed.wait()
+                    await self._changed.wait()
                 continue
             await _wait(self._is_calm)
             if self._review() == missing:
@@ -262,16 +262,12 @@ class Spares:
                 self._spares.remove(spare)
             spare.settled.set()
             spare.over.set()
-            self._note_change()
+            self._changed.fire()
 
     def _note_failure(self, recipe: _Recipe, why: object) -> None:
         """Make no other until a kernel of its kind has started."""
         self._failed.append(recipe)
         _log.info("no spare kernel for %s: %s", recipe.prepared.environment.key, why)
-
-    def _note_change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
 
 def _is_assigned(kernel: UnassignedKernel, listener: Listener, spill_dir: Path) -> bool:

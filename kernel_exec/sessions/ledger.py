@@ -15,6 +15,7 @@ from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.outcomes import Began, Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import OutputEvent, Stream
+from kernel_exec.signals import Signal
 
 from .recent import Background, Recent
 
@@ -38,26 +39,6 @@ class Submission:
     file_path: str | None = None
     time_limit: float | None = None
     details: JSONObject | None = None
-
-
-class Signal:
-    """Wakes everybody who waits at the moment it fires; check your condition, then wait."""
-
-    def __init__(self) -> None:
-        """Nobody waits yet."""
-        self._event: asyncio.Event | None = None
-
-    def fire(self) -> None:
-        """Wake all who wait now."""
-        if self._event is not None:
-            self._event.set()
-            self._event = None
-
-    async def wait(self) -> None:
-        """Wait for the next `fire`."""
-        if self._event is None:
-            self._event = asyncio.Event()
-        await self._event.wait()
 
 
 @dataclass(slots=True, kw_only=True)

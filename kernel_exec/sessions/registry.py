@@ -24,9 +24,9 @@ from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.leases import Lease, is_held, take
 from kernel_exec.places import Places
 from kernel_exec.sandbox.walls import Walls
+from kernel_exec.signals import Signal
 
 from .generations import Before, left_behind
-from .ledger import Signal
 from .naming import address, checked, continues, holders, identified, placed, unknown
 from .session import Session
 from .slots import Slots

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.errors import StorageError
+from kernel_exec.files import open_plain
 from kernel_exec.history.blobs import Blobs
-from kernel_exec.places import open_plain
 
 
 def files(folder: Path) -> list[Path]:
