@@ -7,12 +7,13 @@ host does not wait for that.
 import gc
 import importlib
 import logging
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
-from anyio import to_thread
+from anyio import AsyncContextManagerMixin, to_thread
 from anyio.abc import TaskGroup, TaskStatus
 from mcp.server.context import ServerRequestContext
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult
@@ -35,7 +36,7 @@ UNSERVED: Final = (KernelExecError, OSError, ExceptionGroup)
 _log = logging.getLogger(__name__)
 
 
-class Opening:
+class Opening(AsyncContextManagerMixin):
     """The services, opened as soon as somebody needs them, and closed on leaving."""
 
     def __init__(self, settings: HostSettings, *, stopping: anyio.Event) -> None:
@@ -48,15 +49,14 @@ class Opening:
         self._opened: Any = None  # `services.Services`, whose type would have to be imported
         self._socket: Path | None = None
 
-    async def __aenter__(self) -> Self:
-        """Open nothing yet."""
-        await self._tasks.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        """Close what was opened, when all who used it have left."""
-        self._left.set()
-        await self._tasks.__aexit__(*error)  # type: ignore[arg-type]
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        """Open nothing yet; close what was opened when all who used it have left."""
+        async with self._tasks:
+            try:
+                yield self
+            finally:
+                self._left.set()
 
     @property
     def are_used(self) -> bool:

@@ -7,17 +7,16 @@ kernel next. What goes wrong with it costs nobody anything: a kernel is started 
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
 import psutil
-from anyio.abc import TaskGroup
+from anyio import AsyncContextManagerMixin
 
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.signals import Signal
@@ -90,7 +89,7 @@ class _Spare:
     over: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Spares:
+class Spares(AsyncContextManagerMixin):
     """See `Kernels`; keeps spares as long as it runs: `async with` it."""
 
     def __init__(
@@ -115,25 +114,15 @@ class Spares:
         self._spares: list[_Spare] = []
         self._failed: list[_Recipe] = []
         self._changed = Signal()
-        self._tasks: TaskGroup | None = None
-
-    async def __aenter__(self) -> Self:
-        """Begin to keep spares."""
         self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._keep)
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        """End all spares."""
-        assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(kind, error, traceback)
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        """Keep spares, and end them all on leaving."""
+        async with self._tasks:
+            self._tasks.start_soon(self._keep)
+            yield self
+            self._tasks.cancel_scope.cancel()
 
     @property
     def ready(self) -> Sequence[Kernel]:
@@ -150,7 +139,6 @@ class Spares:
 
     def demand(self, find: Find) -> Demand:
         """A client that begins to use what `find` finds; it prepares the environment, too."""
-        assert self._tasks is not None
         demand = Demand(find)
         self._tasks.start_soon(self._serve, demand)
         return demand
@@ -223,7 +211,6 @@ class Spares:
             if self._review() == missing:
                 spare = _Spare(recipe=missing)
                 self._spares.append(spare)
-                assert self._tasks is not None
                 self._tasks.start_soon(self._live, spare)
                 await spare.settled.wait()
 

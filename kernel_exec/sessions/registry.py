@@ -3,16 +3,16 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio import AsyncContextManagerMixin
+from anyio.abc import TaskStatus
 
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
@@ -63,7 +63,7 @@ class Owner:
         return self.catalog.sandbox.walls
 
 
-class Sessions:
+class Sessions(AsyncContextManagerMixin):
     """Opens sessions; `async with` it, and they end with it.
 
     A session outlives the connections of its clients. One that nobody is connected to is closed
@@ -96,25 +96,15 @@ class Sessions:
         self._opening = asyncio.Lock()
         self._closed = Signal()
         self._leases: dict[str, Lease] = {}
-        self._tasks: TaskGroup | None = None
-
-    async def __aenter__(self) -> Self:
-        """Begin to run sessions."""
         self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        """End every session with its kernel."""
-        assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        """Run sessions, and end every one with its kernel on leaving."""
         try:
-            return await self._tasks.__aexit__(kind, error, traceback)
+            async with self._tasks:
+                yield self
+                self._tasks.cancel_scope.cancel()
         finally:
             for lease in self._leases.values():
                 lease.drop()
@@ -196,7 +186,6 @@ class Sessions:
             session = await self._make(name, environment, owner)
             self._sessions[_key(name, environment, owner)] = session
             self._join(session, owner)
-            assert self._tasks is not None
             await self._tasks.start(self._run, session)
             return session
 
