@@ -18,7 +18,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kernel_exec.signals import Signal
 
-from .frames import Probe, Refusal, decode, encode, probed
+from .frames import Refusal, decode, encode, probed
 from .wire import ReadAhead, Wire, lines_of
 
 _FAREWELL = 0.05
@@ -189,8 +189,9 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
                 break
             if isinstance(message, Refusal):
                 await self._answers.send(SessionMessage(message.answer))
-            elif self._undecided and (probe := probed(message)) is not None:
-                await self._answers.send(SessionMessage(_discovered(self._server, probe)))
+            elif self._undecided and (version := probed(message)):
+                found = _discovered(self._server, message.id, version)
+                await self._answers.send(SessionMessage(found))
             else:
                 self._undecided = False
                 metadata = ServerMessageMetadata(on_request_unanswered=self._pace.settled)
@@ -203,16 +204,18 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         await self._lines.aclose()
 
 
-def _discovered(server: Server[Any], probe: Probe) -> types.JSONRPCResponse:
+def _discovered(
+    server: Server[Any], request_id: types.RequestId, version: str
+) -> types.JSONRPCResponse:
     """The answer to a probe, as the SDK would give it."""
     result = types.DiscoverResult(
         supported_versions=list(MODERN_PROTOCOL_VERSIONS),
-        capabilities=server.get_capabilities(protocol_version=probe.version),
+        capabilities=server.get_capabilities(protocol_version=version),
         instructions=server.instructions,
         _meta={types.SERVER_INFO_META_KEY: server.server_info_stamp},
     )
     return types.JSONRPCResponse(
         jsonrpc="2.0",
-        id=probe.id,
+        id=request_id,
         result=result.model_dump(by_alias=True, mode="json", exclude_none=True),
     )

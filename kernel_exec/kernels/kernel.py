@@ -141,15 +141,8 @@ class UnassignedKernel(Kernel, Protocol):
         ...
 
 
-class KernelStarter(Protocol):
-    """Starts kernels for one environment; leaving the context ends the process and its children.
-
-    Entering raises `KernelStartError` or `UnusableEnvironmentError`, with the way out.
-    """
-
-    def __call__(self, listener: Listener) -> AbstractAsyncContextManager[Kernel]:
-        """Start a kernel that reports to `listener`."""
-        ...
+KernelStarter: TypeAlias = Callable[[Listener], AbstractAsyncContextManager[Kernel]]
+"""`Kernels.open` for one environment and its folders."""
 
 
 class Kernels(Protocol):
@@ -158,11 +151,18 @@ class Kernels(Protocol):
     The environment decides the kind; nobody else asks for it.
     """
 
-    def starter(
-        self, prepared: PreparedEnvironment, *, working_directory: Path, spill_dir: Path
-    ) -> KernelStarter:
-        """Starts kernels of an environment; both folders must exist.
+    def open(
+        self,
+        prepared: PreparedEnvironment,
+        listener: Listener,
+        *,
+        working_directory: Path,
+        spill_dir: Path,
+    ) -> AbstractAsyncContextManager[Kernel]:
+        """Start a kernel that reports to `listener`; both folders must exist.
 
-        `spill_dir` takes what outputs hold beyond their budget.
+        `spill_dir` takes what outputs hold beyond their budget. Leaving the context ends the
+        process and its children. Entering raises `KernelStartError` or
+        `UnusableEnvironmentError`, with the way out.
         """
         ...

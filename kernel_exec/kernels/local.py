@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePath
 
 import anyio
@@ -24,7 +23,7 @@ from . import limits, pulse
 from .confined import confine
 from .driven import DrivenKernel
 from .flow import Flow
-from .kernel import Kernel, KernelInfo, KernelStarter, Listener, UnassignedKernel, Usage
+from .kernel import Kernel, KernelInfo, Listener, UnassignedKernel, Usage
 from .launch import Launch, plan_launch
 from .messages import cell_name
 from .outcomes import SERVER_ENDED, Ending, Request
@@ -52,16 +51,8 @@ class LocalKernels:
     unwritten: Callable[[], int] = lambda: 0
     ending: str = SERVER_ENDED
 
-    def starter(
-        self, prepared: PreparedEnvironment, *, working_directory: Path, spill_dir: Path
-    ) -> KernelStarter:
-        """See `Kernels.starter`."""
-        return partial(
-            self._open, prepared, working_directory=working_directory, spill_dir=spill_dir
-        )
-
     @asynccontextmanager
-    async def _open(
+    async def open(
         self,
         prepared: PreparedEnvironment,
         listener: Listener,
@@ -69,6 +60,7 @@ class LocalKernels:
         working_directory: Path,
         spill_dir: Path,
     ) -> AsyncIterator[Kernel]:
+        """See `Kernels.open`."""
         async with self.start(prepared, working_directory, spill_dir) as kernel:
             kernel.assign(listener, spill_dir)
             yield kernel
@@ -77,7 +69,7 @@ class LocalKernels:
     async def start(
         self, prepared: PreparedEnvironment, working_directory: Path, spill_dir: Path | None = None
     ) -> AsyncIterator[UnassignedKernel]:
-        """Start a kernel that is nobody's yet; see `KernelStarter`, also for what is raised.
+        """Start a kernel that is nobody's yet; see `Kernels.open`, also for what is raised.
 
         Walls show it one spill folder: its own, unless `spill_dir` says where it is assigned to.
         """

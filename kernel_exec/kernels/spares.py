@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -21,7 +20,7 @@ from anyio import AsyncContextManagerMixin
 from kernel_exec.environments.catalog import PreparedEnvironment
 from kernel_exec.signals import Signal
 
-from .kernel import Kernel, KernelStarter, Listener, UnassignedKernel
+from .kernel import Kernel, Listener, UnassignedKernel
 
 _log = logging.getLogger(__name__)
 
@@ -129,14 +128,6 @@ class Spares(AsyncContextManagerMixin):
         """The spares that run."""
         return [spare.kernel for spare in self._spares if spare.kernel is not None]
 
-    def starter(
-        self, prepared: PreparedEnvironment, *, working_directory: Path, spill_dir: Path
-    ) -> KernelStarter:
-        """See `Kernels.starter`."""
-        return partial(
-            self._open, prepared, working_directory=working_directory, spill_dir=spill_dir
-        )
-
     def demand(self, find: Find) -> Demand:
         """A client that begins to use what `find` finds; it prepares the environment, too."""
         demand = Demand(find)
@@ -149,7 +140,7 @@ class Spares(AsyncContextManagerMixin):
             demand.outdated.set()
 
     @asynccontextmanager
-    async def _open(
+    async def open(
         self,
         prepared: PreparedEnvironment,
         listener: Listener,
@@ -157,6 +148,7 @@ class Spares(AsyncContextManagerMixin):
         working_directory: Path,
         spill_dir: Path,
     ) -> AsyncIterator[Kernel]:
+        """See `Kernels.open`."""
         recipe = _recipe(prepared, working_directory)
         spare = next((each for each in self._spares if each.recipe == recipe), None)
         if spare is not None:

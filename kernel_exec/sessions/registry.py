@@ -302,7 +302,9 @@ class Sessions(AsyncContextManagerMixin):
         directory = owner.working_directory
         if _make_working_directory(directory):
             owner.tell(f"working directory {str(directory)!r} did not exist; it was created, empty")
-        return self._kernels.starter(prepared, working_directory=directory, spill_dir=spill_dir)
+        return partial(
+            self._kernels.open, prepared, working_directory=directory, spill_dir=spill_dir
+        )
 
     def _take(self, record: SessionRecord) -> bool:
         """Make a session ours until it is closed; False when another server has it."""

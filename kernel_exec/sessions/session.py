@@ -18,10 +18,10 @@ from kernel_exec.kernels.kernel import Inspection
 from kernel_exec.kernels.outcomes import SERVER_ENDED, Outcome
 
 from .generations import Before, Generations, KernelStatus, RestartReport
-from .ledger import Ledger, Submission
+from .ledger import Ledger, Live, Submission
 from .queue import Queue
 from .slots import TakeSlot
-from .work import Prepare, Work, isolated, undertake
+from .work import Prepare, Work, carry_out, isolated
 from .worker import Worker
 
 
@@ -146,14 +146,11 @@ class Session:
         """
         if self._tasks is None or self.is_over:
             raise BusyError(f"session {self.name!r} was closed just now: try again")
-        return undertake(
-            submission,
-            work,
-            ledger=self.ledger,
-            tasks=self._tasks,
-            generation=self._generations.number,
-            ended=self._worker.wake.fire,
-        )
+        live = self._begin(submission, Outcome.RUNNING)
+        scope = anyio.CancelScope()
+        live.cancel = scope.cancel  # from now on: it may be stopped before its task first runs
+        self._tasks.start_soon(carry_out, self.ledger, live, scope, work, self._worker.wake.fire)
+        return live.entry
 
     def submit_isolated(self, submission: Submission, arguments: tuple[str, ...]) -> Entry:
         """Begin to run a script in a kernel of its own."""
@@ -162,11 +159,8 @@ class Session:
 
     def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
         """Put something that is over already into the history."""
-        return self.ledger.begin(
-            Submission(source=source, kind=kind, details=details),
-            outcome=Outcome.OK,
-            generation=self._generations.number,
-        ).entry
+        noted = Submission(source=source, kind=kind, details=details)
+        return self._begin(noted, Outcome.OK).entry
 
     def status(self) -> KernelStatus:
         """The kernel now."""
@@ -186,10 +180,12 @@ class Session:
             )
         return kernel
 
+    def _begin(self, submission: Submission, outcome: Outcome) -> Live:
+        generation = self._generations.number
+        return self.ledger.begin(submission, outcome=outcome, generation=generation)
+
     def _enqueue(self, submission: Submission) -> Entry:
-        live = self.ledger.begin(
-            submission, outcome=Outcome.QUEUED, generation=self._generations.number
-        )
+        live = self._begin(submission, Outcome.QUEUED)
         self.queue.add(live)
         self._worker.wake.fire()
         return live.entry

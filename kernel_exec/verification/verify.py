@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -72,7 +73,9 @@ async def verify_in(
             if on_cell is not None:
                 on_cell(report, done, total)
 
-        start = kernels.starter(prepared, working_directory=working_directory, spill_dir=spill_dir)
+        start = partial(
+            kernels.open, prepared, working_directory=working_directory, spill_dir=spill_dir
+        )
         verification = await verify(notebook, start, time_limit=time_limit, on_cell=tell)
     return replace(
         verification,
