@@ -139,12 +139,7 @@ def spawn(
     stderr: Path,
     pass_fds: Sequence[int] = (),
 ) -> Child:
-    """Start a program that stays; what it writes to stderr is added to a file.
-
-    Raises:
-        ProgramMissingError: It can't be started.
-        BusyError: It can't be started now.
-    """
+    """Start a program that stays; what it writes to stderr is added to a file."""
     with _starting(argv[0]), stderr.open("ab") as log:
         return subprocess.Popen(
             argv,
@@ -179,10 +174,6 @@ async def warden(env: Mapping[str, str]) -> AsyncIterator[Callable[[Path], None]
 
     A process of its own waits for our end of a pipe to close, so it costs nothing at each start.
     What it yields takes sockets that are to be removed then, each with its folder.
-
-    Raises:
-        ProgramMissingError: It can't be started.
-        BusyError: It can't be started now.
     """
     process = _start_warden(env)
     assert process.stdin is not None

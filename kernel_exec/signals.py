@@ -7,7 +7,6 @@ class Signal:
     """Wakes everybody who waits at the moment it fires; check your condition, then wait."""
 
     def __init__(self) -> None:
-        """Nobody waits yet."""
         self._event: asyncio.Event | None = None
 
     def fire(self) -> None:

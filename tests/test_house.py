@@ -43,7 +43,7 @@ _EXCEPTIONS: dict[str, tuple[int, str]] = {
     "folder: environments": (8, "a module for each kind of environment and tool"),
     "folder: inside": (34, "sent to other interpreters as one folder"),
     "folder: kernel_exec": (21, "the ground floor, one module for each thing"),
-    "folder: kernels": (21, "the pure conversation, its words, and each thing a process needs"),
+    "folder: kernels": (20, "the pure conversation, its words, and each thing a process needs"),
     "folder: server": (14, "a module for each group of tools"),
     "folder: sessions": (11, "a module for each kind of work that a session does"),
     "function: notebooks/build.py build": (41, "the notebook's parts in reading order"),

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
-from kernel_exec.jsons import JSONObject
+from kernel_exec.jsons import JSONObject, items
 from kernel_exec.kernels.outcomes import Outcome
 
 DEFAULT_NAME: Final = "main"
@@ -188,8 +188,7 @@ def script_arguments(entry: Entry) -> tuple[str, ...] | None:
     """What a script finds in `sys.argv` behind its path; None for what is no script."""
     if entry.kind is not EntryKind.SCRIPT:
         return None
-    arguments = entry.details.get("arguments")
-    return tuple(map(str, arguments)) if isinstance(arguments, (list, tuple)) else ()
+    return tuple(map(str, items(entry.details, "arguments")))
 
 
 def is_isolated(entry: Entry) -> bool:

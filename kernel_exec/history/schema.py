@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, items, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import (
     Clear,
@@ -332,11 +332,6 @@ ENTRY: Final = Table(name="entry", record=Entry, key=1, order="number", owned=Tr
 EVENT: Final = Table(name="event", record=KeptEvent, key=2, order="n")
 
 
-def _traceback(body: JSONObject, key: str) -> tuple[str, ...]:
-    blocks = body.get(key)
-    return tuple(map(str, blocks)) if isinstance(blocks, list) else ()
-
-
 def _text_or_none(body: JSONObject, key: str) -> str | None:
     return text(body, key) if isinstance(body.get(key), str) else None
 
@@ -360,7 +355,7 @@ _READERS: Mapping[object, _Reader] = {
     int: lambda body, key: count(body, key) or 0,
     int | None: count,
     JSONObject: mapping,
-    tuple[str, ...]: _traceback,
+    tuple[str, ...]: lambda body, key: tuple(map(str, items(body, key))),
 }
 """How a field of each type is read, for which absent is what has another type."""
 

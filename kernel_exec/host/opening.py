@@ -97,7 +97,7 @@ class Opening(AsyncContextManagerMixin):
 
 
 class AwaitedTools:
-    """The tools of one client: what is asked of them before they are opened waits for that."""
+    """The `Tools` of one client: what is asked of them before they are opened waits for that."""
 
     def __init__(
         self, services: Opening, settings: Settings, stack: ExitStack, tasks: TaskGroup
@@ -112,7 +112,6 @@ class AwaitedTools:
         self._opened: Tools | None = None
 
     def greeted(self, ctx: ServerRequestContext[Any, Any]) -> None:
-        """See `Tools`."""
         if self._opened is not None:
             self._opened.greeted(ctx)
         elif not self._is_greeted:
@@ -121,13 +120,11 @@ class AwaitedTools:
             self._tasks.start_soon(self._greet, ctx)
 
     async def list_tools(self) -> ListToolsResult:
-        """See `Tools`."""
         return await (await self._get()).list_tools()
 
     async def call_tool(
         self, ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
     ) -> CallToolResult:
-        """See `Tools`."""
         return await (await self._get()).call_tool(ctx, params)
 
     def cancelled(self, ctx: ServerRequestContext[Any, Any]) -> None:

@@ -55,7 +55,6 @@ class Services:
     """What a host process serves its clients with."""
 
     def __init__(self, app: App) -> None:
-        """All of it is in `app`."""
         self._app = app
 
     @property

@@ -169,11 +169,7 @@ def _refuse(door: Door, reason: str, log: Path) -> None:
 
 
 def settings_of(order: Mapping[str, object]) -> Settings:
-    """The settings of a client that has sent its options, its variables and its folder.
-
-    Raises:
-        InvalidArgumentError: As `read_settings` does.
-    """
+    """The settings of a client that has sent its options, its variables and its folder."""
     options, variables = order.get("options"), order.get("variables")
     settings = read_settings(
         options=options if isinstance(options, dict) else {},

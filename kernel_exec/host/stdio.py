@@ -16,6 +16,7 @@ from mcp.server.lowlevel import Server
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from kernel_exec.relay.relay import LEAVE
 from kernel_exec.signals import Signal
 
 from .frames import Refusal, decode, encode, probed
@@ -33,8 +34,6 @@ _MOST_UNSENT = 16
 _CLOSE_LIMIT = 5.0
 """Seconds that closing may take after a signal; what is left then is ended by the guardians."""
 
-_LEAVE = ("SIGTERM", "SIGINT", "SIGHUP")
-
 
 def exit_now(code: int) -> NoReturn:
     """Leave without the interpreter's own clean-up: all of ours is done, and clients wait."""
@@ -51,16 +50,15 @@ def leave_on_signal(scope: anyio.CancelScope) -> None:
     process when its loop is closed, so it is ignored.
     """
     loop = asyncio.get_running_loop()
-    numbers = [getattr(signal, name) for name in _LEAVE if hasattr(signal, name)]
 
     def leave() -> None:
-        for number in numbers:
+        for number in LEAVE:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
         scope.cancel()
         loop.call_later(_CLOSE_LIMIT, exit_now, 1)
 
-    for number in numbers:
+    for number in LEAVE:
         with suppress(NotImplementedError):  # on Windows
             loop.add_signal_handler(number, leave)
 

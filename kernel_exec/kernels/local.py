@@ -21,7 +21,7 @@ from kernel_exec.sandbox.walls import Walls
 
 from . import limits, pulse
 from .confined import confine
-from .driven import DrivenKernel
+from .driver import DrivenKernel
 from .flow import Flow
 from .kernel import Kernel, KernelInfo, Listener, UnassignedKernel, Usage
 from .launch import Launch, plan_launch
@@ -42,8 +42,8 @@ class LocalKernels:
     """See `Kernels`.
 
     The sockets lie in `runtime_dir`, whose path must be short; no walls show what `places` has of
-    ours. `unwritten` are the bytes of output that history has yet to
-    write: above a limit kernels wait. `ending` is why a kernel ends that lives until it is closed.
+    ours. `unwritten` are the bytes that history has yet to write: above a limit kernels wait.
+    `ending` is why a kernel ends that lives until it is closed.
     """
 
     runtime_dir: Path
@@ -60,7 +60,6 @@ class LocalKernels:
         working_directory: Path,
         spill_dir: Path,
     ) -> AsyncIterator[Kernel]:
-        """See `Kernels.open`."""
         async with self.start(prepared, working_directory, spill_dir) as kernel:
             kernel.assign(listener, spill_dir)
             yield kernel
@@ -168,7 +167,6 @@ class LocalKernel(DrivenKernel):
         self._own_spill_dir = own_spill_dir
 
     def assign(self, listener: Listener, spill_dir: PurePath) -> None:
-        """See `UnassignedKernel.assign`."""
         if (own := self._own_spill_dir) is not None:
             own.rename(spill_dir)  # takes the place of an empty folder only
             own.symlink_to(spill_dir)
@@ -191,6 +189,5 @@ class LocalKernel(DrivenKernel):
         return await ending
 
     async def usage(self) -> Usage:
-        """What the process takes."""
         await anyio.lowlevel.checkpoint()
         return self._process.usage()

@@ -66,7 +66,6 @@ class Demand:
     """What one client would start next, as `find` finds it; until it is closed."""
 
     def __init__(self, find: Find) -> None:
-        """Nothing is known yet."""
         self.find = find
         self.recipe: _Recipe | None = None
         self.scope = anyio.CancelScope()
@@ -148,7 +147,6 @@ class Spares(AsyncContextManagerMixin):
         working_directory: Path,
         spill_dir: Path,
     ) -> AsyncIterator[Kernel]:
-        """See `Kernels.open`."""
         recipe = _recipe(prepared, working_directory)
         spare = next((each for each in self._spares if each.recipe == recipe), None)
         if spare is not None:

@@ -185,9 +185,6 @@ class Ledger:
         """The entry when it has ended or `seconds` have passed.
 
         Its end is on its way to the store; whatever is read from there next waits for it.
-
-        Raises:
-            NotFoundError: This server did not begin it, or long ago.
         """
         live = self.find(entry_id)
         live.waiters += 1

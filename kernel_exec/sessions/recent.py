@@ -23,7 +23,6 @@ class Recent:
     """The outputs of one entry in order, as long as they are few and nobody has dropped them."""
 
     def __init__(self) -> None:
-        """None yet."""
         self._events: list[OutputEvent] | None = []
         self._size = 0
 
@@ -49,7 +48,6 @@ class Background:
     """What executions have put out after their end and no result has reported."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
         self._lines: dict[str, int] = {}
         self._ends: dict[str, str] = {}
 

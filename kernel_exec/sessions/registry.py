@@ -80,7 +80,6 @@ class Sessions(AsyncContextManagerMixin):
         idle_limit: float | None,
         detached_limit: float | None,
     ) -> None:
-        """Nothing is open yet."""
         self._store = store
         self._kernels = kernels
         self._places = places
@@ -130,10 +129,6 @@ class Sessions(AsyncContextManagerMixin):
 
         Instead of a name it may be an id, or name@environment. Nothing is made: a default
         session that has not begun is a record without an id.
-
-        Raises:
-            InvalidArgumentError: The name is not allowed.
-            NotFoundError: There is none.
         """
         if (session := _with_id(self.all, name)) is not None:
             return session

@@ -80,11 +80,7 @@ class Session:
                 self.ledger.end(live, Outcome.INTERRUPTED, {"reason": SERVER_ENDED})
 
     def submit(self, submission: Submission) -> Entry:
-        """Queue something to run; its entry tells all that follows.
-
-        Raises:
-            BusyError: The queue is full.
-        """
+        """Queue something to run; its entry tells all that follows."""
         self.queue.require_room(self.name)
         return self._enqueue(submission)
 
@@ -116,11 +112,7 @@ class Session:
         return live.entry
 
     async def restart(self) -> RestartReport:
-        """End the kernel, whatever it does now, and start the next generation.
-
-        Raises:
-            KernelExecError: The new kernel did not start.
-        """
+        """End the kernel, whatever it does now, and start the next generation."""
         before, lost = self._generations.number, self._worker.begin_anew(Origin.RESTART)
         return RestartReport(generation=await self._worker.wait_started(before), lost=lost)
 

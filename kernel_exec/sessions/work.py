@@ -33,7 +33,6 @@ class Job:
     """Work that goes on, as the work sees it: where its outputs go, and what stops it."""
 
     def __init__(self, ledger: Ledger, live: Live) -> None:
-        """Its entry is `live`."""
         self._ledger = ledger
         self._live = live
 

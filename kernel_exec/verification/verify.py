@@ -93,12 +93,8 @@ async def verify(
 ) -> Verification:
     """Run the notebook's code in a kernel of `start`, and compare cell by cell.
 
-    Args:
-        notebook: Any notebook in nbformat 4.
-        start: Starts the kernel; it ends before this returns.
-        time_limit: Seconds for each cell, None for none.
-        on_cell: Called with each cell once it ran; it must not block. The verification has the
-            verdicts of the end, when late outputs have come.
+    Each cell may take `time_limit` seconds. `on_cell` hears of each that ran and must not block;
+    the verification has the verdicts of the end, when late outputs have come.
 
     Raises:
         InvalidArgumentError: It is no Python notebook.
