@@ -57,10 +57,7 @@ async def open_app(
     limits = Limits(age=settings.history_age, size=settings.history_size)
     async with (
         processes.warden(allowed_variables(settings.variables, passed=())) as leave_to_warden,
-        open_store(
-            settings.storage_root,
-            limits=limits,
-        ) as store,
+        open_store(settings.storage_root, limits=limits) as store,
         Spares(
             make_kernels(settings, unwritten=store.unwritten, ending=ending).start,
             most=settings.spare_kernels,
@@ -89,10 +86,7 @@ async def open_app(
 
 
 def make_kernels(
-    settings: HostSettings,
-    *,
-    unwritten: Callable[[], int] = lambda: 0,
-    ending: str = SERVER_ENDED,
+    settings: HostSettings, *, unwritten: Callable[[], int] = lambda: 0, ending: str = SERVER_ENDED
 ) -> LocalKernels:
     """Where all kernels come from; see `LocalKernels`."""
     return LocalKernels(

@@ -26,16 +26,7 @@ from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
 from kernel_exec.places import Places
 
-from .database import (
-    FAILURES,
-    Database,
-    count,
-    describe,
-    events,
-    find,
-    last_uses,
-    session_events,
-)
+from .database import FAILURES, Database, count, describe, events, find, last_uses, session_events
 from .entries import Entry, EntryKind, KernelRecord, SessionRecord
 from .retention import Limits, keep_within
 from .schema import ENTRY, EVENT, KERNEL, SESSION, Query, T, Write, kept
@@ -254,10 +245,7 @@ class Reading:
         return await self._ask(find, query)
 
     async def _ask(
-        self,
-        question: Callable[Concatenate[Database, _P], _T],
-        *args: _P.args,
-        **kwargs: _P.kwargs,
+        self, question: Callable[Concatenate[Database, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         return await self._thread.ask(partial(question, self._thread.database, *args, **kwargs))
 

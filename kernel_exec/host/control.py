@@ -22,13 +22,7 @@ from kernel_exec.history.entries import EXECUTED, Entry, choose
 from kernel_exec.http.rules import asked_in
 from kernel_exec.jsons import JSONObject, count, mapping, text
 from kernel_exec.kernels.kernel import Kernel
-from kernel_exec.kernels.outputs import (
-    DisplayData,
-    ErrorOutput,
-    ExecuteResult,
-    OutputEvent,
-    Stream,
-)
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, OutputEvent, Stream
 from kernel_exec.leases import is_held
 from kernel_exec.places import Places
 from kernel_exec.relay.door import CODE

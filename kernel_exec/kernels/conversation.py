@@ -34,17 +34,7 @@ from typing import TypeVar
 from kernel_exec.jsons import JSONObject, count, items, mapping, text
 
 from .messages import UNREADABLE, Channel, Message, Outgoing, execute_request
-from .outcomes import (
-    Began,
-    Death,
-    Ended,
-    Ending,
-    Event,
-    NameChanges,
-    Outcome,
-    Produced,
-    Request,
-)
+from .outcomes import Began, Death, Ended, Ending, Event, NameChanges, Outcome, Produced, Request
 from .outputs import (
     DisplayData,
     ErrorOutput,

@@ -82,10 +82,7 @@ class LocalKernels:
                 prepared, working_directory=working_directory, run_dir=run_dir.path
             )
             launch = confine(
-                launch,
-                prepared.sandbox,
-                private=self.places.private,
-                spill_dir=own or spill_dir,
+                launch, prepared.sandbox, private=self.places.private, spill_dir=own or spill_dir
             )
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow)

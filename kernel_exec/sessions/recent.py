@@ -1,12 +1,6 @@
 """Output that is kept in memory until somebody was shown it: an entry's own, and what came late."""
 
-from kernel_exec.kernels.outputs import (
-    DisplayData,
-    ErrorOutput,
-    OutputEvent,
-    Stream,
-    characters,
-)
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream, characters
 
 _MOST = 4_000_000
 """Characters of output of one entry that are kept; a kernel sends 256 KB of text, but many

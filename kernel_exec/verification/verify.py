@@ -78,9 +78,7 @@ async def verify_in(
         )
         verification = await verify(notebook, start, time_limit=time_limit, on_cell=tell)
     return replace(
-        verification,
-        environment=prepared.environment.key,
-        working_directory=str(working_directory),
+        verification, environment=prepared.environment.key, working_directory=str(working_directory)
     )
 
 
@@ -199,10 +197,7 @@ class _Run:
             found = await to_thread.run_sync(self._compare, cell, ran, events)
             ran.compared = len(events)
             ran.report = CellReport(
-                cell=cell,
-                verdict=found.verdict,
-                difference=found.difference,
-                seconds=ran.seconds,
+                cell=cell, verdict=found.verdict, difference=found.difference, seconds=ran.seconds
             )
         return ran.report
 
