@@ -18,12 +18,11 @@ from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
 from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
+from kernel_exec.notebooks.provenance import CODE
 from kernel_exec.places import Places
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.naming import address
 from kernel_exec.sessions.session import Session
-
-_STEPS = (EntryKind.CODE, EntryKind.SCRIPT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,7 @@ async def others(connection: Connection, session: str = "") -> list[JSONObject]:
     here = (await connection.current_environment()).key
     listed: list[JSONObject] = []
     for each in connection.open_sessions:
-        if each.id != besides and (steps := await connection.app.store.count(each.id, _STEPS)):
+        if each.id != besides and (steps := await connection.app.store.count(each.id, CODE)):
             is_own = each.name != DEFAULT_NAME or connection.owner.id in each.clients.names
             name, environment = address(each, here) if is_own else each.id, each.environment.key
             call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"

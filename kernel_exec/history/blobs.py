@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from kernel_exec.errors import StorageError
@@ -24,8 +25,9 @@ class Blobs:
         """Keep `content` and return its SHA-256 in hex; raises `OSError`."""
         name = hashlib.sha256(content).hexdigest()
         path = self._path(name)
-        if _holds(path, content):
-            return name
+        with suppress(FileNotFoundError):
+            if path.stat().st_size == len(content):  # one cut short by a lost disk is written anew
+                return name
         _make_folder(self._folder.parent, self._folder)
         _make_folder(self._folder, path.parent)
         write_whole(path, content, mode=0o600)
@@ -64,14 +66,6 @@ class Blobs:
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    """True when a whole file stands there; one cut short by a lost disk is written anew."""
-    try:
-        return path.stat().st_size == len(content)
-    except FileNotFoundError:
-        return False
 
 
 def _make_folder(parent: Path, folder: Path) -> None:

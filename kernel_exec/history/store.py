@@ -91,7 +91,7 @@ class _Thread:
     def settle(self) -> asyncio.Future[None]:
         """Done when all earlier writes are, as far as they can be."""
         if not self.is_closed:
-            return self._answered(_nothing)
+            return self._answered(lambda: None)
         done: asyncio.Future[None] = self._loop.create_future()
         done.set_result(None)
         return done
@@ -273,9 +273,8 @@ class Store(Reading):
 
     def unwritten(self) -> int:
         """Bytes that wait to be written; 0 while nothing can be, as waiting would not help."""
-        return (
-            0 if self.degraded else self._thread.put_size - self._thread.database.waiting.finished
-        )
+        finished = self._thread.database.waiting.finished
+        return 0 if self.degraded else self._thread.put_size - finished
 
     def put_session(self, record: SessionRecord) -> None:
         """Keep a session."""
@@ -326,7 +325,3 @@ async def open_store(storage_root: Path, *, limits: Limits | None = None) -> Asy
 
 def _only(found: Sequence[_T]) -> _T | None:
     return found[-1] if found else None
-
-
-def _nothing() -> None:
-    """What `settle` asks for: everything before it is done."""

@@ -91,7 +91,18 @@ class LocalProcess:
         Raises:
             KernelDeadError: There is none.
         """
-        return _usage(self.pid)
+        try:
+            if self.pid is None:
+                raise psutil.NoSuchProcess(0)
+            process = psutil.Process(self.pid)
+            times = process.cpu_times()
+            return Usage(
+                memory=int(process.memory_info().rss),
+                processor=float(times.user + times.system),
+                working_directory=process.cwd(),
+            )
+        except (psutil.Error, OSError) as error:
+            raise KernelDeadError(f"the kernel's process can't be seen: {error}") from error
 
     async def close(self) -> None:
         """End the process, and close all that belongs to it; bounded."""
@@ -125,18 +136,3 @@ class LocalProcess:
             dump=self._run_dir.fault(),
         )
         self.driver.finish(last_words, *self._run_dir.journal())
-
-
-def _usage(pid: int | None) -> Usage:
-    try:
-        if pid is None:
-            raise psutil.NoSuchProcess(0)
-        process = psutil.Process(pid)
-        times = process.cpu_times()
-        return Usage(
-            memory=int(process.memory_info().rss),
-            processor=float(times.user + times.system),
-            working_directory=process.cwd(),
-        )
-    except (psutil.Error, OSError) as error:
-        raise KernelDeadError(f"the kernel's process can't be seen: {error}") from error

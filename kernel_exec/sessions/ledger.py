@@ -225,11 +225,8 @@ class Ledger:
         """
         for live in self.unfinished:
             entry = live.entry
-            if (
-                live.given_up
-                and not is_replay(entry)
-                and (entry.kind, entry.source) == (kind, source)
-            ):
+            is_same = (entry.kind, entry.source) == (kind, source)
+            if live.given_up and is_same and not is_replay(entry):
                 return entry
         return None
 

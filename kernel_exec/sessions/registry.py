@@ -135,8 +135,7 @@ class Sessions(AsyncContextManagerMixin):
         name, environment = placed(name, environment, owner.catalog, self.all)
         if (session := self._opened(name, environment, owner)) is not None:
             return session
-        record = await self._recorded(name, environment, owner)
-        if record is not None:
+        if (record := await self._recorded(name, environment, owner)) is not None:
             return record
         if not name:
             return SessionRecord(
