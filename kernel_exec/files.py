@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -31,8 +32,10 @@ def write_whole(
         if mode is not None:
             unfinished.chmod(mode)
         unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
 
 
 def open_plain(path: str | Path, access: int = os.O_RDONLY) -> BinaryIO:

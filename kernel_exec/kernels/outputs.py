@@ -107,8 +107,8 @@ OutputEvent: TypeAlias = Output | Spill | Clear | Update
 
 def separate(message: Message) -> Iterator[Message]:
     """The message, or one message for each stream's turn where our kernel sent several in one."""
-    more = items(message.content, "more")
-    if message.msg_type != "stream" or not more:
+    more = items(message.content, "more") if message.msg_type == "stream" else ()
+    if not more:
         yield message
         return
     yield replace(message, content={**message.content, "more": None})
