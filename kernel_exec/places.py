@@ -20,7 +20,6 @@ CONFIG_NAME: Final = "kernel_exec.toml"
 CELLS_FOLDER: Final = "cells"
 """The folder below a storage root for code that ran without a file name of its own."""
 
-
 _XDG: Final = {
     "storage_dir": ("XDG_DATA_HOME", ".local/share"),
     "cache": ("XDG_CACHE_HOME", ".cache"),

@@ -81,7 +81,6 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
     ("ALTER TABLE kernel ADD COLUMN sandbox TEXT NOT NULL DEFAULT '{}'",),
 )
 
-
 LAST_USES: Final = """SELECT session.id,
         CASE environment WHEN '' THEN 0.0 ELSE max(session.created, coalesce((
             SELECT max(queued, coalesce(started, 0), coalesce(ended, 0)) FROM entry

@@ -4,7 +4,6 @@ What tools need takes half as long to import as what greets a client: the client
 host does not wait for that.
 """
 
-import gc
 import importlib
 import logging
 from collections.abc import AsyncGenerator
@@ -23,6 +22,8 @@ from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.places import Places
 from kernel_exec.server.greeting import Tools
 from kernel_exec.settings import HostSettings, Settings
+
+from .start import imported
 
 _SHARED = (
     "cache", "max_kernels", "spare_kernels", "idle_limit", "detached_limit", "history_age",
@@ -74,7 +75,7 @@ class Opening(AsyncContextManagerMixin):
         self._tasks.start_soon(self._try_to_get)
 
     async def get(self) -> Any:
-        """The services; raises as `open_app` does."""
+        """The services; raises one of `UNSERVED`."""
         async with self._turn:
             if self._opened is None:
                 with anyio.CancelScope(shield=True):  # others will want what is half open
@@ -89,7 +90,7 @@ class Opening(AsyncContextManagerMixin):
             await self.get()
 
     async def _hold(self, *, task_status: TaskStatus[Any]) -> None:
-        rest = await to_thread.run_sync(_import_services)
+        rest = await to_thread.run_sync(imported, "kernel_exec.host.services")
         with anyio.CancelScope(shield=True):  # a signal ends the conversations first
             async with rest.open_services(self.settings, self._stopping) as services:
                 task_status.started(services)
@@ -154,15 +155,6 @@ class AwaitedTools:
                 tools = services.tools(self._settings.connection, news)
                 self._opened = self._stack.enter_context(tools)
             return self._opened
-
-
-def _import_services() -> Any:
-    gc.disable()  # of what is imported nothing is garbage, and looking takes an eighth longer
-    try:
-        return importlib.import_module("kernel_exec.host.services")
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def reason_of(error: Exception) -> str:

@@ -338,7 +338,6 @@ def _join(shown: list[_Shown], at: int) -> None:
 _SHOWN_BEFORE = 8
 """Outputs among which the line is looked for; a bar is redrawn soon."""
 
-
 _LONGEST_LINE = 2000
 """Characters of a line that is taken along; a bar is shorter, and each redrawing costs as many."""
 

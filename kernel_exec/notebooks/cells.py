@@ -74,11 +74,10 @@ def cells_of(
         case EntryKind.VERIFICATION:
             return []
         case EntryKind.CODE | EntryKind.SCRIPT:
-            above = (
-                [_markdown(step, "title", heading(entry.title, 3, f"Step {entry.number}: "))]
-                if entry.title.strip()
-                else []
-            )
+            above: list[JSONObject] = []
+            if entry.title.strip():
+                title = heading(entry.title, 3, f"Step {entry.number}: ")
+                above.append(_markdown(step, "title", title))
             if entry.kind is EntryKind.SCRIPT:
                 above.append(_markdown(step, "script", _script(entry)))
             if not again:

@@ -20,7 +20,6 @@ _LEVELS = 100
 _MESSAGE = 300
 """Characters of what nbformat says, which may quote a whole cell."""
 
-
 _LONG = 40
 """Lines of code beyond which a cell is folded."""
 
