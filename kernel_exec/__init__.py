@@ -36,6 +36,7 @@ The map. Arrows point down; `tests/test_house.py` enforces them.
     terminal       what a terminal would show of text
     pictures       what kernels draw: opened in one place, shrunk, compared
     places, jsons  where our own files lie; JSON as others send it
+    files, signals files written whole, or read though a kernel has them; waking who waits
     inside         what runs in foreign interpreters: run from here, imported by nobody
     errors         what can go wrong
 

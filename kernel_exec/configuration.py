@@ -9,7 +9,6 @@ import json
 import os
 import re
 import stat
-import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, RefusedSettingError, StorageError
+from kernel_exec.files import write_whole
 from kernel_exec.sandbox.walls import Walls
 
 _FILE_LIMIT: Final = 1_000_000
@@ -232,26 +232,12 @@ def write(file: Path, content: bytes, *, make_folder: bool = False, secret: bool
         was = file.stat() if file.exists() else None
         if was is not None and not (was.st_mode & 0o222 and os.access(file, os.W_OK)):
             raise StorageError(f"{file} is read-only; make it writable")
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".writing-") as folder:
-            whole = Path(folder, file.name)
-            with whole.open("xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if was is not None:
-                if os.name != "nt" and (was.st_uid, was.st_gid) != _owner(whole):
-                    os.chown(whole, was.st_uid, was.st_gid)
-                whole.chmod(stat.S_IMODE(was.st_mode))
-            elif secret:
-                whole.chmod(0o600)
-            whole.replace(file)
+        mode, owner = 0o600 if secret else None, None
+        if was is not None:
+            mode, owner = stat.S_IMODE(was.st_mode), (was.st_uid, was.st_gid)
+        write_whole(file, content, mode=mode, owner=owner)
     except OSError as error:
         raise StorageError(f"{file} can't be written: {error.strerror or error}") from error
-
-
-def _owner(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_uid, found.st_gid
 
 
 def _with_table(content: str, name: str, fields: Mapping[str, str]) -> str:

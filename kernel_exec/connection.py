@@ -59,7 +59,6 @@ class Requests:
     """What the requests of one connection have begun; another one may use the same ids."""
 
     def __init__(self) -> None:
-        """None yet."""
         self._begun: OrderedDict[RequestId, Begun] = OrderedDict()
 
     def note(self, request: RequestId | None, session: Session, entry: Entry) -> None:
@@ -78,7 +77,6 @@ class Looks:
     """What results have shown to one connection already."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
         self._generations: dict[str, int] = {}
         self._environments: set[str] = set()
         self._seen: OrderedDict[str, Marks] = OrderedDict()
@@ -164,11 +162,7 @@ class Connection:
         return await self.session(self._worked_in)
 
     async def existing(self, name: str = "") -> Session | SessionRecord:
-        """The session `name`, without beginning one; see `Sessions.find`.
-
-        Raises:
-            NotFoundError: There is none.
-        """
+        """The session `name`, without beginning one; see `Sessions.find`."""
         environment = await self.current_environment()
         return await self.app.sessions.find(name, environment, owner=self.owner)
 
@@ -228,9 +222,6 @@ class Connection:
         """Go to `environment` once it is known to work; kernels elsewhere stay as they are.
 
         What is noted belongs to the session there that has the name of the one worked in last.
-
-        Raises:
-            UnusableEnvironmentError: It does not work; nothing has changed.
         """
         previous = await self.current_environment()
         current = await self.catalog.prepare(environment)
@@ -279,7 +270,6 @@ class Ahead:
     """What is made ready for a connection before it asks: its environment, and a spare kernel."""
 
     def __init__(self, connection: Connection) -> None:
-        """Nothing yet."""
         self._connection = connection
         self._demand: Demand | None = None
 

@@ -18,12 +18,11 @@ from kernel_exec.environments.spec import Environment
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
 from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, SessionRecord
 from kernel_exec.jsons import JSONObject
+from kernel_exec.notebooks.provenance import CODE
 from kernel_exec.places import Places
 from kernel_exec.sessions.ledger import Submission
 from kernel_exec.sessions.naming import address
 from kernel_exec.sessions.session import Session
-
-_STEPS = (EntryKind.CODE, EntryKind.SCRIPT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +35,7 @@ class _Subject:
 
 
 async def export(connection: Connection, asked: Document, *, session: str = "") -> Exported:
-    """Write a session's document.
-
-    Raises:
-        InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
-        NotFoundError: The session has run nothing.
-        StorageError: It can't be written.
-    """
+    """Write a session's document."""
     found = await connection.existing(session)
     return await _export(connection, await _subject(connection, asked, found))
 
@@ -55,7 +48,7 @@ async def verify(
     time_limit: float | None,
     anew: bool,
 ) -> Begun:
-    """Begin to run a session again and to write it with the verdict; raises what `export` does.
+    """Begin to run a session again and to write it with the verdict.
 
     The work belongs to the session, or to the connection's own if that is not open here. Its
     verdict of before is used while it holds, unless it is wanted `anew`. Each cell may run
@@ -83,7 +76,7 @@ async def others(connection: Connection, session: str = "") -> list[JSONObject]:
     here = (await connection.current_environment()).key
     listed: list[JSONObject] = []
     for each in connection.open_sessions:
-        if each.id != besides and (steps := await connection.app.store.count(each.id, _STEPS)):
+        if each.id != besides and (steps := await connection.app.store.count(each.id, CODE)):
             is_own = each.name != DEFAULT_NAME or connection.owner.id in each.clients.names
             name, environment = address(each, here) if is_own else each.id, each.environment.key
             call = f"export_notebook(session={json.dumps(name, ensure_ascii=False)})"

@@ -19,6 +19,12 @@ def mapping(content: JSONObject, key: str) -> JSONObject:
     return value if isinstance(value, Mapping) else {}
 
 
+def items(content: JSONObject, key: str) -> Sequence[JSON]:
+    """What is in the list at `key`, or nothing."""
+    value = content.get(key)
+    return value if isinstance(value, (list, tuple)) else ()
+
+
 def count(content: JSONObject, key: str) -> int | None:
     """The whole number at `key`, or None where there is none that counts from 0."""
     value = content.get(key)

@@ -81,10 +81,7 @@ async def locked(path: Path) -> AsyncIterator[None]:
     """Hold the lease at `path`, whose folder is made if need be; others wait their turn.
 
     An attempt never waits in a thread, where one that is cancelled would get the lease and keep it.
-
-    Raises:
-        OSError: The file can't be made.
-        StorageError: The file system has no locks.
+    Raises as `take` does.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lease = take(path)

@@ -1,12 +1,10 @@
-"""Where our own files lie, and how one is opened that a kernel could have replaced."""
+"""Where our own files lie."""
 
-import errno
 import os
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kernel_exec.errors import InvalidArgumentError
 
@@ -21,7 +19,6 @@ CONFIG_NAME: Final = "kernel_exec.toml"
 
 CELLS_FOLDER: Final = "cells"
 """The folder below a storage root for code that ran without a file name of its own."""
-
 
 _XDG: Final = {
     "storage_dir": ("XDG_DATA_HOME", ".local/share"),
@@ -144,21 +141,3 @@ class Places(NamedTuple):
     def notebooks(self) -> Path:
         """Exports, unless somebody says otherwise."""
         return self.root / "notebooks"
-
-
-def open_plain(path: str | Path, access: int = os.O_RDONLY) -> BinaryIO:
-    """A file that a kernel writes, for reading or with the `access` that is asked for.
-
-    User code could put anything in its place: a link, or a pipe that never ends.
-
-    Raises:
-        OSError: It is gone, or no plain file any more.
-    """
-    flags = access | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileNotFoundError(errno.ENOENT, "it is no plain file", path)
-    if access == os.O_RDONLY:
-        return os.fdopen(descriptor, "rb")
-    return os.fdopen(descriptor, "r+b", buffering=0)

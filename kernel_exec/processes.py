@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -120,7 +120,7 @@ async def run(
 
 
 async def _open(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, umask: int) -> Process:
-    try:
+    with _starting(argv[0]):
         return await anyio.open_process(
             argv,
             env=_marked(env),
@@ -129,8 +129,6 @@ async def _open(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, umask
             start_new_session=True,
             umask=umask,
         )
-    except (OSError, ValueError) as error:
-        raise _not_started(argv[0], error) from error
 
 
 def spawn(
@@ -141,26 +139,18 @@ def spawn(
     stderr: Path,
     pass_fds: Sequence[int] = (),
 ) -> Child:
-    """Start a program that stays; what it writes to stderr is added to a file.
-
-    Raises:
-        ProgramMissingError: It can't be started.
-        BusyError: It can't be started now.
-    """
-    try:
-        with stderr.open("ab") as log:
-            return subprocess.Popen(
-                argv,
-                env=_marked(env),
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=pass_fds,
-            )
-    except (OSError, ValueError) as error:
-        raise _not_started(argv[0], error) from error
+    """Start a program that stays; what it writes to stderr is added to a file."""
+    with _starting(argv[0]), stderr.open("ab") as log:
+        return subprocess.Popen(
+            argv,
+            env=_marked(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
 
 
 def reap(child: Child) -> int | None:
@@ -184,10 +174,6 @@ async def warden(env: Mapping[str, str]) -> AsyncIterator[Callable[[Path], None]
 
     A process of its own waits for our end of a pipe to close, so it costs nothing at each start.
     What it yields takes sockets that are to be removed then, each with its folder.
-
-    Raises:
-        ProgramMissingError: It can't be started.
-        BusyError: It can't be started now.
     """
     process = _start_warden(env)
     assert process.stdin is not None
@@ -208,18 +194,16 @@ async def warden(env: Mapping[str, str]) -> AsyncIterator[Callable[[Path], None]
 def _start_warden(env: Mapping[str, str]) -> Child:
     argv = [sys.executable, "-I", "-S", "-B", str(INSIDE), "warden", *_MARK]
     argv.append(str(Path(psutil.__file__).parents[1]))
-    try:
+    with _starting(argv[0]):
         return subprocess.Popen(
             argv,
-            env=dict(env),
+            env=env,
             cwd=INSIDE.anchor,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-    except (OSError, ValueError) as error:
-        raise _not_started(argv[0], error) from error
 
 
 def raise_descriptor_limit() -> None:
@@ -279,12 +263,17 @@ def _marked(env: Mapping[str, str]) -> dict[str, str]:
     return {**env, name: value}
 
 
-def _not_started(program: str, error: Exception) -> KernelExecError:
-    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
-        return BusyError(
-            f"{program!r} can't be started now: {error}; end other programs, then try again"
-        )
-    return ProgramMissingError(f"{program!r} can't be started: {error}")
+@contextmanager
+def _starting(program: str) -> Iterator[None]:
+    """Say why a program can't be started."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            raise BusyError(
+                f"{program!r} can't be started now: {error}; end other programs, then try again"
+            ) from error
+        raise ProgramMissingError(f"{program!r} can't be started: {error}") from error
 
 
 async def _end_tree(process: Process) -> None:

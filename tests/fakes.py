@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 
 from kernel_exec.jsons import JSON, JSONObject
-from kernel_exec.kernels.driven import DrivenKernel
-from kernel_exec.kernels.driver import Driver
+from kernel_exec.kernels.driver import DrivenKernel, Driver
 from kernel_exec.kernels.kernel import Kernel, KernelInfo, Listener, Usage
 from kernel_exec.kernels.messages import Channel, Message, Outgoing
 from kernel_exec.kernels.outcomes import Death

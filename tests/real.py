@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
@@ -38,6 +39,6 @@ async def local_kernels(folder: Path) -> KernelStarter:
     """A starter of kernels that work in `folder`."""
     spill_dir = folder / "spill"
     spill_dir.mkdir(exist_ok=True)
-    return all_kernels().starter(
-        await prepared(folder), working_directory=folder, spill_dir=spill_dir
+    return partial(
+        all_kernels().open, await prepared(folder), working_directory=folder, spill_dir=spill_dir
     )

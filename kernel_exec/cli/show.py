@@ -71,7 +71,7 @@ def _print_step(history: Database, entry: Entry) -> None:
     click.echo(_step_line(entry).strip())
     for line in clean(entry.source).splitlines():
         click.echo(f">>> {line}")
-    for output in fold(each.event for each in events(history, entry.id, None)):
+    for output in fold(event for _, event in events(history, entry.id)):
         source = Source(text=said(output), path=files(output).get("", ""))
         for part in texts.lines(source):
             click.echo(clean("\n".join(part.lines)), nl=not part.goes_on)

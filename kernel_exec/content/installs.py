@@ -3,7 +3,7 @@
 import re
 
 from kernel_exec.history.entries import Entry
-from kernel_exec.jsons import JSON, mapping, text
+from kernel_exec.jsons import JSON, items, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 
 from .plain import clean, one_line
@@ -47,8 +47,8 @@ def install_fields(entry: Entry) -> dict[str, JSON]:
 
 
 def _stale(entry: Entry) -> list[str]:
-    stale = entry.details.get("stale")
-    if not isinstance(stale, (list, tuple)) or not stale:
+    stale = items(entry.details, "stale")
+    if not stale:
         return []
     names = ", ".join(map(one_line, stale))
     return [f"imported before and now stale: {names}; restart_kernel to use the new versions"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from kernel_exec.places import open_plain
+from kernel_exec.files import open_plain
 from kernel_exec.terminal import carry_out
 
 from .plain import clean

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from kernel_exec.history.entries import DEFAULT_NAME, Entry, EntryKind, is_isolated
-from kernel_exec.jsons import JSONObject, mapping, text
+from kernel_exec.jsons import JSONObject, items, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 
 from .items import RenderContext
@@ -103,8 +103,7 @@ def names_line(entry: Entry) -> str:
     for sign, key in (("+", "added"), ("~", "changed")):
         if shown := [_SMALL.sub("", each) for each in described(mapping(names, key))]:
             parts.append(f"{sign} {some(shown)}")
-    gone = names.get("gone")
-    if isinstance(gone, (list, tuple)) and gone:
+    if gone := items(names, "gone"):
         parts.append(f"- {some([one_line(name) for name in gone])}")
     lines = [one_line(f"names: {'  '.join(parts)}", _NAMES_LINE)] if parts else []
     if moved_to := text(entry.details, "working_directory"):

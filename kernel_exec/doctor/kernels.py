@@ -150,8 +150,9 @@ async def _use(prepared: PreparedEnvironment, settings: Settings) -> None:
     with tempfile.TemporaryDirectory(prefix="kernel-exec-check-") as name:
         folder = Path(name)
         kernels = make_kernels(settings.host)
-        start = kernels.starter(prepared, working_directory=folder, spill_dir=folder)
-        async with start(_ignore) as kernel:
+        async with kernels.open(
+            prepared, _ignore, working_directory=folder, spill_dir=folder
+        ) as kernel:
             ending = await kernel.execute(
                 Request(id=uuid.uuid4().hex, source=_SOURCE, time_limit=_RUN_LIMIT)
             )

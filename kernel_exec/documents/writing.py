@@ -4,13 +4,13 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
+from kernel_exec.files import write_whole
 from kernel_exec.inherited import INHERITED
 from kernel_exec.notebooks.provenance import marker
 from kernel_exec.notebooks.reading import session_of
@@ -58,7 +58,8 @@ def write(
         with _held(path.parent, check) as folder:
             if files:
                 _write_files(folder / files_folder(path), files, umask, check)
-            _write(folder / path.name, document.encode("utf-8", "backslashreplace"), umask)
+            place, content = folder / path.name, document.encode("utf-8", "backslashreplace")
+            write_whole(place, content, mode=_mode(place, umask))
 
 
 @contextmanager
@@ -119,18 +120,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes], umask: int, check: Ch
     folder.mkdir(mode=0o777 & ~umask, exist_ok=True)
     with _held(folder, check) as held:
         for name, content in files.items():
-            _write(held / name, content, umask)
-
-
-def _write(path: Path, content: bytes, umask: int) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        complete = Path(folder, path.name)
-        with complete.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        complete.chmod(_mode(path, umask))
-        complete.replace(path)  # replaces a link, and never follows it
+            write_whole(held / name, content, mode=_mode(held / name, umask))
 
 
 def _mode(path: Path, umask: int) -> int:

@@ -21,6 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.files import write_whole
 from kernel_exec.places import INSIDE
 
 from .activation import activation_files
@@ -254,8 +255,7 @@ def _recall(note: Path) -> KernelSupport | None:
 def _remember(note: Path, support: KernelSupport) -> None:
     try:
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as file:
-            json.dump({**asdict(support), "path": support.path and str(support.path)}, file)
-        Path(file.name).replace(note)
+        known = {**asdict(support), "path": support.path and str(support.path)}
+        write_whole(note, json.dumps(known).encode(), mode=0o600)
     except OSError:
         pass  # it will be found again

@@ -3,13 +3,11 @@
 import hashlib
 import os
 import re
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from kernel_exec.errors import StorageError
-
-UNFINISHED = "unfinished-"
-"""How the name of a file begins that is not whole yet, or never will be."""
+from kernel_exec.files import write_whole
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -27,19 +25,12 @@ class Blobs:
         """Keep `content` and return its SHA-256 in hex; raises `OSError`."""
         name = hashlib.sha256(content).hexdigest()
         path = self._path(name)
-        if _holds(path, content):
-            return name
+        with suppress(FileNotFoundError):
+            if path.stat().st_size == len(content):  # one cut short by a lost disk is written anew
+                return name
         _make_folder(self._folder.parent, self._folder)
         _make_folder(self._folder, path.parent)
-        file, unfinished = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
-        try:
-            with os.fdopen(file, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(unfinished).replace(path)
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
+        write_whole(path, content, mode=0o600)
         _sync_folder(path.parent)
         return name
 
@@ -75,14 +66,6 @@ class Blobs:
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    """True when a whole file stands there; one cut short by a lost disk is written anew."""
-    try:
-        return path.stat().st_size == len(content)
-    except FileNotFoundError:
-        return False
 
 
 def _make_folder(parent: Path, folder: Path) -> None:

@@ -19,7 +19,6 @@ from kernel_exec.kernels.outputs import OutputEvent
 from kernel_exec.places import Places
 
 from .blobs import Blobs
-from .entries import Numbered
 from .opening import LAST_USES, HistoryFile, is_corruption, is_passing, transaction
 from .schema import (
     ENTRY,
@@ -30,6 +29,7 @@ from .schema import (
     Row,
     T,
     Write,
+    as_integer,
     as_text,
     lost,
     read_event,
@@ -325,20 +325,12 @@ def count(database: Database, query: Query[T]) -> int:
     return len(keys.union(row[:key] for row in database.waiting.rows(query)))
 
 
-def events(database: Database, entry_id: str, after: int | None) -> list[Numbered]:
-    """What an entry has produced behind event number `after`."""
+def events(
+    database: Database, entry_id: str, after: int | None = None
+) -> list[tuple[int, OutputEvent]]:
+    """What an entry has produced behind event number `after`, each with its number."""
     rows = database.rows(Query(table=EVENT, where={"entry": (entry_id,)}, after=after))
-    return [_numbered(database, row[1], row) for row in rows]
-
-
-def all_events(database: Database, after: int, first: int) -> list[Numbered]:
-    """What all entries have produced, from behind number `after` of the database on.
-
-    SQLite numbers rows as they are committed.
-    """
-    names = ", ".join(EVENT.columns)
-    query = f"SELECT {names}, rowid FROM event WHERE rowid > ? ORDER BY rowid LIMIT ?"
-    return [_numbered(database, row[-1], row) for row in database.select(query, (after, first))]
+    return [(as_integer(row[1]), _event(database, row)) for row in rows]
 
 
 def session_events(database: Database, session_id: str) -> dict[str, list[OutputEvent]]:
@@ -365,14 +357,9 @@ def describe(error: BaseException) -> str:
     return f"history.db: {error}" if isinstance(error, sqlite3.Error) else str(error)
 
 
-def _numbered(database: Database, number: Cell, row: Row) -> Numbered:
-    assert isinstance(number, int)
-    return Numbered(entry_id=as_text(row[0]), number=number, event=_event(database, row))
-
-
 def _event(database: Database, row: Row) -> OutputEvent:
     """The event in a row; a line says so where its file is lost."""
-    _, _, body, blob, *_ = row
+    _, _, body, blob = row
     if blob is not None:
         try:
             body = database.blobs.get(as_text(blob))

@@ -11,9 +11,8 @@ from enum import StrEnum
 from typing import Final
 
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
-from kernel_exec.jsons import JSONObject
+from kernel_exec.jsons import JSONObject, items
 from kernel_exec.kernels.outcomes import Outcome
-from kernel_exec.kernels.outputs import OutputEvent
 
 DEFAULT_NAME: Final = "main"
 """What a default session is called, by its owner and in history."""
@@ -189,8 +188,7 @@ def script_arguments(entry: Entry) -> tuple[str, ...] | None:
     """What a script finds in `sys.argv` behind its path; None for what is no script."""
     if entry.kind is not EntryKind.SCRIPT:
         return None
-    arguments = entry.details.get("arguments")
-    return tuple(map(str, arguments)) if isinstance(arguments, (list, tuple)) else ()
+    return tuple(map(str, items(entry.details, "arguments")))
 
 
 def is_isolated(entry: Entry) -> bool:
@@ -206,12 +204,3 @@ def is_replay(entry: Entry) -> bool:
 def is_unreached(entry: Entry) -> bool:
     """True for a step that a replay has not reached: nothing ran."""
     return is_replay(entry) and entry.started is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numbered:
-    """An output event of an entry, and its number, which rises within what was asked for."""
-
-    entry_id: str
-    number: int
-    event: OutputEvent

@@ -81,7 +81,6 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
     ("ALTER TABLE kernel ADD COLUMN sandbox TEXT NOT NULL DEFAULT '{}'",),
 )
 
-
 LAST_USES: Final = """SELECT session.id,
         CASE environment WHEN '' THEN 0.0 ELSE max(session.created, coalesce((
             SELECT max(queued, coalesce(started, 0), coalesce(ended, 0)) FROM entry
@@ -187,9 +186,17 @@ class HistoryFile:
             raise StorageError(f"another process examines {str(servers)!r}: try again")
 
     def _join(self, wait: float) -> sqlite3.Connection:
-        """Make the database ours to use: examined, with all tables, rid of what the dead left."""
-        connection = _connect(self.path, wait)
+        """Make the database ours to use: durable, examined, rid of what the dead left."""
+        # Only a new file is opened by us: closing it again would drop SQLite's locks on it.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        self.path.chmod(0o600)
+        connection = sqlite3.connect(self.path, timeout=wait, isolation_level=None)
         try:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded in a new file only
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
             if self.path.stat().st_size <= self._examined:
                 _examine(connection)
             with transaction(connection, wait=wait):
@@ -297,24 +304,6 @@ def _version(connection: sqlite3.Connection) -> int:
             " update this one or use another storage root"
         )
     return int(version)
-
-
-def _connect(path: Path, wait: float) -> sqlite3.Connection:
-    """Open the file for durable writing, or create it for its owner alone."""
-    # Only a new file is opened by us: closing it again would drop SQLite's locks on it.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    path.chmod(0o600)
-    connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
-    try:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded in a new file only
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _examine(connection: sqlite3.Connection) -> None:

@@ -23,10 +23,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from kernel_exec.files import UNFINISHED
 from kernel_exec.leases import is_held, take
 from kernel_exec.places import Places
 
-from .blobs import UNFINISHED
 from .database import FAILURES, Database, last_uses
 from .opening import DOOMED, LAST_USES
 

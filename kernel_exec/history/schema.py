@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, items, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import (
     Clear,
@@ -121,13 +121,12 @@ class Table(Generic[T]):
 class Query(Generic[T]):
     """The rows of a table whose columns have one of the values in `where`, in its order.
 
-    Those behind `after` only; of these at most the `first` or the `last`.
+    Those behind `after` only; of these at most the `last`.
     """
 
     table: Table[T]
     where: Mapping[str, Collection[str]] = field(default_factory=dict)
     after: int | None = None
-    first: int | None = None
     last: int | None = None
 
     def select(self, columns: Sequence[str]) -> tuple[str, list[Cell]]:
@@ -143,9 +142,7 @@ class Query(Generic[T]):
         if self.after is not None:
             conditions.append(f"{order} > ?")
             values.append(self.after)
-        limit, way = (-1, "ASC") if self.first is None else (self.first, "ASC")
-        if self.last is not None:
-            limit, way = self.last, "DESC"
+        limit, way = (-1, "ASC") if self.last is None else (self.last, "DESC")
         statement = (
             f"SELECT {', '.join(columns)} FROM {self.table.name}"
             f"{' WHERE ' + ' AND '.join(conditions) if conditions else ''}"
@@ -166,7 +163,7 @@ class Query(Generic[T]):
         latest = {row[: self.table.key]: row for row in (*rows, *waiting)}
         ordered = sorted(latest.values(), key=self.table.position)
         skipped = 0 if self.last is None else max(0, len(ordered) - self.last)
-        return ordered[skipped:][: self.first]
+        return ordered[skipped:]
 
     @cached_property
     def _where(self) -> list[tuple[str, set[Cell]]]:
@@ -297,7 +294,8 @@ def _storable(number: int) -> int | None:
     return number if abs(number) < _INTEGER_LIMIT else None
 
 
-def _integer(cell: Cell) -> int:
+def as_integer(cell: Cell) -> int:
+    """A whole number."""
     if isinstance(cell, int):
         return cell
     raise TypeError(f"expected a whole number, found {cell!r}")
@@ -313,7 +311,7 @@ def _word(kind: type[EntryKind | Outcome | Origin]) -> _Form:
 
 _TEXT: Final = _Form(as_cell, as_text)
 _REAL: Final = _Form(_same, _real)
-_INTEGER: Final = _Form(_storable, _integer)
+_INTEGER: Final = _Form(_storable, as_integer)
 
 _FORMS: Final[Mapping[object, _Form]] = {
     str: _TEXT,
@@ -332,11 +330,6 @@ SESSION: Final = Table(name="session", record=SessionRecord, key=1, order="creat
 KERNEL: Final = Table(name="kernel", record=KernelRecord, key=2, order="generation", owned=True)
 ENTRY: Final = Table(name="entry", record=Entry, key=1, order="number", owned=True)
 EVENT: Final = Table(name="event", record=KeptEvent, key=2, order="n")
-
-
-def _traceback(body: JSONObject, key: str) -> tuple[str, ...]:
-    blocks = body.get(key)
-    return tuple(map(str, blocks)) if isinstance(blocks, list) else ()
 
 
 def _text_or_none(body: JSONObject, key: str) -> str | None:
@@ -362,7 +355,7 @@ _READERS: Mapping[object, _Reader] = {
     int: lambda body, key: count(body, key) or 0,
     int | None: count,
     JSONObject: mapping,
-    tuple[str, ...]: _traceback,
+    tuple[str, ...]: lambda body, key: tuple(map(str, items(body, key))),
 }
 """How a field of each type is read, for which absent is what has another type."""
 

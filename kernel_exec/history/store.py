@@ -26,18 +26,8 @@ from kernel_exec.errors import StorageError
 from kernel_exec.kernels.outputs import OutputEvent
 from kernel_exec.places import Places
 
-from .database import (
-    FAILURES,
-    Database,
-    all_events,
-    count,
-    describe,
-    events,
-    find,
-    last_uses,
-    session_events,
-)
-from .entries import Entry, EntryKind, KernelRecord, Numbered, SessionRecord
+from .database import FAILURES, Database, count, describe, events, find, last_uses, session_events
+from .entries import Entry, EntryKind, KernelRecord, SessionRecord
 from .retention import Limits, keep_within
 from .schema import ENTRY, EVENT, KERNEL, SESSION, Query, T, Write, kept
 
@@ -101,7 +91,7 @@ class _Thread:
     def settle(self) -> asyncio.Future[None]:
         """Done when all earlier writes are, as far as they can be."""
         if not self.is_closed:
-            return self._answered(_nothing)
+            return self._answered(lambda: None)
         done: asyncio.Future[None] = self._loop.create_future()
         done.set_result(None)
         return done
@@ -220,18 +210,9 @@ class Reading:
         """The session's kernels by generation."""
         return await self._find(Query(table=KERNEL, where={"session": (session_id,)}))
 
-    async def entries(
-        self,
-        session_id: str,
-        *,
-        after: int | None = None,
-        first: int | None = None,
-        last: int | None = None,
-    ) -> list[Entry]:
-        """The session's entries by number: those behind `after`, at most the first or last ones."""
-        where = {"session": (session_id,)}
-        page = Query(table=ENTRY, where=where, after=after, first=first, last=last)
-        return await self._find(page)
+    async def entries(self, session_id: str, *, last: int | None = None) -> list[Entry]:
+        """The session's entries by number; the `last` ones or all."""
+        return await self._find(Query(table=ENTRY, where={"session": (session_id,)}, last=last))
 
     async def entry(self, entry_id: str) -> Entry | None:
         """The entry with this id."""
@@ -247,19 +228,14 @@ class Reading:
         where = {"session": (session_id,), "kind": kinds}
         return await self._ask(count, Query(table=ENTRY, where=where))
 
-    async def events(self, entry_id: str, *, after: int | None = None) -> list[Numbered]:
-        """What the entry has produced behind number `after`, in order.
+    async def events(
+        self, entry_id: str, *, after: int | None = None
+    ) -> list[tuple[int, OutputEvent]]:
+        """What the entry has produced behind number `after`, in order, each with its number.
 
         A line stands for what can't be read any more.
         """
         return await self._ask(events, entry_id, after)
-
-    async def all_events(self, *, after: int = 0, first: int) -> list[Numbered]:
-        """What all entries have produced, in the order in which it came to the disk.
-
-        At most the `first` events behind number `after`. Numbers are those of the database here.
-        """
-        return await self._ask(all_events, after, first)
 
     async def session_events(self, session_id: str) -> dict[str, list[OutputEvent]]:
         """What each of the session's entries has produced, by the entry's id."""
@@ -269,10 +245,7 @@ class Reading:
         return await self._ask(find, query)
 
     async def _ask(
-        self,
-        question: Callable[Concatenate[Database, _P], _T],
-        *args: _P.args,
-        **kwargs: _P.kwargs,
+        self, question: Callable[Concatenate[Database, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         return await self._thread.ask(partial(question, self._thread.database, *args, **kwargs))
 
@@ -300,9 +273,8 @@ class Store(Reading):
 
     def unwritten(self) -> int:
         """Bytes that wait to be written; 0 while nothing can be, as waiting would not help."""
-        return (
-            0 if self.degraded else self._thread.put_size - self._thread.database.waiting.finished
-        )
+        finished = self._thread.database.waiting.finished
+        return 0 if self.degraded else self._thread.put_size - finished
 
     def put_session(self, record: SessionRecord) -> None:
         """Keep a session."""
@@ -353,7 +325,3 @@ async def open_store(storage_root: Path, *, limits: Limits | None = None) -> Asy
 
 def _only(found: Sequence[_T]) -> _T | None:
     return found[-1] if found else None
-
-
-def _nothing() -> None:
-    """What `settle` asks for: everything before it is done."""

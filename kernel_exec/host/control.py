@@ -22,13 +22,7 @@ from kernel_exec.history.entries import EXECUTED, Entry, choose
 from kernel_exec.http.rules import asked_in
 from kernel_exec.jsons import JSONObject, count, mapping, text
 from kernel_exec.kernels.kernel import Kernel
-from kernel_exec.kernels.outputs import (
-    DisplayData,
-    ErrorOutput,
-    ExecuteResult,
-    OutputEvent,
-    Stream,
-)
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, ExecuteResult, OutputEvent, Stream
 from kernel_exec.leases import is_held
 from kernel_exec.places import Places
 from kernel_exec.relay.door import CODE
@@ -250,9 +244,9 @@ async def _report(
     while True:
         now = session.entry(entry.id)
         messages: list[JSONObject] = []
-        for each in await app.store.events(entry.id, after=after):
-            after = each.number
-            messages += _messages(each.event)
+        for number, event in await app.store.events(entry.id, after=after):
+            after = number
+            messages += _messages(event)
         for message in messages if lines is None else _last(messages, lines):
             await reply(message)
         lines = None

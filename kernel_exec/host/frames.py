@@ -36,14 +36,6 @@ class Refusal:
     answer: types.JSONRPCError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """A well-formed `server/discover`."""
-
-    id: types.RequestId
-    version: str
-
-
 def decode(line: bytes | TooLong) -> types.JSONRPCMessage | Refusal | None:
     """The message in a line; None for what nobody waits for an answer to."""
     if isinstance(line, TooLong):
@@ -82,18 +74,15 @@ def encode(message: types.JSONRPCMessage) -> bytes:
     return written.encode()
 
 
-def probed(message: types.JSONRPCMessage) -> Probe | None:
-    """The probe that a message is; None for every other one."""
-    if not isinstance(message, types.JSONRPCRequest) or message.method != "server/discover":
-        return None
-    meta = (message.params or {}).get("_meta")
-    if not isinstance(meta, dict):
-        return None
+def probed(request: types.JSONRPCRequest) -> str:
+    """The version that a well-formed `server/discover` asks for; "" for every other request."""
+    meta = (request.params or {}).get("_meta")
+    if request.method != "server/discover" or not isinstance(meta, dict):
+        return ""
     version = meta.get(types.PROTOCOL_VERSION_META_KEY)
     capabilities = meta.get(types.CLIENT_CAPABILITIES_META_KEY)
-    if version not in MODERN_PROTOCOL_VERSIONS or not isinstance(capabilities, dict):
-        return None
-    return Probe(id=message.id, version=version)
+    is_known = version in MODERN_PROTOCOL_VERSIONS and isinstance(capabilities, dict)
+    return str(version) if is_known else ""
 
 
 def _refusal(read: object, error: ValidationError) -> Refusal | None:

@@ -4,15 +4,15 @@ What tools need takes half as long to import as what greets a client: the client
 host does not wait for that.
 """
 
-import gc
 import importlib
 import logging
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
-from anyio import to_thread
+from anyio import AsyncContextManagerMixin, to_thread
 from anyio.abc import TaskGroup, TaskStatus
 from mcp.server.context import ServerRequestContext
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult
@@ -22,6 +22,8 @@ from kernel_exec.errors import KernelExecError, bare
 from kernel_exec.places import Places
 from kernel_exec.server.greeting import Tools
 from kernel_exec.settings import HostSettings, Settings
+
+from .start import imported
 
 _SHARED = (
     "cache", "max_kernels", "spare_kernels", "idle_limit", "detached_limit", "history_age",
@@ -35,7 +37,7 @@ UNSERVED: Final = (KernelExecError, OSError, ExceptionGroup)
 _log = logging.getLogger(__name__)
 
 
-class Opening:
+class Opening(AsyncContextManagerMixin):
     """The services, opened as soon as somebody needs them, and closed on leaving."""
 
     def __init__(self, settings: HostSettings, *, stopping: anyio.Event) -> None:
@@ -48,15 +50,14 @@ class Opening:
         self._opened: Any = None  # `services.Services`, whose type would have to be imported
         self._socket: Path | None = None
 
-    async def __aenter__(self) -> Self:
-        """Open nothing yet."""
-        await self._tasks.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        """Close what was opened, when all who used it have left."""
-        self._left.set()
-        await self._tasks.__aexit__(*error)  # type: ignore[arg-type]
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        """Open nothing yet; close what was opened when all who used it have left."""
+        async with self._tasks:
+            try:
+                yield self
+            finally:
+                self._left.set()
 
     @property
     def are_used(self) -> bool:
@@ -74,7 +75,7 @@ class Opening:
         self._tasks.start_soon(self._try_to_get)
 
     async def get(self) -> Any:
-        """The services; raises as `open_app` does."""
+        """The services; raises one of `UNSERVED`."""
         async with self._turn:
             if self._opened is None:
                 with anyio.CancelScope(shield=True):  # others will want what is half open
@@ -89,7 +90,7 @@ class Opening:
             await self.get()
 
     async def _hold(self, *, task_status: TaskStatus[Any]) -> None:
-        rest = await to_thread.run_sync(_import_services)
+        rest = await to_thread.run_sync(imported, "kernel_exec.host.services")
         with anyio.CancelScope(shield=True):  # a signal ends the conversations first
             async with rest.open_services(self.settings, self._stopping) as services:
                 task_status.started(services)
@@ -97,7 +98,7 @@ class Opening:
 
 
 class AwaitedTools:
-    """The tools of one client: what is asked of them before they are opened waits for that."""
+    """The `Tools` of one client: what is asked of them before they are opened waits for that."""
 
     def __init__(
         self, services: Opening, settings: Settings, stack: ExitStack, tasks: TaskGroup
@@ -112,7 +113,6 @@ class AwaitedTools:
         self._opened: Tools | None = None
 
     def greeted(self, ctx: ServerRequestContext[Any, Any]) -> None:
-        """See `Tools`."""
         if self._opened is not None:
             self._opened.greeted(ctx)
         elif not self._is_greeted:
@@ -121,13 +121,11 @@ class AwaitedTools:
             self._tasks.start_soon(self._greet, ctx)
 
     async def list_tools(self) -> ListToolsResult:
-        """See `Tools`."""
         return await (await self._get()).list_tools()
 
     async def call_tool(
         self, ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
     ) -> CallToolResult:
-        """See `Tools`."""
         return await (await self._get()).call_tool(ctx, params)
 
     def cancelled(self, ctx: ServerRequestContext[Any, Any]) -> None:
@@ -157,15 +155,6 @@ class AwaitedTools:
                 tools = services.tools(self._settings.connection, news)
                 self._opened = self._stack.enter_context(tools)
             return self._opened
-
-
-def _import_services() -> Any:
-    gc.disable()  # of what is imported nothing is garbage, and looking takes an eighth longer
-    try:
-        return importlib.import_module("kernel_exec.host.services")
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def reason_of(error: Exception) -> str:

@@ -29,7 +29,7 @@ from kernel_exec.settings import HostSettings
 from .opening import UNSERVED, AwaitedTools, Opening, reason_of
 from .start import Door, divert, settings_of
 from .stdio import converse, exit_now, leave_on_signal
-from .wire import TooLong, lines_of, wire_on
+from .wire import TooLong, Wire, lines_of, wire_on
 
 _Reply: TypeAlias = Callable[[JSONObject], Awaitable[None]]
 
@@ -162,14 +162,15 @@ class _Host:
             if not is_ours(connection):
                 return
             try:
-                lines = lines_of(_chunks(connection))
-                greeting: dict[str, Any] = {}
-                with anyio.move_on_after(_GREETING_LIMIT):
-                    greeting = _object(await anext(lines, b""))
-                if "relay" in greeting:
-                    await self._relay(connection, greeting)
-                elif "control" in greeting:
-                    await self._command_line(connection, greeting, lines)
+                with wire_on(connection.fileno(), connection.fileno()) as wire:
+                    lines = lines_of(wire.chunks())
+                    greeting: dict[str, Any] = {}
+                    with anyio.move_on_after(_GREETING_LIMIT):
+                        greeting = _object(await anext(lines, b""))
+                    if "relay" in greeting:
+                        await self._relay(connection, wire, greeting)
+                    elif "control" in greeting:
+                        await self._command_line(connection, wire, greeting, lines)
             except OSError:
                 pass  # it hung up
             except Exception:  # noqa: BLE001 - a defect must not cost the others their kernels
@@ -178,13 +179,14 @@ class _Host:
     async def _command_line(
         self,
         connection: socket.socket,
+        wire: Wire,
         greeting: Mapping[str, Any],
         lines: AsyncIterator[bytes | TooLong],
     ) -> None:
         """Answer requests, one after the other, until the other end hangs up."""
 
         async def reply(message: JSONObject) -> None:
-            await _send(connection, dict(message))
+            await _send(wire, dict(message))
 
         async for line in lines:
             request = _object(line)
@@ -208,24 +210,28 @@ class _Host:
             else:
                 await services.answer(request, reply)
 
-    async def _relay(self, connection: socket.socket, greeting: Mapping[str, Any]) -> None:
+    async def _relay(
+        self, connection: socket.socket, wire: Wire, greeting: Mapping[str, Any]
+    ) -> None:
         """Serve the client that a relay speaks for, or say why not."""
         if not self._is_needed and (greeting["relay"], greeting.get("code")) != _VERSION:
             self._over.set()
-            await _send(connection, {"again": True})
+            await _send(wire, {"again": True})
         elif greeting["relay"] != HANDSHAKE:
-            await _send(connection, {"refused": self._other_version()})
+            await _send(wire, {"refused": self._other_version()})
         else:
             with self._counted():
-                await self._client(connection, greeting)
+                await self._client(connection, wire, greeting)
 
-    async def _client(self, connection: socket.socket, greeting: Mapping[str, Any]) -> None:
+    async def _client(
+        self, connection: socket.socket, wire: Wire, greeting: Mapping[str, Any]
+    ) -> None:
         try:
             settings = await to_thread.run_sync(settings_of, greeting)
         except KernelExecError:
-            await _send(connection, {"refused": ""})  # read there once more, it is told why
+            await _send(wire, {"refused": ""})  # read there once more, it is told why
             return
-        await _send(connection, {"served": str(Places(self._settings.storage_root).log)})
+        await _send(wire, {"served": str(Places(self._settings.storage_root).log)})
         async with _handed_over(connection) as (reading, writing, errors):
             _warn(errors, settings.connection.notice)
             code = 0
@@ -235,8 +241,8 @@ class _Host:
                         tools = AwaitedTools(self._services, settings, stack, tasks)
                         server = serve_tools(tools, instructions(settings.connection))
                         tasks.start_soon(_until_hung_up, connection, tasks.cancel_scope)
-                        with wire_on(reading, writing) as wire:
-                            await converse(server, wire)
+                        with wire_on(reading, writing) as client:
+                            await converse(server, client)
                         tasks.cancel_scope.cancel()
             except Exception:
                 code = 1
@@ -285,17 +291,6 @@ async def _handed_over(connection: socket.socket) -> AsyncIterator[Sequence[int]
             os.close(descriptor)
 
 
-async def _chunks(connection: socket.socket) -> AsyncIterator[bytes]:
-    """What comes, to the end."""
-    while True:
-        await anyio.wait_readable(connection)
-        with suppress(BlockingIOError):
-            chunk = connection.recv(1 << 16)
-            if not chunk:
-                return
-            yield chunk
-
-
 async def _until_hung_up(connection: socket.socket, scope: anyio.CancelScope) -> None:
     """Cancel `scope` when the other end is gone, or has nothing more to say; return when it has."""
     await anyio.wait_readable(connection)
@@ -307,13 +302,8 @@ async def _until_hung_up(connection: socket.socket, scope: anyio.CancelScope) ->
     scope.cancel()
 
 
-async def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    left = memoryview(line_of(message))
-    while left:
-        try:
-            left = left[connection.send(left) :]
-        except BlockingIOError:
-            await anyio.wait_writable(connection)
+async def _send(wire: Wire, message: dict[str, Any]) -> None:
+    await wire.send(line_of(message).rstrip())
 
 
 def _object(line: bytes | TooLong) -> dict[str, Any]:

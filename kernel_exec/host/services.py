@@ -42,10 +42,7 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_services(settings: HostSettings, stopping: anyio.Event) -> AsyncIterator["Services"]:
-    """What a host process serves its clients with; to end once `stopping` is set.
-
-    Raises as `open_app` does.
-    """
+    """What a host process serves its clients with; to end once `stopping` is set."""
     raise_descriptor_limit()
     async with open_app(settings, ending=_ENDED, stopping=stopping) as app:
         yield Services(app)
@@ -55,7 +52,6 @@ class Services:
     """What a host process serves its clients with."""
 
     def __init__(self, app: App) -> None:
-        """All of it is in `app`."""
         self._app = app
 
     @property

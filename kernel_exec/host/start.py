@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kernel_exec.errors import KernelExecError, StorageError, unusable
 from kernel_exec.inherited import Inherited
@@ -141,15 +142,22 @@ def main() -> None:
         hide_variables(process_variables())
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         divert(log)
-        gc.disable()  # of what is imported nothing is garbage, and looking takes an eighth longer
         try:
-            process = importlib.import_module("kernel_exec.host.process")
+            process = imported("kernel_exec.host.process")
         except Exception as error:  # noqa: BLE001 - another version of a library raises anything
             _refuse(door, unusable(error), Places(host.storage_root).log)
             return
+        process.run(host, door)
+
+
+def imported(name: str) -> Any:
+    """A module of ours, with all that it imports."""
+    gc.disable()  # of what is imported nothing is garbage, and looking takes an eighth longer
+    try:
+        return importlib.import_module(name)
+    finally:
         gc.freeze()
         gc.enable()
-        process.run(host, door)
 
 
 def _refuse(door: Door, reason: str, log: Path) -> None:
@@ -169,11 +177,7 @@ def _refuse(door: Door, reason: str, log: Path) -> None:
 
 
 def settings_of(order: Mapping[str, object]) -> Settings:
-    """The settings of a client that has sent its options, its variables and its folder.
-
-    Raises:
-        InvalidArgumentError: As `read_settings` does.
-    """
+    """The settings of a client that has sent its options, its variables and its folder."""
     options, variables = order.get("options"), order.get("variables")
     settings = read_settings(
         options=options if isinstance(options, dict) else {},

@@ -16,7 +16,10 @@ from mcp.server.lowlevel import Server
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from .frames import Probe, Refusal, decode, encode, probed
+from kernel_exec.relay.relay import LEAVE
+from kernel_exec.signals import Signal
+
+from .frames import Refusal, decode, encode, probed
 from .wire import ReadAhead, Wire, lines_of
 
 _FAREWELL = 0.05
@@ -30,8 +33,6 @@ _MOST_UNSENT = 16
 
 _CLOSE_LIMIT = 5.0
 """Seconds that closing may take after a signal; what is left then is ended by the guardians."""
-
-_LEAVE = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
 def exit_now(code: int) -> NoReturn:
@@ -49,16 +50,15 @@ def leave_on_signal(scope: anyio.CancelScope) -> None:
     process when its loop is closed, so it is ignored.
     """
     loop = asyncio.get_running_loop()
-    numbers = [getattr(signal, name) for name in _LEAVE if hasattr(signal, name)]
 
     def leave() -> None:
-        for number in numbers:
+        for number in LEAVE:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
         scope.cancel()
         loop.call_later(_CLOSE_LIMIT, exit_now, 1)
 
-    for number in numbers:
+    for number in LEAVE:
         with suppress(NotImplementedError):  # on Windows
             loop.add_signal_handler(number, leave)
 
@@ -120,7 +120,7 @@ class Pace:
         self._wire = wire
         self._under_way = 0
         self._left = False
-        self._changed = asyncio.Event()
+        self._changed = Signal()
 
     async def begin(self) -> bool:
         """Wait until one more request may begin; False when its client has left for good."""
@@ -135,24 +135,20 @@ class Pace:
     def sent(self, message: types.JSONRPCMessage) -> None:
         """Note what the client has taken, or will never."""
         self._under_way -= isinstance(message, types.JSONRPCResponse | types.JSONRPCError)
-        self._wake()
+        self._changed.fire()
 
     async def settled(self) -> None:
         """Note that a request was cancelled, which gets no answer."""
         self._under_way -= 1
-        self._wake()
+        self._changed.fire()
 
     def client_left(self) -> None:
         """Note that the client sends nothing more."""
         self._left = True
-        self._wake()
+        self._changed.fire()
 
     def _is_full(self) -> bool:
         return self._under_way >= _MOST_UNDER_WAY or self._wire.unsent >= _MOST_UNSENT
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
 
 
 class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
@@ -191,8 +187,9 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
                 break
             if isinstance(message, Refusal):
                 await self._answers.send(SessionMessage(message.answer))
-            elif self._undecided and (probe := probed(message)) is not None:
-                await self._answers.send(SessionMessage(_discovered(self._server, probe)))
+            elif self._undecided and (version := probed(message)):
+                found = _discovered(self._server, message.id, version)
+                await self._answers.send(SessionMessage(found))
             else:
                 self._undecided = False
                 metadata = ServerMessageMetadata(on_request_unanswered=self._pace.settled)
@@ -205,16 +202,18 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         await self._lines.aclose()
 
 
-def _discovered(server: Server[Any], probe: Probe) -> types.JSONRPCResponse:
+def _discovered(
+    server: Server[Any], request_id: types.RequestId, version: str
+) -> types.JSONRPCResponse:
     """The answer to a probe, as the SDK would give it."""
     result = types.DiscoverResult(
         supported_versions=list(MODERN_PROTOCOL_VERSIONS),
-        capabilities=server.get_capabilities(protocol_version=probe.version),
+        capabilities=server.get_capabilities(protocol_version=version),
         instructions=server.instructions,
         _meta={types.SERVER_INFO_META_KEY: server.server_info_stamp},
     )
     return types.JSONRPCResponse(
         jsonrpc="2.0",
-        id=probe.id,
+        id=request_id,
         result=result.model_dump(by_alias=True, mode="json", exclude_none=True),
     )

@@ -17,6 +17,8 @@ from functools import partial
 import anyio
 from anyio import to_thread
 
+from kernel_exec.signals import Signal
+
 _CHUNK = 1 << 18
 """Bytes of one read; a pipe holds 64 KiB, a socket a little more."""
 
@@ -86,33 +88,29 @@ class ReadAhead:
         self._pieces: list[bytes] = []
         self._size = 0
         self._over = False
-        self._changed = asyncio.Event()
+        self._changed = Signal()
 
     async def fill(self, chunks: AsyncIterable[bytes]) -> None:
         """Take all of `chunks`, as fast as they are used."""
         async for chunk in chunks:
             self._pieces.append(chunk)
             self._size += len(chunk)
-            self._wake()
+            self._changed.fire()
             while self._size >= self._limit:
                 await self._changed.wait()
         self._over = True
-        self._wake()
+        self._changed.fire()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """What has come, to the end."""
         while self._pieces or not self._over:
             if self._pieces:
                 pieces, self._pieces, self._size = self._pieces, [], 0
-                self._wake()
+                self._changed.fire()
                 for piece in pieces:
                     yield piece
             else:
                 await self._changed.wait()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
 
 
 async def lines_of(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes | TooLong, None]:
@@ -135,7 +133,7 @@ class Wire:
         self._unsent: deque[memoryview] = deque()
         self._sent = 0
         self._fault: OSError | None = None
-        self._changed = asyncio.Event()
+        self._changed = Signal()
 
     @property
     def unsent(self) -> int:
@@ -192,8 +190,7 @@ class Wire:
             self._fault = error
             loop.remove_writer(self._writing)
         if self._sent > before or self._fault is not None:
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._changed.fire()
 
     async def _read(self) -> bytes:
         while True:

@@ -6,9 +6,10 @@ A client of 2025-11-25 names the last event that it got, and is sent what came a
 from collections import deque
 from dataclasses import dataclass
 
-import anyio
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCResponse
+
+from kernel_exec.signals import Signal
 
 _MOST = 1000
 _MOST_BYTES = 2_000_000
@@ -37,7 +38,7 @@ class Events(EventStore):
         self._count = 0
         self._size = 0
         self._over = False
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
         """Keep what is about to be sent; None is what begins a stream. Its id."""
@@ -47,7 +48,7 @@ class Events(EventStore):
         self._size += size
         while len(self._kept) > _MOST or (self._size > _MOST_BYTES and len(self._kept) > 1):
             self._size -= self._kept.popleft().size
-        self._wake()
+        self._changed.fire()
         return str(self._count)
 
     async def replay_events_after(self, last_event_id: str, send_callback: EventCallback) -> None:
@@ -74,8 +75,4 @@ class Events(EventStore):
     def close(self) -> None:
         """The session is over: whoever waits here waits for nothing."""
         self._over = True
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.fire()

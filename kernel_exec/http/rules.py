@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kernel_exec.errors import InvalidArgumentError
-from kernel_exec.jsons import JSONObject, count, text
+from kernel_exec.jsons import JSONObject, count, items, text
 
 LOOPBACK: Final = "127.0.0.1"
 PORT: Final = 8768
@@ -81,12 +81,11 @@ def asked_in(fields: JSONObject) -> Asked:
             "the host process is of another version, which differs in"
             f" {', '.join(sorted(unknown))}; end it with `kernel-exec stop --all`, then try again"
         )
-    hosts = fields["hosts"]
     return Asked(
         bind=text(fields, "bind"),
         port=count(fields, "port") or 0,
         token=text(fields, "token"),
-        hosts=[str(each) for each in hosts] if isinstance(hosts, list) else [],
+        hosts=[str(each) for each in items(fields, "hosts")],
         tls_cert=text(fields, "tls_cert"),
         tls_key=text(fields, "tls_key"),
         behind_proxy=fields["behind_proxy"] is True,

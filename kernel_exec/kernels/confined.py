@@ -31,7 +31,6 @@ _LEADING_OUT = (
 )
 """Variables that name what nothing behind walls can reach."""
 
-
 _LINKS = 40
 """How many the system itself follows."""
 

@@ -31,20 +31,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TypeVar
 
-from kernel_exec.jsons import JSONObject, count, mapping, text
+from kernel_exec.jsons import JSONObject, count, items, mapping, text
 
 from .messages import UNREADABLE, Channel, Message, Outgoing, execute_request
-from .outcomes import (
-    Began,
-    Death,
-    Ended,
-    Ending,
-    Event,
-    NameChanges,
-    Outcome,
-    Produced,
-    Request,
-)
+from .outcomes import Began, Death, Ended, Ending, Event, NameChanges, Outcome, Produced, Request
 from .outputs import (
     DisplayData,
     ErrorOutput,
@@ -289,8 +279,7 @@ class Conversation:
         if started := text(message.metadata, "started"):
             current.timing["shell.execute_reply.started"] = started
         events: list[Event] = []
-        payloads = message.content.get("payload")
-        for payload in payloads if isinstance(payloads, (list, tuple)) else ():
+        for payload in items(message.content, "payload"):
             if not isinstance(payload, Mapping):
                 continue
             exits = payload.get("source") == "ask_exit" and payload.get("keepkernel") is not True
@@ -357,8 +346,7 @@ def _note_names(known: dict[str, str], fields: JSONObject) -> NameChanges:
     """Take into `known` what our kernel tells in its replies; other kernels tell nothing."""
     described = {name: str(what) for name, what in mapping(fields, "names").items()}
     changed = {name: what for name, what in described.items() if name in known}
-    lost = fields.get("gone")
-    gone = tuple(str(name) for name in lost) if isinstance(lost, (list, tuple)) else ()
+    gone = tuple(map(str, items(fields, "gone")))
     known.update(described)
     for name in gone:
         known.pop(name, None)

@@ -1,25 +1,27 @@
 """Runs a `Conversation` on the event loop: its clock, its timer, and who waits for what.
 
-Every kernel drives its conversation through this; what differs between kernels is the `Process`.
-What comes is passed to `receive`, and goes through the conversation to the listener.
+Every kernel that is driven through Jupyter's messages has a `Driver`; what differs between kernels
+is the `Process`. What comes is passed to `receive`, and goes through the conversation to the
+listener.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Protocol
 
 import anyio
 
-from kernel_exec.errors import KernelDeadError
+from kernel_exec.errors import BusyError, KernelDeadError
+from kernel_exec.jsons import JSON, JSONObject, count, items, mapping, text
 
 from .answers import Answers
 from .conversation import Conversation
-from .kernel import Listener
-from .messages import Message, Outgoing
+from .kernel import KernelInfo, Listener, Variable, Variables
+from .messages import Message, Outgoing, question_request
 from .outcomes import Death, Ended, Ending, Event, Produced, Request
 from .outputs import OutputEvent, Stream, separate
 from .stopping import Action
@@ -33,6 +35,9 @@ execution ends with two, its reply and `idle`."""
 _MOST_EARLY = 1000
 """Events that are kept of a kernel that is nobody's yet: what imports at its start have printed."""
 
+_ANSWER_LIMIT = 5.0
+"""Seconds to wait for an answer: C code may hold the interpreter."""
+
 _CONTINUED = "[kernel-exec] a signal had stopped the kernel; it was made to go on\n"
 
 
@@ -41,23 +46,18 @@ class Process(Protocol):
 
     def send(self, outgoing: Outgoing) -> None:
         """Send a request to the kernel."""
-        ...
 
     def interrupt(self) -> None:
         """Send SIGINT to the kernel and to all that it has started, or what comes near it."""
-        ...
 
     def kill(self) -> None:
         """End the kernel and all that it has started; `Driver.finish` is called for it."""
-        ...
 
     def dump_stack(self) -> int:
         """Ask for the main thread's stack; `stack` finds it by the number that this returns."""
-        ...
 
     def stack(self, start: int) -> str:
         """The stack that was asked for; "" while it is not written."""
-        ...
 
 
 class Driver:
@@ -101,12 +101,10 @@ class Driver:
         return self._ending
 
     def interrupt(self, *, force: bool) -> None:
-        """See `Kernel.interrupt`."""
         self.conversation.interrupt(self._loop.time(), force=force)
         self._on_time()
 
     def kill(self, reason: str) -> None:
-        """See `Kernel.kill`."""
         self.end_reason = reason
         self._process.kill()
 
@@ -209,3 +207,75 @@ class Driver:
             self._act(action)
         self._tell(events)
         self._set_timer()
+
+
+class DrivenKernel:
+    """All of an `UnassignedKernel` but its usage, whatever the process is that its driver has.
+
+    What it is asked is answered by `inside/questions.py`.
+    """
+
+    def __init__(self, driver: Driver, info: KernelInfo) -> None:
+        self.info = info
+        self._driver = driver
+
+    def assign(self, listener: Listener, spill_dir: PurePath) -> None:
+        self._driver.assign(listener, spill_dir)
+
+    @property
+    def death(self) -> Death | None:
+        return self._driver.death
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return self._driver.conversation.names
+
+    async def execute(self, request: Request) -> Ending:
+        return await self._driver.begin(request)
+
+    def interrupt(self, *, force: bool) -> None:
+        self._driver.interrupt(force=force)
+
+    def kill(self, reason: str) -> None:
+        self._driver.kill(reason)
+
+    async def wait_death(self) -> Death:
+        return await self._driver.wait_death()
+
+    async def variables(self, pattern: str) -> Variables:
+        answer = mapping(await self._ask("variables", pattern), "answer")
+        described = items(answer, "variables")
+        found = [_variable(each) for each in described if isinstance(each, Mapping)]
+        total = count(answer, "total")
+        return Variables(found=found, total=len(found) if total is None else total)
+
+    async def refresh_imports(self, modules: Collection[str]) -> Sequence[str]:
+        reply = await self._ask("refresh", list(modules))
+        return [name for name in items(reply, "answer") if isinstance(name, str)]
+
+    async def versions(self, modules: Collection[str]) -> Mapping[str, str]:
+        known = mapping(await self._ask("versions", list(modules)), "answer")
+        return {name: version for name, version in known.items() if isinstance(version, str)}
+
+    async def _ask(self, question: str, *arguments: JSON) -> JSONObject:
+        """The reply, which has the `answer`."""
+        asked = question_request(question, *arguments)
+        reply = (await self._driver.answers.ask(asked, limit=_ANSWER_LIMIT)).content
+        if text(reply, "status") != "ok":
+            why = f"{text(reply, 'ename')}: {text(reply, 'evalue')}"
+            raise BusyError(f"the kernel could not answer: {why}")
+        return reply
+
+
+def _variable(described: JSONObject) -> Variable:
+    has_shape = isinstance(described.get("shape"), (list, tuple))
+    shape = [each if isinstance(each, int) else None for each in items(described, "shape")]
+    return Variable(
+        name=text(described, "name"),
+        type=text(described, "type"),
+        shape=shape if has_shape else None,
+        length=count(described, "length"),
+        size=count(described, "size"),
+        preview=text(described, "preview"),
+        note=text(described, "note"),
+    )

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from kernel_exec.places import open_plain
+from kernel_exec.files import open_plain
 
 _UNWRITTEN = 32_000_000
 """Bytes on their way to history beyond which a kernel is told of no progress."""

@@ -73,19 +73,15 @@ class Inspection(Protocol):
 
     async def variables(self, pattern: str) -> Variables:
         """The user's variables whose names match a pattern such as `df*`."""
-        ...
 
     async def refresh_imports(self, modules: Collection[str]) -> Sequence[str]:
         """Make what was just installed importable; which of `modules` it imported before."""
-        ...
 
     async def versions(self, modules: Collection[str]) -> Mapping[str, str]:
         """The distributions that provide `modules`, and their versions, as far as it knows."""
-        ...
 
     async def usage(self) -> Usage:
         """What its process takes."""
-        ...
 
 
 class Kernel(Inspection, Protocol):
@@ -94,17 +90,14 @@ class Kernel(Inspection, Protocol):
     @property
     def info(self) -> KernelInfo:
         """What it is."""
-        ...
 
     @property
     def death(self) -> Death | None:
-        """How the process ended, once it has."""
-        ...
+        """How the process ended, once it has and all that it sent was received."""
 
     @property
     def names(self) -> Mapping[str, str]:
         """The user's names and their descriptions, as the last execution reported them."""
-        ...
 
     async def execute(self, request: Request) -> Ending:
         """Run `request` to its end; outputs go to the listener as they come.
@@ -114,19 +107,15 @@ class Kernel(Inspection, Protocol):
         Raises:
             KernelDeadError: There is no process to run it.
         """
-        ...
 
     def interrupt(self, *, force: bool) -> None:
         """Ask the execution under way to stop; with `force`, kill the kernel if it will not."""
-        ...
 
     def kill(self, reason: str) -> None:
         """End the process and all below it now; its death will name `reason`."""
-        ...
 
     async def wait_death(self) -> Death:
         """Wait until the process is gone."""
-        ...
 
 
 class UnassignedKernel(Kernel, Protocol):
@@ -138,18 +127,10 @@ class UnassignedKernel(Kernel, Protocol):
         Raises:
             OSError: It stands behind walls that show it another folder, and `spill_dir` is in use.
         """
-        ...
 
 
-class KernelStarter(Protocol):
-    """Starts kernels for one environment; leaving the context ends the process and its children.
-
-    Entering raises `KernelStartError` or `UnusableEnvironmentError`, with the way out.
-    """
-
-    def __call__(self, listener: Listener) -> AbstractAsyncContextManager[Kernel]:
-        """Start a kernel that reports to `listener`."""
-        ...
+KernelStarter: TypeAlias = Callable[[Listener], AbstractAsyncContextManager[Kernel]]
+"""`Kernels.open` for one environment and its folders."""
 
 
 class Kernels(Protocol):
@@ -158,11 +139,17 @@ class Kernels(Protocol):
     The environment decides the kind; nobody else asks for it.
     """
 
-    def starter(
-        self, prepared: PreparedEnvironment, *, working_directory: Path, spill_dir: Path
-    ) -> KernelStarter:
-        """Starts kernels of an environment; both folders must exist.
+    def open(
+        self,
+        prepared: PreparedEnvironment,
+        listener: Listener,
+        *,
+        working_directory: Path,
+        spill_dir: Path,
+    ) -> AbstractAsyncContextManager[Kernel]:
+        """Start a kernel that reports to `listener`; both folders must exist.
 
-        `spill_dir` takes what outputs hold beyond their budget.
+        `spill_dir` takes what outputs hold beyond their budget. Leaving the context ends the
+        process and its children. Entering raises `KernelStartError` or
+        `UnusableEnvironmentError`, with the way out.
         """
-        ...

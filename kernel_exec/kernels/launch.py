@@ -51,12 +51,7 @@ class Launch:
         }
 
 
-def plan_launch(
-    prepared: PreparedEnvironment,
-    *,
-    working_directory: Path,
-    run_dir: Path,
-) -> Launch:
+def plan_launch(prepared: PreparedEnvironment, *, working_directory: Path, run_dir: Path) -> Launch:
     """How to start a kernel of an environment."""
     interpreter, support = prepared.interpreter, prepared.support
     overlay = () if support.path is None else (support.path,)

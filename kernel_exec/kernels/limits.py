@@ -45,9 +45,9 @@ class Limits:
         pids = list(_tree(root))
         if self.processes is not None and len(pids) > self.processes:
             return f"process limit of {self.processes}: it had {len(pids)} processes"
-        if self.memory is None or sum(_memory(pid, "status", "VmRSS:") for pid in pids) <= (
-            self.memory
-        ):
+        if self.memory is None:
+            return ""
+        if sum(_memory(pid, "status", "VmRSS:") for pid in pids) <= self.memory:
             return ""
         # forked children share pages, which counted for each of them
         taken = sum(_memory(pid, "smaps_rollup", "Pss:") for pid in pids)

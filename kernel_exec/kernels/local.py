@@ -29,9 +29,9 @@ from kernel_exec.sandbox.walls import Walls
 
 from . import limits, pulse
 from .confined import confine
-from .driven import DrivenKernel
+from .driver import DrivenKernel
 from .flow import Flow
-from .kernel import Kernel, KernelInfo, KernelStarter, Listener, UnassignedKernel, Usage
+from .kernel import Kernel, KernelInfo, Listener, UnassignedKernel, Usage
 from .launch import Launch, plan_launch
 from .messages import cell_name
 from .outcomes import SERVER_ENDED, Ending, Request
@@ -56,8 +56,8 @@ class LocalKernels:
     """See `Kernels`.
 
     The sockets lie in `runtime_dir`, whose path must be short; no walls show what `places` has of
-    ours. `unwritten` are the bytes of output that history has yet to
-    write: above a limit kernels wait. `ending` is why a kernel ends that lives until it is closed.
+    ours. `unwritten` are the bytes that history has yet to write: above a limit kernels wait.
+    `ending` is why a kernel ends that lives until it is closed.
     """
 
     runtime_dir: Path
@@ -65,16 +65,8 @@ class LocalKernels:
     unwritten: Callable[[], int] = lambda: 0
     ending: str = SERVER_ENDED
 
-    def starter(
-        self, prepared: PreparedEnvironment, *, working_directory: Path, spill_dir: Path
-    ) -> KernelStarter:
-        """See `Kernels.starter`."""
-        return partial(
-            self._open, prepared, working_directory=working_directory, spill_dir=spill_dir
-        )
-
     @asynccontextmanager
-    async def _open(
+    async def open(
         self,
         prepared: PreparedEnvironment,
         listener: Listener,
@@ -90,7 +82,7 @@ class LocalKernels:
     async def start(
         self, prepared: PreparedEnvironment, working_directory: Path, spill_dir: Path | None = None
     ) -> AsyncIterator[UnassignedKernel]:
-        """Start a kernel that is nobody's yet; see `KernelStarter`, also for what is raised.
+        """Start a kernel that is nobody's yet; see `Kernels.open`, also for what is raised.
 
         Walls show it one spill folder: its own, unless `spill_dir` says where it is assigned to.
         """
@@ -213,7 +205,6 @@ class LocalKernel(DrivenKernel):
         self._own_spill_dir = own_spill_dir
 
     def assign(self, listener: Listener, spill_dir: PurePath) -> None:
-        """See `UnassignedKernel.assign`."""
         if (own := self._own_spill_dir) is not None:
             own.rename(spill_dir)  # takes the place of an empty folder only
             own.symlink_to(spill_dir)
@@ -236,6 +227,5 @@ class LocalKernel(DrivenKernel):
         return await ending
 
     async def usage(self) -> Usage:
-        """What the process takes."""
         await anyio.lowlevel.checkpoint()
         return self._process.usage()

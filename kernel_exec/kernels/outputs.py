@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TypeAlias
 
-from kernel_exec.jsons import JSONObject, count, mapping, text
+from kernel_exec.jsons import JSONObject, count, items, mapping, text
 from kernel_exec.terminal import carry_out
 
 from .messages import Message
@@ -107,8 +107,8 @@ OutputEvent: TypeAlias = Output | Spill | Clear | Update
 
 def separate(message: Message) -> Iterator[Message]:
     """The message, or one message for each stream's turn where our kernel sent several in one."""
-    more = message.content.get("more")
-    if message.msg_type != "stream" or not isinstance(more, (list, tuple)):
+    more = items(message.content, "more") if message.msg_type == "stream" else ()
+    if not more:
         yield message
         return
     yield replace(message, content={**message.content, "more": None})
@@ -163,13 +163,11 @@ def parse_error(content: JSONObject, spill_dir: PurePath | None) -> ErrorOutput:
 
 
 def _error(content: JSONObject) -> ErrorOutput:
-    lines = content.get("traceback")
-    blocks = lines if isinstance(lines, (list, tuple)) else ()
     ours = mapping(content, "kernel_exec")
     return ErrorOutput(
         ename=text(content, "ename")[:_NAME],
         evalue=text(content, "evalue"),
-        traceback=tuple(block for block in blocks if isinstance(block, str)),
+        traceback=tuple(block for block in items(content, "traceback") if isinstance(block, str)),
         path=text(ours, "path") or None,
         characters=count(ours, "characters") or 0,
     )
@@ -339,7 +337,6 @@ def _join(shown: list[_Shown], at: int) -> None:
 
 _SHOWN_BEFORE = 8
 """Outputs among which the line is looked for; a bar is redrawn soon."""
-
 
 _LONGEST_LINE = 2000
 """Characters of a line that is taken along; a bar is shorter, and each redrawing costs as many."""

@@ -23,7 +23,6 @@ class LocalProcess:
     """See `driver.Process`; what its sockets bring goes to its `driver`, and nowhere else."""
 
     def __init__(self, run_dir: RunDir, flow: Flow) -> None:
-        """Nothing is started yet."""
         self.driver = Driver(process=self)
         self._run_dir = run_dir
         self._flow = flow
@@ -69,26 +68,21 @@ class LocalProcess:
         )
 
     def send(self, outgoing: Outgoing) -> None:
-        """Send a request; nothing is sent once the sockets are closed."""
         if self._channels is not None:
             self._channels.send(outgoing)
 
     def interrupt(self) -> None:
-        """Send SIGINT to the kernel and to all that it has started."""
         self._guard.interrupt()
 
     def kill(self) -> None:
-        """End the kernel and all that it has started."""
         self._guard.kill()
 
     def dump_stack(self) -> int:
-        """Ask the kernel for its main thread's stack."""
         start = self._run_dir.stack_size()
         self._guard.dump_stack()
         return start
 
     def stack(self, start: int) -> str:
-        """The stack that was asked for at `start`."""
         return self._run_dir.stack(start)
 
     def usage(self) -> Usage:
@@ -97,7 +91,18 @@ class LocalProcess:
         Raises:
             KernelDeadError: There is none.
         """
-        return _usage(self.pid)
+        try:
+            if self.pid is None:
+                raise psutil.NoSuchProcess(0)
+            process = psutil.Process(self.pid)
+            times = process.cpu_times()
+            return Usage(
+                memory=int(process.memory_info().rss),
+                processor=float(times.user + times.system),
+                working_directory=process.cwd(),
+            )
+        except (psutil.Error, OSError) as error:
+            raise KernelDeadError(f"the kernel's process can't be seen: {error}") from error
 
     async def close(self) -> None:
         """End the process, and close all that belongs to it; bounded."""
@@ -131,18 +136,3 @@ class LocalProcess:
             dump=self._run_dir.fault(),
         )
         self.driver.finish(last_words, *self._run_dir.journal())
-
-
-def _usage(pid: int | None) -> Usage:
-    try:
-        if pid is None:
-            raise psutil.NoSuchProcess(0)
-        process = psutil.Process(pid)
-        times = process.cpu_times()
-        return Usage(
-            memory=int(process.memory_info().rss),
-            processor=float(times.user + times.system),
-            working_directory=process.cwd(),
-        )
-    except (psutil.Error, OSError) as error:
-        raise KernelDeadError(f"the kernel's process can't be seen: {error}") from error

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kernel_exec.errors import KernelStartError, StorageError
+from kernel_exec.files import open_plain
 from kernel_exec.leases import Lease, take
-from kernel_exec.places import open_plain
 
 from .messages import CELL_NAME
 from .outputs import Clear, OutputEvent, Stream

@@ -7,21 +7,20 @@ kernel next. What goes wrong with it costs nobody anything: a kernel is started 
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio import AsyncContextManagerMixin
 
 from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.signals import Signal
 
 from . import limits
-from .kernel import Kernel, KernelStarter, Listener, UnassignedKernel
+from .kernel import Kernel, Listener, UnassignedKernel
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +64,6 @@ class Demand:
     """What one client would start next, as `find` finds it; until it is closed."""
 
     def __init__(self, find: Find) -> None:
-        """Nothing is known yet."""
         self.find = find
         self.recipe: _Recipe | None = None
         self.scope = anyio.CancelScope()
@@ -87,7 +85,7 @@ class _Spare:
     over: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Spares:
+class Spares(AsyncContextManagerMixin):
     """See `Kernels`; keeps spares as long as it runs: `async with` it."""
 
     def __init__(
@@ -111,43 +109,24 @@ class Spares:
         self._demands: list[Demand] = []
         self._spares: list[_Spare] = []
         self._failed: list[_Recipe] = []
-        self._changed = anyio.Event()
-        self._tasks: TaskGroup | None = None
-
-    async def __aenter__(self) -> Self:
-        """Begin to keep spares."""
+        self._changed = Signal()
         self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._keep)
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        """End all spares."""
-        assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(kind, error, traceback)
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        """Keep spares, and end them all on leaving."""
+        async with self._tasks:
+            self._tasks.start_soon(self._keep)
+            yield self
+            self._tasks.cancel_scope.cancel()
 
     @property
     def ready(self) -> Sequence[Kernel]:
         """The spares that run."""
         return [spare.kernel for spare in self._spares if spare.kernel is not None]
 
-    def starter(
-        self, prepared: PreparedEnvironment, *, working_directory: Path, spill_dir: Path
-    ) -> KernelStarter:
-        """See `Kernels.starter`."""
-        return partial(
-            self._open, prepared, working_directory=working_directory, spill_dir=spill_dir
-        )
-
     def demand(self, find: Find) -> Demand:
         """A client that begins to use what `find` finds; it prepares the environment, too."""
-        assert self._tasks is not None
         demand = Demand(find)
         self._tasks.start_soon(self._serve, demand)
         return demand
@@ -158,7 +137,7 @@ class Spares:
             demand.outdated.set()
 
     @asynccontextmanager
-    async def _open(
+    async def open(
         self,
         prepared: PreparedEnvironment,
         listener: Listener,
@@ -170,7 +149,7 @@ class Spares:
         spare = next((each for each in self._spares if each.recipe == recipe), None)
         if spare is not None:
             self._spares.remove(spare)
-            self._note_change()
+            self._changed.fire()
             try:
                 await spare.settled.wait()
                 if spare.kernel is not None and _is_assigned(spare.kernel, listener, spill_dir):
@@ -195,11 +174,11 @@ class Spares:
                 while True:
                     demand.outdated = anyio.Event()
                     demand.recipe = await self._found(demand)
-                    self._note_change()
+                    self._changed.fire()
                     await demand.outdated.wait()
         finally:
             self._demands.remove(demand)
-            self._note_change()
+            self._changed.fire()
 
     async def _found(self, demand: Demand) -> _Recipe | None:
         try:
@@ -213,15 +192,13 @@ class Spares:
         while True:
             missing = self._review()
             if missing is None:
-                changed = self._changed
                 with anyio.move_on_after(_LOOK_AGAIN):
-                    await changed.wait()
+                    await self._changed.wait()
                 continue
             await _wait(self._is_calm)
             if self._review() == missing:
                 spare = _Spare(recipe=missing)
                 self._spares.append(spare)
-                assert self._tasks is not None
                 self._tasks.start_soon(self._live, spare)
                 await spare.settled.wait()
 
@@ -260,16 +237,12 @@ class Spares:
                 self._spares.remove(spare)
             spare.settled.set()
             spare.over.set()
-            self._note_change()
+            self._changed.fire()
 
     def _note_failure(self, recipe: _Recipe, why: object) -> None:
         """Make no other until a kernel of its kind has started."""
         self._failed.append(recipe)
         _log.info("no spare kernel for %s: %s", recipe.prepared.environment.key, why)
-
-    def _note_change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
 
 def _is_assigned(kernel: UnassignedKernel, listener: Listener, spill_dir: Path) -> bool:

@@ -22,7 +22,6 @@ _DEEPEST = 250
 _DIGITS = 4000
 """Digits of a number that is read as one; Python itself refuses more than 4,300."""
 
-
 _decode = json.JSONDecoder(parse_constant=str).decode
 """Made once: `json.loads` with arguments makes a decoder each time."""
 

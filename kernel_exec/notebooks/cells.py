@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernel_exec.history.entries import Entry, EntryKind, is_isolated, script_arguments
-from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, items, mapping, text
 from kernel_exec.kernels.outcomes import Outcome
 from kernel_exec.kernels.outputs import ErrorOutput, Output
 from kernel_exec.terminal import strip_ansi
@@ -74,11 +74,10 @@ def cells_of(
         case EntryKind.VERIFICATION:
             return []
         case EntryKind.CODE | EntryKind.SCRIPT:
-            above = (
-                [_markdown(step, "title", heading(entry.title, 3, f"Step {entry.number}: "))]
-                if entry.title.strip()
-                else []
-            )
+            above: list[JSONObject] = []
+            if entry.title.strip():
+                title = heading(entry.title, 3, f"Step {entry.number}: ")
+                above.append(_markdown(step, "title", title))
             if entry.kind is EntryKind.SCRIPT:
                 above.append(_markdown(step, "script", _script(entry)))
             if not again:
@@ -273,8 +272,7 @@ def _install(entry: Entry) -> str:
         return f"*Installing* {asked} *failed:* {html(one_line(_reason(entry)))}".rstrip()
     before, after = mapping(details, "before"), mapping(details, "after")
     changes = [f"- {literal(name)} {_change(before.get(name), now)}" for name, now in after.items()]
-    stale = details.get("stale")
-    if isinstance(stale, Sequence) and not isinstance(stale, str) and stale:
+    if stale := items(details, "stale"):
         names = ", ".join(literal(str(name)) for name in stale)
         changes += ["", f"*The running kernel keeps what it had imported of* {names}"]
     if excluded:

@@ -43,7 +43,6 @@ _OF_THE_KERNEL = frozenset({"IPython", "ipykernel", "_"})
 _SHOWN = 20
 """Names that a comment tells."""
 
-
 _MAGIC = re.compile(r"^(?P<bound>\s*(?:[^\W\d][\w, \t]*=\s*)?)(?:!(?!=)|%(?=[^\W\d]))(?P<rest>.*)$")
 _HELP = re.compile(r"^\s*(?:\?.*|[%\w.*]+\?{1,2}\s*)$")
 _RUNS_PYTHON = re.compile(r"%%(?:capture|prun|time|timeit)\b")

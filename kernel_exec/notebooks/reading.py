@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
-from kernel_exec.jsons import JSON, JSONObject, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, items, mapping, text
 
 _LARGEST = 500_000_000
 """Bytes of a notebook; one that is larger is no document any more."""
@@ -19,7 +19,6 @@ _LEVELS = 100
 
 _MESSAGE = 300
 """Characters of what nbformat says, which may quote a whole cell."""
-
 
 _LONG = 40
 """Lines of code beyond which a cell is folded."""
@@ -58,8 +57,7 @@ def outputs_of(cell: JSONObject) -> list[JSONObject]:
 
 def tags(cell: JSONObject) -> list[str]:
     """The tags of a cell."""
-    listed = mapping(cell, "metadata").get("tags")
-    return [str(tag) for tag in listed] if isinstance(listed, list) else []
+    return [str(tag) for tag in items(mapping(cell, "metadata"), "tags")]
 
 
 def joined(value: JSON) -> str:

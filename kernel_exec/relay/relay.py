@@ -54,9 +54,8 @@ _FAREWELL = 6.0
 _GATE = "gate"
 """What a relay holds while it starts a host."""
 
-_LEAVE = [
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
-]
+LEAVE = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+"""Signals that ask a server to end."""
 
 _KEPT = {
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
@@ -88,13 +87,13 @@ def relay(options: Mapping[str, str | None]) -> str:
     when this process can serve it as well.
     """
     fill_standard_descriptors()
-    for number in _LEAVE:
+    for number in LEAVE:
         signal.signal(number, lambda *_: os._exit(0))
     modes = [(descriptor, os.get_blocking(descriptor)) for descriptor in (0, 1, 2)]
     hide_variables(os.environ)
     met = _meet(options)
     if isinstance(met, str):
-        for number in _LEAVE:
+        for number in LEAVE:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return met
@@ -251,14 +250,14 @@ def _wait(met: _Met) -> int:
     """Wait until the host says that the conversation is over; the exit code."""
 
     def leave(*_: object) -> None:
-        for number in _LEAVE:
+        for number in LEAVE:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         signal.setitimer(signal.ITIMER_REAL, _FAREWELL)
         with suppress(OSError):
             met.connection.shutdown(socket.SHUT_WR)
 
-    for number in _LEAVE:
+    for number in LEAVE:
         signal.signal(number, leave)
     if os.isatty(0):
         os.write(2, b"waiting for an MCP client on stdin; Ctrl-D ends it\n")

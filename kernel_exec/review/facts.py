@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from kernel_exec.content.plain import counted
-from kernel_exec.jsons import JSON, JSONObject, count, mapping, text
+from kernel_exec.jsons import JSON, JSONObject, count, items, mapping, text
 from kernel_exec.notebooks.markdown import inline
 from kernel_exec.notebooks.reading import (
     cells,
@@ -111,6 +111,8 @@ def _facts(notebook: JSONObject) -> Iterator[tuple[str, str]]:
     about, metadata = ours(notebook), mapping(notebook, "metadata")
     code = [cell for cell in cells(notebook) if is_code(cell)]
     ran = [cell for cell in cells(notebook) if seconds_of(cell) is not None]
+    executed = sum(cell.get("execution_count") is not None for cell in code)
+    failures = sum(bool(errors_of(cell)) or "raises-exception" in tags(cell) for cell in code)
     failed = count(about, "failed")
     interpreter = mapping(about, "interpreter")
     version = text(interpreter, "python") or text(mapping(metadata, "language_info"), "version")
@@ -123,11 +125,10 @@ def _facts(notebook: JSONObject) -> Iterator[tuple[str, str]]:
     yield "Platform", escape(text(interpreter, "platform"))
     yield "When", _when(about.get("started"), about.get("ended"))
     yield "Time in code", duration(_ran_for(ran))
-    yield "Executions", f"{count(about, 'executions') or _run_count(code):,}"
-    yield "Failed", f"{_failures(code) if failed is None else failed:,}"
+    yield "Executions", f"{count(about, 'executions') or executed:,}"
+    yield "Failed", f"{failures if failed is None else failed:,}"
     yield "Restarts", f"{_restarts(about):,}" if about else ""
-    clients = about.get("clients")
-    yield "Client", escape(", ".join(map(str, clients)) if isinstance(clients, list) else "")
+    yield "Client", escape(", ".join(map(str, items(about, "clients"))))
 
 
 def _ran_for(ran: Sequence[JSONObject]) -> float | None:
@@ -139,14 +140,6 @@ def _ran_for(ran: Sequence[JSONObject]) -> float | None:
         and text(ours(cell), "kind") in {"", "code", "script"}
     }
     return sum(times.values()) if times else None
-
-
-def _run_count(code: Sequence[JSONObject]) -> int:
-    return sum(cell.get("execution_count") is not None for cell in code)
-
-
-def _failures(code: Sequence[JSONObject]) -> int:
-    return sum(bool(errors_of(cell)) or "raises-exception" in tags(cell) for cell in code)
 
 
 def _restarts(about: JSONObject) -> int:

@@ -90,11 +90,8 @@ class Opening:
 
 def opening(notebook: JSONObject) -> Opening:
     """What the first screen of `notebook` says, whoever wrote it."""
-    found, listed, title = (
-        mapping(ours(notebook), "verification"),
-        cells(notebook),
-        _title(notebook),
-    )
+    found = mapping(ours(notebook), "verification")
+    listed, title = cells(notebook), _title(notebook)
     ran = [(at, cell) for at, cell in enumerate(listed) if is_code(cell) and verdict_of(cell)[0]]
     judged = [_mention(at, cell) for at, cell in ran]
     notes = [_mention(at, cell) for at, cell in enumerate(listed) if role_of(cell) == "note"]

@@ -303,11 +303,8 @@ def _head(cell: JSONObject, anchor: str, remark: str, css_class: str) -> str:
     # a cell of a notebook that is not ours is no heading: its headings are in its words
     tag = "h2" if step else "span"
     named = _titled(cell)[0]
-    if (
-        not named
-        and (not is_code(cell) or _is_hidden(cell))
-        and (first := first_line(code_of(cell)))
-    ):
+    is_closed = not is_code(cell) or _is_hidden(cell)
+    if not named and is_closed and (first := first_line(code_of(cell))):
         named = f"<code>{escape(first[:_ENTRY])}</code>"
     about = [
         f'<span class="badge {css_class}">{escape(remark)}</span>' if remark else "",

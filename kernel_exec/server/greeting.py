@@ -42,13 +42,11 @@ class Tools(Protocol):
 
     async def list_tools(self) -> ListToolsResult:
         """All of them."""
-        ...
 
     async def call_tool(
         self, ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
     ) -> CallToolResult:
         """Carry out a call; what goes wrong is its result."""
-        ...
 
     def cancelled(self, ctx: ServerRequestContext[Any, Any]) -> None:
         """A request was cancelled, which the parameters of this notification name."""

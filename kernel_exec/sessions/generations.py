@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from kernel_exec.history.entries import Entry, KernelRecord, Origin
 from kernel_exec.history.opening import SERVER_DIED
 from kernel_exec.history.store import Store
-from kernel_exec.jsons import JSONObject, mapping
+from kernel_exec.jsons import JSONObject, items, mapping
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outcomes import SERVER_ENDED
 
@@ -61,8 +61,7 @@ def left_behind(entries: Sequence[Entry], kernels: Sequence[KernelRecord]) -> Be
             changes = mapping(entry.details, "names")
             for key in ("added", "changed"):
                 names |= {name: str(what) for name, what in mapping(changes, key).items()}
-            gone = changes.get("gone")
-            for name in gone if isinstance(gone, (list, tuple)) else ():
+            for name in items(changes, "gone"):
                 names.pop(str(name), None)
     return Before(
         number=entries[-1].number if entries else 0,

@@ -15,6 +15,7 @@ from kernel_exec.history.store import Store
 from kernel_exec.jsons import JSON, JSONObject
 from kernel_exec.kernels.outcomes import Began, Ending, Event, Outcome, Produced, Request
 from kernel_exec.kernels.outputs import OutputEvent, Stream
+from kernel_exec.signals import Signal
 
 from .recent import Background, Recent
 
@@ -38,26 +39,6 @@ class Submission:
     file_path: str | None = None
     time_limit: float | None = None
     details: JSONObject | None = None
-
-
-class Signal:
-    """Wakes everybody who waits at the moment it fires; check your condition, then wait."""
-
-    def __init__(self) -> None:
-        """Nobody waits yet."""
-        self._event: asyncio.Event | None = None
-
-    def fire(self) -> None:
-        """Wake all who wait now."""
-        if self._event is not None:
-            self._event.set()
-            self._event = None
-
-    async def wait(self) -> None:
-        """Wait for the next `fire`."""
-        if self._event is None:
-            self._event = asyncio.Event()
-        await self._event.wait()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -204,9 +185,6 @@ class Ledger:
         """The entry when it has ended or `seconds` have passed.
 
         Its end is on its way to the store; whatever is read from there next waits for it.
-
-        Raises:
-            NotFoundError: This server did not begin it, or long ago.
         """
         live = self.find(entry_id)
         live.waiters += 1
@@ -247,11 +225,8 @@ class Ledger:
         """
         for live in self.unfinished:
             entry = live.entry
-            if (
-                live.given_up
-                and not is_replay(entry)
-                and (entry.kind, entry.source) == (kind, source)
-            ):
+            is_same = (entry.kind, entry.source) == (kind, source)
+            if live.given_up and is_same and not is_replay(entry):
                 return entry
         return None
 

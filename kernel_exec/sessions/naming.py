@@ -43,7 +43,6 @@ def placed(
     """The name and the environment of a session that may be given as name@environment.
 
     Raises:
-        InvalidArgumentError: The name is not allowed.
         NotFoundError: No such environment is known.
     """
     name, at, place = wanted.partition("@")

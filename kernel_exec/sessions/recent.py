@@ -1,12 +1,6 @@
 """Output that is kept in memory until somebody was shown it: an entry's own, and what came late."""
 
-from kernel_exec.kernels.outputs import (
-    DisplayData,
-    ErrorOutput,
-    OutputEvent,
-    Stream,
-    characters,
-)
+from kernel_exec.kernels.outputs import DisplayData, ErrorOutput, OutputEvent, Stream, characters
 
 _MOST = 4_000_000
 """Characters of output of one entry that are kept; a kernel sends 256 KB of text, but many
@@ -23,7 +17,6 @@ class Recent:
     """The outputs of one entry in order, as long as they are few and nobody has dropped them."""
 
     def __init__(self) -> None:
-        """None yet."""
         self._events: list[OutputEvent] | None = []
         self._size = 0
 
@@ -49,7 +42,6 @@ class Background:
     """What executions have put out after their end and no result has reported."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
         self._lines: dict[str, int] = {}
         self._ends: dict[str, str] = {}
 

@@ -3,16 +3,16 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio import AsyncContextManagerMixin
+from anyio.abc import TaskStatus
 
 from kernel_exec.environments.catalog import Catalog
 from kernel_exec.environments.spec import Environment
@@ -24,9 +24,9 @@ from kernel_exec.kernels.outcomes import SERVER_ENDED
 from kernel_exec.leases import Lease, is_held, take
 from kernel_exec.places import Places
 from kernel_exec.sandbox.walls import Walls
+from kernel_exec.signals import Signal
 
 from .generations import Before, left_behind
-from .ledger import Signal
 from .naming import address, checked, continues, holders, identified, placed, unknown
 from .session import Session
 from .slots import Slots
@@ -63,7 +63,7 @@ class Owner:
         return self.catalog.sandbox.walls
 
 
-class Sessions:
+class Sessions(AsyncContextManagerMixin):
     """Opens sessions; `async with` it, and they end with it.
 
     A session outlives the connections of its clients. One that nobody is connected to is closed
@@ -80,7 +80,6 @@ class Sessions:
         idle_limit: float | None,
         detached_limit: float | None,
     ) -> None:
-        """Nothing is open yet."""
         self._store = store
         self._kernels = kernels
         self._places = places
@@ -96,25 +95,15 @@ class Sessions:
         self._opening = asyncio.Lock()
         self._closed = Signal()
         self._leases: dict[str, Lease] = {}
-        self._tasks: TaskGroup | None = None
-
-    async def __aenter__(self) -> Self:
-        """Begin to run sessions."""
         self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        """End every session with its kernel."""
-        assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        """Run sessions, and end every one with its kernel on leaving."""
         try:
-            return await self._tasks.__aexit__(kind, error, traceback)
+            async with self._tasks:
+                yield self
+                self._tasks.cancel_scope.cancel()
         finally:
             for lease in self._leases.values():
                 lease.drop()
@@ -140,18 +129,13 @@ class Sessions:
 
         Instead of a name it may be an id, or name@environment. Nothing is made: a default
         session that has not begun is a record without an id.
-
-        Raises:
-            InvalidArgumentError: The name is not allowed.
-            NotFoundError: There is none.
         """
         if (session := _with_id(self.all, name)) is not None:
             return session
         name, environment = placed(name, environment, owner.catalog, self.all)
         if (session := self._opened(name, environment, owner)) is not None:
             return session
-        record = await self._recorded(name, environment, owner)
-        if record is not None:
+        if (record := await self._recorded(name, environment, owner)) is not None:
             return record
         if not name:
             return SessionRecord(
@@ -196,7 +180,6 @@ class Sessions:
             session = await self._make(name, environment, owner)
             self._sessions[_key(name, environment, owner)] = session
             self._join(session, owner)
-            assert self._tasks is not None
             await self._tasks.start(self._run, session)
             return session
 
@@ -313,7 +296,9 @@ class Sessions:
         directory = owner.working_directory
         if _make_working_directory(directory):
             owner.tell(f"working directory {str(directory)!r} did not exist; it was created, empty")
-        return self._kernels.starter(prepared, working_directory=directory, spill_dir=spill_dir)
+        return partial(
+            self._kernels.open, prepared, working_directory=directory, spill_dir=spill_dir
+        )
 
     def _take(self, record: SessionRecord) -> bool:
         """Make a session ours until it is closed; False when another server has it."""

@@ -18,10 +18,10 @@ from kernel_exec.kernels.kernel import Inspection
 from kernel_exec.kernels.outcomes import SERVER_ENDED, Outcome
 
 from .generations import Before, Generations, KernelStatus, RestartReport
-from .ledger import Ledger, Submission
+from .ledger import Ledger, Live, Submission
 from .queue import Queue
 from .slots import TakeSlot
-from .work import Prepare, Work, isolated, undertake
+from .work import Prepare, Work, carry_out, isolated
 from .worker import Worker
 
 
@@ -80,11 +80,7 @@ class Session:
                 self.ledger.end(live, Outcome.INTERRUPTED, {"reason": SERVER_ENDED})
 
     def submit(self, submission: Submission) -> Entry:
-        """Queue something to run; its entry tells all that follows.
-
-        Raises:
-            BusyError: The queue is full.
-        """
+        """Queue something to run; its entry tells all that follows."""
         self.queue.require_room(self.name)
         return self._enqueue(submission)
 
@@ -116,11 +112,7 @@ class Session:
         return live.entry
 
     async def restart(self) -> RestartReport:
-        """End the kernel, whatever it does now, and start the next generation.
-
-        Raises:
-            KernelExecError: The new kernel did not start.
-        """
+        """End the kernel, whatever it does now, and start the next generation."""
         before, lost = self._generations.number, self._worker.begin_anew(Origin.RESTART)
         return RestartReport(generation=await self._worker.wait_started(before), lost=lost)
 
@@ -146,14 +138,11 @@ class Session:
         """
         if self._tasks is None or self.is_over:
             raise BusyError(f"session {self.name!r} was closed just now: try again")
-        return undertake(
-            submission,
-            work,
-            ledger=self.ledger,
-            tasks=self._tasks,
-            generation=self._generations.number,
-            ended=self._worker.wake.fire,
-        )
+        live = self._begin(submission, Outcome.RUNNING)
+        scope = anyio.CancelScope()
+        live.cancel = scope.cancel  # from now on: it may be stopped before its task first runs
+        self._tasks.start_soon(carry_out, self.ledger, live, scope, work, self._worker.wake.fire)
+        return live.entry
 
     def submit_isolated(self, submission: Submission, arguments: tuple[str, ...]) -> Entry:
         """Begin to run a script in a kernel of its own."""
@@ -162,11 +151,8 @@ class Session:
 
     def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
         """Put something that is over already into the history."""
-        return self.ledger.begin(
-            Submission(source=source, kind=kind, details=details),
-            outcome=Outcome.OK,
-            generation=self._generations.number,
-        ).entry
+        noted = Submission(source=source, kind=kind, details=details)
+        return self._begin(noted, Outcome.OK).entry
 
     def status(self) -> KernelStatus:
         """The kernel now."""
@@ -186,10 +172,12 @@ class Session:
             )
         return kernel
 
+    def _begin(self, submission: Submission, outcome: Outcome) -> Live:
+        generation = self._generations.number
+        return self.ledger.begin(submission, outcome=outcome, generation=generation)
+
     def _enqueue(self, submission: Submission) -> Entry:
-        live = self.ledger.begin(
-            submission, outcome=Outcome.QUEUED, generation=self._generations.number
-        )
+        live = self._begin(submission, Outcome.QUEUED)
         self.queue.add(live)
         self._worker.wake.fire()
         return live.entry

@@ -33,11 +33,7 @@ class Clients:
     """
 
     def __init__(
-        self,
-        *,
-        wake: Callable[[], None],
-        idle_limit: float | None,
-        detached_limit: float | None,
+        self, *, wake: Callable[[], None], idle_limit: float | None, detached_limit: float | None
     ) -> None:
         """Nobody yet. The limits, in seconds, are for any kernel and for one without clients."""
         self.names: dict[str, str] = {}

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import anyio
-from anyio.abc import TaskGroup
 
 from kernel_exec.errors import KernelExecError, bare
-from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import KernelStarter
 from kernel_exec.kernels.outcomes import SERVER_ENDED, Event, Outcome, Produced, Request
@@ -35,7 +33,6 @@ class Job:
     """Work that goes on, as the work sees it: where its outputs go, and what stops it."""
 
     def __init__(self, ledger: Ledger, live: Live) -> None:
-        """Its entry is `live`."""
         self._ledger = ledger
         self._live = live
 
@@ -59,27 +56,10 @@ class Done:
 Work: TypeAlias = Callable[[Job], Awaitable[Done]]
 
 
-def undertake(
-    submission: Submission,
-    work: Work,
-    *,
-    ledger: Ledger,
-    tasks: TaskGroup,
-    generation: int,
-    ended: Callable[[], None],
-) -> Entry:
-    """Begin `work` in `tasks`, with an entry of its own; `ended` is called when it is over."""
-    live = ledger.begin(submission, outcome=Outcome.RUNNING, generation=generation)
-    scope = anyio.CancelScope()
-    live.cancel = scope.cancel  # from now on: it may be stopped before its task first runs
-    tasks.start_soon(_carry_out, ledger, live, scope, work, ended)
-    return live.entry
-
-
-async def _carry_out(
+async def carry_out(
     ledger: Ledger, live: Live, scope: anyio.CancelScope, work: Work, ended: Callable[[], None]
 ) -> None:
-    """Do the work; whatever happens, its entry ends with the truth."""
+    """Do work in `scope`; whatever happens, its entry ends with the truth."""
     outcome = Outcome.INTERRUPTED
     details: JSONObject = {"reason": SERVER_ENDED}
     try:

@@ -17,9 +17,10 @@ from kernel_exec.jsons import JSONObject
 from kernel_exec.kernels.kernel import Kernel
 from kernel_exec.kernels.outcomes import Ending, Outcome
 from kernel_exec.kernels.outputs import undefined_name
+from kernel_exec.signals import Signal
 
 from .generations import Generations, KernelStatus
-from .ledger import Ledger, Live, Signal, describe_ending
+from .ledger import Ledger, Live, describe_ending
 from .queue import Queue
 from .slots import Clients, TakeSlot
 from .work import Prepare, describe_error

@@ -35,9 +35,6 @@ async def basis(
     """A text that changes when something changes that a verdict rests on; "" when nobody knows.
 
     The folder `apart` is where documents go, which no code is run for.
-
-    Raises:
-        UnusableEnvironmentError: The interpreter is gone.
     """
     interpreter = prepared.interpreter
     installed = await distributions(interpreter.executable, variables=prepared.variables)

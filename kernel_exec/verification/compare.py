@@ -82,13 +82,8 @@ def compare(
 ) -> Comparison:
     """Compare the outputs recorded in a cell with those of now.
 
-    Args:
-        before: As recorded.
-        after: As they are now.
-        may_fail: The cell is tagged `raises-exception`.
-        errors_only: No outputs were recorded, so that only a new error counts.
-        source: The cell's code.
-        rerun: When it ran again, and in which process.
+    One that `may_fail` is tagged `raises-exception`. With `errors_only` no outputs were recorded,
+    so that only a new error counts.
     """
     recorded, found = (_read(writable(outputs)) for outputs in (before, after))
     rerun = replace(rerun, listing=only_lists(source))

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -72,12 +73,12 @@ async def verify_in(
             if on_cell is not None:
                 on_cell(report, done, total)
 
-        start = kernels.starter(prepared, working_directory=working_directory, spill_dir=spill_dir)
+        start = partial(
+            kernels.open, prepared, working_directory=working_directory, spill_dir=spill_dir
+        )
         verification = await verify(notebook, start, time_limit=time_limit, on_cell=tell)
     return replace(
-        verification,
-        environment=prepared.environment.key,
-        working_directory=str(working_directory),
+        verification, environment=prepared.environment.key, working_directory=str(working_directory)
     )
 
 
@@ -90,12 +91,8 @@ async def verify(
 ) -> Verification:
     """Run the notebook's code in a kernel of `start`, and compare cell by cell.
 
-    Args:
-        notebook: Any notebook in nbformat 4.
-        start: Starts the kernel; it ends before this returns.
-        time_limit: Seconds for each cell, None for none.
-        on_cell: Called with each cell once it ran; it must not block. The verification has the
-            verdicts of the end, when late outputs have come.
+    Each cell may take `time_limit` seconds. `on_cell` hears of each that ran and must not block;
+    the verification has the verdicts of the end, when late outputs have come.
 
     Raises:
         InvalidArgumentError: It is no Python notebook.
@@ -200,10 +197,7 @@ class _Run:
             found = await to_thread.run_sync(self._compare, cell, ran, events)
             ran.compared = len(events)
             ran.report = CellReport(
-                cell=cell,
-                verdict=found.verdict,
-                difference=found.difference,
-                seconds=ran.seconds,
+                cell=cell, verdict=found.verdict, difference=found.difference, seconds=ran.seconds
             )
         return ran.report
 

@@ -21,7 +21,8 @@ async def wall_figures(folder: Path, rounds: int) -> list[Figure]:
     (folder / "spill").mkdir()
     here = await prepared(folder)
     starters = [
-        all_kernels().starter(
+        partial(
+            all_kernels().open,
             replace(here, sandbox=Sandbox(walls=walls)),
             working_directory=folder,
             spill_dir=folder / "spill",

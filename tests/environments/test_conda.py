@@ -238,14 +238,15 @@ async def test_a_kernel_of_a_prefix_leaves_it_unchanged(
         sandbox=Sandbox(walls=walls),
     )
     prepared = await catalog.prepare(await catalog.default())
-    start = all_kernels().starter(prepared, working_directory=work, spill_dir=work)
     told: list[str] = []
 
     def listen(event: Event) -> None:
         if isinstance(event, Produced) and isinstance(event.output, Stream):
             told.append(event.output.text)
 
-    async with start(listen) as kernel:
+    async with all_kernels().open(
+        prepared, listen, working_directory=work, spill_dir=work
+    ) as kernel:
         with anyio.fail_after(patient(60)):
             ending = await kernel.execute(Request(id="e", source=SEEN_FROM_INSIDE))
     assert ending.outcome is Outcome.OK

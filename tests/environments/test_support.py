@@ -73,14 +73,15 @@ class Place:
             variables=kernel_variables(self.environment, interpreter, base=os.environ, passed=()),
         )
         folder = self.executable.parents[2]
-        start = all_kernels().starter(prepared, working_directory=folder, spill_dir=folder)
         written: list[str] = []
 
         def listen(event: Event) -> None:
             if isinstance(event, Produced) and isinstance(event.output, Stream):
                 written.append(event.output.text)
 
-        async with start(listen) as kernel:
+        async with all_kernels().open(
+            prepared, listen, working_directory=folder, spill_dir=folder
+        ) as kernel:
             with anyio.fail_after(patient(60)):
                 endings = [
                     await kernel.execute(Request(id=f"e{number}", source=source))

@@ -8,7 +8,6 @@ import pytest
 
 from kernel_exec.errors import StorageError
 from kernel_exec.history.blobs import Blobs
-from kernel_exec.places import open_plain
 
 
 def files(folder: Path) -> list[Path]:
@@ -121,15 +120,3 @@ def test_two_processes_that_write_the_same_content_at_once_both_succeed(tmp_path
     blobs = Blobs(tmp_path / "blobs")
     assert [blobs.get(name) for name in answers[0]] == [str(n).encode() * 10_000 for n in range(50)]
     assert len(files(tmp_path)) == 50
-
-
-def test_only_a_plain_file_is_opened_as_what_was_spilled(tmp_path: Path) -> None:
-    plain, link, pipe = (tmp_path / name for name in ("plain", "link", "pipe"))
-    plain.write_bytes(b"text")
-    link.symlink_to(plain)
-    os.mkfifo(pipe)
-    with open_plain(str(plain)) as file:
-        assert file.read() == b"text"
-    for other in (link, pipe, tmp_path, tmp_path / "none", Path("/dev/zero")):
-        with pytest.raises(OSError, match=str(other)):
-            open_plain(str(other))

@@ -221,7 +221,7 @@ def test_files_that_no_row_refers_to_go_after_a_week(folder: Path, database: Dat
     for kernel, session in (("a kernel of it", "young"), ("one of a removed session", "removed")):
         (folder / "spill" / kernel).symlink_to(folder / "spill" / session)
     week_from_files = (folder / "spill" / "lately").stat().st_mtime + DAY
-    killed, being_written = (folder / "blobs" / "ab" / f"unfinished-{n}" for n in (1, 2))
+    killed, being_written = (folder / "blobs" / "ab" / f".unfinished-{n}" for n in (1, 2))
     killed.parent.mkdir(exist_ok=True)
     killed.touch()
     being_written.touch()

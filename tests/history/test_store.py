@@ -142,7 +142,7 @@ def query(root: Path, statement: str) -> list[tuple[JSON, ...]]:
 
 
 async def events(store: Store, entry_id: str) -> list[OutputEvent]:
-    return [numbered.event for numbered in await store.events(entry_id)]
+    return [event for _, event in await store.events(entry_id)]
 
 
 async def fill(store: Store, *, entries: int = 1) -> list[Entry]:
@@ -234,52 +234,23 @@ async def test_entries_come_by_number_at_most_the_last(
         assert [entry.number for entry in await store.entries("s1", last=last)] == numbers
 
 
-async def test_a_page_of_entries_begins_behind_a_number(tmp_path: Path) -> None:
-    async with open_store(tmp_path) as store:
-        made = await fill(store, entries=5)
-
-        assert await store.entries("s1", after=2) == made[2:]
-        assert await store.entries("s1", after=2, first=2) == made[2:4]
-        assert await store.entries("s1", after=5) == []
-        with file_size_limit(1):
-            store.put_entry(replace(ENTRY, id="e6", number=6))
-            assert [e.id for e in await store.entries("s1", after=4, first=2)] == ["e5", "e6"]
-            assert [e.id for e in await store.entries("s1", after=3, first=1)] == ["e4"]
-
-
 async def test_events_are_numbered_and_read_from_behind_a_number(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store:
         await fill(store, entries=2)
         for number in range(3):
             store.add_event("e1", text(str(number)))
         found = await store.events("e1")
-        assert [each.event for each in found] == [text(each) for each in ("e1", "0", "1", "2")]
-        assert [each.number for each in found] == sorted({each.number for each in found})
-        for at, each in enumerate(found, start=1):
-            assert await store.events("e1", after=each.number) == found[at:]
+        assert [event for _, event in found] == [text(each) for each in ("e1", "0", "1", "2")]
+        numbers = [number for number, _ in found]
+        assert numbers == sorted(set(numbers))
+        for at, number in enumerate(numbers, start=1):
+            assert await store.events("e1", after=number) == found[at:]
         with file_size_limit(1):
             store.add_event("e1", text("waits"))
-            (waits,) = await store.events("e1", after=found[-1].number)
-            assert waits.event == text("waits")
-        assert await store.events("e1") == [*found, waits]
-        assert await store.events("e1", after=waits.number) == []
-
-
-async def test_events_of_all_are_read_by_another_process_from_behind_a_number(
-    tmp_path: Path,
-) -> None:
-    async with open_store(tmp_path) as store, open_store(tmp_path) as reader:
-        await fill(store, entries=3)
-        first = await reader.all_events(first=2)
-        assert [(each.entry_id, each.event) for each in first] == [
-            ("e1", text("e1")),
-            ("e2", text("e2")),
-        ]
-        store.add_event("e1", text("more"))
-        await store.settle()
-        rest = await reader.all_events(after=first[-1].number, first=9)
-        assert [each.event for each in rest] == [text("e3"), text("more")]
-        assert await reader.all_events(after=rest[-1].number, first=9) == []
+            ((number, waits),) = await store.events("e1", after=numbers[-1])
+            assert waits == text("waits")
+        assert await store.events("e1") == [*found, (number, waits)]
+        assert await store.events("e1", after=number) == []
 
 
 async def test_entries_of_kinds_are_counted_whether_they_are_written_or_wait(

@@ -109,4 +109,4 @@ def test_only_a_whole_envelope_makes_a_probe(meta: object) -> None:
     message = types.JSONRPCRequest(
         jsonrpc="2.0", id=1, method="server/discover", params={"_meta": meta}
     )
-    assert probed(message) is None
+    assert not probed(message)

@@ -71,10 +71,12 @@ class Pool:
 
     @asynccontextmanager
     async def taken(self, found: PreparedEnvironment | None = None) -> AsyncIterator[Kernel]:
-        start = self.spares.starter(
-            found or self.found, working_directory=self.folder, spill_dir=self.folder
-        )
-        async with start(lambda event: None) as kernel:
+        async with self.spares.open(
+            found or self.found,
+            lambda event: None,
+            working_directory=self.folder,
+            spill_dir=self.folder,
+        ) as kernel:
             yield kernel
 
 
@@ -292,8 +294,9 @@ async def test_a_cell_can_not_tell_it_from_a_fresh_one(tmp_path: Path, walls: Wa
         for each in (spares, kernels):
             waiting = list(spares.ready)
             heard: list[Event] = []
-            start = each.starter(found, working_directory=folder, spill_dir=spill)
-            async with start(heard.append) as kernel:
+            async with each.open(
+                found, heard.append, working_directory=folder, spill_dir=spill
+            ) as kernel:
                 assert (kernel in waiting) is (each is spares)
                 demand.close()
                 looks.append(await said(kernel, heard, LOOK))
@@ -327,8 +330,9 @@ async def test_behind_walls_none_is_taken_for_a_session_whose_files_it_does_not_
             await until(lambda: spares.ready)
             (spare,) = spares.ready
             heard: list[Event] = []
-            start = spares.starter(found, working_directory=folder, spill_dir=spill)
-            async with start(heard.append) as kernel:
+            async with spares.open(
+                found, heard.append, working_directory=folder, spill_dir=spill
+            ) as kernel:
                 assert (kernel is spare) is taken
                 await said(kernel, heard, f"print('{taken}' * 1_000_000)")
         assert [path.stat().st_size for path in spill.iterdir()] == [4_000_001 + 5_000_001]

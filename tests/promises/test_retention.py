@@ -149,7 +149,7 @@ def test_what_killed_writes_left_goes_and_files_of_the_user_do_not(tmp_path: Pat
     leftovers = [
         root / ".unfinished-abcdefgh",
         root / "data" / "deep" / ".unfinished-0123456789abcdef",
-        folder(tmp_path) / "blobs" / "ab" / "unfinished-abcdefgh",
+        folder(tmp_path) / "blobs" / "ab" / ".unfinished-abcdefgh",
     ]
     others = [root / ".unfinished-thoughts.md", root / "data" / "unfinished-abcdefgh"]
     for path in (*leftovers, *others):

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -230,7 +231,8 @@ async def test_a_start_that_takes_too_long_is_ended_with_all_it_has_said(
 ) -> None:
     python = fake_python(tmp_path / "python", "echo 'still busy' >&2; sleep 60")
     found = await prepared(tmp_path)
-    hanging = all_kernels().starter(
+    hanging = partial(
+        all_kernels().open,
         replace(found, interpreter=replace(found.interpreter, executable=python)),
         working_directory=tmp_path,
         spill_dir=tmp_path,

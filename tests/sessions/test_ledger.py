@@ -41,6 +41,6 @@ async def test_outputs_are_in_memory_until_they_are_many_or_another_entry_has_en
         ledger.end(long, Outcome.OK, {})
         assert events(first) is None
 
-        assert [each.event for each in await store.events(first.entry.id)] == [LINE, LINE]
-        kept = [each.event for each in await store.events(long.entry.id)]
+        assert [event for _, event in await store.events(first.entry.id)] == [LINE, LINE]
+        kept = [event for _, event in await store.events(long.entry.id)]
         assert kept == [LINE, LONG, LONG]

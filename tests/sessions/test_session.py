@@ -104,7 +104,7 @@ async def test_an_ended_entry_is_in_the_store_when_wait_returns(tmp_path: Path) 
     async with running(tmp_path) as now:
         entry = await run(now.session, "print('before'); 1 / 0")
         assert await now.store.entry(entry.id) == entry
-        outputs = fold(each.event for each in await now.store.events(entry.id))
+        outputs = fold(event for _, event in await now.store.events(entry.id))
         assert outputs[0] == Stream(name="stdout", text="before\n")
 
 
@@ -432,8 +432,8 @@ async def test_work_beside_the_kernel_has_an_entry_and_runs_while_code_does(
         done = await now.session.wait(entry.id, patient(15))
         assert done.outcome is Outcome.OK
         assert done.details == {"changed": 1}
-        (output,) = await now.store.events(entry.id)
-        assert output.event == Stream(name="stdout", text="resolving\n")
+        ((_, output),) = await now.store.events(entry.id)
+        assert output == Stream(name="stdout", text="resolving\n")
         assert now.session.entry(sleeping.id) is not None
 
 
