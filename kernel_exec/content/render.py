@@ -42,13 +42,6 @@ _BACKGROUND = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """A block of text that ends in a newline."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """A picture in base64."""
 
@@ -58,12 +51,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """Blocks for the model, the last of which is the status, and fields for programs.
+    """Blocks for the model that end in a newline, the last the status, and fields for programs.
 
     `seen` is what the model has seen of an execution that goes on.
     """
 
-    texts: tuple[Text, ...]
+    texts: tuple[str, ...]
     pictures: tuple[Picture, ...]
     meta: JSONObject
     seen: Marks = ()
@@ -91,7 +84,7 @@ def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> R
     more = shown.hidden or shown.cut or len(numbers) > len(inline)
     last = status(entry, context, body, more=more)
     return Rendered(
-        texts=tuple(Text(text=each) for each in (body, last) if each),
+        texts=tuple(filter(None, (body, last))),
         pictures=tuple(inline),
         seen=() if entry.outcome.ended else marks(outputs, context.texts),
         meta={

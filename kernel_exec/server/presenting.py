@@ -159,7 +159,7 @@ def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
 
 def _whole(entry: Entry, outputs: Sequence[Output], now: RenderContext) -> Made:
     rendered = render(entry, outputs, now)
-    *blocks, last = [TextContent(text=block.text) for block in rendered.texts]
+    *blocks, last = [TextContent(text=each) for each in rendered.texts]
     content = [*blocks, *map(_shown, rendered.pictures), last]
     return replace(_result(entry, content, rendered.meta), seen=rendered.seen)
 
