@@ -26,6 +26,11 @@ class Check:
         return asdict(self)
 
 
+def works(name: str, text: str, fix: str = "") -> Check:
+    """The check of what works."""
+    return Check(name=name, ok=True, text=text, fix=fix)
+
+
 def broken(name: str, error: Exception | str, fix: str = "") -> Check:
     """The check of what does not work; our errors end with the way out, behind a semicolon."""
     said = one_line(" ".join(str(error).split()) or repr(error), _LONGEST)

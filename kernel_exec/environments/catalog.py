@@ -56,6 +56,16 @@ class PreparedEnvironment(FoundEnvironment):
     inherited: Inherited = INHERITED
     sandbox: Sandbox = OPEN
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was found out, for programs."""
+        return {
+            "executable": str(self.interpreter.executable),
+            "python_version": self.interpreter.python_version,
+            "kernel_support": self.support.kind.value,
+            "ipykernel_version": self.support.ipykernel_version,
+        }
+
 
 class Answers:
     """What interpreters have answered, for all who would start them with the same variables."""
