@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_exec.errors import UnusableEnvironmentError
@@ -25,14 +24,6 @@ _ROOTS = (
 )
 _MOST_SHOWN = 20
 """Names that a message lists."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A package that conda has put into a prefix, of whatever language."""
-
-    name: str
-    version: str
 
 
 def is_prefix(path: Path) -> bool:
@@ -89,14 +80,14 @@ def find_client(prefix: Path, *, home: Path, base: Mapping[str, str]) -> Path | 
     return next((path for path in candidates if path.is_absolute() and _can_run(path)), None)
 
 
-def records(prefix: Path) -> tuple[Record, ...]:
-    """What conda has installed; empty for a folder that is no prefix."""
-    found = []
+def records(prefix: Path) -> dict[str, str]:
+    """The versions by name of what conda has installed, of whatever language."""
+    found = {}
     for path in sorted((prefix / "conda-meta").glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # one that was left half-written
             record = json.loads(path.read_text("utf-8"))
-            found.append(Record(name=str(record["name"]), version=str(record["version"])))
-    return tuple(found)
+            found[str(record["name"])] = str(record["version"])
+    return found
 
 
 def _candidates(home: Path, base: Mapping[str, str]) -> Iterator[tuple[str, Path]]:

@@ -58,13 +58,12 @@ async def take_inventory(interpreter: Interpreter, *, variables: Mapping[str, st
     """
     found = list(await distributions(interpreter.executable, variables=variables))
     names = {canonicalize_name(each.name) for each in found}
-    for record in conda.records(interpreter.prefix):
-        if canonicalize_name(record.name) not in names:
-            place = str(interpreter.prefix)
-            found.append(
-                Distribution(name=record.name, version=record.version, location=place, modules=())
-            )
-    return found
+    place = str(interpreter.prefix)
+    return found + [
+        Distribution(name=name, version=version, location=place, modules=())
+        for name, version in conda.records(interpreter.prefix).items()
+        if canonicalize_name(name) not in names
+    ]
 
 
 def compare(before: Inventory, after: Inventory) -> Changes:

@@ -139,8 +139,8 @@ def test_records_that_can_not_be_read_are_left_out(tmp_path: Path) -> None:
     (meta / "good.json").write_text('{"name": "good", "version": "1"}')
     (meta / "half.json").write_text('{"name": "ha')
     (meta / "list.json").write_text("[]")
-    assert conda.records(tmp_path / "ml") == (conda.Record(name="good", version="1"),)
-    assert conda.records(tmp_path / "nowhere") == ()
+    assert conda.records(tmp_path / "ml") == {"good": "1"}
+    assert conda.records(tmp_path / "nowhere") == {}
 
 
 # What follows uses genuine prefixes
