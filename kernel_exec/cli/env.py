@@ -1,7 +1,6 @@
 """`kernel-exec env`: the configured environments, listed, added and checked."""
 
 import importlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import NotFoundError
 from kernel_exec.settings import Settings, config_file_to_write
 
-from .reading import settings_of
+from .reading import print_json, settings_of
 
 Options: TypeAlias = Mapping[str, str | None]
 
@@ -78,7 +77,7 @@ def list_(options: Options, as_json: bool) -> None:
     """Print the environments: where servers begin, then those by name."""
     found = _configured(settings_of(options))
     if as_json:
-        _print_json([each.as_json() for each in found])
+        print_json([each.as_json() for each in found])
         return
     width = _width(found)
     for each in found:
@@ -118,7 +117,7 @@ def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: 
     write(file, content, make_folder=not was_named)
     click.echo(f"added `{name}` (Python {interpreter.python_version}) to {file}", err=True)
     if as_json:
-        _print_json(_named(name, environment, file).as_json())
+        print_json(_named(name, environment, file).as_json())
 
 
 @env.command()
@@ -146,7 +145,7 @@ def check(options: Options, names: Sequence[str], as_json: bool) -> int:
         if not as_json:
             click.echo(_line(row, width))
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     return 0 if all(row["ok"] for row in rows) else 1
 
 
@@ -166,7 +165,7 @@ def path(options: Options, name: str, as_json: bool) -> None:
     else:
         found, _ = config_file_to_write(options=options)
     if as_json:
-        _print_json({"path": str(found)})
+        print_json({"path": str(found)})
     else:
         click.echo(found)
 
@@ -246,7 +245,3 @@ def _one_line(text: str) -> str:
 def _shortened(text: str) -> str:
     half = _SHOWN // 2
     return text if len(text) <= _SHOWN else f"{text[:half]} [...] {text[-half:]}"
-
-
-def _print_json(value: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    click.echo(json.dumps(value, indent=2))

@@ -1,6 +1,6 @@
 """What a check has found."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from kernel_exec.content.plain import one_line
 from kernel_exec.errors import parted
@@ -20,10 +20,6 @@ class Check:
     ok: bool
     text: str
     fix: str = ""
-
-    def as_json(self) -> dict[str, object]:
-        """What `doctor --json` says about it."""
-        return asdict(self)
 
 
 def works(name: str, text: str, fix: str = "") -> Check:
