@@ -87,7 +87,11 @@ class Answers:
 
 
 class Catalog:
-    """Knows environments by name and remembers what was found out about them."""
+    """Knows environments by name and remembers what was found out about them.
+
+    Where one is asked, `UnusableEnvironmentError` says that it does not work or is gone by now, and
+    `BusyError` that no process can be started.
+    """
 
     def __init__(
         self,
@@ -139,12 +143,7 @@ class Catalog:
         return found
 
     async def default(self) -> Environment:
-        """The configured environment, or the managed one, made if need be.
-
-        Raises:
-            UnusableEnvironmentError: The managed one can't be made.
-            BusyError: No process can be started now.
-        """
+        """The configured environment, or the managed one, made if need be."""
         if self._configured is not None:
             return self._configured
         return await ensure_default(
@@ -155,10 +154,6 @@ class Catalog:
         """Find, ask and support an environment; callers at the same time share the work.
 
         It is asked again when it was made anew or something was installed, by whomever.
-
-        Raises:
-            UnusableEnvironmentError: It does not work, or is gone by now.
-            BusyError: No process can be started now.
         """
         async with self._locks.setdefault(environment.key, anyio.Lock()):
             executable = self._executable(environment)
@@ -170,12 +165,7 @@ class Catalog:
             return prepared
 
     async def find(self, environment: Environment) -> FoundEnvironment:
-        """Find and ask an environment, whether a kernel can be had for it or not.
-
-        Raises:
-            UnusableEnvironmentError: Its interpreter does not work, or is gone by now.
-            BusyError: No process can be started now.
-        """
+        """Find and ask an environment, whether a kernel can be had for it or not."""
         executable = self._executable(environment)
         known = self._prepared.get(environment.key)
         if known is not None and self._holds(known):
@@ -185,10 +175,6 @@ class Catalog:
     def forget(self, environment: Environment) -> None:
         """Ask again the next time: something was installed."""
         self._prepared.pop(environment.key, None)
-
-    def prepared(self, environment: Environment) -> PreparedEnvironment | None:
-        """What is known about an environment without asking."""
-        return self._prepared.get(environment.key)
 
     def _holds(self, known: PreparedEnvironment) -> bool:
         return known.stamp == fingerprint(known.interpreter) and is_there(known.support)
@@ -266,10 +252,6 @@ async def ensure_default(
     One whose interpreter no longer runs, as after an upgrade of Python, is set aside and made
     anew; its packages stay in the folder that was set aside. One that only did not answer this
     time is left alone.
-
-    Raises:
-        UnusableEnvironmentError: It can't be made, or does not answer now.
-        BusyError: No process can be started now.
     """
     folder = Places(storage_root).private
     environment = default_environment(storage_root)
