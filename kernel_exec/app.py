@@ -51,9 +51,6 @@ async def open_app(
 
     What an earlier server left behind is swept first. `ending` is why kernels end that live until
     then; a client finds its default session again unless that ended as `SERVER_ENDED`.
-
-    Raises:
-        InvalidArgumentError: The storage folder can't be one.
     """
     await to_thread.run_sync(make_root, settings.storage_root, settings.storage_source)
     await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)

@@ -88,11 +88,7 @@ def read_content(file: Path, source: str = "") -> bytes:
 
 
 def parse_table(file: Path, content: bytes) -> dict[str, object]:
-    """The table in the content of a file; its values are not checked yet.
-
-    Raises:
-        InvalidArgumentError: It is no TOML.
-    """
+    """The table in the content of a file, which must be TOML; its values are not checked yet."""
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -185,10 +181,6 @@ def with_environment(
     """What the file would hold with `environment` in it, in a table of its own.
 
     All other lines stay as they are, and so do comments in a table that is replaced.
-
-    Raises:
-        InvalidArgumentError: The name is not allowed, or taken and not to be replaced; or the
-            file can't be read, or is laid out in a way that can't be added to.
     """
     _check_name(name, "")
     content = read_content(file) if os.path.lexists(file) else b""
@@ -221,9 +213,6 @@ def write(file: Path, content: bytes, *, make_folder: bool = False, secret: bool
     """Put `content` in the place of a configuration file, whole or not at all.
 
     Links, mode and owner stay; a new one that is `secret` is the user's alone.
-
-    Raises:
-        StorageError: It can't be written, or is marked as read-only; it is as it was.
     """
     try:
         if make_folder:

@@ -164,11 +164,7 @@ class Connection:
         return await self.session(self._worked_in)
 
     async def existing(self, name: str = "") -> Session | SessionRecord:
-        """The session `name`, without beginning one; see `Sessions.find`.
-
-        Raises:
-            NotFoundError: There is none.
-        """
+        """The session `name`, without beginning one; for what is raised see `Sessions.find`."""
         environment = await self.current_environment()
         return await self.app.sessions.find(name, environment, owner=self.owner)
 

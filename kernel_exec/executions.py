@@ -33,12 +33,7 @@ async def run(
     title: str = "",
     time_limit: float | None = None,
 ) -> Begun:
-    """Store `source` as a script and queue it; where it can't be stored, it runs all the same.
-
-    Raises:
-        InvalidArgumentError: The source or a name is not allowed.
-        BusyError: The session's queue is full.
-    """
+    """Store `source` as a script and queue it; where it can't be stored, it runs all the same."""
     checked = checked_source(source)
     opened = await connection.working_session(session)
     resent = opened.ledger.resent(EntryKind.CODE, checked)
@@ -66,7 +61,7 @@ async def submit(
     title: str = "",
     time_limit: float | None = None,
 ) -> Entry:
-    """Queue `source` in a session that is open, and store it; raises what `run` does.
+    """Queue `source` in a session that is open, and store it.
 
     It is stored while an idle kernel runs it already: to make a file takes as long as a short cell.
     """
@@ -104,13 +99,7 @@ async def run_script(
     title: str = "",
     time_limit: float | None = None,
 ) -> Begun:
-    """Run a stored script in the session's kernel, or isolated in one of its own.
-
-    Raises:
-        InvalidArgumentError: The path is not allowed, or the file is no code.
-        NotFoundError: There is no such file.
-        BusyError: The session's queue is full.
-    """
+    """Run a stored script in the session's kernel, or isolated in one of its own."""
     script = await to_thread.run_sync(connection.app.scripts.source, file_path)
     opened = await connection.working_session(session)
     submission = Submission(
@@ -144,9 +133,6 @@ async def find(
     """An entry by its id, or the latest of a session that ran something.
 
     The session is None when the entry was begun by another server, or long ago.
-
-    Raises:
-        NotFoundError: There is none.
     """
     store = connection.app.store
     if execution_id:

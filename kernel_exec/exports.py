@@ -36,13 +36,7 @@ class _Subject:
 
 
 async def export(connection: Connection, asked: Document, *, session: str = "") -> Exported:
-    """Write a session's document.
-
-    Raises:
-        InvalidArgumentError: There is a file that is not ours, or the path is not allowed.
-        NotFoundError: The session has run nothing.
-        StorageError: It can't be written.
-    """
+    """Write a session's document."""
     found = await connection.existing(session)
     return await _export(connection, await _subject(connection, asked, found))
 
@@ -55,7 +49,7 @@ async def verify(
     time_limit: float | None,
     anew: bool,
 ) -> Begun:
-    """Begin to run a session again and to write it with the verdict; raises what `export` does.
+    """Begin to run a session again and to write it with the verdict.
 
     The work belongs to the session, or to the connection's own if that is not open here. Its
     verdict of before is used while it holds, unless it is wanted `anew`. Each cell may run

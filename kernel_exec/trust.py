@@ -43,9 +43,6 @@ def read_files(
     """The file that `source` has named, otherwise that in `folder` if trusted, then the user's own.
 
     The files `without` which to do are left out.
-
-    Raises:
-        InvalidArgumentError: A file that holds can't be read, or is no TOML.
     """
     if named is not None:
         if str(named) in without:
@@ -71,21 +68,12 @@ def read_files(
 
 
 def trust(user: Path, file: Path, content: bytes) -> None:
-    """Remember that the user trusts `file` as long as it holds `content`.
-
-    Raises:
-        StorageError: It can't be remembered.
-    """
+    """Remember that the user trusts `file` as long as it holds `content`."""
     _remember(user, trusted(user) | {_key(file): _hash(content)})
 
 
 def forget(user: Path, file: Path) -> None:
-    """Trust `file` no longer.
-
-    Raises:
-        NotFoundError: It was not trusted.
-        StorageError: It can't be remembered.
-    """
+    """Trust `file` no longer; raises `NotFoundError` when it was not trusted."""
     known = trusted(user)
     if known.pop(_key(file), None) is None:
         raise NotFoundError(f"{file} was not trusted; `kernel-exec trust --list` lists those")

@@ -68,9 +68,7 @@ def replaced(client: Client, file: Path, before: bytes | None, text: str | None)
 
     Returns the first of the folders that were made for it, or "".
 
-    Raises:
-        BusyError: Another program has changed it since, or is about to.
-        StorageError: It can't be written, and is as it was.
+    Raises `BusyError` when another program has changed it since, or is about to.
     """
     missing = [folder for folder in file.parents if not folder.exists()]
     mark = codecs.BOM_UTF8 if before is not None and before.startswith(codecs.BOM_UTF8) else b""

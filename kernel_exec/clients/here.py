@@ -83,12 +83,7 @@ def environment_in(folder: Path, variables: Mapping[str, str]) -> tuple[dict[str
 
 
 def given(options: Mapping[str, str | None], folder: Path) -> dict[str, str]:
-    """The settings among `options` as variables that mean the same anywhere.
-
-    Raises:
-        InvalidArgumentError: One is not allowed.
-        UnusableEnvironmentError: The environment does not exist.
-    """
+    """The settings among `options`, once checked, as variables that mean the same anywhere."""
     settings = read_settings(options=options, variables={}, working_directory=folder)
     if settings.connection.environment is not None and settings.environment_source != "default":
         base = process_variables()

@@ -74,12 +74,7 @@ def removing(client: Client, file: Path) -> Plan:
 
 
 def carry_out(plan: Plan) -> str:
-    """Do it; returns a warning, or "".
-
-    Raises:
-        BusyError: Another program has changed the file since it was read.
-        StorageError: It can't be written, and is as it was.
-    """
+    """Do it; returns a warning, or ""."""
     old = record_of(plan.file)
     folder = replaced(plan.client, plan.file, plan.before, plan.after)
     if plan.after is None and old is not None:

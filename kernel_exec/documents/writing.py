@@ -77,12 +77,7 @@ def _held(folder: Path, check: Check | None) -> Iterator[Path]:
 
 
 def require_replaceable(path: Path, session: str) -> None:
-    """Refuse to write over anything but an earlier export of the session.
-
-    Raises:
-        InvalidArgumentError: Something else is there, or the path is not allowed.
-        StorageError: Nobody may look there.
-    """
+    """Refuse to write over anything but an earlier export of the session."""
     with _explained(path):
         replaceable = _replaceable(path, session)
     if not replaceable:

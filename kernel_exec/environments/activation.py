@@ -72,12 +72,7 @@ async def activate(
     base: Mapping[str, str],
     passed: Collection[str],
 ) -> dict[str, str]:
-    """What a kernel of `environment` gets of the server's variables `base`, activated.
-
-    Raises:
-        UnusableEnvironmentError: An activation script of the prefix does not end well.
-        BusyError: No process can be started now.
-    """
+    """What a kernel of `environment` gets of the server's variables `base`, activated."""
     variables = kernel_variables(environment, interpreter, base=base, passed=passed)
     if environment.kind is not EnvironmentKind.CONDA:
         return variables

@@ -34,11 +34,7 @@ def is_prefix(path: Path) -> bool:
 
 
 def find_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
-    """The prefix of the environment `name`; `home` is the user's folder, `base` has variables.
-
-    Raises:
-        UnusableEnvironmentError: There is none; lists those that there are.
-    """
+    """The prefix of the environment `name`, or an error that lists those that there are."""
     known = prefixes(home=home, base=base)
     if name in known:
         return known[name]

@@ -66,11 +66,7 @@ _Answer = TypeVar("_Answer")
 
 
 def find_executable(environment: Environment, *, home: Path, base: Mapping[str, str]) -> Path:
-    """Where an environment's interpreter should be; `home` is the user's folder.
-
-    Raises:
-        UnusableEnvironmentError: There is nothing that could be one.
-    """
+    """Where an environment's interpreter should be; `home` is the user's folder."""
     path = environment.path
     if path is None:
         path = conda.find_prefix(environment.name or "", home=home, base=base)

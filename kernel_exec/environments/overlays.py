@@ -55,12 +55,7 @@ class Overlays:
         self._tools = tools
 
     async def ensure(self, constraints: Sequence[str]) -> Path | None:
-        """The overlay for these constraints, made if need be; None when they can't be met.
-
-        Raises:
-            UnusableEnvironmentError: The cache can't be written.
-            BusyError: No process can be started now.
-        """
+        """The overlay for these constraints, made if need be; None when they can't be met."""
         folder = self._cache / "overlays" / self._name(constraints)
         if await to_thread.run_sync(whole, folder):
             return folder

@@ -82,10 +82,6 @@ async def find_support(
     """The best kernel support for an interpreter; what was found is remembered in `cache`.
 
     `variables` are the kernel's, `tools` is what uv gets.
-
-    Raises:
-        UnusableEnvironmentError: There is none, with the way out.
-        BusyError: No process can be started now.
     """
     note = cache / "support" / f"{fingerprint(interpreter)}.json"
     known = _recall(note)

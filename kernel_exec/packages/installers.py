@@ -89,12 +89,6 @@ async def carry_out(order: Order, *, present: frozenset[str]) -> Carried:
     """Install what is ordered, with the installer that the environment needs.
 
     `present` are the normalised names of what is there already.
-
-    Raises:
-        InvalidArgumentError: A requirement has no form that conda knows; nothing was run.
-        ProgramMissingError: The installer can't be started.
-        PackageError: conda's configuration was changed by somebody.
-        BusyError: It can't be started now.
     """
     prefix = order.interpreter.prefix
     if conda.is_prefix(prefix):

@@ -32,11 +32,7 @@ _NOTE = TypeAdapter(Begun)
 
 
 def take_note(note: Path, before: Inventory) -> Begun:
-    """Take note of an install that begins now.
-
-    Raises:
-        OSError: It can't be written.
-    """
+    """Take note of an install that begins now; raises `OSError`."""
     begun = Begun(began=time.time(), before=before)
     half = note.with_suffix(".new")
     half.write_bytes(_NOTE.dump_json(begun))

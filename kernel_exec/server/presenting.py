@@ -89,12 +89,7 @@ class Presenter:
     async def show(
         self, entry: Entry, events: Sequence[OutputEvent], now: RenderContext, part: Part
     ) -> Made:
-        """The part of the entry, with its status.
-
-        Raises:
-            InvalidArgumentError: There is no such picture, or what is searched for is no regular
-                expression, or takes too long.
-        """
+        """The part of the entry, with its status."""
 
         def make() -> Made | list[Source]:
             outputs = fold(events)
