@@ -9,12 +9,14 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from kernel_exec.configuration import parse_table, read_content, write
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
+from kernel_exec.jsons import object_in
 from kernel_exec.places import CONFIG_NAME
 
 _STORE_NAME: Final = "trusted.json"
@@ -82,12 +84,10 @@ def forget(user: Path, file: Path) -> None:
 
 def trusted(user: Path) -> dict[str, str]:
     """The trusted files, each with the hash of its content."""
-    try:
-        known = json.loads((user / _STORE_NAME).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    pairs = known.items() if isinstance(known, dict) else ()
-    return {file: digest for file, digest in pairs if isinstance(digest, str)}
+    with suppress(OSError):
+        known = object_in((user / _STORE_NAME).read_bytes())
+        return {file: digest for file, digest in known.items() if isinstance(digest, str)}
+    return {}
 
 
 def holds(file: str, digest: str) -> bool:
