@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from kernel_exec.environments.spec import Environment, EnvironmentKind
+from kernel_exec.environments.spec import NAME, NAME_RULE, Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, RefusedSettingError, StorageError
 from kernel_exec.sandbox.walls import Walls
 
@@ -27,8 +27,6 @@ _PATH_LIMIT: Final = 4096
 _SHOWN: Final = 200
 """Characters of a wrong value that a message repeats."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_NAME_RULE: Final = "use letters, digits, '_', '.' and '-', at most 100 of them"
 _RESERVED: Final = frozenset({"default", "configured"})
 """What the environment where servers begin is called."""
 _KINDS: Final = "one of " + ", ".join(EnvironmentKind)
@@ -228,7 +226,8 @@ def write(file: Path, content: bytes, *, make_folder: bool = False, secret: bool
                 stream.flush()
                 os.fsync(stream.fileno())
             if was is not None:
-                if os.name != "nt" and (was.st_uid, was.st_gid) != _owner(whole):
+                made = whole.stat()
+                if os.name != "nt" and (was.st_uid, was.st_gid) != (made.st_uid, made.st_gid):
                     os.chown(whole, was.st_uid, was.st_gid)
                 whole.chmod(stat.S_IMODE(was.st_mode))
             elif secret:
@@ -236,11 +235,6 @@ def write(file: Path, content: bytes, *, make_folder: bool = False, secret: bool
             whole.replace(file)
     except OSError as error:
         raise StorageError(f"{file} can't be written: {error.strerror or error}") from error
-
-
-def _owner(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_uid, found.st_gid
 
 
 def _with_table(content: str, name: str, fields: Mapping[str, str]) -> str:
@@ -279,8 +273,8 @@ def _named_environment(name: str, written: Written, file: Path) -> Environment:
 
 
 def _check_name(name: str, where: str) -> None:
-    if not _NAME.fullmatch(name) or name in _RESERVED:
-        why = _NAME_RULE
+    if not NAME.fullmatch(name) or name in _RESERVED:
+        why = NAME_RULE
         if name in _RESERVED:
             why = "it stands for the environment where servers begin; choose another name"
         raise InvalidArgumentError(
@@ -290,7 +284,7 @@ def _check_name(name: str, where: str) -> None:
 
 def _conda(written: Written) -> Environment:
     name = parse_text(written)
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise written.refuse(
             "a name of at most 100 letters, digits, '_', '.' and '-', or an absolute path"
         )

@@ -13,7 +13,7 @@ import click
 from kernel_exec.configuration import Written, environment_of, with_environment, write
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import default_environment
-from kernel_exec.environments.interpreters import Interpreter, ask, find_executable, home_folder
+from kernel_exec.environments.interpreters import Interpreter, ask, find_executable
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import NotFoundError
 from kernel_exec.settings import Settings, config_file_to_write
@@ -161,7 +161,8 @@ def path(options: Options, name: str, as_json: bool) -> None:
     """
     if name:
         settings = settings_of(options)
-        found = _executable(settings, _find(_configured(settings), name).environment)
+        environment = _find(_configured(settings), name).environment
+        found = find_executable(environment, settings.host.variables)
     else:
         found, _ = config_file_to_write(options=options)
     if as_json:
@@ -200,15 +201,11 @@ def _find(found: Sequence[Configured], name: str) -> Configured:
     )
 
 
-def _executable(settings: Settings, environment: Environment) -> Path:
-    variables = settings.host.variables
-    return find_executable(environment, home=home_folder(variables), base=variables)
-
-
 async def _probe(settings: Settings, environment: Environment) -> Interpreter:
     connection = settings.connection
     variables = allowed_variables(connection.variables, passed=connection.pass_env)
-    return await ask(_executable(settings, environment), variables=variables)
+    executable = find_executable(environment, settings.host.variables)
+    return await ask(executable, variables=variables)
 
 
 def _tidied(environment: Environment) -> Environment:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernel_exec import configuration
-from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
+from kernel_exec.jsons import object_in
+from kernel_exec.places import home_folder
 from kernel_exec.settings import process_variables, user_config_folder
 
 from .catalog import Client, Machine
@@ -145,8 +146,6 @@ def remember(file: Path, record: Record | None) -> None:
 
 
 def _records() -> dict[str, Any]:
-    try:
-        known = json.loads((user_config_folder() / _STORE_NAME).read_bytes())
-    except (OSError, ValueError, RecursionError, InvalidArgumentError):
-        return {}
-    return known if isinstance(known, dict) else {}
+    with suppress(OSError, InvalidArgumentError):
+        return object_in((user_config_folder() / _STORE_NAME).read_bytes())
+    return {}

@@ -82,7 +82,7 @@ def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> R
     after = (*(f"hint: {each}" for each in advice), *background, names_line(entry))
     body = "".join([*lines, *(f"{line}\n" for line in after if line)])
     more = shown.hidden or shown.cut or len(numbers) > len(inline)
-    last = status(entry, context, body, more=more)
+    last = status_line(entry, context, body, more=more)
     return Rendered(
         texts=tuple(filter(None, (body, last))),
         pictures=tuple(inline),
@@ -94,11 +94,6 @@ def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> R
             "images": {"shown": len(inline), "total": len(found)},
         },
     )
-
-
-def status(entry: Entry, context: RenderContext, above: str = "", *, more: bool = False) -> str:
-    """The line that ends a result, below the lines `above`; see `status_line`."""
-    return f"{status_line(entry, context, above=above, more=more)}\n"
 
 
 def fields(entry: Entry, context: RenderContext) -> dict[str, JSON]:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from kernel_exec.app import make_kernels, open_catalog
 from kernel_exec.environments.catalog import PreparedEnvironment, default_environment
-from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import KernelExecError, KernelStartError
 from kernel_exec.kernels.outcomes import Outcome, Request
+from kernel_exec.places import home_folder
 from kernel_exec.settings import Settings
 
 from .check import Check, broken, works

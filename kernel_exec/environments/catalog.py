@@ -23,7 +23,7 @@ from kernel_exec.sandbox.walls import OPEN, Sandbox
 
 from . import conda
 from .activation import activate, allowed_variables
-from .interpreters import Interpreter, NoAnswerError, ask, find_executable, home_folder
+from .interpreters import Interpreter, NoAnswerError, ask, find_executable
 from .spec import Environment, EnvironmentKind
 from .support import KernelSupport, find_support, fingerprint, is_there
 from .tools import Tools, read_tools, run_uv
@@ -71,7 +71,6 @@ class Answers:
     """What interpreters have answered, for all who would start them with the same variables."""
 
     def __init__(self) -> None:
-        """Nobody was asked yet."""
         self._known: dict[tuple[Path, frozenset[tuple[str, str]]], tuple[str, Interpreter]] = {}
 
     async def ask(self, executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
@@ -136,7 +135,7 @@ class Catalog:
     def known(self) -> dict[str, Environment]:
         """What may be switched to, by name: the active one, the named ones, conda's own."""
         found = {"default" if self._configured is None else "configured": self.active, **self.named}
-        for name in conda.prefixes(home=home_folder(self._base), base=self._base):
+        for name in conda.prefixes(self._base):
             with suppress(InvalidArgumentError):  # conda allows names that we do not
                 environment = Environment(kind=EnvironmentKind.CONDA, name=name)
                 found.setdefault(f"conda {name}", environment)
@@ -156,7 +155,7 @@ class Catalog:
         It is asked again when it was made anew or something was installed, by whomever.
         """
         async with self._locks.setdefault(environment.key, anyio.Lock()):
-            executable = self._executable(environment)
+            executable = find_executable(environment, self._base)
             known = self._prepared.get(environment.key)
             if known is not None and self._holds(known):
                 return known
@@ -166,7 +165,7 @@ class Catalog:
 
     async def find(self, environment: Environment) -> FoundEnvironment:
         """Find and ask an environment, whether a kernel can be had for it or not."""
-        executable = self._executable(environment)
+        executable = find_executable(environment, self._base)
         known = self._prepared.get(environment.key)
         if known is not None and self._holds(known):
             return known
@@ -178,10 +177,6 @@ class Catalog:
 
     def _holds(self, known: PreparedEnvironment) -> bool:
         return known.stamp == fingerprint(known.interpreter) and is_there(known.support)
-
-    def _executable(self, environment: Environment) -> Path:
-        home = home_folder(self._base)
-        return find_executable(environment, home=home, base=self._base)
 
     async def _ask(self, environment: Environment, executable: Path) -> FoundEnvironment:
         self._require_configured(environment)
@@ -273,7 +268,7 @@ async def ensure_default(
 async def _works(environment: Environment, variables: Mapping[str, str], answers: Answers) -> bool:
     """False when it is not there or broken; raises when that can't be told now."""
     try:
-        executable = find_executable(environment, home=home_folder(variables), base=variables)
+        executable = find_executable(environment, variables)
         await answers.ask(executable, variables=allowed_variables(variables, passed=()))
     except NoAnswerError:
         raise

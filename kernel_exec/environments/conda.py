@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.places import home_folder
 
 _CLIENTS = ("conda", "mamba", "micromamba")
 _ENDINGS = (".exe", ".bat") if os.name == "nt" else ("",)
@@ -33,9 +34,9 @@ def is_prefix(path: Path) -> bool:
     return False
 
 
-def find_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
+def find_prefix(name: str, base: Mapping[str, str]) -> Path:
     """The prefix of the environment `name`, or an error that lists those that there are."""
-    known = prefixes(home=home, base=base)
+    known = prefixes(base)
     if name in known:
         return known[name]
     if not known:
@@ -50,10 +51,10 @@ def find_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
     )
 
 
-def prefixes(*, home: Path, base: Mapping[str, str]) -> dict[str, Path]:
+def prefixes(base: Mapping[str, str]) -> dict[str, Path]:
     """All environments by name; of several with one name conda's first choice."""
     found: dict[str, Path] = {}
-    for name, prefix in _candidates(home, base):
+    for name, prefix in _candidates(base):
         if name not in found and is_prefix(prefix):
             found[name] = prefix
     return found
@@ -66,12 +67,12 @@ def default_name(prefix: Path) -> str:
     return prefix.name if prefix.parent.name == "envs" else str(prefix)
 
 
-def find_client(prefix: Path, *, home: Path, base: Mapping[str, str]) -> Path | None:
+def find_client(prefix: Path, base: Mapping[str, str]) -> Path | None:
     """The conda, mamba or micromamba to install with; that of the prefix's own root first."""
     own = prefix.parent.parent if prefix.parent.name == "envs" else prefix
     named = [Path(path) for path in (base.get("CONDA_EXE"), base.get("MAMBA_EXE")) if path]
     candidates = [*_clients_of(own), *named, *_on_path(base)]
-    for root in _roots(home, base):
+    for root in _roots(base):
         candidates += _clients_of(root)
     return next((path for path in candidates if path.is_absolute() and _can_run(path)), None)
 
@@ -86,9 +87,10 @@ def records(prefix: Path) -> dict[str, str]:
     return found
 
 
-def _candidates(home: Path, base: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+def _candidates(base: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    home = home_folder(base)
     folders = [Path(each) for each in _listed(base, "CONDA_ENVS_DIRS", "CONDA_ENVS_PATH")]
-    for root in _roots(home, base):
+    for root in _roots(base):
         if is_prefix(root):
             yield "base", root
         folders.append(root / "envs")
@@ -102,7 +104,8 @@ def _candidates(home: Path, base: Mapping[str, str]) -> Iterator[tuple[str, Path
                 yield prefix.name, prefix
 
 
-def _roots(home: Path, base: Mapping[str, str]) -> Iterator[Path]:
+def _roots(base: Mapping[str, str]) -> Iterator[Path]:
+    home = home_folder(base)
     for variable in ("CONDA_EXE", "MAMBA_EXE"):
         if client := base.get(variable):
             yield Path(client).parent.parent

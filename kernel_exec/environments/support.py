@@ -25,8 +25,7 @@ from kernel_exec.places import INSIDE
 
 from .activation import activation_files
 from .interpreters import Distribution, Interpreter, distributions
-from .overlays import LEFT_OUT, SOUND, Overlays, closure, whole
-from .overlays import is_there as overlay_is_there
+from .overlays import LEFT_OUT, MARKER, SOUND, Overlays, closure, whole
 from .tools import Tools
 
 _OLDER_NEEDS = {
@@ -112,7 +111,7 @@ async def find_support(
 
 def is_there(support: KernelSupport) -> bool:
     """False when its folder is gone: people clear their caches."""
-    return support.path is None or overlay_is_there(support.path)
+    return support.path is None or (support.path / MARKER).is_file()
 
 
 def fingerprint(interpreter: Interpreter) -> str:

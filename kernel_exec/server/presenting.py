@@ -22,10 +22,9 @@ from kernel_exec.content.render import (
     fields,
     pictures_of,
     render,
-    status,
 )
 from kernel_exec.content.searching import Searches
-from kernel_exec.environments.interpreters import home_folder
+from kernel_exec.content.status import status_line
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
@@ -42,6 +41,7 @@ from kernel_exec.kernels.outputs import (
     fold,
 )
 from kernel_exec.pictures import shrunk
+from kernel_exec.places import home_folder
 
 _SHORT = 2000
 """Characters of code and of plain text together that are short."""
@@ -161,7 +161,7 @@ def _whole(entry: Entry, outputs: Sequence[Output], now: RenderContext) -> Made:
 
 def _lines(entry: Entry, shown: Page, now: RenderContext, part: Lines) -> Made:
     place = where(entry, shown, part.stream, part.search)
-    texts = (shown.text, place, status(entry, now, place))
+    texts = (shown.text, place, status_line(entry, now, place))
     blocks = [TextContent(text=each.removesuffix("\n") + "\n") for each in texts if each]
     return _result(entry, blocks, fields(entry, now))
 
@@ -176,7 +176,7 @@ def _picture(entry: Entry, outputs: Sequence[Output], now: RenderContext, number
         )
     picture = pictures[number - 1]
     about = f"[{about_picture(number, len(pictures), picture)}]\n"
-    blocks = [_shown(picture), TextContent(text=about), TextContent(text=status(entry, now))]
+    blocks = [_shown(picture), TextContent(text=about), TextContent(text=status_line(entry, now))]
     return _result(entry, blocks, fields(entry, now))
 
 

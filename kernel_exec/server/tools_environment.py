@@ -12,12 +12,12 @@ from kernel_exec.connection import Connection
 from kernel_exec.content.installs import install_fields
 from kernel_exec.content.plain import counted, one_line
 from kernel_exec.content.status import sandbox_line
-from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
 from kernel_exec.history.entries import ID_SHOWN
 from kernel_exec.jsons import JSON, JSONObject, text
 from kernel_exec.packages.inventory import PackageStatus
+from kernel_exec.places import home_folder
 from kernel_exec.server import arguments
 from kernel_exec.sessions.naming import whose
 
