@@ -52,11 +52,12 @@ async def open_app(
     What an earlier server left behind is swept first. `ending` is why kernels end that live until
     then; a client finds its default session again unless that ended as `SERVER_ENDED`.
     """
+    limits = Limits(age=settings.history_age, size=settings.history_size)
     await to_thread.run_sync(make_root, settings.storage_root, settings.storage_source)
     await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)
     async with (
         processes.warden(allowed_variables(settings.variables, passed=())) as leave_to_warden,
-        open_store(settings.storage_root, limits=_limits(settings)) as store,
+        open_store(settings.storage_root, limits=limits) as store,
         Spares(
             make_kernels(settings, unwritten=store.unwritten, ending=ending).start,
             most=settings.spare_kernels,
@@ -82,10 +83,6 @@ async def open_app(
             stopping=stopping or anyio.Event(),
             leave_to_warden=leave_to_warden,
         )
-
-
-def _limits(settings: HostSettings) -> Limits:
-    return Limits(age=settings.history_age, size=settings.history_size)
 
 
 def make_kernels(

@@ -59,7 +59,6 @@ class Requests:
     """What the requests of one connection have begun; another one may use the same ids."""
 
     def __init__(self) -> None:
-        """None yet."""
         self._begun: OrderedDict[RequestId, Begun] = OrderedDict()
 
     def note(self, request: RequestId | None, session: Session, entry: Entry) -> None:
@@ -78,7 +77,6 @@ class Looks:
     """What results have shown to one connection already."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
         self._generations: dict[str, int] = {}
         self._environments: set[str] = set()
         self._seen: OrderedDict[str, Marks] = OrderedDict()
@@ -275,7 +273,6 @@ class Ahead:
     """What is made ready for a connection before it asks: its environment, and a spare kernel."""
 
     def __init__(self, connection: Connection) -> None:
-        """Nothing yet."""
         self._connection = connection
         self._demand: Demand | None = None
 

@@ -30,11 +30,9 @@ class Machine:
         place = _PLACE.sub(
             lambda found: self.variables.get(found[1], "").strip() or found[2], place
         )
-        return (
-            self.home / place.removeprefix("~").removeprefix("/")
-            if place[:1] == "~"
-            else Path(place)
-        )
+        if place.startswith("~"):
+            return self.home / place.removeprefix("~").removeprefix("/")
+        return Path(place)
 
 
 class Format(Protocol):

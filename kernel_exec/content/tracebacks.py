@@ -94,13 +94,10 @@ class _Owner:
 
 
 def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -> str:
-    """The error in a few lines.
+    """The error in a few lines, and `full`, the call that shows the whole traceback.
 
-    Args:
-        error: What IPython sent.
-        own: Paths (files or folders) whose frames are the user's.
-        home: The folder that IPython prints as `~`.
-        full: The call that shows the whole traceback.
+    `own` are paths (files or folders) whose frames are the user's, `home` is what IPython prints
+    as `~`.
     """
     head = headline(error)
     if error.ename in {"SystemExit", "StdinNotImplementedError"}:

@@ -70,7 +70,7 @@ class Asked:
 
 
 def asked_in(fields: JSONObject) -> Asked:
-    """What a command line asks for; refuses another version, of which it may ask for a limit."""
+    """What a command line asks for in a message; in one of another version it might be a limit."""
     unknown = fields.keys() ^ {each.name for each in dataclasses.fields(Asked)}
     if unknown:
         raise InvalidArgumentError(
