@@ -16,13 +16,7 @@ from kernel_exec.content.lines import ROW, Source, Texts
 from kernel_exec.content.news import Marks
 from kernel_exec.content.paging import Asked, Page, page, sources_of
 from kernel_exec.content.plain import counted
-from kernel_exec.content.render import (
-    Picture,
-    about_picture,
-    fields,
-    pictures_of,
-    render,
-)
+from kernel_exec.content.render import Picture, about_picture, fields, pictures_of, render
 from kernel_exec.content.searching import Searches
 from kernel_exec.content.status import status_line
 from kernel_exec.errors import InvalidArgumentError

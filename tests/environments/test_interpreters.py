@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.environments import interpreters
-from kernel_exec.environments.interpreters import (
-    NoAnswerError,
-    ask,
-    find_executable,
-)
+from kernel_exec.environments.interpreters import NoAnswerError, ask, find_executable
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.places import home_folder
