@@ -155,30 +155,18 @@ class Catalog:
         It is asked again when it was made anew or something was installed, by whomever.
         """
         async with self._locks.setdefault(environment.key, anyio.Lock()):
-            executable = find_executable(environment, self._base)
-            known = self._prepared.get(environment.key)
-            if known is not None and self._holds(known):
-                return known
-            prepared = await self._support(await self._ask(environment, executable))
-            self._prepared[environment.key] = prepared
+            found = await self.find(environment)
+            if isinstance(found, PreparedEnvironment):
+                return found
+            prepared = self._prepared[environment.key] = await self._support(found)
             return prepared
 
     async def find(self, environment: Environment) -> FoundEnvironment:
         """Find and ask an environment, whether a kernel can be had for it or not."""
         executable = find_executable(environment, self._base)
         known = self._prepared.get(environment.key)
-        if known is not None and self._holds(known):
+        if known and known.stamp == fingerprint(known.interpreter) and is_there(known.support):
             return known
-        return await self._ask(environment, executable)
-
-    def forget(self, environment: Environment) -> None:
-        """Ask again the next time: something was installed."""
-        self._prepared.pop(environment.key, None)
-
-    def _holds(self, known: PreparedEnvironment) -> bool:
-        return known.stamp == fingerprint(known.interpreter) and is_there(known.support)
-
-    async def _ask(self, environment: Environment, executable: Path) -> FoundEnvironment:
         self._require_configured(environment)
         allowed = allowed_variables(self._base, passed=self._passed)
         interpreter = await self._answers.ask(executable, variables=allowed)
@@ -186,6 +174,10 @@ class Catalog:
         return FoundEnvironment(
             environment=environment, interpreter=interpreter, variables=variables
         )
+
+    def forget(self, environment: Environment) -> None:
+        """Ask again the next time: something was installed."""
+        self._prepared.pop(environment.key, None)
 
     async def _support(self, found: FoundEnvironment) -> PreparedEnvironment:
         support = await find_support(
