@@ -52,6 +52,7 @@ async def open_app(
     What an earlier server left behind is swept first. `ending` is why kernels end that live until
     then; a client finds its default session again unless that ended as `SERVER_ENDED`.
     """
+    limits = Limits(age=settings.history_age, size=settings.history_size)
     await to_thread.run_sync(make_root, settings.storage_root, settings.storage_source)
     await to_thread.run_sync(sweep_run_dirs, settings.runtime_dir)
     limits = Limits(age=settings.history_age, size=settings.history_size)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from kernel_exec.environments.spec import Environment, EnvironmentKind
+from kernel_exec.environments.spec import NAME, NAME_RULE, Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, RefusedSettingError, StorageError
 from kernel_exec.files import write_whole
 from kernel_exec.sandbox.walls import Walls
@@ -27,8 +27,6 @@ _PATH_LIMIT: Final = 4096
 _SHOWN: Final = 200
 """Characters of a wrong value that a message repeats."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_NAME_RULE: Final = "use letters, digits, '_', '.' and '-', at most 100 of them"
 _RESERVED: Final = frozenset({"default", "configured"})
 """What the environment where servers begin is called."""
 _KINDS: Final = "one of " + ", ".join(EnvironmentKind)
@@ -88,11 +86,7 @@ def read_content(file: Path, source: str = "") -> bytes:
 
 
 def parse_table(file: Path, content: bytes) -> dict[str, object]:
-    """The table in the content of a file; its values are not checked yet.
-
-    Raises:
-        InvalidArgumentError: It is no TOML.
-    """
+    """The table in the content of a file, which must be TOML; its values are not checked yet."""
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -185,10 +179,6 @@ def with_environment(
     """What the file would hold with `environment` in it, in a table of its own.
 
     All other lines stay as they are, and so do comments in a table that is replaced.
-
-    Raises:
-        InvalidArgumentError: The name is not allowed, or taken and not to be replaced; or the
-            file can't be read, or is laid out in a way that can't be added to.
     """
     _check_name(name, "")
     content = read_content(file) if os.path.lexists(file) else b""
@@ -221,9 +211,6 @@ def write(file: Path, content: bytes, *, make_folder: bool = False, secret: bool
     """Put `content` in the place of a configuration file, whole or not at all.
 
     Links, mode and owner stay; a new one that is `secret` is the user's alone.
-
-    Raises:
-        StorageError: It can't be written, or is marked as read-only; it is as it was.
     """
     try:
         if make_folder:
@@ -276,8 +263,8 @@ def _named_environment(name: str, written: Written, file: Path) -> Environment:
 
 
 def _check_name(name: str, where: str) -> None:
-    if not _NAME.fullmatch(name) or name in _RESERVED:
-        why = _NAME_RULE
+    if not NAME.fullmatch(name) or name in _RESERVED:
+        why = NAME_RULE
         if name in _RESERVED:
             why = "it stands for the environment where servers begin; choose another name"
         raise InvalidArgumentError(
@@ -287,7 +274,7 @@ def _check_name(name: str, where: str) -> None:
 
 def _conda(written: Written) -> Environment:
     name = parse_text(written)
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise written.refuse(
             "a name of at most 100 letters, digits, '_', '.' and '-', or an absolute path"
         )

@@ -133,9 +133,6 @@ async def find(
     """An entry by its id, or the latest of a session that ran something.
 
     The session is None when the entry was begun by another server, or long ago.
-
-    Raises:
-        NotFoundError: There is none.
     """
     store = connection.app.store
     if execution_id:

@@ -1,8 +1,8 @@
 """What a connection installs beside its kernels, and what is installed."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import anyio
 
@@ -27,16 +27,13 @@ async def install(
     """Begin to install `packages` into the environment, beside the kernel.
 
     It belongs to the session that the connection ran something in last.
-
-    Raises:
-        InvalidArgumentError: One of them is not a plain requirement; nothing was run.
     """
     requirements = parse_requirements(packages)
     session = await connection.latest_session()
     found = await connection.catalog.find(session.environment)
 
     async def work(job: Job) -> Done:
-        with _failure_logged(session.id, builds=allow_build):
+        try:
             installed = await installing.install(
                 found.interpreter,
                 requirements,
@@ -47,6 +44,11 @@ async def install(
                 locks=connection.app.settings.cache / "installs",
                 on_line=lambda line: job.emit(Stream(name="stdout", text=f"{line}\n")),
             )
+        except PackageError as error:
+            # where packages build themselves, their code may have printed anything
+            said = str(error).partition("\n")[0] if allow_build else str(error)
+            _log.warning("an install of session %s failed: %s", session.id, said)
+            raise
         connection.catalog.forget(session.environment)
         connection.app.kernels.look_again()
         details: JSONObject = {
@@ -64,25 +66,10 @@ async def install(
     return session, session.undertake(submission, work)
 
 
-@contextmanager
-def _failure_logged(session: str, *, builds: bool) -> Iterator[None]:
-    try:
-        yield
-    except PackageError as error:
-        # where packages build themselves, their code may have printed anything
-        said = str(error).partition("\n")[0] if builds else str(error)
-        _log.warning("an install of session %s failed: %s", session, said)
-        raise
-
-
 async def check(
     connection: Connection, packages: Sequence[object]
 ) -> list[inventory.PackageStatus]:
-    """What is installed of `packages`; nothing is imported.
-
-    Raises:
-        InvalidArgumentError: One of them is not a plain requirement.
-    """
+    """What is installed of `packages`; nothing is imported."""
     parse_requirements(packages)
     found = await connection.catalog.find(await connection.current_environment())
     return await inventory.check(found.interpreter, packages, variables=found.variables)

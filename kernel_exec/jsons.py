@@ -1,10 +1,20 @@
 """JSON as others send it: the types, and fields taken from an object that may lack them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 JSONObject: TypeAlias = Mapping[str, JSON]
+
+
+def object_in(written: str | bytes) -> dict[str, JSON]:
+    """The object in a text, an empty one where the text is broken or holds something else."""
+    try:
+        value = json.loads(written)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def text(content: JSONObject, key: str) -> str:

@@ -35,6 +35,16 @@ def xdg_folder(kind: str, variables: Mapping[str, str]) -> Path:
     return Path(given or Path(home, below), "kernel-exec")
 
 
+def home_folder(variables: Mapping[str, str]) -> Path:
+    """The user's folder; that of nobody when the system knows none, as in some containers."""
+    if home := variables.get("HOME"):
+        return Path(home)
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
+
+
 def nearest(path: Path) -> Path:
     """The path itself, or what exists of the way there."""
     return next(each for each in (path, *path.parents) if os.path.lexists(each))

@@ -233,11 +233,7 @@ def _sandbox(layers: Sequence[_Layer]) -> Sandbox:
 
 
 def user_config_folder() -> Path:
-    """The folder of the user's own configuration file, and of what they trust.
-
-    Raises:
-        InvalidArgumentError: The user has no home folder.
-    """
+    """The folder of the user's own configuration; `InvalidArgumentError` if they have no home."""
     return _user_folder("config")
 
 
@@ -245,9 +241,6 @@ def config_file_to_write(*, options: Mapping[str, str | None]) -> tuple[Path, bo
     """The configuration file that was named, otherwise the user's own, and whether it was named.
 
     It may be missing.
-
-    Raises:
-        InvalidArgumentError: It can't be a path, or the user has no home folder.
     """
     written = _first(_layers(options, os.environ, current_folder()), "config")
     if written is None:
@@ -353,11 +346,7 @@ def _first(layers: Iterable[_Layer], key: str) -> Written | None:
 
 
 def current_folder(without: Collection[str] = ()) -> Path:
-    """The folder in which we were started.
-
-    Raises:
-        InvalidArgumentError: It does not exist any more.
-    """
+    """The folder in which we were started."""
     try:
         return Path.cwd()
     except OSError as error:

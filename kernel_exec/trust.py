@@ -9,12 +9,14 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from kernel_exec.configuration import parse_table, read_content, write
 from kernel_exec.errors import InvalidArgumentError, NotFoundError
+from kernel_exec.jsons import object_in
 from kernel_exec.places import CONFIG_NAME
 
 _STORE_NAME: Final = "trusted.json"
@@ -43,9 +45,6 @@ def read_files(
     """The file that `source` has named, otherwise that in `folder` if trusted, then the user's own.
 
     The files `without` which to do are left out.
-
-    Raises:
-        InvalidArgumentError: A file that holds can't be read, or is no TOML.
     """
     if named is not None:
         if str(named) in without:
@@ -71,21 +70,12 @@ def read_files(
 
 
 def trust(user: Path, file: Path, content: bytes) -> None:
-    """Remember that the user trusts `file` as long as it holds `content`.
-
-    Raises:
-        StorageError: It can't be remembered.
-    """
+    """Remember that the user trusts `file` as long as it holds `content`."""
     _remember(user, trusted(user) | {_key(file): _hash(content)})
 
 
 def forget(user: Path, file: Path) -> None:
-    """Trust `file` no longer.
-
-    Raises:
-        NotFoundError: It was not trusted.
-        StorageError: It can't be remembered.
-    """
+    """Trust `file` no longer; raises `NotFoundError` when it was not trusted."""
     known = trusted(user)
     if known.pop(_key(file), None) is None:
         raise NotFoundError(f"{file} was not trusted; `kernel-exec trust --list` lists those")
@@ -94,12 +84,10 @@ def forget(user: Path, file: Path) -> None:
 
 def trusted(user: Path) -> dict[str, str]:
     """The trusted files, each with the hash of its content."""
-    try:
-        known = json.loads((user / _STORE_NAME).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    pairs = known.items() if isinstance(known, dict) else ()
-    return {file: digest for file, digest in pairs if isinstance(digest, str)}
+    with suppress(OSError):
+        known = object_in((user / _STORE_NAME).read_bytes())
+        return {file: digest for file, digest in known.items() if isinstance(digest, str)}
+    return {}
 
 
 def holds(file: str, digest: str) -> bool:

@@ -52,7 +52,8 @@ def demo(folder: Path) -> None:
     click.echo(page)
     paths = {"page": shlex.quote(page), "notebook": shlex.quote(notebook)}
     program = shlex.join(launcher(process_variables()))
-    click.echo(_NEXT.format(program=program, opener=_opener(), **paths), err=True)
+    opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
+    click.echo(_NEXT.format(program=program, opener=opener, **paths), err=True)
 
 
 async def _run(folder: Path) -> tuple[str, str]:
@@ -66,10 +67,6 @@ async def _run(folder: Path) -> tuple[str, str]:
         raise click.ClickException(
             f"the conversation with the server failed: {errors.exceptions[0]}"
         ) from None
-
-
-def _opener() -> str:
-    return {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
 
 
 class _Demo:

@@ -1,14 +1,16 @@
 """`kernel-exec doctor`: whether everything that kernel-exec needs works here."""
 
-import json
 import os
 import sys
+from dataclasses import asdict
 
 import anyio
 import click
 
 from kernel_exec.doctor.check import Check
 from kernel_exec.doctor.examination import examine
+
+from .reading import print_json
 
 _MARKS = {"broken": "✗", "works": "✓", "could be had": "-"}
 _ASCII = {"broken": "x", "works": "+", "could be had": "-"}
@@ -22,15 +24,12 @@ def doctor(options: dict[str, str | None], as_json: bool) -> None:
 
     Looking changes nothing. The exit code is 1 if something is broken.
     """
-    found = anyio.run(examine, options, _ignore if as_json else _print, backend="asyncio")
+    on_check = (lambda check: None) if as_json else _print  # all are printed at the end
+    found = anyio.run(examine, options, on_check, backend="asyncio")
     if as_json:
-        click.echo(json.dumps({"checks": [each.as_json() for each in found]}, indent=2))
+        print_json({"checks": [asdict(each) for each in found]})
     sys.stdout.flush()
     os._exit(0 if all(each.ok for each in found) else 1)  # a thread may hang for ever
-
-
-def _ignore(check: Check) -> None:
-    """All are printed at the end."""
 
 
 def _print(check: Check) -> None:

@@ -1,7 +1,6 @@
 """`kernel-exec env`: the configured environments, listed, added and checked."""
 
 import importlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ import click
 from kernel_exec.configuration import Written, environment_of, with_environment, write
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.environments.catalog import default_environment
-from kernel_exec.environments.interpreters import Interpreter, ask, find_executable, home_folder
+from kernel_exec.environments.interpreters import Interpreter, ask, find_executable
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import NotFoundError
 from kernel_exec.settings import Settings, config_file_to_write
 
-from .reading import settings_of
+from .reading import print_json, settings_of
 
 Options: TypeAlias = Mapping[str, str | None]
 
@@ -78,7 +77,7 @@ def list_(options: Options, as_json: bool) -> None:
     """Print the environments: where servers begin, then those by name."""
     found = _configured(settings_of(options))
     if as_json:
-        _print_json([each.as_json() for each in found])
+        print_json([each.as_json() for each in found])
         return
     width = _width(found)
     for each in found:
@@ -118,7 +117,7 @@ def add(options: Options, /, name: str, replace: bool, as_json: bool, **places: 
     write(file, content, make_folder=not was_named)
     click.echo(f"added `{name}` (Python {interpreter.python_version}) to {file}", err=True)
     if as_json:
-        _print_json(_named(name, environment, file).as_json())
+        print_json(_named(name, environment, file).as_json())
 
 
 @env.command()
@@ -146,7 +145,7 @@ def check(options: Options, names: Sequence[str], as_json: bool) -> int:
         if not as_json:
             click.echo(_line(row, width))
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     return 0 if all(row["ok"] for row in rows) else 1
 
 
@@ -162,11 +161,12 @@ def path(options: Options, name: str, as_json: bool) -> None:
     """
     if name:
         settings = settings_of(options)
-        found = _executable(settings, _find(_configured(settings), name).environment)
+        environment = _find(_configured(settings), name).environment
+        found = find_executable(environment, settings.host.variables)
     else:
         found, _ = config_file_to_write(options=options)
     if as_json:
-        _print_json({"path": str(found)})
+        print_json({"path": str(found)})
     else:
         click.echo(found)
 
@@ -201,15 +201,11 @@ def _find(found: Sequence[Configured], name: str) -> Configured:
     )
 
 
-def _executable(settings: Settings, environment: Environment) -> Path:
-    variables = settings.host.variables
-    return find_executable(environment, home=home_folder(variables), base=variables)
-
-
 async def _probe(settings: Settings, environment: Environment) -> Interpreter:
     connection = settings.connection
     variables = allowed_variables(connection.variables, passed=connection.pass_env)
-    return await ask(_executable(settings, environment), variables=variables)
+    executable = find_executable(environment, settings.host.variables)
+    return await ask(executable, variables=variables)
 
 
 def _tidied(environment: Environment) -> Environment:
@@ -246,7 +242,3 @@ def _one_line(text: str) -> str:
 def _shortened(text: str) -> str:
     half = _SHOWN // 2
     return text if len(text) <= _SHOWN else f"{text[:half]} [...] {text[-half:]}"
-
-
-def _print_json(value: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    click.echo(json.dumps(value, indent=2))

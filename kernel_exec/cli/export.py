@@ -15,7 +15,6 @@ from kernel_exec.history.entries import SessionRecord, matching
 from kernel_exec.history.store import Store, open_store
 from kernel_exec.inherited import INHERITED
 from kernel_exec.notebooks.build import OutputOptions
-from kernel_exec.settings import Settings
 
 from .reading import history_root, settings_of, warn
 
@@ -67,49 +66,35 @@ def export(
     this machine.
     """
     settings = settings_of(options)
+    connection, root = settings.connection, settings.host.storage_root
     target = None if output is None else output.absolute()
     if target is not None:
         format_of(target, document or "")
     wanted = OutputOptions(outputs=not no_outputs, times=not no_timing)
-    click.echo(anyio.run(_export, settings, session, target, document, title, wanted, overwrite))
 
+    async def written() -> Path:
+        async with open_store(history_root(settings)) as store:
+            if store.notice:
+                warn(store.notice)
+            record = await find_session(store, session)
+            exported = await export_session(
+                store,
+                record,
+                target or default_path(root, record, f".{document or 'ipynb'}"),
+                overwrite=overwrite,
+                limit=connection.notebook_size,
+                variables=allowed_variables(connection.variables, passed=connection.pass_env),
+                title=title,
+                options=wanted,
+                umask=PRIVATE if target is None and not wanted.portable else INHERITED.umask,
+            )
+            return exported.path
 
-async def _export(
-    settings: Settings,
-    session: str,
-    target: Path | None,
-    document: str | None,
-    title: str,
-    wanted: OutputOptions,
-    overwrite: bool,
-) -> Path:
-    connection = settings.connection
-    async with open_store(history_root(settings)) as store:
-        if store.notice:
-            warn(store.notice)
-        record = await find_session(store, session)
-        exported = await export_session(
-            store,
-            record,
-            target or default_path(settings.host.storage_root, record, f".{document or 'ipynb'}"),
-            overwrite=overwrite,
-            limit=connection.notebook_size,
-            variables=allowed_variables(connection.variables, passed=connection.pass_env),
-            title=title,
-            options=wanted,
-            umask=PRIVATE if target is None and not wanted.portable else INHERITED.umask,
-        )
-        return exported.path
+    click.echo(anyio.run(written))
 
 
 async def find_session(store: Store, wanted: str) -> SessionRecord:
-    """The session `wanted` by name, id or a unique beginning, or the latest ("").
-
-    Raises:
-        NotFoundError: There is none.
-        InvalidArgumentError: There are several.
-        StorageError: History can't be read.
-    """
+    """The session `wanted` by name, id or a unique beginning, or the latest ("")."""
     records = await store.sessions()
     if not records:
         if store.degraded:

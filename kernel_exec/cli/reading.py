@@ -3,6 +3,7 @@
 Commands that are used while somebody waits load no event loop and nothing of MCP or Jupyter.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ def warn(message: str) -> None:
     click.echo(explained(clean(message), kind="warning"), err=True)
 
 
+def print_json(value: object) -> None:
+    """Print it as programs read it."""
+    click.echo(json.dumps(value, indent=2))
+
+
 def log_of(options: Mapping[str, str | None]) -> Path:
     """Where the log is, whatever is wrong with the settings otherwise."""
     known = {key: value for key, value in options.items() if key in BY_KEY}
@@ -42,8 +48,7 @@ def log_of(options: Mapping[str, str | None]) -> Path:
 def history_root(settings: Settings) -> Path:
     """The storage folder if it has a history, as opening one would create it.
 
-    Raises:
-        NotFoundError: It has none, as when somebody mistyped the folder.
+    It has none, and `NotFoundError` is raised, when somebody mistyped the folder.
     """
     root = settings.host.storage_root
     if not Places(root).private.is_dir():
@@ -73,11 +78,7 @@ def asked(host: HostClient, command: str, **request: object) -> Iterator[dict[st
 
 
 def started_host(settings: Settings, order: Mapping[str, object]) -> HostClient:
-    """The host process, started if none runs.
-
-    Raises:
-        NotFoundError: None runs, and none can be started.
-    """
+    """The host process, started if none runs; raises `NotFoundError` where none can be."""
     root = settings.host.storage_root
     host = open_host(root)
     if host is None and start(order, folder_of(root)):

@@ -215,11 +215,7 @@ def _end(pid: int | None, *, kill: bool, patience: float = _ENDING) -> None:
 
 
 def require_host(settings: Settings) -> HostClient:
-    """The running host process.
-
-    Raises:
-        NotFoundError: There is none.
-    """
+    """The running host process; raises `NotFoundError` where there is none."""
     host = open_host(settings.host.storage_root)
     if host is None:
         raise NotFoundError(

@@ -3,7 +3,6 @@
 History is read from its file; only what has a kernel is asked from the host process.
 """
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -20,7 +19,7 @@ from kernel_exec.host.client import open_host
 from kernel_exec.places import Places
 from kernel_exec.settings import Settings
 
-from .reading import asked, history_root, settings_of, warn
+from .reading import asked, history_root, print_json, settings_of, warn
 
 _COLUMNS = ("name", "id", "state", "client", "folder", "environment", "steps", "memory", "used")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -48,7 +47,7 @@ def sessions(options: dict[str, str | None], last: int, as_json: bool) -> None:
                 rows.append(_ended(history, record, used.get(record.id, record.created)))
     rows.sort(key=lambda row: float(row["last_used"]), reverse=True)
     if as_json:
-        click.echo(json.dumps(rows[: last or None], indent=2))
+        print_json(rows[: last or None])
         return
     for line in _table(rows[: last or None]):
         click.echo(line)

@@ -1,7 +1,5 @@
 """`kernel-exec show`: the steps of a session, or one with all that it has put out."""
 
-import json
-
 import click
 
 from kernel_exec.content.displays import said
@@ -12,7 +10,7 @@ from kernel_exec.history.entries import Entry, choose, choose_step
 from kernel_exec.history.schema import ENTRY, Query
 from kernel_exec.kernels.outputs import files, fold
 
-from .reading import settings_of
+from .reading import print_json, settings_of
 from .sessions import by_use, history_of, live
 
 _TITLE = 100
@@ -38,7 +36,7 @@ def show(options: dict[str, str | None], session: str, execution: str, as_json: 
         if execution:
             _print_step(history, choose_step(execution, entries))
         elif as_json:
-            click.echo(json.dumps([_step_fields(each) for each in entries], indent=2))
+            print_json([_step_fields(each) for each in entries])
         else:
             for each in entries:
                 click.echo(_step_line(each))

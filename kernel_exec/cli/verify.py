@@ -1,7 +1,7 @@
 """`kernel-exec verify`: a notebook or a session, run again in a fresh kernel and compared."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from kernel_exec.verification.results import CellReport, OnCell, Verification
 from kernel_exec.verification.verify import TIME_LIMIT, verify_in
 
 from .export import find_session
-from .reading import history_root, settings_of, warn
+from .reading import history_root, print_json, settings_of, warn
 
 _DIFFERS, _NOT_RUN = 1, 2
 _COLOURS = {
@@ -135,7 +135,7 @@ async def _verify(
             raise UnusableEnvironmentError(
                 f"{error}; --environment and --python run it in another one"
             ) from error
-        with _ProgressBar() as tell:
+        with _progress_bar() as tell:
             verification = await verify_in(
                 make_kernels(settings.host),
                 prepared,
@@ -145,8 +145,7 @@ async def _verify(
                 on_cell=tell,
             )
     if as_json:
-        report = {"notebook": subject.name, **verification.as_json(), "stamped": stamped}
-        click.echo(json.dumps(report, indent=2))
+        print_json({"notebook": subject.name, **verification.as_json(), "stamped": stamped})
     else:
         _print(subject.name, verification)
     if stamped:
@@ -198,32 +197,22 @@ def _working_directory(settings: Settings, subject: _Subject) -> Path:
     return session if session.is_dir() else beside
 
 
-class _ProgressBar:
-    """Shows on stderr how far it is, where somebody looks."""
+@contextmanager
+def _progress_bar() -> Iterator[OnCell]:
+    """What shows on stderr how far it is, where somebody looks."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("running", total=None)
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("running", total=None)
+        def tell(report: CellReport, done: int, total: int) -> None:
+            words = f"step {report.cell.number} is {report.verdict}"
+            progress.update(task, completed=done, total=total, description=words)
 
-    def __enter__(self) -> OnCell:
-        self._progress.start()
-        return self._tell
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def _tell(self, report: CellReport, done: int, total: int) -> None:
-        words = f"step {report.cell.number} is {report.verdict}"
-        self._progress.update(self._task, completed=done, total=total, description=words)
+        yield tell
 
 
 def _print(name: str, verification: Verification) -> None:

@@ -4,8 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from kernel_exec.jsons import JSON
+
+from . import jsonc, tomls
 from .entries import Shape
 
 _PLACE = re.compile(r"\$\{(\w+):-([^}]*)\}")
@@ -27,11 +30,28 @@ class Machine:
         place = _PLACE.sub(
             lambda found: self.variables.get(found[1], "").strip() or found[2], place
         )
-        return (
-            self.home / place.removeprefix("~").removeprefix("/")
-            if place[:1] == "~"
-            else Path(place)
-        )
+        if place.startswith("~"):
+            return self.home / place.removeprefix("~").removeprefix("/")
+        return Path(place)
+
+
+class Format(Protocol):
+    """What edits the text of a configuration, all other bytes of which stay.
+
+    All of it raises `ValueError` when the text is broken, or has a layout that can't be edited.
+    """
+
+    def parse(self, text: str) -> Mapping[str, object]:
+        """The value of the document."""
+
+    def put(self, text: str, path: Sequence[str], fields: Mapping[str, JSON]) -> str:
+        """The text with these members at `path`; those that are there besides stay."""
+
+    def drop(self, text: str, path: Sequence[str]) -> str:
+        """The text without what is at `path`."""
+
+    def rename(self, text: str, path: Sequence[str], name: str) -> str:
+        """The text in which what is at `path` has another name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +67,7 @@ class Client:
     name: str
     servers: str = "mcpServers"
     shape: Shape = Shape.PLAIN
+    format: Format = jsonc
     homes: Sequence[str]
     files: Sequence[str]
     project: Sequence[str] = ()
@@ -114,6 +135,7 @@ CLIENTS: Final = (
     Client(
         name="codex",
         servers="mcp_servers",
+        format=tomls,
         homes=("${CODEX_HOME:-~/.codex}",),
         files=("config.toml",),
         project=(".codex/config.toml",),

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernel_exec import configuration
-from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.errors import BusyError, InvalidArgumentError, StorageError
+from kernel_exec.jsons import object_in
+from kernel_exec.places import home_folder
 from kernel_exec.settings import process_variables, user_config_folder
 
-from . import jsonc, tomls
 from .catalog import Client, Machine
-from .registering import Format
 from .undoing import Record
 
 _LIMIT: Final = 50_000_000
@@ -35,16 +34,10 @@ def this_machine(variables: Mapping[str, str] | None = None) -> Machine:
     return Machine(system=sys.platform, home=home_folder(variables), variables=variables)
 
 
-def format_of(file: Path) -> Format:
-    """What reads and edits such a file."""
-    return tomls if file.suffix == ".toml" else jsonc
-
-
 def read(file: Path) -> bytes | None:
     """The content of a file, None where there is none, or where a link leads to none.
 
-    Raises:
-        InvalidArgumentError: It is no file, can't be read, or is too large.
+    Raises `InvalidArgumentError` when it is no file, can't be read, or is too large.
     """
     try:
         if not file.exists():
@@ -63,8 +56,7 @@ def read(file: Path) -> bytes | None:
 def text_of(file: Path, content: bytes) -> str:
     """The text of a file, without the mark that some editors put in front of it.
 
-    Raises:
-        InvalidArgumentError: It is in another encoding than clients read.
+    Raises `InvalidArgumentError` when it is in another encoding than clients read.
     """
     try:
         return content.decode("utf-8-sig")
@@ -72,27 +64,12 @@ def text_of(file: Path, content: bytes) -> str:
         raise InvalidArgumentError(f"{file} is not UTF-8: {error}") from error
 
 
-def parsed(file: Path) -> object:
-    """The value in a file, an empty object where there is none.
-
-    Raises:
-        InvalidArgumentError: It can't be read, or is broken.
-    """
-    text = text_of(file, read(file) or b"")
-    try:
-        return format_of(file).parse(text)
-    except ValueError as error:
-        raise InvalidArgumentError(f"{file} is broken: {error}") from error
-
-
 def replaced(client: Client, file: Path, before: bytes | None, text: str | None) -> str:
     """Put `text` in the place of what a file held `before`; None stands for no file.
 
     Returns the first of the folders that were made for it, or "".
 
-    Raises:
-        BusyError: Another program has changed it since, or is about to.
-        StorageError: It can't be written, and is as it was.
+    Raises `BusyError` when another program has changed it since, or is about to.
     """
     missing = [folder for folder in file.parents if not folder.exists()]
     mark = codecs.BOM_UTF8 if before is not None and before.startswith(codecs.BOM_UTF8) else b""
@@ -169,8 +146,6 @@ def remember(file: Path, record: Record | None) -> None:
 
 
 def _records() -> dict[str, Any]:
-    try:
-        known = json.loads((user_config_folder() / _STORE_NAME).read_bytes())
-    except (OSError, ValueError, RecursionError, InvalidArgumentError):
-        return {}
-    return known if isinstance(known, dict) else {}
+    with suppress(OSError, InvalidArgumentError):
+        return object_in((user_config_folder() / _STORE_NAME).read_bytes())
+    return {}

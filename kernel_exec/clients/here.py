@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kernel_exec.configuration import Written, parse_path
 from kernel_exec.environments.conda import is_prefix
-from kernel_exec.environments.interpreters import find_executable, home_folder
+from kernel_exec.environments.interpreters import find_executable
 from kernel_exec.environments.spec import EnvironmentKind
 from kernel_exec.options import BY_KEY, PLACE_OF
 from kernel_exec.settings import process_variables, read_settings
@@ -83,16 +83,10 @@ def environment_in(folder: Path, variables: Mapping[str, str]) -> tuple[dict[str
 
 
 def given(options: Mapping[str, str | None], folder: Path) -> dict[str, str]:
-    """The settings among `options` as variables that mean the same anywhere.
-
-    Raises:
-        InvalidArgumentError: One is not allowed.
-        UnusableEnvironmentError: The environment does not exist.
-    """
+    """The settings among `options`, once checked, as variables that mean the same anywhere."""
     settings = read_settings(options=options, variables={}, working_directory=folder)
     if settings.connection.environment is not None and settings.environment_source != "default":
-        base = process_variables()
-        find_executable(settings.connection.environment, home=home_folder(base), base=base)
+        find_executable(settings.connection.environment, process_variables())
     written = {key: value for key, value in options.items() if value is not None}
     return {
         BY_KEY[key].variable: str(parse_path(Written(value=value, where=key, folder=folder)))

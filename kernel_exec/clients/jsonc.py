@@ -22,7 +22,7 @@ _DECODER = json.JSONDecoder()
 
 
 class LayoutError(ValueError):
-    """Raised when a text can't be edited; says what in it is in the way."""
+    """Raised when what is on a path is no object, or is there twice, so that nothing is edited."""
 
 
 class _Document(NamedTuple):
@@ -41,20 +41,12 @@ class _Member(NamedTuple):
 
 
 def parse(text: str) -> JSONObject:
-    """The object of the document, an empty one where there is none.
-
-    Raises:
-        ValueError: It is no JSON, also without comments and trailing commas, or no object.
-    """
+    """The object of the document, an empty one where there is none."""
     return _value(_read(text).plain)
 
 
 def put(text: str, path: Sequence[str], fields: Mapping[str, JSON]) -> str:
-    """The text with these members in the object at `path`; those that it has besides stay.
-
-    Raises:
-        LayoutError: What is on the path is no object, or there twice.
-    """
+    """The text with these members in the object at `path`; those that it has besides stay."""
     if not _has(text, path):
         return _with_value(text, path, dict(fields))
     for key, value in fields.items():
@@ -63,11 +55,7 @@ def put(text: str, path: Sequence[str], fields: Mapping[str, JSON]) -> str:
 
 
 def drop(text: str, path: Sequence[str]) -> str:
-    """The text without the member at `path`, and without the comma that it needed.
-
-    Raises:
-        LayoutError: What is on the path is no object, or there twice.
-    """
+    """The text without the member at `path`, and without the comma that it needed."""
     document = _read(text)
     opening, member = _find(document.plain, path)
     before = [each for each in _members(document.plain, opening) if each.end < member.start]
@@ -75,11 +63,7 @@ def drop(text: str, path: Sequence[str]) -> str:
 
 
 def rename(text: str, path: Sequence[str], name: str) -> str:
-    """The text in which the member at `path` has another name.
-
-    Raises:
-        LayoutError: What is on the path is no object, or there twice.
-    """
+    """The text in which the member at `path` has another name."""
     _, member = _find(_read(text).plain, path)
     end = _DECODER.raw_decode(text, member.start)[1]
     return text[: member.start] + json.dumps(name, ensure_ascii=False) + text[end:]
@@ -220,8 +204,8 @@ def _without(document: _Document, opening: int, previous: int | None, member: _M
         start = line.start()
     after = _blanks(bare, end)
     if bare[after] == ",":
-        end = after + 1 if line else _inline_end(text, after + 1)
-        return text[:start] + text[end:]
+        rest = text[after + 1 :]
+        return text[:start] + (rest if line else rest.lstrip(" \t"))
     if previous is not None:
         comma = bare.index(",", previous)
         start = start if line else comma + 1
@@ -229,12 +213,6 @@ def _without(document: _Document, opening: int, previous: int | None, member: _M
     if not (text[opening + 1 : start] + text[end:after]).strip():
         return text[: opening + 1] + text[after:]
     return text[:start] + text[end:]
-
-
-def _inline_end(text: str, at: int) -> int:
-    while text[at] in " \t":
-        at += 1
-    return at
 
 
 def _rendered(document: _Document, value: JSON, indent: str) -> str:

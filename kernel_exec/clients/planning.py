@@ -8,7 +8,7 @@ from pathlib import Path
 from kernel_exec.errors import InvalidArgumentError, KernelExecError
 
 from .catalog import Client
-from .files import format_of, read, record_of, remember, remove_folders, replaced, text_of
+from .files import read, record_of, remember, remove_folders, replaced, text_of
 from .registering import Wanted, ours_in, registered
 from .undoing import Record, difference, recorded, undone
 
@@ -44,20 +44,16 @@ class Plan:
 
 
 def registering(client: Client, file: Path, wanted: Wanted) -> Plan:
-    """The change after which a client starts us.
-
-    Raises:
-        InvalidArgumentError: The file can't be read or edited.
-    """
+    """The change after which a client starts us."""
     before = read(file)
-    text, editing = text_of(file, before or b""), format_of(file)
+    text = text_of(file, before or b"")
     with _naming(file):
-        after, warnings = registered(text, client, editing, wanted)
+        after, warnings = registered(text, client, wanted)
         original: str | None = None if before is None else text
         old = record_of(file)
-        if ours_in(editing.parse(text), client):
-            original = undone(text, client, editing, old)
-        record = recorded(original, after, client, editing)
+        if ours_in(client.format.parse(text), client):
+            original = undone(text, client, old)
+        record = recorded(original, after, client)
     if old is not None:
         record = replace(record, made_folder=old.made_folder)
     return Plan(
@@ -66,28 +62,19 @@ def registering(client: Client, file: Path, wanted: Wanted) -> Plan:
 
 
 def removing(client: Client, file: Path) -> Plan:
-    """The change after which a client starts us no longer.
-
-    Raises:
-        InvalidArgumentError: The file can't be read or edited.
-    """
+    """The change after which a client starts us no longer."""
     before = read(file)
     after: str | None = None
     if before is not None:
-        text, editing = text_of(file, before), format_of(file)
+        text = text_of(file, before)
         with _naming(file):
-            found = ours_in(editing.parse(text), client)
-            after = undone(text, client, editing, record_of(file)) if found else text
+            found = ours_in(client.format.parse(text), client)
+            after = undone(text, client, record_of(file)) if found else text
     return Plan(client=client, file=file, before=before, after=after, record=None)
 
 
 def carry_out(plan: Plan) -> str:
-    """Do it; returns a warning, or "".
-
-    Raises:
-        BusyError: Another program has changed the file since it was read.
-        StorageError: It can't be written, and is as it was.
-    """
+    """Do it; returns a warning, or ""."""
     old = record_of(plan.file)
     folder = replaced(plan.client, plan.file, plan.before, plan.after)
     if plan.after is None and old is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from kernel_exec.environments.activation import allowed_variables
 from kernel_exec.errors import InvalidArgumentError
@@ -27,22 +27,6 @@ _PATHS_OF_SEED: Final = frozenset(
 """Its variables that hold a path."""
 
 
-class Format(Protocol):
-    """What edits the text of a configuration, all other bytes of which stay."""
-
-    def parse(self, text: str) -> Mapping[str, object]:
-        """The value of the document; raises `ValueError` when it is broken."""
-
-    def put(self, text: str, path: Sequence[str], fields: Mapping[str, JSON]) -> str:
-        """The text with these members at `path`."""
-
-    def drop(self, text: str, path: Sequence[str]) -> str:
-        """The text without what is at `path`."""
-
-    def rename(self, text: str, path: Sequence[str], name: str) -> str:
-        """The text in which what is at `path` has another name."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What the entry should say.
@@ -58,16 +42,12 @@ class Wanted:
     directory: str = ""
 
 
-def registered(
-    text: str, client: Client, editing: Format, wanted: Wanted
-) -> tuple[str, Sequence[str]]:
+def registered(text: str, client: Client, wanted: Wanted) -> tuple[str, Sequence[str]]:
     """The text with us in it, in the place of an older entry or the seed's; and warnings.
 
-    Raises:
-        InvalidArgumentError: Another program has our name there.
-        ValueError: The text is broken, or can't be edited.
+    Raises `InvalidArgumentError` when another program has our name there.
     """
-    document = editing.parse(text)
+    document = client.format.parse(text)
     servers = servers_of(document, client)
     entries = {name: entry for name, each in servers.items() if (entry := read(each))}
     ours = [name for name, entry in entries.items() if entry.is_ours]
@@ -84,10 +64,10 @@ def registered(
     warnings = [each for seed in seeds.values() for each in seed.warnings]
     for key, seed in seeds.items():
         if name not in entries:
-            text, entries = _renamed(text, client, editing, key), {**entries, name: entries[key]}
+            text, entries = _renamed(text, client, key), {**entries, name: entries[key]}
             warnings.append(f"{key!r} is replaced, and its variables are kept")
         elif not _lost(seed.variables, env, wanted.given):
-            text = _dropped(text, client, editing, key)
+            text = _dropped(text, client, key)
         else:
             warnings.append(f"{key!r} has other settings and stays, with the same tools")
     warnings += _in_folders(document, client)
@@ -97,17 +77,13 @@ def registered(
     elif directory:
         env[_DIRECTORY] = directory
     members = fields(Entry(command=(*wanted.launcher, *words), env=env), client.shape)
-    return _put(text, client, editing, name, members), warnings
+    return _put(text, client, name, members), warnings
 
 
-def unregistered(text: str, client: Client, editing: Format) -> str:
-    """The text without us.
-
-    Raises:
-        ValueError: The text is broken, or can't be edited.
-    """
-    for name in ours_in(editing.parse(text), client):
-        text = _dropped(text, client, editing, name)
+def unregistered(text: str, client: Client) -> str:
+    """The text without us."""
+    for name in ours_in(client.format.parse(text), client):
+        text = _dropped(text, client, name)
     return text
 
 
@@ -129,11 +105,7 @@ def others_in(document: Mapping[str, object], client: Client) -> Mapping[str, ob
 
 
 def servers_of(document: Mapping[str, object], client: Client) -> Mapping[str, object]:
-    """The servers in a document, by name.
-
-    Raises:
-        ValueError: They are something else than an object.
-    """
+    """The servers in a document, by name; raises `ValueError` when they are no object."""
     servers = document.get(client.servers, {})
     if not isinstance(servers, Mapping):
         raise ValueError(f"`{client.servers}` is not an object")
@@ -207,38 +179,33 @@ def _lost(
     return {name for name, value in variables.items() if env.get(name) != value} - replaced
 
 
-def _put(text: str, client: Client, editing: Format, name: str, members: Mapping[str, JSON]) -> str:
-    servers = dict(servers_of(editing.parse(text), client))
-    old = servers.get(name)
-    if isinstance(old, Mapping):  # what the user has chosen since stays
-        members = {key: each for key, each in members.items() if key not in _CHOSEN & old.keys()}
-        servers[name] = {**old, **members}
-    else:
-        servers[name] = members
-    changed = editing.put(text, (client.servers, name), members)
-    return _checked(changed, text, client, editing, servers)
+def _put(text: str, client: Client, name: str, members: Mapping[str, JSON]) -> str:
+    old = servers_of(client.format.parse(text), client).get(name)
+    kept = old if isinstance(old, Mapping) else {}  # what the user has chosen since stays
+    members = {key: each for key, each in members.items() if key not in _CHOSEN & kept.keys()}
+    changed = client.format.put(text, (client.servers, name), members)
+    return _checked(changed, text, client, {name: {**kept, **members}})
 
 
-def _dropped(text: str, client: Client, editing: Format, name: str) -> str:
-    servers = dict(servers_of(editing.parse(text), client))
-    del servers[name]
-    changed = editing.drop(text, (client.servers, name))
-    return _checked(changed, text, client, editing, servers)
+def _dropped(text: str, client: Client, name: str) -> str:
+    changed = client.format.drop(text, (client.servers, name))
+    return _checked(changed, text, client, {}, without=name)
 
 
-def _renamed(text: str, client: Client, editing: Format, name: str) -> str:
-    servers = dict(servers_of(editing.parse(text), client))
-    servers[NAME] = servers.pop(name)
-    changed = editing.rename(text, (client.servers, name), NAME)
-    return _checked(changed, text, client, editing, servers)
+def _renamed(text: str, client: Client, name: str) -> str:
+    changed = client.format.rename(text, (client.servers, name), NAME)
+    entry = servers_of(client.format.parse(text), client)[name]
+    return _checked(changed, text, client, {NAME: entry}, without=name)
 
 
 def _checked(
-    changed: str, text: str, client: Client, editing: Format, servers: Mapping[str, object]
+    changed: str, text: str, client: Client, put: Mapping[str, object], without: str | None = None
 ) -> str:
-    """`changed` if it is `text` with these servers and nothing else changed."""
-    wanted = {**editing.parse(text), client.servers: servers}
+    """`changed` if it is `text` with servers `put` there, `without` one, and else as it was."""
+    before = client.format.parse(text)
+    servers = {name: each for name, each in servers_of(before, client).items() if name != without}
     with suppress(ValueError):
-        if {client.servers: {}, **editing.parse(changed)} == wanted:
+        after = {client.servers: {}, **client.format.parse(changed)}
+        if after == {**before, client.servers: {**servers, **put}}:
             return changed
     raise ValueError(f"`{client.servers}` has a layout that can't be edited; edit it by hand")

@@ -8,7 +8,7 @@ from kernel_exec.errors import InvalidArgumentError
 
 from .catalog import CLIENTS, Client
 from .entries import read as read_entry
-from .files import parsed, this_machine
+from .files import read, text_of, this_machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +21,7 @@ class Registration:
     command: tuple[str, ...]
 
 
-def registrations(
-    folder: Path, variables: Mapping[str, str] | None = None
-) -> tuple[Registration, ...]:
+def registrations(folder: Path, variables: Mapping[str, str]) -> tuple[Registration, ...]:
     """Where the user's clients, and those in the project in `folder`, start us.
 
     Files that can't be read start nobody.
@@ -43,15 +41,15 @@ def registrations(
 
 def _servers(client: Client, file: Path, folder: Path) -> Iterator[tuple[str, object]]:
     try:
-        document = parsed(file)
-    except InvalidArgumentError:
+        document = client.format.parse(text_of(file, read(file) or b""))
+    except (ValueError, InvalidArgumentError):
         return
     places: list[tuple[str, ...]] = [(client.servers,)]
     if client.by_folder is not None:
         before, behind = client.by_folder
         places.append((before, str(folder), behind))
     for place in places:
-        servers = document
+        servers: object = document
         for key in place:
             servers = servers.get(key) if isinstance(servers, Mapping) else None
         if isinstance(servers, Mapping):

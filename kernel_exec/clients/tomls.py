@@ -16,11 +16,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def parse(text: str) -> Mapping[str, object]:
-    """The table of the document.
-
-    Raises:
-        ValueError: It is no TOML.
-    """
+    """The table of the document."""
     try:
         return tomllib.loads(text)
     except RecursionError:

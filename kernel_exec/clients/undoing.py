@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .catalog import Client
-from .registering import Format, others_in, unregistered
+from .registering import others_in, unregistered
 
 _SHOWN: Final = 1000
 """Characters of a line that are shown."""
@@ -29,7 +29,7 @@ class Record:
     made_folder: str = ""
 
 
-def recorded(before: str | None, after: str, client: Client, editing: Format) -> Record:
+def recorded(before: str | None, after: str, client: Client) -> Record:
     """The change from one text to the other; `before` is None where there was no file."""
     old = before or ""
     start = _common(old, after)
@@ -38,28 +38,25 @@ def recorded(before: str | None, after: str, client: Client, editing: Format) ->
         before=old[start : len(old) - end],
         after=after[start : len(after) - end],
         made_file=before is None,
-        made_servers=client.servers not in editing.parse(old),
+        made_servers=client.servers not in client.format.parse(old),
     )
 
 
-def undone(text: str, client: Client, editing: Format, record: Record | None) -> str | None:
+def undone(text: str, client: Client, record: Record | None) -> str | None:
     """The text as it was before us, or None for no file.
 
     Where others have changed it since, only what is ours goes.
-
-    Raises:
-        ValueError: The text is broken, or can't be edited.
     """
+    parse = client.format.parse
     if record is not None and text.count(record.after) == 1:
         before = text.replace(record.after, record.before)
         with suppress(ValueError):
-            document = editing.parse(before)
-            if others_in(document, client) == others_in(editing.parse(text), client):
+            if others_in(parse(before), client) == others_in(parse(text), client):
                 return None if record.made_file and not before.strip() else before
-    text = unregistered(text, client, editing)
-    if record is not None and record.made_servers and editing.parse(text).get(client.servers) == {}:
-        text = editing.drop(text, (client.servers,))
-    return None if record is not None and record.made_file and not editing.parse(text) else text
+    text = unregistered(text, client)
+    if record is not None and record.made_servers and parse(text).get(client.servers) == {}:
+        text = client.format.drop(text, (client.servers,))
+    return None if record is not None and record.made_file and not parse(text) else text
 
 
 def difference(before: str, after: str) -> list[str]:

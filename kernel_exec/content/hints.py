@@ -11,43 +11,31 @@ from kernel_exec.terminal import strip_ansi
 
 from .plain import one_line
 
-_HINTS = (
-    (
-        r"RuntimeError: (?:asyncio\.run\(\) cannot be called|This event loop is already running)",
-        (
-            "an event loop is already running: use `await ...` at the top level of the code"
-            " instead of `asyncio.run(...)` or `run_until_complete(...)`"
-        ),
+_HINTS = {
+    r"RuntimeError: (?:asyncio\.run\(\) cannot be called|This event loop is already running)": (
+        "an event loop is already running: use `await ...` at the top level of the code instead of"
+        " `asyncio.run(...)` or `run_until_complete(...)`"
     ),
-    (
-        r"Can't get attribute '([^']+)' on <module '__main__'",
-        (
-            "`{0}` is defined in this session, where processes spawned by multiprocessing can't"
-            ' find it: use `multiprocessing.get_context("fork")`, joblib, or move it to a script'
-            " file and import it"
-        ),
+    r"Can't get attribute '([^']+)' on <module '__main__'": (
+        "`{0}` is defined in this session, where processes spawned by multiprocessing can't find"
+        ' it: use `multiprocessing.get_context("fork")`, joblib, or move it to a script file and'
+        " import it"
     ),
-    (
-        r"^(?:\w+\.)?_?\w*MemoryError",
-        (
-            "`sys.last_value` may keep the failed code's objects alive: `del` large names,"
-            " or call restart_kernel for a clean start"
-        ),
+    r"^(?:\w+\.)?_?\w*MemoryError": (
+        "`sys.last_value` may keep the failed code's objects alive: `del` large names, or call"
+        " restart_kernel for a clean start"
     ),
-    (
-        r"^CalledProcessError: ",
-        "`sys.last_value.stderr` holds what the command wrote to stderr, if that was captured",
+    r"^CalledProcessError: ": (
+        "`sys.last_value.stderr` holds what the command wrote to stderr, if that was captured"
     ),
-    (
-        r"^AttributeError: '(?:DataFrame|Series)' object has no attribute 'append'",
-        "pandas 2 has no `append`: `pd.concat([...])`",
+    r"^AttributeError: '(?:DataFrame|Series)' object has no attribute 'append'": (
+        "pandas 2 has no `append`: `pd.concat([...])`"
     ),
-    (
-        r"Mime type rendering requires nbformat",
-        'this display needs another package: install_dependencies(packages=["nbformat"])',
+    r"Mime type rendering requires nbformat": (
+        'this display needs another package: install_dependencies(packages=["nbformat"])'
     ),
-)
-_PATTERNS = [(re.compile(pattern, re.MULTILINE), advice) for pattern, advice in _HINTS]
+}
+_PATTERNS = {re.compile(pattern, re.MULTILINE): advice for pattern, advice in _HINTS.items()}
 _MISSING = re.compile(r"^ModuleNotFoundError: No module named '([\w.]+)'$")
 _OF_WALLS = {
     re.compile("Read-only file system.*(?:site|dist)-packages"): (
@@ -162,7 +150,7 @@ def hint(outputs: Iterable[Output]) -> str:
             said = output.text[-_READ:]
         else:
             continue
-        for pattern, advice in _PATTERNS:
+        for pattern, advice in _PATTERNS.items():
             if found := pattern.search(said):
                 return advice.format(*map(one_line, found.groups()))
     return ""

@@ -42,13 +42,6 @@ _BACKGROUND = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """A block of text that ends in a newline."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """A picture in base64."""
 
@@ -58,12 +51,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """Blocks for the model, the last of which is the status, and fields for programs.
+    """Blocks for the model that end in a newline, the last the status, and fields for programs.
 
     `seen` is what the model has seen of an execution that goes on.
     """
 
-    texts: tuple[Text, ...]
+    texts: tuple[str, ...]
     pictures: tuple[Picture, ...]
     meta: JSONObject
     seen: Marks = ()
@@ -89,9 +82,9 @@ def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> R
     after = (*(f"hint: {each}" for each in advice), *background, names_line(entry))
     body = "".join([*lines, *(f"{line}\n" for line in after if line)])
     more = shown.hidden or shown.cut or len(numbers) > len(inline)
-    last = status(entry, context, body, more=more)
+    last = status_line(entry, context, body, more=more)
     return Rendered(
-        texts=tuple(Text(text=each) for each in (body, last) if each),
+        texts=tuple(filter(None, (body, last))),
         pictures=tuple(inline),
         seen=() if entry.outcome.ended else marks(outputs, context.texts),
         meta={
@@ -101,11 +94,6 @@ def render(entry: Entry, outputs: Sequence[Output], context: RenderContext) -> R
             "images": {"shown": len(inline), "total": len(found)},
         },
     )
-
-
-def status(entry: Entry, context: RenderContext, above: str = "", *, more: bool = False) -> str:
-    """The line that ends a result, below the lines `above`; see `status_line`."""
-    return f"{status_line(entry, context, above=above, more=more)}\n"
 
 
 def fields(entry: Entry, context: RenderContext) -> dict[str, JSON]:

@@ -27,12 +27,12 @@ _LIMIT = 60.0
 
 
 class Searches:
-    """Carries out searches, a few at a time."""
+    """Carries out searches, two at a time."""
 
-    def __init__(self, variables: Mapping[str, str], *, at_once: int = 2) -> None:
+    def __init__(self, variables: Mapping[str, str]) -> None:
         """The processes get `variables`."""
         self._variables = variables
-        self._limiter = CapacityLimiter(at_once)
+        self._limiter = CapacityLimiter(2)
 
     async def search(self, search: str, sources: Sequence[Source], asked: Asked) -> Page:
         """The lines in which the expression `search` is found.
@@ -55,11 +55,7 @@ class Searches:
 
 
 def _write(request: Path, search: str, sources: Sequence[Source], asked: Asked) -> None:
-    asks = {
-        "search": search,
-        "sources": [asdict(source) for source in sources],
-        "asked": asdict(asked),
-    }
+    asks = {"search": search, "sources": list(map(asdict, sources)), "asked": asdict(asked)}
     # what is no character is shown as an escape, and found as that
     request.write_text(json.dumps(asks), "utf-8")
 

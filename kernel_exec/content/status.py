@@ -22,22 +22,10 @@ _FOREIGN = re.compile(
 
 _EMPTY_STACK = "Stack (most recent call first):"
 _MOST_NAMES = 12
-_NO_DATA = frozenset(
-    {
-        "ABCMeta",
-        "Axes",
-        "EnumMeta",
-        "EnumType",
-        "Figure",
-        "ModelMetaclass",
-        "builtin_function_or_method",
-        "function",
-        "method",
-        "module",
-        "type",
-        "ufunc",
-    }
-)
+_NO_DATA = {
+    *("ABCMeta", "Axes", "EnumMeta", "EnumType", "Figure", "ModelMetaclass", "function", "method"),
+    *("builtin_function_or_method", "module", "type", "ufunc"),
+}
 """Types of names that hold no data: modules, functions, classes and drawings."""
 
 _SMALL = re.compile(r" [\d.]+ K?B$")
@@ -58,9 +46,9 @@ _LONGEST_LINE = 2000
 
 
 def status_line(
-    entry: Entry, context: RenderContext, *, above: str = "", more: bool = False
+    entry: Entry, context: RenderContext, above: str = "", *, more: bool = False
 ) -> str:
-    """One line in brackets, after blocks that only failures have.
+    """The line that ends a result, in brackets, after blocks that only failures have.
 
     It names the id where the next call needs it and the lines `above` do not name it: `more` is
     true when they do not show everything.
@@ -93,7 +81,7 @@ def status_line(
         *_last_words(entry, mapping(details, "death")),
         *_lost(mapping(details, "lost")),
     ]
-    return "\n".join([*blocks, f"[{' · '.join(parts)}]"])
+    return "\n".join([*blocks, f"[{' · '.join(parts)}]\n"])
 
 
 def names_line(entry: Entry) -> str:

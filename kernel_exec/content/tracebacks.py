@@ -14,7 +14,7 @@ from textwrap import dedent, indent
 from kernel_exec.kernels.outputs import ErrorOutput
 from kernel_exec.terminal import strip_ansi
 
-from .plain import one_line
+from .plain import counted, one_line
 
 _FRAME = re.compile(
     r"^(?P<indent>[ |]*)(?:File (?P<file>[^\n\"]+?):(?P<line>\d+)(?:,? in (?P<where>.+))?"
@@ -94,13 +94,10 @@ class _Owner:
 
 
 def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -> str:
-    """The error in a few lines.
+    """The error in a few lines, and `full`, the call that shows the whole traceback.
 
-    Args:
-        error: What IPython sent.
-        own: Paths (files or folders) whose frames are the user's.
-        home: The folder that IPython prints as `~`.
-        full: The call that shows the whole traceback.
+    `own` are paths (files or folders) whose frames are the user's, `home` is what IPython prints
+    as `~`.
     """
     head = headline(error)
     if error.ename in {"SystemExit", "StdinNotImplementedError"}:
@@ -120,12 +117,12 @@ def summarise(error: ErrorOutput, *, own: Sequence[str], home: str, full: str) -
         lines = [f"  {last}", *_notes(error, text)]
     causes_shown = [_cause(part, head, owner) for part in causes[: -_MOST_CAUSES - 1 : -1]]
     hidden = [
-        _counted(len(frames) - len(mine or frames[-1:]) + _left_out(callers, text), "frame"),
-        _counted(len(causes) - len(causes_shown), "cause"),
+        (len(frames) - len(mine or frames[-1:]) + _left_out(callers, text), "more frame"),
+        (len(causes) - len(causes_shown), "more cause"),
     ]
     lines = [head, *lines, *_called_from(callers), *filter(None, dict.fromkeys(causes_shown))]
-    if any(hidden):
-        lines.append(f"({', '.join(filter(None, hidden))}: {full})")
+    if more := [counted(many, what) for many, what in hidden if many > 0]:
+        lines.append(f"({', '.join(more)}: {full})")
     return "\n".join(lines)
 
 
@@ -142,10 +139,6 @@ def headline(error: ErrorOutput) -> str:
         return f"the code ended with SystemExit({evalue}); the kernel and its variables are kept"
     ename = one_line(error.ename)
     return f"{ename}: {evalue}" if evalue else ename
-
-
-def _counted(more: int, thing: str) -> str:
-    return f"{more:,} more {thing}{'' if more == 1 else 's'}" if more > 0 else ""
 
 
 def _called_from(callers: Sequence[Frame]) -> list[str]:

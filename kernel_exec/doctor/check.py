@@ -1,6 +1,6 @@
 """What a check has found."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from kernel_exec.content.plain import one_line
 from kernel_exec.errors import parted
@@ -21,9 +21,10 @@ class Check:
     text: str
     fix: str = ""
 
-    def as_json(self) -> dict[str, object]:
-        """What `doctor --json` says about it."""
-        return asdict(self)
+
+def works(name: str, text: str, fix: str = "") -> Check:
+    """The check of what works."""
+    return Check(name=name, ok=True, text=text, fix=fix)
 
 
 def broken(name: str, error: Exception | str, fix: str = "") -> Check:

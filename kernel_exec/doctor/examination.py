@@ -110,24 +110,21 @@ async def examine(
 def _tasks(options: Mapping[str, str | None]) -> Iterator[_Task]:
     """What is looked at, in the order in which it is shown."""
     settings, refused = examine_settings(options=options)
+
+    def task(name: str, function: str, *more: object, limit: float = 25) -> _Task:
+        return _Task(name=name, function=function, arguments=(settings, *more), limit=limit)
+
     yield _Task(name="python", function="machine.python")
-    yield _Task(name="uv", function="packages.uv", arguments=(settings,))
-    yield _Task(name="settings", function="machine.settings", arguments=(settings, refused))
+    yield task("uv", "packages.uv")
+    yield task("settings", "machine.settings", refused)
     if BY_KEY["storage_dir"].option not in {each.where for each in refused}:  # it is nowhere
-        yield _Task(name="storage", function="storage.storage", arguments=(settings,))
-        yield _Task(name="log", function="storage.log", arguments=(settings,))
-    yield _Task(
-        name="kernel", function="kernels.active", arguments=(settings,), limit=_KERNEL_LIMIT
-    )
+        yield task("storage", "storage.storage")
+        yield task("log", "storage.log")
+    yield task("kernel", "kernels.active", limit=_KERNEL_LIMIT)
     for name in settings.connection.named_environments:
-        yield _Task(
-            name=f"environment {name}",
-            function="kernels.named",
-            arguments=(settings, name),
-            limit=_KERNEL_LIMIT,
-        )
-    yield _Task(name="host", function="servers.host", arguments=(settings,))
-    yield _Task(name="mcp", function="servers.handshake", arguments=(settings,), limit=40)
-    yield _Task(name="sandbox", function="machine.sandbox", arguments=(settings,))
-    yield _Task(name="clients", function="servers.clients", arguments=(settings,))
-    yield _Task(name="package index", function="packages.index", arguments=(settings,), limit=20)
+        yield task(f"environment {name}", "kernels.named", name, limit=_KERNEL_LIMIT)
+    yield task("host", "servers.host")
+    yield task("mcp", "servers.handshake", limit=40)
+    yield task("sandbox", "machine.sandbox")
+    yield task("clients", "servers.clients")
+    yield task("package index", "packages.index", limit=20)

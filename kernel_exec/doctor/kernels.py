@@ -12,15 +12,19 @@ from pathlib import Path
 
 from kernel_exec.app import make_kernels, open_catalog
 from kernel_exec.environments.catalog import PreparedEnvironment, default_environment
-from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import KernelExecError, KernelStartError
-from kernel_exec.kernels.outcomes import Event, Outcome, Request
+from kernel_exec.kernels.outcomes import Outcome, Request
+from kernel_exec.places import home_folder
 from kernel_exec.settings import Settings
 
-from .check import Check, broken
+from .check import Check, broken, works
 
 _SOURCE = "1 + 1"
+_FACTS = ("executable", "python_version", "kernel_support", "ipykernel_version")
+_ENVIRONMENT = (
+    "Python {python_version} at {executable}, {kernel_support} ipykernel {ipykernel_version}"
+)
 _RUN_LIMIT = 30.0
 """Seconds for code that takes a millisecond; the first import on a cold disk may take ten."""
 
@@ -39,14 +43,10 @@ class Checked:
 
     def as_json(self) -> dict[str, object]:
         """What `env check --json` says about it."""
-        interpreter = None if self.prepared is None else self.prepared.interpreter
-        support = None if self.prepared is None else self.prepared.support
+        found = dict.fromkeys(_FACTS) if self.prepared is None else self.prepared.facts
         return {
             "ok": not self.error,
-            "executable": None if interpreter is None else str(interpreter.executable),
-            "python_version": None if interpreter is None else interpreter.python_version,
-            "kernel_support": None if support is None else support.kind.value,
-            "ipykernel_version": None if support is None else support.ipykernel_version,
+            **found,
             "seconds": round(self.seconds, 3),
             "error": self.error or None,
         }
@@ -66,7 +66,7 @@ async def active(settings: Settings) -> Sequence[Check]:
         checked = None
         if configured is None and environment.path and not environment.path.exists():
             text = f"{environment.path} does not exist yet; it is created when it is needed"
-            found.append(Check(name=name, ok=True, text=text))
+            found.append(works(name, text))
         else:
             checked = await check(apart, environment)
             found.append(_of_environment(name, checked))
@@ -89,20 +89,14 @@ async def named(settings: Settings, name: str) -> Sequence[Check]:
 def _of_environment(name: str, checked: "Checked") -> Check:
     if checked.prepared is None:
         return broken(name, checked.error)
-    interpreter, support = checked.prepared.interpreter, checked.prepared.support
-    text = (
-        f"Python {interpreter.python_version} at {interpreter.executable},"
-        f" {support.kind.value} ipykernel {support.ipykernel_version}"
-    )
-    return Check(name=name, ok=True, text=text)
+    return works(name, _ENVIRONMENT.format(**checked.prepared.facts))
 
 
 def _of_kernel(checked: "Checked") -> Check:
     if checked.error or checked.prepared is None:
         return broken("kernel", checked.error)
     program = checked.prepared.interpreter.executable
-    text = f"a kernel of {program} answers in {checked.seconds:.1f} s"
-    return Check(name="kernel", ok=True, text=text)
+    return works("kernel", f"a kernel of {program} answers in {checked.seconds:.1f} s")
 
 
 @contextmanager
@@ -151,7 +145,7 @@ async def _use(prepared: PreparedEnvironment, settings: Settings) -> None:
         folder = Path(name)
         kernels = make_kernels(settings.host)
         async with kernels.open(
-            prepared, _ignore, working_directory=folder, spill_dir=folder
+            prepared, lambda event: None, working_directory=folder, spill_dir=folder
         ) as kernel:
             ending = await kernel.execute(
                 Request(id=uuid.uuid4().hex, source=_SOURCE, time_limit=_RUN_LIMIT)
@@ -163,7 +157,3 @@ async def _use(prepared: PreparedEnvironment, settings: Settings) -> None:
             f"the kernel of {str(prepared.interpreter.executable)!r} started, but could not run"
             f" `{_SOURCE}`: {why or ending.death or ending.outcome.value}"
         )
-
-
-def _ignore(event: Event) -> None:
-    """What it prints is of no interest, only how it ends."""

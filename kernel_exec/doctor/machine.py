@@ -19,7 +19,7 @@ from kernel_exec.sandbox.unheld import refused
 from kernel_exec.sandbox.walls import MECHANISMS, Sandbox, Walls
 from kernel_exec.settings import Settings
 
-from .check import Check, broken
+from .check import Check, broken, works
 
 _WALLS_LIMIT: Final = 10.0
 """Seconds for a program behind walls; it takes a tenth of one."""
@@ -38,7 +38,7 @@ async def python() -> Sequence[Check]:
         text = f"{there} lacks {', '.join(missing)}"
         return [broken("python", text, "reinstall kernel-exec, which brings its dependencies")]
     version = _version("kernel-exec")
-    return [Check(name="python", ok=True, text=f"{there}, kernel-exec {version}")]
+    return [works("python", f"{there}, kernel-exec {version}")]
 
 
 def _version(name: str) -> str:
@@ -51,18 +51,15 @@ def _version(name: str) -> str:
 async def settings(found: Settings, wrong: Sequence[RefusedSettingError]) -> Sequence[Check]:
     """The settings that are refused; without any, the files that they are in."""
     if wrong:
-        return [broken(f"setting {_named(each)}", each, _way_out(each)) for each in wrong]
+        return list(map(_refused, wrong))
     files = ", ".join(map(str, found.connection.config_files)) or "no configuration file"
-    return [Check(name="settings", ok=True, text=files, fix=found.connection.notice)]
+    return [works("settings", files, found.connection.notice)]
 
 
-def _named(error: RefusedSettingError) -> str:
-    return error.where.removeprefix("option ").removeprefix("variable ")
-
-
-def _way_out(error: RefusedSettingError) -> str:
-    """The way out if the message does not end with it."""
-    return "" if "; " in str(error) else f"correct or remove {error.where}"
+def _refused(error: RefusedSettingError) -> Check:
+    where = error.where.removeprefix("option ").removeprefix("variable ")
+    way_out = "" if "; " in str(error) else f"correct or remove {error.where}"
+    return broken(f"setting {where}", error, way_out)
 
 
 async def sandbox(found: Settings) -> Sequence[Check]:
@@ -96,5 +93,5 @@ async def _tried(walls: Walls, found: Settings) -> Check:
                 )
         except KernelStartError as error:
             text, _, fix = str(error).rpartition("; ")
-            return Check(name=name, ok=True, text=text, fix=fix)
-    return Check(name=name, ok=True, text=f"can be held ({MECHANISMS[sys.platform]})")
+            return works(name, text, fix)
+    return works(name, f"can be held ({MECHANISMS[sys.platform]})")

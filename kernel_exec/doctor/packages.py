@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kernel_exec.environments.tools import Tools, read_tools, run_uv
 from kernel_exec.settings import Settings
 
-from .check import Check, broken
+from .check import Check, broken, works
 
 _WANTED = "ipykernel"
 """What kernel support is made of, so that every index that is of use has it."""
@@ -23,28 +23,15 @@ async def uv(settings: Settings) -> Sequence[Check]:
     """The uv that installs packages."""
     finished = await run_uv(["--version"], tools=_tools(settings), limit=_UV_LIMIT)
     if finished.returncode != 0:
-        return [
-            broken(
-                "uv",
-                f"uv does not run: {finished.stderr}",
-                "install kernel-exec again, which brings it",
-            )
-        ]
-    return [Check(name="uv", ok=True, text=finished.stdout.strip())]
+        text = f"uv does not run: {finished.stderr}"
+        return [broken("uv", text, "install kernel-exec again, which brings it")]
+    return [works("uv", finished.stdout.strip())]
 
 
 async def index(settings: Settings) -> Sequence[Check]:
     """Whether a package is found, by the installer's own configuration and without its cache."""
-    argv = [
-        "pip",
-        "install",
-        "--dry-run",
-        "--no-deps",
-        "--no-cache",
-        "--reinstall",
-        "--no-progress",
-    ]
-    argv += ["--python", sys.executable, "--only-binary", ":all:", "--", _WANTED]
+    argv = ["pip", "install", "--dry-run", "--no-deps", "--no-cache", "--reinstall"]
+    argv += ["--no-progress", "--python", sys.executable, "--only-binary", ":all:", "--", _WANTED]
     finished = await run_uv(argv, tools=_tools(settings), limit=_INDEX_LIMIT)
     if finished.timed_out:
         return [broken("package index", f"no answer within {_INDEX_LIMIT:g} seconds", _WAY_OUT)]
@@ -53,7 +40,7 @@ async def index(settings: Settings) -> Sequence[Check]:
         is_full = "os error 28" in said  # uv has its own folder there
         fix = "make room, or set TMPDIR to a folder that has some" if is_full else _WAY_OUT
         return [broken("package index", f"can't be used: {said}", fix)]
-    return [Check(name="package index", ok=True, text=f"uv finds {_WANTED}")]
+    return [works("package index", f"uv finds {_WANTED}")]
 
 
 _WAY_OUT = "check the network and HTTPS_PROXY; behind a firewall, set UV_DEFAULT_INDEX to a mirror"

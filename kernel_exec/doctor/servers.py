@@ -21,7 +21,7 @@ from kernel_exec.relay.door import CODE
 from kernel_exec.server.create import REFUSAL
 from kernel_exec.settings import HostSettings, Settings
 
-from .check import Check, broken
+from .check import Check, broken, works
 
 _END_LIMIT = 10.0
 """Seconds for a host that was started here to end."""
@@ -31,18 +31,18 @@ async def host(settings: Settings) -> Sequence[Check]:
     """Whether a host process runs and answers, and of which version it is."""
     root = settings.host.storage_root
     if pid_of_host(root) is None:
-        return [Check(name="host", ok=True, text="none runs; the next client starts one")]
+        return [works("host", "none runs; the next client starts one")]
     client = open_host(root)
     if client is None:
-        return [Check(name="host", ok=True, text="one has just ended")]
+        return [works("host", "one has just ended")]
     with client:
         answers = [each for each in client.ask({"command": "about"}) if "version" in each]
     version = answers[0]["version"] if answers else "unknown"
     text = f"process {client.pid} answers, kernel-exec {version}"
     if answers and answers[0].get("code") == CODE:
-        return [Check(name="host", ok=True, text=text)]
+        return [works("host", text)]
     fix = "run `kernel-exec stop` to replace it; its kernels end"
-    return [Check(name="host", ok=True, text=f"{text}, not the code that runs here", fix=fix)]
+    return [works("host", f"{text}, not the code that runs here", fix)]
 
 
 async def handshake(settings: Settings) -> Sequence[Check]:
@@ -80,7 +80,7 @@ async def _greeted(root: Path, settings: HostSettings) -> Check:
         fix = "" if "; " in trouble else f"see the log, {Places(root).log}"
         return broken("mcp", trouble, fix)
     seconds = time.monotonic() - began
-    return Check(name="mcp", ok=True, text=f"a relay answers in {seconds:.1f} s, {tools} tools")
+    return works("mcp", f"a relay answers in {seconds:.1f} s, {tools} tools")
 
 
 def server_of_our_own(
@@ -133,8 +133,8 @@ async def clients(settings: Settings) -> Sequence[Check]:
     folder, path = settings.connection.folder, settings.host.variables.get("PATH")
     found = registrations(folder, settings.connection.variables)
     if not found:
-        text, fix = "none is configured to start kernel-exec", "run `kernel-exec init`"
-        return [Check(name="clients", ok=True, text=text, fix=fix)]
+        text = "none is configured to start kernel-exec"
+        return [works("clients", text, "run `kernel-exec init`")]
     return [_of_client(each, folder, path) for each in found]
 
 
@@ -144,7 +144,6 @@ def _of_client(found: Registration, folder: Path, path: str | None) -> Check:
     # arguments may hold what is secret
     text = f"`{found.name}` in {found.file} starts {command or 'nothing'}"
     if command and shutil.which(folder / command if os.sep in command else command, path=path):
-        return Check(name=name, ok=True, text=text)
-    return broken(
-        name, f"{text}, which is no program here", f"run `kernel-exec init {found.client}`"
-    )
+        return works(name, text)
+    fix = f"run `kernel-exec init {found.client}`"
+    return broken(name, f"{text}, which is no program here", fix)

@@ -12,7 +12,7 @@ from kernel_exec.leases import lock
 from kernel_exec.places import Places, nearest
 from kernel_exec.settings import Settings
 
-from .check import Check, broken
+from .check import Check, broken, works
 
 _LITTLE = 200_000_000
 """Bytes below which a disk is about to be full: an environment with pandas takes as many."""
@@ -67,7 +67,7 @@ def _with_room(name: str, folder: Path, text: str) -> Check:
     if free < _LITTLE:
         fix = "make room there, or set KERNEL_EXEC_HISTORY_SIZE to less"
         return broken(name, f"{text}, but only {_size(free)} are free", fix)
-    return Check(name=name, ok=True, text=f"{text}, {_size(free)} free")
+    return works(name, f"{text}, {_size(free)} free")
 
 
 async def log(settings: Settings) -> Sequence[Check]:
@@ -76,11 +76,10 @@ async def log(settings: Settings) -> Sequence[Check]:
     try:
         status = path.lstat()
     except FileNotFoundError:
-        text = f"{path} does not exist yet (level {level})"
-        return [Check(name="log", ok=True, text=text)]
+        return [works("log", f"{path} does not exist yet (level {level})")]
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.W_OK):
         return [broken("log", f"{path} can't be written", "make it writable, or remove it")]
-    return [Check(name="log", ok=True, text=f"{path} ({_size(status.st_size)}, level {level})")]
+    return [works("log", f"{path} ({_size(status.st_size)}, level {level})")]
 
 
 def _size(count: float) -> str:

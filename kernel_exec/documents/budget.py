@@ -183,7 +183,8 @@ def _cut_display(output: JSONObject, in_files: JSONObject, stem: str) -> _Cut:
         if _size(value) <= _SMALL_FORM or begins == value:
             continue
         if mime not in in_files:
-            paths[mime] = path = f"{stem}.{ENDINGS.get(mime, _other_ending(mime))}"
+            other = "json" if mime.endswith("json") else "txt"
+            paths[mime] = path = f"{stem}.{ENDINGS.get(mime, other)}"
             files[path] = content_of(mime, value)
         data[mime] = begins
         if not begins:
@@ -192,10 +193,6 @@ def _cut_display(output: JSONObject, in_files: JSONObject, stem: str) -> _Cut:
             metadata.pop(mime, None)
     note = [rest(paths, alt=alt)] if paths else []
     return [{**output, "data": data, "metadata": metadata}, *note], files
-
-
-def _other_ending(mime: str) -> str:
-    return "json" if mime.endswith("json") else "txt"
 
 
 def content_of(mime: str, value: JSON) -> bytes:

@@ -70,7 +70,7 @@ async def export_session(
     """Write a session's document to `path`, in the format of its ending, if `check` allows it.
 
     With `verify` the notebook is run again first, and stamped with the verdict. See
-    `session_notebook` and `export_document` for the rest, and for what is raised.
+    `session_notebook` and `export_document` for the rest.
     """
     notebook = await session_notebook(
         store, session, title=title, path=path, options=options, variables=variables
@@ -138,11 +138,6 @@ async def export_document(
 
     An earlier export of the same session is replaced. Outputs beyond `limit` bytes are written to
     files in a folder beside it. A new file's mode leaves out `umask`.
-
-    Raises:
-        InvalidArgumentError: The path is not allowed, or holds something else; or the notebook
-            is not valid.
-        StorageError: It can't be written.
     """
 
     def export() -> None:

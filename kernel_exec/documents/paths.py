@@ -25,9 +25,6 @@ def chosen_path(storage_root: Path, session: SessionRecord, path: str, format_: 
     """Where a document goes; a relative `path` is below the storage root, as is the default.
 
     An empty `format_` is that of the path's ending, or a notebook.
-
-    Raises:
-        InvalidArgumentError: The path leads elsewhere, or does not end as the format does.
     """
     if not path:
         return default_path(storage_root, session, f".{format_ or 'ipynb'}")
@@ -50,11 +47,7 @@ def chosen_path(storage_root: Path, session: SessionRecord, path: str, format_: 
 
 
 def format_of(path: Path, asked: str = "") -> str:
-    """The format that a path's ending stands for.
-
-    Raises:
-        InvalidArgumentError: It stands for none, or for another one than is `asked` for.
-    """
+    """The format that a path's ending stands for, which must be the one `asked` for, if any is."""
     found = path.suffix.removeprefix(".")
     if found not in FORMATS or (asked and found != asked):
         endings = f".{asked}" if asked else ", ".join(f".{each}" for each in FORMATS)

@@ -1,6 +1,5 @@
 """Writes a document to a file: whole or not at all, and never over what is not ours."""
 
-import json
 import os
 import re
 import stat
@@ -12,6 +11,7 @@ from typing import TypeAlias
 from kernel_exec.errors import InvalidArgumentError, StorageError
 from kernel_exec.files import write_whole
 from kernel_exec.inherited import INHERITED
+from kernel_exec.jsons import object_in
 from kernel_exec.notebooks.provenance import marker
 from kernel_exec.notebooks.reading import session_of
 
@@ -78,12 +78,7 @@ def _held(folder: Path, check: Check | None) -> Iterator[Path]:
 
 
 def require_replaceable(path: Path, session: str) -> None:
-    """Refuse to write over anything but an earlier export of the session.
-
-    Raises:
-        InvalidArgumentError: Something else is there, or the path is not allowed.
-        StorageError: Nobody may look there.
-    """
+    """Refuse to write over anything but an earlier export of the session."""
     with _explained(path):
         replaceable = _replaceable(path, session)
     if not replaceable:
@@ -144,14 +139,6 @@ def _replaceable(path: Path, session: str) -> bool:
     if not session:
         return False
     if path.suffix == ".ipynb":
-        return _notebook_session(there) == session
+        return session_of(object_in(there)) == session
     mark = re.escape(marker(session).encode())
     return re.search(rb"(?m)^(?:<!-- |# +# )" + mark + rb"(?: -->)?$", there[:_TOP]) is not None
-
-
-def _notebook_session(there: bytes) -> str:
-    try:
-        notebook = json.loads(there)
-    except (ValueError, RecursionError):
-        return ""
-    return session_of(notebook) if isinstance(notebook, dict) else ""

@@ -4,16 +4,17 @@ What conda does when it activates a prefix is done here without it: 4 ms instead
 process between us and the kernel.
 """
 
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.jsons import JSONObject, mapping, object_in
 
 from . import conda
-from .interpreters import Interpreter, home_folder
+from .interpreters import Interpreter
 from .spec import Environment, EnvironmentKind
 
 _KEPT = frozenset(
@@ -72,12 +73,7 @@ async def activate(
     base: Mapping[str, str],
     passed: Collection[str],
 ) -> dict[str, str]:
-    """What a kernel of `environment` gets of the server's variables `base`, activated.
-
-    Raises:
-        UnusableEnvironmentError: An activation script of the prefix does not end well.
-        BusyError: No process can be started now.
-    """
+    """What a kernel of `environment` gets of the server's variables `base`, activated."""
     variables = kernel_variables(environment, interpreter, base=base, passed=passed)
     if environment.kind is not EnvironmentKind.CONDA:
         return variables
@@ -133,7 +129,7 @@ def _prefix_variables(
         "CONDA_PROMPT_MODIFIER": f"({name}) ",
         "CONDA_SHLVL": "1",
     }
-    client = conda.find_client(prefix, home=home_folder(base), base=base)
+    client = conda.find_client(prefix, base)
     return variables if client is None else variables | {"CONDA_EXE": str(client)}
 
 
@@ -142,20 +138,17 @@ def _stored(prefix: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted((prefix / "etc" / "conda" / "env_vars.d").glob("*.json")):
         found |= _texts(_parsed(path))
-    state = _parsed(prefix / "conda-meta" / "state")
-    return found | _texts(state.get("env_vars"))
+    return found | _texts(mapping(_parsed(prefix / "conda-meta" / "state"), "env_vars"))
 
 
-def _parsed(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _parsed(path: Path) -> JSONObject:
+    with suppress(OSError):
+        return object_in(path.read_bytes())
+    return {}
 
 
-def _texts(variables: object) -> dict[str, str]:
-    pairs = variables.items() if isinstance(variables, dict) else ()
+def _texts(variables: JSONObject) -> dict[str, str]:
+    pairs = variables.items()
     return {name: value for name, value in pairs if isinstance(value, str) and "\0" not in value}
 
 

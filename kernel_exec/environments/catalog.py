@@ -23,7 +23,7 @@ from kernel_exec.sandbox.walls import OPEN, Sandbox
 
 from . import conda
 from .activation import activate, allowed_variables
-from .interpreters import Interpreter, NoAnswerError, ask, find_executable, home_folder
+from .interpreters import Interpreter, NoAnswerError, ask, find_executable
 from .spec import Environment, EnvironmentKind
 from .support import KernelSupport, find_support, fingerprint, is_there
 from .tools import Tools, read_tools, run_uv
@@ -56,12 +56,21 @@ class PreparedEnvironment(FoundEnvironment):
     inherited: Inherited = INHERITED
     sandbox: Sandbox = OPEN
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was found out, for programs."""
+        return {
+            "executable": str(self.interpreter.executable),
+            "python_version": self.interpreter.python_version,
+            "kernel_support": self.support.kind.value,
+            "ipykernel_version": self.support.ipykernel_version,
+        }
+
 
 class Answers:
     """What interpreters have answered, for all who would start them with the same variables."""
 
     def __init__(self) -> None:
-        """Nobody was asked yet."""
         self._known: dict[tuple[Path, frozenset[tuple[str, str]]], tuple[str, Interpreter]] = {}
 
     async def ask(self, executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
@@ -77,7 +86,11 @@ class Answers:
 
 
 class Catalog:
-    """Knows environments by name and remembers what was found out about them."""
+    """Knows environments by name and remembers what was found out about them.
+
+    Where one is asked, `UnusableEnvironmentError` says that it does not work or is gone by now, and
+    `BusyError` that no process can be started.
+    """
 
     def __init__(
         self,
@@ -122,19 +135,14 @@ class Catalog:
     def known(self) -> dict[str, Environment]:
         """What may be switched to, by name: the active one, the named ones, conda's own."""
         found = {"default" if self._configured is None else "configured": self.active, **self.named}
-        for name in conda.prefixes(home=home_folder(self._base), base=self._base):
+        for name in conda.prefixes(self._base):
             with suppress(InvalidArgumentError):  # conda allows names that we do not
                 environment = Environment(kind=EnvironmentKind.CONDA, name=name)
                 found.setdefault(f"conda {name}", environment)
         return found
 
     async def default(self) -> Environment:
-        """The configured environment, or the managed one, made if need be.
-
-        Raises:
-            UnusableEnvironmentError: The managed one can't be made.
-            BusyError: No process can be started now.
-        """
+        """The configured environment, or the managed one, made if need be."""
         if self._configured is not None:
             return self._configured
         return await ensure_default(
@@ -145,49 +153,20 @@ class Catalog:
         """Find, ask and support an environment; callers at the same time share the work.
 
         It is asked again when it was made anew or something was installed, by whomever.
-
-        Raises:
-            UnusableEnvironmentError: It does not work, or is gone by now.
-            BusyError: No process can be started now.
         """
         async with self._locks.setdefault(environment.key, anyio.Lock()):
-            executable = self._executable(environment)
-            known = self._prepared.get(environment.key)
-            if known is not None and self._holds(known):
-                return known
-            prepared = await self._support(await self._ask(environment, executable))
-            self._prepared[environment.key] = prepared
+            found = await self.find(environment)
+            if isinstance(found, PreparedEnvironment):
+                return found
+            prepared = self._prepared[environment.key] = await self._support(found)
             return prepared
 
     async def find(self, environment: Environment) -> FoundEnvironment:
-        """Find and ask an environment, whether a kernel can be had for it or not.
-
-        Raises:
-            UnusableEnvironmentError: Its interpreter does not work, or is gone by now.
-            BusyError: No process can be started now.
-        """
-        executable = self._executable(environment)
+        """Find and ask an environment, whether a kernel can be had for it or not."""
+        executable = find_executable(environment, self._base)
         known = self._prepared.get(environment.key)
-        if known is not None and self._holds(known):
+        if known and known.stamp == fingerprint(known.interpreter) and is_there(known.support):
             return known
-        return await self._ask(environment, executable)
-
-    def forget(self, environment: Environment) -> None:
-        """Ask again the next time: something was installed."""
-        self._prepared.pop(environment.key, None)
-
-    def prepared(self, environment: Environment) -> PreparedEnvironment | None:
-        """What is known about an environment without asking."""
-        return self._prepared.get(environment.key)
-
-    def _holds(self, known: PreparedEnvironment) -> bool:
-        return known.stamp == fingerprint(known.interpreter) and is_there(known.support)
-
-    def _executable(self, environment: Environment) -> Path:
-        home = home_folder(self._base)
-        return find_executable(environment, home=home, base=self._base)
-
-    async def _ask(self, environment: Environment, executable: Path) -> FoundEnvironment:
         self._require_configured(environment)
         allowed = allowed_variables(self._base, passed=self._passed)
         interpreter = await self._answers.ask(executable, variables=allowed)
@@ -195,6 +174,10 @@ class Catalog:
         return FoundEnvironment(
             environment=environment, interpreter=interpreter, variables=variables
         )
+
+    def forget(self, environment: Environment) -> None:
+        """Ask again the next time: something was installed."""
+        self._prepared.pop(environment.key, None)
 
     async def _support(self, found: FoundEnvironment) -> PreparedEnvironment:
         support = await find_support(
@@ -256,10 +239,6 @@ async def ensure_default(
     One whose interpreter no longer runs, as after an upgrade of Python, is set aside and made
     anew; its packages stay in the folder that was set aside. One that only did not answer this
     time is left alone.
-
-    Raises:
-        UnusableEnvironmentError: It can't be made, or does not answer now.
-        BusyError: No process can be started now.
     """
     folder = Places(storage_root).private
     environment = default_environment(storage_root)
@@ -281,7 +260,7 @@ async def ensure_default(
 async def _works(environment: Environment, variables: Mapping[str, str], answers: Answers) -> bool:
     """False when it is not there or broken; raises when that can't be told now."""
     try:
-        executable = find_executable(environment, home=home_folder(variables), base=variables)
+        executable = find_executable(environment, variables)
         await answers.ask(executable, variables=allowed_variables(variables, passed=()))
     except NoAnswerError:
         raise

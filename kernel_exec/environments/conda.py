@@ -9,10 +9,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.places import home_folder
 
 _CLIENTS = ("conda", "mamba", "micromamba")
 _ENDINGS = (".exe", ".bat") if os.name == "nt" else ("",)
@@ -27,14 +27,6 @@ _MOST_SHOWN = 20
 """Names that a message lists."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A package that conda has put into a prefix, of whatever language."""
-
-    name: str
-    version: str
-
-
 def is_prefix(path: Path) -> bool:
     """True for a folder in which conda keeps its records."""
     with suppress(OSError):  # another user's, say
@@ -42,13 +34,9 @@ def is_prefix(path: Path) -> bool:
     return False
 
 
-def find_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
-    """The prefix of the environment `name`; `home` is the user's folder, `base` has variables.
-
-    Raises:
-        UnusableEnvironmentError: There is none; lists those that there are.
-    """
-    known = prefixes(home=home, base=base)
+def find_prefix(name: str, base: Mapping[str, str]) -> Path:
+    """The prefix of the environment `name`, or an error that lists those that there are."""
+    known = prefixes(base)
     if name in known:
         return known[name]
     if not known:
@@ -63,10 +51,10 @@ def find_prefix(name: str, *, home: Path, base: Mapping[str, str]) -> Path:
     )
 
 
-def prefixes(*, home: Path, base: Mapping[str, str]) -> dict[str, Path]:
+def prefixes(base: Mapping[str, str]) -> dict[str, Path]:
     """All environments by name; of several with one name conda's first choice."""
     found: dict[str, Path] = {}
-    for name, prefix in _candidates(home, base):
+    for name, prefix in _candidates(base):
         if name not in found and is_prefix(prefix):
             found[name] = prefix
     return found
@@ -79,29 +67,30 @@ def default_name(prefix: Path) -> str:
     return prefix.name if prefix.parent.name == "envs" else str(prefix)
 
 
-def find_client(prefix: Path, *, home: Path, base: Mapping[str, str]) -> Path | None:
+def find_client(prefix: Path, base: Mapping[str, str]) -> Path | None:
     """The conda, mamba or micromamba to install with; that of the prefix's own root first."""
     own = prefix.parent.parent if prefix.parent.name == "envs" else prefix
     named = [Path(path) for path in (base.get("CONDA_EXE"), base.get("MAMBA_EXE")) if path]
     candidates = [*_clients_of(own), *named, *_on_path(base)]
-    for root in _roots(home, base):
+    for root in _roots(base):
         candidates += _clients_of(root)
     return next((path for path in candidates if path.is_absolute() and _can_run(path)), None)
 
 
-def records(prefix: Path) -> tuple[Record, ...]:
-    """What conda has installed; empty for a folder that is no prefix."""
-    found = []
+def records(prefix: Path) -> dict[str, str]:
+    """The versions by name of what conda has installed, of whatever language."""
+    found = {}
     for path in sorted((prefix / "conda-meta").glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # one that was left half-written
             record = json.loads(path.read_text("utf-8"))
-            found.append(Record(name=str(record["name"]), version=str(record["version"])))
-    return tuple(found)
+            found[str(record["name"])] = str(record["version"])
+    return found
 
 
-def _candidates(home: Path, base: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+def _candidates(base: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    home = home_folder(base)
     folders = [Path(each) for each in _listed(base, "CONDA_ENVS_DIRS", "CONDA_ENVS_PATH")]
-    for root in _roots(home, base):
+    for root in _roots(base):
         if is_prefix(root):
             yield "base", root
         folders.append(root / "envs")
@@ -115,7 +104,8 @@ def _candidates(home: Path, base: Mapping[str, str]) -> Iterator[tuple[str, Path
                 yield prefix.name, prefix
 
 
-def _roots(home: Path, base: Mapping[str, str]) -> Iterator[Path]:
+def _roots(base: Mapping[str, str]) -> Iterator[Path]:
+    home = home_folder(base)
     for variable in ("CONDA_EXE", "MAMBA_EXE"):
         if client := base.get(variable):
             yield Path(client).parent.parent

@@ -65,15 +65,11 @@ class Distribution:
 _Answer = TypeVar("_Answer")
 
 
-def find_executable(environment: Environment, *, home: Path, base: Mapping[str, str]) -> Path:
-    """Where an environment's interpreter should be; `home` is the user's folder.
-
-    Raises:
-        UnusableEnvironmentError: There is nothing that could be one.
-    """
+def find_executable(environment: Environment, base: Mapping[str, str]) -> Path:
+    """Where an environment's interpreter should be, for a user with the variables `base`."""
     path = environment.path
     if path is None:
-        path = conda.find_prefix(environment.name or "", home=home, base=base)
+        path = conda.find_prefix(environment.name or "", base)
     try:
         return _executable_of(environment.kind, path)
     except OSError as error:
@@ -113,16 +109,6 @@ def _executable_of(kind: EnvironmentKind, path: Path) -> Path:
     return executable
 
 
-def home_folder(base: Mapping[str, str]) -> Path:
-    """The user's folder; that of nobody when the system knows none, as in some containers."""
-    if home := base.get("HOME"):
-        return Path(home)
-    try:
-        return Path.home()
-    except RuntimeError:
-        return Path("/nonexistent")
-
-
 async def ask(executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
     """Ask the interpreter itself.
 
@@ -131,9 +117,9 @@ async def ask(executable: Path, *, variables: Mapping[str, str]) -> Interpreter:
         NoAnswerError: It may be sound, but did not answer.
         BusyError: It can't be started now.
     """
-    answer = await _question(executable, "interpreter", variables=variables)
+    answer = await _answer(executable, _interpreter, "interpreter", variables=variables)
     # a link is named as the user does, whatever the interpreter behind it calls itself
-    interpreter = replace(_parsed(executable, _interpreter, answer), executable=executable)
+    interpreter = replace(answer, executable=executable)
     if interpreter.version[:2] < OLDEST:
         raise UnusableEnvironmentError(
             f"{str(executable)!r} is Python {interpreter.python_version}:"
@@ -146,17 +132,17 @@ async def distributions(
     executable: Path, *, variables: Mapping[str, str]
 ) -> tuple[Distribution, ...]:
     """What is installed for an interpreter; nothing is imported."""
-    answer = await _question(executable, "distributions", variables=variables)
-    return _parsed(executable, _distributions, answer)
+    return await _answer(executable, _distributions, "distributions", variables=variables)
 
 
 async def torn(executable: Path, *, since: float, variables: Mapping[str, str]) -> tuple[str, ...]:
     """Names of distributions touched after `since` (epoch seconds) of which files are missing."""
-    answer = await _question(executable, "torn", repr(since), variables=variables)
-    return _parsed(executable, tuple, answer)
+    return await _answer(executable, tuple, "torn", repr(since), variables=variables)
 
 
-async def _question(executable: Path, *what: str, variables: Mapping[str, str]) -> str:
+async def _answer(
+    executable: Path, read: Callable[[Any], _Answer], *what: str, variables: Mapping[str, str]
+) -> _Answer:
     try:
         _must_be_a_program(executable)
     except OSError as error:
@@ -174,13 +160,18 @@ async def _question(executable: Path, *what: str, variables: Mapping[str, str]) 
         ) from error
     parts = finished.stdout.split(f"\n{fence}\n")
     if len(parts) == 3:
-        return parts[1]
+        try:
+            return read(json.loads(parts[1]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnusableEnvironmentError(
+                f"{str(executable)!r} did not answer as a Python would"
+            ) from error
     if finished.timed_out:
         raise NoAnswerError(
             f"the interpreter {str(executable)!r} did not answer within {_PROBE_LIMIT:g} seconds;"
             " try again, or choose another environment"
         )
-    said = _last_lines(finished.stderr or finished.stdout)
+    said = " ".join((finished.stderr or finished.stdout).strip().splitlines()[-3:])[-500:]
     killed = finished.returncode == -signal.SIGKILL  # by the system, for its memory
     raise (NoAnswerError if killed else UnusableEnvironmentError)(
         f"{str(executable)!r} is not a working Python (exit code {finished.returncode}):"
@@ -227,20 +218,7 @@ def _distributions(answer: Any) -> tuple[Distribution, ...]:
     return tuple(Distribution(**{**each, "modules": tuple(each["modules"])}) for each in answer)
 
 
-def _parsed(executable: Path, read: Callable[[Any], _Answer], answer: str) -> _Answer:
-    try:
-        return read(json.loads(answer))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnusableEnvironmentError(
-            f"{str(executable)!r} did not answer as a Python would"
-        ) from error
-
-
 def _unseen(path: Path, error: OSError) -> UnusableEnvironmentError:
     return UnusableEnvironmentError(
         f"{str(path)!r} can't be examined: {error.strerror}; choose another environment"
     )
-
-
-def _last_lines(said: str) -> str:
-    return " ".join(said.strip().splitlines()[-3:])[-500:]

@@ -38,7 +38,7 @@ LEFT_OUT = ("debugpy", "psutil")
 psutil goes, too, where ipykernel can do without it (from 7.4)."""
 
 _BUILD_LIMIT = 300.0
-_MARKER = ".complete"
+MARKER = ".complete"
 _UNLISTED = {".pyc", ".pyi"}
 """Three files of four, and nothing that a kernel could not do without."""
 
@@ -55,12 +55,7 @@ class Overlays:
         self._tools = tools
 
     async def ensure(self, constraints: Sequence[str]) -> Path | None:
-        """The overlay for these constraints, made if need be; None when they can't be met.
-
-        Raises:
-            UnusableEnvironmentError: The cache can't be written.
-            BusyError: No process can be started now.
-        """
+        """The overlay for these constraints, made if need be; None when they can't be met."""
         folder = self._cache / "overlays" / self._name(constraints)
         if await to_thread.run_sync(whole, folder):
             return folder
@@ -181,11 +176,6 @@ def _copy_own(target: Path) -> None:
                 shutil.copyfile(source, copy)
 
 
-def is_there(folder: Path) -> bool:
-    """A quick look: people clear their caches."""
-    return (folder / _MARKER).is_file()
-
-
 def _seal(target: Path) -> None:
     """Finish an overlay: list its files with their sizes in its marker."""
     _leave_out_psutil(target)
@@ -194,13 +184,13 @@ def _seal(target: Path) -> None:
         for path in sorted(target.rglob("*"))
         if path.is_file() and path.suffix not in _UNLISTED
     ]
-    (target / _MARKER).write_text("\n".join(listed), "utf-8")
+    (target / MARKER).write_text("\n".join(listed), "utf-8")
 
 
 def whole(folder: Path) -> bool:
     """True when an overlay has all the files that its marker lists."""
     try:
-        listed = (folder / _MARKER).read_text("utf-8").splitlines()
+        listed = (folder / MARKER).read_text("utf-8").splitlines()
         return bool(listed) and all(
             (folder / name).stat().st_size == int(size)
             for size, _, name in (line.partition(" ") for line in listed)

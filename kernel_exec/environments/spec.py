@@ -8,7 +8,8 @@ from pathlib import Path
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.sandbox.walls import Walls
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+NAME_RULE = "use letters, digits, '_', '.' and '-', at most 100 of them"
 
 
 class EnvironmentKind(StrEnum):
@@ -36,10 +37,9 @@ class Environment:
 
     def __post_init__(self) -> None:
         """Refuse what can't name an environment."""
-        if self.name is not None and not _NAME.fullmatch(self.name):
+        if self.name is not None and not NAME.fullmatch(self.name):
             raise InvalidArgumentError(
-                f"environment name {self.name!r} is not allowed:"
-                " use letters, digits, '_', '.' and '-', at most 100 of them"
+                f"environment name {self.name!r} is not allowed: {NAME_RULE}"
             )
         if self.path is None and (self.name is None or self.kind is not EnvironmentKind.CONDA):
             wanted = "a name or a path" if self.kind is EnvironmentKind.CONDA else "a path"

@@ -26,8 +26,7 @@ from kernel_exec.places import INSIDE
 
 from .activation import activation_files
 from .interpreters import Distribution, Interpreter, distributions
-from .overlays import LEFT_OUT, SOUND, Overlays, closure, whole
-from .overlays import is_there as overlay_is_there
+from .overlays import LEFT_OUT, MARKER, SOUND, Overlays, closure, whole
 from .tools import Tools
 
 _OLDER_NEEDS = {
@@ -83,10 +82,6 @@ async def find_support(
     """The best kernel support for an interpreter; what was found is remembered in `cache`.
 
     `variables` are the kernel's, `tools` is what uv gets.
-
-    Raises:
-        UnusableEnvironmentError: There is none, with the way out.
-        BusyError: No process can be started now.
     """
     note = cache / "support" / f"{fingerprint(interpreter)}.json"
     known = _recall(note)
@@ -117,7 +112,7 @@ async def find_support(
 
 def is_there(support: KernelSupport) -> bool:
     """False when its folder is gone: people clear their caches."""
-    return support.path is None or overlay_is_there(support.path)
+    return support.path is None or (support.path / MARKER).is_file()
 
 
 def fingerprint(interpreter: Interpreter) -> str:

@@ -21,9 +21,9 @@ from uv import find_uv_bin
 
 from kernel_exec import processes
 from kernel_exec.inherited import INHERITED
+from kernel_exec.places import home_folder
 
 from .activation import allowed_variables
-from .interpreters import home_folder
 
 _INSTALLERS = ("UV_", "PIP_", "CONDA_", "_CONDA_", "MAMBA_", "RATTLER_")
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "FTP_PROXY"})

@@ -20,7 +20,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.streamable_http import StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kernel_exec.connection import Connection
 from kernel_exec.server.create import create_server, create_shared_server
@@ -43,41 +43,32 @@ _log = logging.getLogger(__name__)
 @asynccontextmanager
 async def serve_clients(
     connect: Callable[[], Connection], settings: ConnectionSettings
-) -> AsyncIterator["Clients"]:
+) -> AsyncIterator[ASGIApp]:
     """What answers the requests of all clients, each on a connection that `connect` makes."""
     callers = Callers(connect)
     shared = create_shared_server(settings, callers.connection_of)
     single = StreamableHTTPSessionManager(shared, stateless=True)
     try:
         async with single.run(), anyio.create_task_group() as tasks:
-            yield Clients(single, Handshakes(connect, tasks))
+            handshakes = Handshakes(connect, tasks)
+
+            async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+                version = dict(scope["headers"]).get(b"mcp-protocol-version")
+                if version is None or version.decode("latin-1") in HANDSHAKE_PROTOCOL_VERSIONS:
+                    await handshakes(scope, receive, send)
+                else:  # also a version that nobody knows: it is refused there, with those that are
+                    await single.handle_request(scope, receive, send)
+
+            yield answer
             tasks.cancel_scope.cancel()
     finally:
         callers.close()
-
-
-class Clients:
-    """Takes each request to where its era is served; an application of ASGI."""
-
-    def __init__(self, single: StreamableHTTPSessionManager, handshakes: "Handshakes") -> None:
-        """`single` answers requests that stand alone."""
-        self._single = single
-        self._handshakes = handshakes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        version = dict(scope["headers"]).get(b"mcp-protocol-version")
-        if version is None or version.decode("latin-1") in HANDSHAKE_PROTOCOL_VERSIONS:
-            await self._handshakes(scope, receive, send)
-        else:  # also a version that nobody knows: it is refused there, with those that are
-            await self._single.handle_request(scope, receive, send)
 
 
 class Callers:
     """The connections of clients whose requests stand alone, by their names."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
-        """None yet."""
         self._connect = connect
         self._known: OrderedDict[str, tuple[Connection, asyncio.TimerHandle]] = OrderedDict()
 
@@ -167,7 +158,6 @@ class _Session:
     """One session of MCP, on a connection of its own."""
 
     def __init__(self, connection: Connection) -> None:
-        """It has not begun to run."""
         self.id = uuid4().hex
         self._connection = connection
         self._events = Events()

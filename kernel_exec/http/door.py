@@ -57,13 +57,7 @@ class Opened(NamedTuple):
 
 @asynccontextmanager
 async def open_door(app: App, settings: ConnectionSettings, asked: Asked) -> AsyncIterator[Opened]:
-    """Serve clients over HTTP, each with these settings; what they began goes on afterwards.
-
-    Raises:
-        BusyError: The port is taken.
-        InvalidArgumentError: The address, the port or the TLS files can't be used.
-        StorageError: The token can't be kept.
-    """
+    """Serve clients over HTTP, each with these settings; what they began goes on afterwards."""
     file = Places(app.settings.storage_root).http_token
     token = asked.token or await to_thread.run_sync(own_token, file)
     via = f" over HTTP ({hashlib.sha256(token.encode()).hexdigest()[:6]})"

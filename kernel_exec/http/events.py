@@ -33,7 +33,6 @@ class Events(EventStore):
     """Kept for one session, as streams are named by the ids of its requests."""
 
     def __init__(self) -> None:
-        """Nothing was sent yet."""
         self._kept: deque[_Event] = deque()
         self._count = 0
         self._size = 0

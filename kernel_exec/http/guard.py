@@ -12,6 +12,10 @@ from .rules import HEALTH, Gate, Refusal
 BODY_LIMIT: Final = 4_194_304
 """Bytes of one request; data belongs into files."""
 
+_TOO_LARGE = Refusal(
+    status=413, message=f"a request has at most {BODY_LIMIT:,} bytes; put data into files"
+)
+
 _BODY_SECONDS = 30.0
 """For all of a body: far more than a slow line needs, far less than who only wants to occupy us."""
 
@@ -53,7 +57,7 @@ async def _body(scope: Scope, receive: Receive) -> bytes | Refusal | None:
     body = bytearray()
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if int(declared) > BODY_LIMIT:
-        return _too_large()
+        return _TOO_LARGE
     with anyio.move_on_after(_BODY_SECONDS):
         while True:
             message = await receive()
@@ -61,20 +65,13 @@ async def _body(scope: Scope, receive: Receive) -> bytes | Refusal | None:
                 return None
             body += message.get("body", b"")
             if len(body) > BODY_LIMIT:
-                return _too_large()
+                return _TOO_LARGE
             if not message.get("more_body", False):
                 return bytes(body)
     return Refusal(
         status=408,
         message=f"the request did not come whole within {_BODY_SECONDS:g} s",
         headers={"connection": "close"},
-    )
-
-
-def _too_large() -> Refusal:
-    return Refusal(
-        status=413,
-        message=f"a request has at most {BODY_LIMIT:,} bytes; put data into files",
     )
 
 

@@ -70,11 +70,7 @@ class Asked:
 
 
 def asked_in(fields: JSONObject) -> Asked:
-    """What a command line asks for in a message.
-
-    Raises:
-        InvalidArgumentError: It is of another version: what it asks for may be a limit.
-    """
+    """What a command line asks for in a message; in one of another version it might be a limit."""
     unknown = fields.keys() ^ {each.name for each in dataclasses.fields(Asked)}
     if unknown:
         raise InvalidArgumentError(

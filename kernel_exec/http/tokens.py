@@ -18,9 +18,7 @@ _LONGEST = 4096
 def read_token(path: Path) -> str:
     """The token in a file that somebody names, without the space around it.
 
-    Raises:
-        NotFoundError: The file can't be read.
-        InvalidArgumentError: It holds no token, or others could have put it there.
+    A file that others could have written is refused.
     """
     try:
         with path.open("rb") as file:
@@ -48,8 +46,7 @@ def own_token(path: Path) -> str:
 
     It stays the same, as the configurations of clients hold it; who deletes the file gets another.
 
-    Raises:
-        StorageError: The file can't be read or written, or others may read it.
+    A file that others may read is refused.
     """
     try:
         if not path.exists():

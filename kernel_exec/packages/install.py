@@ -62,9 +62,7 @@ async def install(
     servers share. Wheels only, unless `allow_build` lets packages run code of theirs to build
     themselves. One that is cancelled tells `on_line` in which state it has left the environment.
 
-    Raises:
-        PackageError: It failed; the message holds the installer's explanation.
-        InvalidArgumentError: A requirement has no form that the installer knows.
+    Raises `PackageError` with the installer's explanation when it failed.
     """
     applying = [each for each in requirements if applies(each, interpreter.markers)]
     excluded = tuple(each for each in requirements if each not in applying)

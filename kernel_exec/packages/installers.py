@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from kernel_exec import processes
 from kernel_exec.environments import conda
-from kernel_exec.environments.interpreters import Interpreter, home_folder
+from kernel_exec.environments.interpreters import Interpreter
 from kernel_exec.environments.tools import Tools, run_uv, unreachable
 from kernel_exec.errors import PackageError
 
@@ -89,17 +89,10 @@ async def carry_out(order: Order, *, present: frozenset[str]) -> Carried:
     """Install what is ordered, with the installer that the environment needs.
 
     `present` are the normalised names of what is there already.
-
-    Raises:
-        InvalidArgumentError: A requirement has no form that conda knows; nothing was run.
-        ProgramMissingError: The installer can't be started.
-        PackageError: conda's configuration was changed by somebody.
-        BusyError: It can't be started now.
     """
     prefix = order.interpreter.prefix
     if conda.is_prefix(prefix):
-        base = order.tools.variables
-        client = conda.find_client(prefix, home=home_folder(base), base=base)
+        client = conda.find_client(prefix, order.tools.variables)
         if client is not None:
             return await _with_conda(order, client, present)
         order.on_line("no conda, mamba or micromamba was found; uv installs into the prefix")

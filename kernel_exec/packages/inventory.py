@@ -50,21 +50,15 @@ class PackageStatus:
 
 
 async def take_inventory(interpreter: Interpreter, *, variables: Mapping[str, str]) -> Inventory:
-    """All distributions, and what else conda has installed; `variables` are the interpreter's.
-
-    Raises:
-        UnusableEnvironmentError: The interpreter does not answer.
-        BusyError: It can't be started now.
-    """
+    """All distributions, and what else conda has installed; `variables` are the interpreter's."""
     found = list(await distributions(interpreter.executable, variables=variables))
     names = {canonicalize_name(each.name) for each in found}
-    for record in conda.records(interpreter.prefix):
-        if canonicalize_name(record.name) not in names:
-            place = str(interpreter.prefix)
-            found.append(
-                Distribution(name=record.name, version=record.version, location=place, modules=())
-            )
-    return found
+    place = str(interpreter.prefix)
+    return found + [
+        Distribution(name=name, version=version, location=place, modules=())
+        for name, version in conda.records(interpreter.prefix).items()
+        if canonicalize_name(name) not in names
+    ]
 
 
 def compare(before: Inventory, after: Inventory) -> Changes:
@@ -95,8 +89,7 @@ async def check(
 ) -> list[PackageStatus]:
     """What is installed of `packages`, by distribution or import name, with or without version.
 
-    Raises:
-        InvalidArgumentError: One of them is not a plain requirement; nothing was run.
+    Nothing is run when one of them is not a plain requirement.
     """
     parse_requirements(packages)
     installed = await take_inventory(interpreter, variables=variables)

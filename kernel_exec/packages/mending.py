@@ -32,11 +32,7 @@ _NOTE = TypeAdapter(Begun)
 
 
 def take_note(note: Path, before: Inventory) -> Begun:
-    """Take note of an install that begins now.
-
-    Raises:
-        OSError: It can't be written.
-    """
+    """Take note of an install that begins now; raises `OSError`."""
     begun = Begun(began=time.time(), before=before)
     half = note.with_suffix(".new")
     half.write_bytes(_NOTE.dump_json(begun))
@@ -64,7 +60,11 @@ async def mend(order: Order, begun: Begun, variables: Mapping[str, str]) -> str:
         for name in map(canonicalize_name, half):
             if name in now:  # one that is new has no version to go back to, and is completed
                 versions[name] = was.get(name, now[name])
-        failed = await _put_back(order, versions) if versions else ""
+        failed = ""
+        if versions and conda.is_prefix(python.prefix):  # whose files uv must not mix with its own
+            failed = f"{', '.join(sorted(versions))}: conda did not roll back"
+        elif versions:
+            failed = await put_back(order, versions)
         changes = compare(begun.before, await take_inventory(python, variables=variables))
     except KernelExecError as error:
         return f"the environment does not respond: {error}"
@@ -72,13 +72,6 @@ async def mend(order: Order, begun: Begun, variables: Mapping[str, str]) -> str:
     if failed:
         return f"a half-finished change could not be undone ({failed}); install again; {state}"
     return f"the environment is usable; {state}"
-
-
-async def _put_back(order: Order, versions: Mapping[str, str]) -> str:
-    """Make distributions whole; says what failed, or ""."""
-    if conda.is_prefix(order.interpreter.prefix):  # whose files uv must not mix with its own
-        return f"{', '.join(sorted(versions))}: conda did not roll back"
-    return await put_back(order, versions)
 
 
 def _versions(inventory: Inventory) -> dict[str, str]:

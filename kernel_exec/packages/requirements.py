@@ -24,11 +24,7 @@ _WAY_OUT = "give a name with an optional version, such as 'pandas>=2'"
 
 
 def parse_requirements(packages: Sequence[object]) -> tuple[str, ...]:
-    """Normalised requirements, without repetitions.
-
-    Raises:
-        InvalidArgumentError: One of them is not a plain requirement.
-    """
+    """Normalised requirements, without repetitions; refuses what `parse_requirement` does."""
     if not packages:
         raise InvalidArgumentError("packages is empty; name at least one")
     if len(packages) > MOST:
@@ -37,11 +33,7 @@ def parse_requirements(packages: Sequence[object]) -> tuple[str, ...]:
 
 
 def parse_requirement(package: object) -> str:
-    """One normalised requirement.
-
-    Raises:
-        InvalidArgumentError: It is not a plain one.
-    """
+    """One normalised requirement; `InvalidArgumentError` says why it is no plain one."""
     refusal = _refusal(package)
     if refusal:
         shown = ascii(package)[:80]
@@ -59,11 +51,7 @@ def applies(requirement: str, markers: Mapping[str, str]) -> bool:
 
 
 def conda_spec(requirement: str) -> str:
-    """A normalised requirement as conda writes it, without its marker.
-
-    Raises:
-        InvalidArgumentError: It has extras, which conda does not know.
-    """
+    """A normalised requirement as conda writes it, without its marker; refuses one with extras."""
     parsed = Requirement(requirement)
     if parsed.extras:
         raise InvalidArgumentError(

@@ -52,11 +52,7 @@ class Place:
 
 
 def place_below(root: Path, given: str) -> Place:
-    """The place that `given` names, relative to `root` or beginning with it.
-
-    Raises:
-        InvalidArgumentError: The path is not allowed, wherever it leads.
-    """
+    """The place that `given` names, relative to `root` or beginning with it, if that is allowed."""
     # kernels report their folder without links; this compares text, and nothing is opened by it
     roots = [f"{str(each).rstrip(os.sep)}{os.sep}" for each in (root, os.path.realpath(root))]
     inside = next((given[len(each) :] for each in roots if given.startswith(each)), given)

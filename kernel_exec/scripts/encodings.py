@@ -26,11 +26,7 @@ def declared_encoding(beginning: bytes) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """All of a file as text, with its byte order mark.
-
-    Raises:
-        ValueError: It is not text in the encoding that it declares.
-    """
+    """All of a file as text, with its byte order mark; raises `ValueError` when it is none."""
     return content.decode(declared_encoding(content))
 
 

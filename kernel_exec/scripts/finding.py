@@ -24,9 +24,7 @@ _UNIQUE_PART: Final = re.compile(r"_[0-9a-f]{8}(?=\.py$)")
 def found_below(root: Path, given: str) -> Place:
     """Where the file is that `given` means; its own place if nothing like it exists.
 
-    Raises:
-        InvalidArgumentError: The path is not allowed.
-        NotFoundError: There is no such file, but one with a name much like it.
+    Raises `NotFoundError` when there is none, but one with a name much like it.
     """
     place = place_below(root, given)
     for each in _meant(place):

@@ -81,7 +81,13 @@ class Draft:
 
 
 class ScriptStore:
-    """The scripts below `root`, which is made when the first one is saved."""
+    """The scripts below `root`, which is made when the first one is saved.
+
+    All raise `InvalidArgumentError` for a path, a name or a text that is not allowed, and for what
+    is no plain file or too large; `UnencodableError` for text that its declared encoding does not
+    have; `NotFoundError` where there is no such file; `BusyError` while others append all the time;
+    `StorageError` for what can't be read or written. A file that was there stays as it was.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
@@ -91,23 +97,15 @@ class ScriptStore:
 
         The file holds `source` as it is, in the encoding that it declares, and is there whole or
         not at all. It is 0600, and not synced to the disk: history is what survives a power cut.
-
-        Raises:
-            InvalidArgumentError: The stem is not a plain name, or the source is not Python text.
-            UnencodableError: The encoding that the source declares does not have it.
-            StorageError: It can't be written.
         """
         return self.write(self._draft(source, stem, self._made_root))
 
     def draft(self, source: str, stem: str = "") -> Draft:
-        """What `write` will store; code without a name has a folder of its own.
-
-        Raises what `save` does.
-        """
+        """What `write` will store; code without a name has a folder of its own."""
         return self._draft(source, stem, self._made_root if stem else self._cells)
 
     def write(self, draft: Draft) -> Path:
-        """Store it, and return its path; raises `StorageError`."""
+        """Store it, and return its path."""
         try:
             _write_whole(str(draft.path), draft.content)
         except OSError as error:
@@ -115,24 +113,14 @@ class ScriptStore:
         return draft.path
 
     def replace(self, source: str, stem: str) -> Path:
-        """Store `source` as `<stem>.py`, also in place of a file of that name, whose mode stays.
-
-        Raises:
-            InvalidArgumentError: The stem is not a plain name, the source is not Python text, or
-                something else than a file has the name.
-            UnencodableError: The encoding that the source declares does not have it.
-            BusyError: Others append all the time.
-            StorageError: It can't be written; a file that was there is as it was.
-        """
+        """Store `source` as `<stem>.py`, also in place of a file of that name, whose mode stays."""
         checked_source(source)
         place = place_below(self._root, f"{_plain_name(stem)}.py")
         content = _encoded(b"", source, "no file was written")
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with folder_of(place) as folder, self._lock():
+            with self._locked(place) as folder:
                 _write_whole(place.parts[-1], content, folder=folder, mode=_mode(folder, place))
-        except Timeout as error:
-            raise _busy(place) from error
         except OSError as error:
             raise self._unstored(error) from error
         return place.path
@@ -144,21 +132,12 @@ class ScriptStore:
         the file's others where one is needed. Who reads the file meanwhile sees it before or
         after; of several who append, through this server or another, one comes after the other.
         The mode stays, hard links do not.
-
-        Raises:
-            InvalidArgumentError: The path is not allowed, the file or the content is not Python
-                text, or the file would be too large.
-            NotFoundError: There is no such file.
-            BusyError: Others append all the time.
-            StorageError: It can't be written; the file is as it was.
         """
         checked_source(content)
         place = found_below(self._root, file_path)
         try:
-            with folder_of(place) as folder, self._lock():
+            with self._locked(place) as folder:
                 return _append(folder, place, content)
-        except Timeout as error:
-            raise _busy(place) from error
         except OSError as error:
             raise StorageError(
                 f"{str(place.path)!r} can't be appended to: {error.strerror}; it is unchanged."
@@ -166,25 +145,13 @@ class ScriptStore:
             ) from error
 
     def read(self, file_path: str, *, offset: int = 0, limit: int) -> ScriptPage:
-        """At most `limit` lines of a file below the root, and as many as fit one result.
-
-        Raises:
-            InvalidArgumentError: The path is not allowed, or the file is too large.
-            NotFoundError: There is no such file.
-            StorageError: It can't be read.
-        """
+        """At most `limit` lines of a file below the root, and as many as fit one result."""
         place = found_below(self._root, file_path)
         with opened(place, most=_READ_LIMIT) as stream:
             return read_page(stream, place.path, offset, limit)
 
     def source(self, file_path: str) -> Script:
-        """The code of a file below the root, in the encoding it declares.
-
-        Raises:
-            InvalidArgumentError: The path is not allowed, or the file is no code or too long.
-            NotFoundError: There is no such file.
-            StorageError: It can't be read.
-        """
+        """The code of a file below the root, in the encoding it declares."""
         place = found_below(self._root, file_path)
         most = 4 * _SOURCE_LIMIT  # bytes of that many characters
         with opened(place, most=most) as stream:
@@ -228,14 +195,22 @@ class ScriptStore:
         )
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Be the only one who appends, of all servers; raises `OSError`."""
-        folder = self._root / PRIVATE_FOLDER
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with FileLock(
-            folder / "scripts.lock", timeout=_LOCK_WAIT, poll_interval=_LOCK_POLL, mode=0o600
-        ):
-            yield
+    def _locked(self, place: Place) -> Iterator[int]:
+        """The folder of a file, while no other server writes there; raises `OSError`."""
+        private = self._root / PRIVATE_FOLDER
+        lock = FileLock(
+            private / "scripts.lock", timeout=_LOCK_WAIT, poll_interval=_LOCK_POLL, mode=0o600
+        )
+        with folder_of(place) as folder:
+            private.mkdir(mode=0o700, exist_ok=True)
+            try:
+                with lock:
+                    yield folder
+            except Timeout as error:
+                raise BusyError(
+                    f"{str(place.path)!r} can't be written because another process is writing;"
+                    " try again"
+                ) from error
 
 
 def checked_source(source: str) -> str:
@@ -283,12 +258,6 @@ def _plain_name(stem: str) -> str:
 
 def _is_plain(character: str) -> bool:
     return character in _PUNCTUATION or unicodedata.category(character)[0] in "LNM"
-
-
-def _busy(place: Place) -> BusyError:
-    return BusyError(
-        f"{str(place.path)!r} can't be written because another process is writing; try again"
-    )
 
 
 def _mode(folder: int, place: Place) -> int:

@@ -81,13 +81,11 @@ class ConnectionTools:
             _log.info("connection %s is of %s", connection.owner.id, one_line(connection.name))
 
     async def list_tools(self) -> ListToolsResult:
-        """See `Tools`."""
         return _listed()
 
     async def call_tool(
         self, ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams
     ) -> CallToolResult:
-        """See `Tools`."""
         spec = self._specs.get(params.name)
         if spec is None:
             name = params.name[:_NAME_SHOWN]
@@ -135,7 +133,6 @@ class RefusingTools:
         """Nothing: there is nothing to prepare."""
 
     async def list_tools(self) -> ListToolsResult:
-        """See `Tools`."""
         return _listed()
 
     async def call_tool(

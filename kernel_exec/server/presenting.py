@@ -16,16 +16,9 @@ from kernel_exec.content.lines import ROW, Source, Texts
 from kernel_exec.content.news import Marks
 from kernel_exec.content.paging import Asked, Page, page, sources_of
 from kernel_exec.content.plain import counted
-from kernel_exec.content.render import (
-    Picture,
-    about_picture,
-    fields,
-    pictures_of,
-    render,
-    status,
-)
+from kernel_exec.content.render import Picture, about_picture, fields, pictures_of, render
 from kernel_exec.content.searching import Searches
-from kernel_exec.environments.interpreters import home_folder
+from kernel_exec.content.status import status_line
 from kernel_exec.errors import InvalidArgumentError
 from kernel_exec.history.entries import Entry
 from kernel_exec.jsons import JSONObject
@@ -42,6 +35,7 @@ from kernel_exec.kernels.outputs import (
     fold,
 )
 from kernel_exec.pictures import shrunk
+from kernel_exec.places import home_folder
 
 _SHORT = 2000
 """Characters of code and of plain text together that are short."""
@@ -89,12 +83,7 @@ class Presenter:
     async def show(
         self, entry: Entry, events: Sequence[OutputEvent], now: RenderContext, part: Part
     ) -> Made:
-        """The part of the entry, with its status.
-
-        Raises:
-            InvalidArgumentError: There is no such picture, or what is searched for is no regular
-                expression, or takes too long.
-        """
+        """The part of the entry, with its status."""
 
         def make() -> Made | list[Source]:
             outputs = fold(events)
@@ -159,14 +148,14 @@ def where(entry: Entry, shown: Page, stream: str, search: str) -> str:
 
 def _whole(entry: Entry, outputs: Sequence[Output], now: RenderContext) -> Made:
     rendered = render(entry, outputs, now)
-    *blocks, last = [TextContent(text=block.text) for block in rendered.texts]
+    *blocks, last = [TextContent(text=each) for each in rendered.texts]
     content = [*blocks, *map(_shown, rendered.pictures), last]
     return replace(_result(entry, content, rendered.meta), seen=rendered.seen)
 
 
 def _lines(entry: Entry, shown: Page, now: RenderContext, part: Lines) -> Made:
     place = where(entry, shown, part.stream, part.search)
-    texts = (shown.text, place, status(entry, now, place))
+    texts = (shown.text, place, status_line(entry, now, place))
     blocks = [TextContent(text=each.removesuffix("\n") + "\n") for each in texts if each]
     return _result(entry, blocks, fields(entry, now))
 
@@ -181,7 +170,7 @@ def _picture(entry: Entry, outputs: Sequence[Output], now: RenderContext, number
         )
     picture = pictures[number - 1]
     about = f"[{about_picture(number, len(pictures), picture)}]\n"
-    blocks = [_shown(picture), TextContent(text=about), TextContent(text=status(entry, now))]
+    blocks = [_shown(picture), TextContent(text=about), TextContent(text=status_line(entry, now))]
     return _result(entry, blocks, fields(entry, now))
 
 

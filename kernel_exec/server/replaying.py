@@ -32,11 +32,7 @@ _CODE_SHOWN = 80
 async def replay(
     call: Call, session: Session, *, time_limit: float | None, window: float
 ) -> CallToolResult:
-    """Restart the session's kernel and run the steps that made its state again.
-
-    Raises:
-        KernelStartError: The new kernel did not start.
-    """
+    """Restart the session's kernel and run the steps that made its state again."""
     before = session.status().generation
     lost, steps = await executions.replay(call.connection, session, time_limit=time_limit)
     if not steps:

@@ -12,13 +12,12 @@ from kernel_exec.connection import Connection
 from kernel_exec.content.installs import install_fields
 from kernel_exec.content.plain import counted, one_line
 from kernel_exec.content.status import sandbox_line
-from kernel_exec.environments.catalog import PreparedEnvironment
-from kernel_exec.environments.interpreters import home_folder
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, UnusableEnvironmentError
 from kernel_exec.history.entries import ID_SHOWN
 from kernel_exec.jsons import JSON, JSONObject, text
 from kernel_exec.packages.inventory import PackageStatus
+from kernel_exec.places import home_folder
 from kernel_exec.server import arguments
 from kernel_exec.sessions.naming import whose
 
@@ -99,7 +98,7 @@ async def configure_environment(
             "status": "success",
             "message": message,
             "previous": _seed_config(switched.previous),
-            "current": {**_seed_config(current.environment), **_described(current)},
+            "current": {**_seed_config(current.environment), **current.facts},
             "working_directory": folder,
         },
         [message, f"Python {current.interpreter.python_version}, working directory {folder}"],
@@ -113,7 +112,7 @@ async def get_environment_config(
     connection, settings, host = call.connection, call.connection.settings, call.connection.host
     environment = await connection.current_environment()
     try:
-        found = _described(await connection.catalog.prepare(environment))
+        found = (await connection.catalog.prepare(environment)).facts
     except UnusableEnvironmentError as error:  # what is configured can be shown all the same
         found = {"error": str(error)}
     fields: dict[str, JSON] = {
@@ -299,12 +298,3 @@ def _seed_config(environment: Environment) -> JSONObject:
     """An environment in the words of the server we replace."""
     where: JSON = str(environment.path) if environment.path is not None else environment.name
     return {"type": environment.kind.value, _ARGUMENTS[environment.kind]: where}
-
-
-def _described(prepared: PreparedEnvironment) -> JSONObject:
-    return {
-        "executable": str(prepared.interpreter.executable),
-        "python_version": prepared.interpreter.python_version,
-        "kernel_support": prepared.support.kind.value,
-        "ipykernel_version": prepared.support.ipykernel_version,
-    }

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_exec.clients import jsonc, tomls
-from kernel_exec.clients.catalog import CLIENTS
-from kernel_exec.clients.registering import Format, Wanted, registered
+from kernel_exec.clients import jsonc
+from kernel_exec.clients.catalog import CLIENTS, Client
+from kernel_exec.clients.registering import Wanted, registered
 from kernel_exec.clients.undoing import recorded, undone
 
 CURSOR, CODEX = (
@@ -56,55 +56,49 @@ TOMLS = [
     '[ mcp_servers . "a" ]\nd = 1979-05-27T07:32:00Z\n[mcp_servers.a.env]\nA = "b"',
     '[[p]]\na = 1\n[p.mcp_servers.kernel-exec]\ncommand = "other"\n',
 ]
-BOTH = [(CURSOR, jsonc, text) for text in JSONS] + [(CODEX, tomls, text) for text in TOMLS]
+BOTH = [(CURSOR, text) for text in JSONS] + [(CODEX, text) for text in TOMLS]
 
 
-def _servers(client: object, editing: Format, text: str) -> Mapping[str, object]:
-    servers = editing.parse(text)[CURSOR.servers if client is CURSOR else CODEX.servers]
-    assert isinstance(servers, Mapping)
-    return servers
-
-
-@pytest.mark.parametrize(("client", "editing", "text"), BOTH)
+@pytest.mark.parametrize(("client", "text"), BOTH)
 def test_what_is_registered_twice_and_removed_once_leaves_the_text_as_it_was(
-    client: object, editing: Format, text: str
+    client: Client, text: str
 ) -> None:
-    known = CURSOR if client is CURSOR else CODEX
-    after, _ = registered(text, known, editing, WANTED)
-    record = recorded(text, after, known, editing)
+    after, _ = registered(text, client, WANTED)
+    record = recorded(text, after, client)
 
-    again, _ = registered(after, known, editing, WANTED)
+    again, _ = registered(after, client, WANTED)
 
     assert again == after != text
-    entry = _servers(known, editing, after)["kernel-exec"]
-    assert isinstance(entry, Mapping)
+    servers = client.format.parse(after)[client.servers]
+    assert isinstance(servers, Mapping)
+    entry = servers["kernel-exec"]
     assert entry["command"] == "/opt/bin/kernel-exec"
     assert entry["args"] == ["serve", "--working-directory", "."]
     assert entry["env"] == WANTED.found
-    assert undone(after, known, editing, record) == text
+    assert undone(after, client, record) == text
 
 
 @pytest.mark.parametrize("text", JSONS[5:9])
 def test_of_a_text_that_was_formatted_since_only_our_entry_goes(text: str) -> None:
-    after, _ = registered(text, CURSOR, jsonc, WANTED)
+    after, _ = registered(text, CURSOR, WANTED)
     formatted = json.dumps({"new": 1, **jsonc.parse(after)}, indent=8)
 
-    left = undone(formatted, CURSOR, jsonc, recorded(text, after, CURSOR, jsonc))
+    left = undone(formatted, CURSOR, recorded(text, after, CURSOR))
 
     assert left is not None
     assert jsonc.parse(left) == {"new": 1, **jsonc.parse(text)}
 
 
 def test_what_others_have_added_since_stays() -> None:
-    after, _ = registered("{}", CURSOR, jsonc, WANTED)
-    record = recorded(None, after, CURSOR, jsonc)
+    after, _ = registered("{}", CURSOR, WANTED)
+    record = recorded(None, after, CURSOR)
     more = jsonc.put(after, ("mcpServers", "b"), {"command": "b"})
 
-    left = undone(more, CURSOR, jsonc, record)
+    left = undone(more, CURSOR, record)
 
     assert left is not None
     assert jsonc.parse(left) == {"mcpServers": {"b": {"command": "b"}}}
-    assert undone(after, CURSOR, jsonc, record) is None
+    assert undone(after, CURSOR, record) is None
 
 
 _VALUES = st.recursive(
@@ -128,12 +122,12 @@ def test_any_json_comes_back(
         document["mcpServers"] = {k: v for k, v in servers.items() if k != "kernel-exec"}
     text = json.dumps(document, indent=indent, ensure_ascii=not raw)
 
-    after, _ = registered(text, CURSOR, jsonc, WANTED)
+    after, _ = registered(text, CURSOR, WANTED)
 
     kept = json.loads(after)
     del kept["mcpServers"]["kernel-exec"]
     assert kept == {"mcpServers": {}, **document}
-    assert undone(after, CURSOR, jsonc, recorded(text, after, CURSOR, jsonc)) == text
+    assert undone(after, CURSOR, recorded(text, after, CURSOR)) == text
 
 
 @pytest.mark.parametrize(
@@ -150,7 +144,7 @@ def test_any_json_comes_back(
 )
 def test_a_broken_text_is_refused(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        registered(text, CURSOR, jsonc, WANTED)
+        registered(text, CURSOR, WANTED)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +160,7 @@ def test_a_broken_text_is_refused(text: str, told: str) -> None:
 )
 def test_toml_that_can_not_be_edited_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"edit it by hand|Invalid|Unclosed|Expected"):
-        registered(text, CODEX, tomls, WANTED)
+        registered(text, CODEX, WANTED)
 
 
 SEED_VARIABLES = {
@@ -183,17 +177,17 @@ SEED = {
 def test_the_server_before_us_is_replaced_with_its_variables_and_put_back() -> None:
     text = json.dumps({"mcpServers": {"a": {"command": "x"}, "mcp-code-executor": SEED}}, indent=1)
 
-    after, warnings = registered(text, CURSOR, jsonc, WANTED)
+    after, warnings = registered(text, CURSOR, WANTED)
 
     entry = json.loads(after)["mcpServers"]["kernel-exec"]
     assert entry["env"] == {**SEED_VARIABLES, "KERNEL_EXEC_PASS_ENV": "KEY"}
     assert entry["autoApprove"] == ["execute_code"]
     assert "mcp-code-executor" not in json.loads(after)["mcpServers"]
     assert warnings == ["'mcp-code-executor' is replaced, and its variables are kept"]
-    record = recorded(text, after, CURSOR, jsonc)
-    assert undone(after, CURSOR, jsonc, record) == text
+    record = recorded(text, after, CURSOR)
+    assert undone(after, CURSOR, record) == text
     other = after.replace('"x"', '"y"')
-    assert undone(other, CURSOR, jsonc, record) == text.replace('"x"', '"y"')
+    assert undone(other, CURSOR, record) == text.replace('"x"', '"y"')
 
 
 def test_of_a_container_only_what_holds_outside_is_kept() -> None:
@@ -203,7 +197,7 @@ def test_of_a_container_only_what_holds_outside_is_kept() -> None:
     )
     text = json.dumps({"mcpServers": {"python": {"command": "docker", "args": arguments.split()}}})
 
-    after, warnings = registered(text, CURSOR, jsonc, WANTED)
+    after, warnings = registered(text, CURSOR, WANTED)
 
     env = json.loads(after)["mcpServers"]["kernel-exec"]["env"]
     assert env == {"CODE_STORAGE_DIR": "/mine/code/a", **WANTED.found}
@@ -219,7 +213,7 @@ def test_an_older_entry_keeps_its_settings_and_what_others_put_there() -> None:
     }
     text = json.dumps({"mcpServers": {"python": old}})
 
-    after, _ = registered(text, CURSOR, jsonc, WANTED)
+    after, _ = registered(text, CURSOR, WANTED)
 
     entry = json.loads(after)["mcpServers"]["python"]
     assert (entry["command"], entry["args"]) == ("/opt/bin/kernel-exec", ["serve"])
@@ -236,13 +230,13 @@ def test_another_program_of_our_name_is_left_alone() -> None:
     text = '{"mcpServers": {"kernel-exec": {"command": "other"}}}'
 
     with pytest.raises(Exception, match="starts another program; rename or remove it"):
-        registered(text, CURSOR, jsonc, WANTED)
+        registered(text, CURSOR, WANTED)
 
 
 def test_tools_and_servers_that_the_user_has_switched_off_stay_so() -> None:
     narrow = {"command": "kernel-exec", "args": [], "tools": ["execute_code"]}
     copilot = next(client for client in CLIENTS if client.name == "copilot")
 
-    after, _ = registered(json.dumps({"mcpServers": {"x": narrow}}), copilot, jsonc, WANTED)
+    after, _ = registered(json.dumps({"mcpServers": {"x": narrow}}), copilot, WANTED)
 
     assert json.loads(after)["mcpServers"]["x"]["tools"] == ["execute_code"]

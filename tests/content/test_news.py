@@ -33,7 +33,7 @@ def polled(before: list[Output], after: list[Output]) -> str:
     """What a second look shows, without its status line."""
     seen = render(RUNNING, before, RenderContext()).seen
     shown = render(RUNNING, after, RenderContext(seen=seen, followed=True)).texts
-    return "".join(each.text for each in shown[:-1])
+    return "".join(shown[:-1])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_second_look_at_a_text_that_goes_on_in_a_file_shows_its_new_end(tmp_pa
     assert not new([out("a\n", str(path))], seen, Texts())
     path.write_text("a\nb\nc\n")
     after: list[Output] = [out("a\n", str(path))]
-    shown = render(RUNNING, after, RenderContext(seen=seen, followed=True)).texts[0].text
+    shown = render(RUNNING, after, RenderContext(seen=seen, followed=True)).texts[0]
     assert "c\n" in shown
     assert "offset=1)" in shown
 
@@ -84,7 +84,7 @@ def test_the_end_shows_the_rest_and_all_of_it_in_the_fields() -> None:
     seen = render(RUNNING, [out("a\n")], RenderContext()).seen
     ended = replace(RUNNING, outcome=Outcome.OK, ended=2.0)
     rendered = render(ended, [out("a\nb\n")], RenderContext(seen=seen, followed=True))
-    assert rendered.texts[0].text == "[continued from line 2]\nb\n"
+    assert rendered.texts[0] == "[continued from line 2]\nb\n"
     assert rendered.meta["output"] == "a\nb\n"
     assert rendered.seen == ()
 
@@ -93,7 +93,7 @@ def test_a_second_look_without_news_is_one_line() -> None:
     seen = render(RUNNING, [out("a\n")], RenderContext(now=10.0)).seen
     rendered = render(RUNNING, [out("a\n")], RenderContext(seen=seen, followed=True, now=11.0))
     (line,) = rendered.texts
-    assert line.text == "[running for 10 s · nothing new · step 1 · id 5f3a]\n"
+    assert line == "[running for 10 s · nothing new · step 1 · id 5f3a]\n"
 
 
 def test_a_picture_is_shown_at_the_first_look_that_finds_it() -> None:
@@ -101,7 +101,7 @@ def test_a_picture_is_shown_at_the_first_look_that_finds_it() -> None:
     first = render(RUNNING, plots[:1], RenderContext())
     second = render(RUNNING, plots[:2], RenderContext(seen=first.seen, followed=True))
     assert [each.data for each in second.pictures] == ["b"]
-    assert "[picture 2 of 2]\n" in second.texts[0].text
+    assert "[picture 2 of 2]\n" in second.texts[0]
     assert second.meta["images"] == {"shown": 1, "total": 2}
 
 
@@ -109,8 +109,7 @@ def test_a_picture_is_shown_at_the_first_look_that_finds_it() -> None:
 
 
 def body(*outputs: Output) -> str:
-    texts = [each.text for each in render(RUNNING, outputs, RenderContext()).texts]
-    return "".join(texts[:-1])
+    return "".join(render(RUNNING, outputs, RenderContext()).texts[:-1])
 
 
 def test_a_figure_that_is_shown_and_returned_is_one_picture() -> None:
@@ -119,7 +118,7 @@ def test_a_figure_that_is_shown_and_returned_is_one_picture() -> None:
         RUNNING, [returned, DisplayData(data={"image/png": "a"}, metadata={})], RenderContext()
     )
     assert len(rendered.pictures) == 1
-    assert rendered.texts[0].text == "[picture 1 of 1]\n"
+    assert rendered.texts[0] == "[picture 1 of 1]\n"
 
 
 def test_a_warning_between_prints_is_shown_once_with_its_count() -> None:

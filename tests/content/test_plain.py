@@ -92,5 +92,5 @@ DEATH: JSONObject = {"death": {"cause": "signal SIGKILL"}}
 @pytest.mark.parametrize("details", [{}, DEATH, {"error": "no interpreter"}, {"mode": "isolated"}])
 def test_no_output_passes_for_a_status_line(outcome: Outcome, details: JSONObject) -> None:
     entry = replace(ENTRY, outcome=outcome, details=details)
-    ours = status_line(entry, RenderContext()).split("\n")[-1]
+    ours = status_line(entry, RenderContext()).splitlines()[-1]
     assert clean(f"a\n{ours}\n  {ours}\n") == f"a\n\\{ours}\n\\  {ours}\n"

@@ -47,8 +47,7 @@ def shown(*outputs: Output, entry: Entry = ENTRY, now: RenderContext | None = No
 
 def body(*outputs: Output, entry: Entry = ENTRY, now: RenderContext | None = None) -> str:
     """All text but the status line."""
-    texts = [block.text for block in shown(*outputs, entry=entry, now=now).texts]
-    return "".join(texts[:-1])
+    return "".join(shown(*outputs, entry=entry, now=now).texts[:-1])
 
 
 @pytest.mark.parametrize(
@@ -126,8 +125,8 @@ def test_an_output_is_shown_as_the_text_that_says_most(outputs: list[Output], te
 
 
 def test_the_status_is_a_block_of_its_own_at_the_end() -> None:
-    assert [block.text for block in shown(out("a\n")).texts] == ["a\n", STATUS]
-    assert [block.text for block in shown().texts] == [STATUS]
+    assert shown(out("a\n")).texts == ("a\n", STATUS)
+    assert shown().texts == (STATUS,)
 
 
 def test_new_names_come_after_the_outputs() -> None:
@@ -278,12 +277,12 @@ def test_few_pictures_are_shown_and_the_others_are_counted() -> None:
         ("0", "image/png"),
         ("1", "image/png"),
     ]
-    assert rendered.texts[0].text.splitlines() == [
+    assert rendered.texts[0].splitlines() == [
         "[picture 1 of 5]",
         "[picture 2 of 5]",
         '[pictures 3 to 5 of 5: get_execution(execution_id="5f3a", picture=3) and so on]',
     ]
-    assert shown(*plots[:3]).texts[0].text.splitlines()[2:] == [
+    assert shown(*plots[:3]).texts[0].splitlines()[2:] == [
         '[picture 3 of 3: get_execution(execution_id="5f3a", picture=3)]'
     ]
     assert rendered.meta["images"] == {"shown": 2, "total": 5}
@@ -374,7 +373,7 @@ outputs = st.lists(
 
 @given(outputs)
 def test_whatever_is_put_out_the_result_is_small_clean_text(produced: list[Output]) -> None:
-    blocks = [block.text for block in shown(*produced).texts]
+    blocks = shown(*produced).texts
     assert all(block.endswith("\n") for block in blocks)
     whole = "".join(blocks)
     assert len(whole) <= RESULT_BUDGET + 500

@@ -17,7 +17,7 @@ DEATH: JSONObject = {"death": {"cause": "signal SIGKILL", "stderr": "Killed\n", 
 
 
 def status(entry: Entry, **context: Any) -> str:
-    return status_line(entry, RenderContext(**context))
+    return status_line(entry, RenderContext(**context)).removesuffix("\n")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def client(path: Path) -> Path:
 
 
 def find(name: str, home: Path, **base: str) -> Path:
-    return conda.find_prefix(name, home=home, base=base)
+    return conda.find_prefix(name, {"HOME": str(home), **base})
 
 
 FOUND_BY = {
@@ -113,20 +113,21 @@ def test_a_prefix_must_be_one_and_have_python(tmp_path: Path) -> None:
     ):
         environment = Environment(kind=EnvironmentKind.CONDA, path=tmp_path / name)
         with pytest.raises(UnusableEnvironmentError, match=message):
-            find_executable(environment, home=tmp_path, base={})
+            find_executable(environment, {})
 
 
 def test_the_client_of_the_root_comes_first(tmp_path: Path) -> None:
     root = prefix(tmp_path / "root")
     ml = prefix(root / "envs" / "ml")
     elsewhere = client(tmp_path / "bin" / "micromamba")
-    base = {"PATH": str(elsewhere.parent)}
-    assert conda.find_client(ml, home=tmp_path, base={}) is None
-    assert conda.find_client(ml, home=tmp_path, base=base) == elsewhere
+    home = {"HOME": str(tmp_path)}
+    base = {**home, "PATH": str(elsewhere.parent)}
+    assert conda.find_client(ml, home) is None
+    assert conda.find_client(ml, base) == elsewhere
     named = client(tmp_path / "named" / "conda")
-    assert conda.find_client(ml, home=tmp_path, base={**base, "CONDA_EXE": str(named)}) == named
+    assert conda.find_client(ml, {**base, "CONDA_EXE": str(named)}) == named
     own = client(root / "condabin" / "conda")
-    assert conda.find_client(ml, home=tmp_path, base={**base, "CONDA_EXE": str(named)}) == own
+    assert conda.find_client(ml, {**base, "CONDA_EXE": str(named)}) == own
 
 
 def test_conda_names_prefixes_as_it_does(tmp_path: Path) -> None:
@@ -141,8 +142,8 @@ def test_records_that_can_not_be_read_are_left_out(tmp_path: Path) -> None:
     (meta / "good.json").write_text('{"name": "good", "version": "1"}')
     (meta / "half.json").write_text('{"name": "ha')
     (meta / "list.json").write_text("[]")
-    assert conda.records(tmp_path / "ml") == (conda.Record(name="good", version="1"),)
-    assert conda.records(tmp_path / "nowhere") == ()
+    assert conda.records(tmp_path / "ml") == {"good": "1"}
+    assert conda.records(tmp_path / "nowhere") == {}
 
 
 # What follows uses genuine prefixes

@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.environments import interpreters
-from kernel_exec.environments.interpreters import (
-    NoAnswerError,
-    ask,
-    find_executable,
-    home_folder,
-)
+from kernel_exec.environments.interpreters import NoAnswerError, ask, find_executable
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
+from kernel_exec.places import home_folder
 from tests.environments.pythons import require_python
 
 
@@ -89,7 +85,7 @@ async def test_a_python_that_is_too_old_says_so(version: str) -> None:
 
 
 def find(environment: Environment, home: Path, **base: str) -> Path:
-    return find_executable(environment, home=home, base=base)
+    return find_executable(environment, {"HOME": str(home), **base})
 
 
 @pytest.mark.parametrize("kind", EnvironmentKind)
