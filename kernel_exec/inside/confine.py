@@ -6,15 +6,27 @@ Run by our own interpreter, before one that is not ours; it imports next to noth
 waits for it. ARGUMENTS is a file with what bubblewrap is told, a NUL behind each; FILTER one with
 the filter of system calls that it installs. Where WALLS share the network with the user
 (`workspace`), Landlock closes sockets without a file.
+
+Bubblewrap is told paths, and code that runs already may exchange what lies at them. So PROGRAM
+waits until another process has seen that all is mounted where it belongs.
 """
 
 import ctypes
+import json
 import os
+import re
+import signal
 import sys
+import time
 
 _SET_NO_NEW_PRIVILEGES = 38
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 _SCOPE_ABSTRACT_SOCKETS = 1
+
+_POLL = 0.001
+"""Seconds between two looks at mounts; all are made within some milliseconds."""
+
+_BINDS = ("--bind", "--ro-bind", "--ro-bind-try", "--dev-bind")
 
 
 class _Ruleset(ctypes.Structure):
@@ -32,8 +44,18 @@ def main():
     walls, bubblewrap, arguments, filtered = sys.argv[1:5]
     if walls == "workspace":
         _close_abstract_sockets()
-    told = ["--args", _inherited(arguments), "--seccomp", _inherited(filtered), "--"]
-    os.execv(bubblewrap, [bubblewrap, *told, *sys.argv[5:]])
+    told, held = os.pipe(), os.pipe()
+    _look_aside(arguments, told[0], held[1])
+    options = {
+        "--args": os.open(arguments, os.O_RDONLY),
+        "--seccomp": os.open(filtered, os.O_RDONLY),
+        "--info-fd": told[1],
+        "--block-fd": held[0],
+    }
+    for descriptor in options.values():
+        os.set_inheritable(descriptor, True)
+    words = [word for name, value in options.items() for word in (name, str(value))]
+    os.execv(bubblewrap, [bubblewrap, *words, "--", *sys.argv[5:]])
 
 
 def _close_abstract_sockets():
@@ -53,8 +75,84 @@ def _fail(what):
     sys.exit("confine: %s: %s" % (what, os.strerror(code)))
 
 
-def _inherited(path):
-    """The number of a descriptor that the next program finds open on the file."""
-    fd = os.open(path, os.O_RDONLY)
-    os.set_inheritable(fd, True)
-    return str(fd)
+def _look_aside(arguments, told, held):
+    """Look in a process that is nobody's child, so that bubblewrap has no other than its own."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    if not os.fork():
+        os.close(told[1])
+        os.close(held[0])
+        with open(arguments, "rb") as file:
+            _look(os.fsdecode(file.read()).split("\0"), told[0], held[1])
+    os._exit(0)
+
+
+def _look(arguments, told, held):
+    """Let the program begin, or end what sees something else than it is meant to see."""
+    with open(told) as file:
+        pid = json.loads(file.read() or "{}").get("child-pid")
+    if pid is None:  # bubblewrap has failed, and said so
+        return
+    why = "its mounts could not be looked at"
+    try:
+        wrong = misplaced(arguments, _all_mounts(pid), _mounts("self"))
+        why = wrong and "%s was exchanged meanwhile" % wrong
+    except FileNotFoundError:  # the same, a little later
+        return
+    finally:
+        if why:
+            os.write(2, os.fsencode("confine: %s\n" % why))
+            os.kill(pid, signal.SIGKILL)
+    os.write(held, b"x")
+
+
+def _all_mounts(pid):
+    """The mounts of a process once there will be no more: the root is read-only in the end."""
+    while True:
+        mounts = _mounts(pid)
+        if [options for _, _, point, options in mounts if point in ("/", "/oldroot")] == ["ro"]:
+            return mounts
+        time.sleep(_POLL)
+
+
+def _mounts(pid):
+    """Device, path on it, place and "ro" or "rw" of each mount that a process sees."""
+    with open("/proc/%s/mountinfo" % pid, encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.split(" ") for line in file]
+    return [
+        (words[2], _plain(words[3]), _plain(words[4]), words[5].partition(",")[0])
+        for words in lines
+    ]
+
+
+def _plain(path):
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
+
+
+def misplaced(arguments, inner, outer):
+    """The first place where another thing is mounted than bubblewrap was told; "" for none.
+
+    `inner` are the mounts behind the walls, `outer` those before them.
+    """
+    places = {point: (device, path) for device, path, point, _ in inner}
+    for at, word in enumerate(arguments[: arguments.index("--clearenv")]):
+        if word == "--tmpfs" and arguments[at + 1] not in places:
+            return arguments[at + 1]
+        if word in _BINDS:
+            source, place = arguments[at + 1 : at + 3]
+            mounted = places.get(place)
+            if mounted is None and word == "--ro-bind-try" and not os.path.lexists(source):
+                continue
+            if mounted is None or source not in _names(*mounted, outer):
+                return place
+    return ""
+
+
+def _names(device, path, outer):
+    """What is mounted is called before the walls."""
+    for other, root, point, _ in outer:
+        above = root.rstrip("/")
+        if other == device and (path + "/").startswith(above + "/"):
+            yield (point.rstrip("/") + path[len(above) :]).rstrip("/") or "/"

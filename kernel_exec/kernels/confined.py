@@ -53,11 +53,9 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path 
     if any(map(policy.ours.is_relative_to, policy.writable)):
         _require_place(policy)
     policy.temporary.mkdir(mode=0o700)
-    temporary, prefix = (
-        (Path("/tmp"), _bubblewrap(policy, launch.run_dir))
-        if sys.platform == "linux"
-        else (policy.temporary, (seatbelt.PROGRAM, "-p", seatbelt.profile(policy)))
-    )
+    is_linux = sys.platform == "linux"
+    temporary = Path("/tmp") if is_linux else policy.temporary
+    variables = _variables(launch.variables, walls, str(temporary))
     writable = [*map(str, policy.writable), str(temporary)]
     shown = [*map(str, (*policy.shown(), *policy.needed)), *writable]
     told: JSONObject = {
@@ -65,12 +63,11 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path 
         "writable": writable,
         "shown": shown if walls is Walls.ISOLATED else [],
     }
-    return replace(
-        launch,
-        configuration={**launch.configuration, "sandbox": told},
-        argv=(*prefix, *launch.argv),
-        variables=_variables(launch.variables, walls, str(temporary)),
-    )
+    launch = replace(launch, configuration={**launch.configuration, "sandbox": told})
+    if is_linux:
+        return _behind_bubblewrap(launch, policy, variables)
+    prefix = (seatbelt.PROGRAM, "-p", seatbelt.profile(policy))
+    return replace(launch, argv=(*prefix, *launch.argv), variables=variables)
 
 
 def _require_place(policy: Policy) -> None:
@@ -81,19 +78,25 @@ def _require_place(policy: Policy) -> None:
         raise unheld.no_place(policy.walls, policy.ours, error) from error
 
 
-def _bubblewrap(policy: Policy, run_dir: Path) -> Sequence[str]:
-    """The command that goes through the walls, and runs the rest of its arguments behind them."""
+def _behind_bubblewrap(launch: Launch, policy: Policy, variables: Mapping[str, str]) -> Launch:
+    """The start through bubblewrap, which is not reached by the variables or the folder of code."""
     program = shutil.which("bwrap", path=_PROGRAMS)
     if program is None:
         raise unheld.not_installed(policy.walls)
     filtered = seccomp.program(policy.walls, platform.machine())
     if filtered is None:
         raise unheld.unknown_machine(policy.walls, platform.machine())
-    told, rules = run_dir / "walls.arguments", run_dir / "walls.filter"
-    told.write_bytes(b"".join(os.fsencode(f"{each}\0") for each in arguments(policy, _listing)))
+    told, rules = launch.run_dir / "walls.arguments", launch.run_dir / "walls.filter"
+    words = arguments(policy, variables, _listing)
+    told.write_bytes(b"".join(os.fsencode(f"{each}\0") for each in words))
     rules.write_bytes(filtered)
     ours = (sys.executable, "-I", "-S", "-B", str(INSIDE), "confine")
-    return (*ours, str(policy.walls), program, str(told), str(rules))
+    return replace(
+        launch,
+        argv=(*ours, str(policy.walls), program, str(told), str(rules), *launch.argv),
+        variables={},
+        working_directory=Path("/"),
+    )
 
 
 def policy_for(

@@ -1,7 +1,8 @@
 """Walls held by bubblewrap: a view of the file system, and namespaces of one's own."""
 
+import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,14 +22,17 @@ _OF_THE_MACHINE = (
 )
 """What root may change there, also without a capability: it owns these files."""
 
+_KEYS = ("/proc/keys", "/proc/key-users")
+"""What names the user's keys; keyrings themselves are closed by the filter of system calls."""
+
 _NAMESPACES = (
     *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
     *("--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL"),
 )
 
 
-def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
-    """What bubblewrap is told; the program follows them."""
+def arguments(policy: Policy, variables: Mapping[str, str], listing: Listing) -> Iterator[str]:
+    """What bubblewrap is told; the program follows them, and has the `variables`."""
     yield from _NAMESPACES
     if policy.walls is Walls.ISOLATED:
         yield from ("--unshare-net", "--disable-userns")
@@ -36,9 +40,7 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     view = _View(hidden, policy.writable, listing)
     for tree in innermost_last([*policy.shown()]):
         yield from view.show(tree)
-    yield from ("--proc", "/proc", "--dev", "/dev")
-    for each in _OF_THE_MACHINE:
-        yield from ("--ro-bind-try", each, each)
+    yield from _kernel_files()
     if policy.walls is Walls.WORKSPACE:
         yield from _devices()
         yield from _name_resolution()
@@ -52,6 +54,19 @@ def arguments(policy: Policy, listing: Listing) -> Iterator[str]:
     for folder in set(view.frozen) - {*policy.own}:
         yield from ("--remount-ro", str(folder))
     yield from ("--remount-ro", "/", "--chdir", str(policy.working_directory))
+    # bubblewrap itself gets none of them: they may name libraries that it would load
+    yield "--clearenv"
+    for name, value in variables.items():
+        yield from ("--setenv", name, value)
+
+
+def _kernel_files() -> Iterator[str]:
+    """`/proc` and `/dev` of one's own, without what is the machine's or the user's in them."""
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for each in _OF_THE_MACHINE:
+        yield from ("--ro-bind-try", each, each)
+    for each in filter(os.path.exists, _KEYS):
+        yield from ("--ro-bind", "/dev/null", each)
 
 
 def _writable(policy: Policy, view: "_View") -> Iterator[str]:
@@ -95,7 +110,7 @@ class _View:
             for entry in self._listing(tree):
                 yield from self.show(entry)
         elif not stat.S_ISSOCK(mode):
-            yield from ("--ro-bind", str(tree), str(tree))
+            yield from ("--ro-bind" if always else "--ro-bind-try", str(tree), str(tree))
 
     def covered(self, folder: Path) -> Iterator[str]:
         """An empty folder in its place, which is read-only in the end."""

@@ -10,8 +10,10 @@ from .walls import Walls
 _REFUSAL = re.compile(r"^(?:bwrap|confine|sandbox-exec): (?!execvp)(.*)", re.MULTILINE)
 """What goes wrong before the kernel's own program runs."""
 
-_VANISHED = re.compile(r"Can't (?:find source path|get type of source) (.*): No such file")
-"""What bubblewrap says of a path that was there when its arguments were made."""
+_OUTDATED = re.compile(
+    r"Can't (?:find source path|get type of source) (.*): No such file|(.*) was exchanged meanwhile"
+)
+"""What bubblewrap and `inside/confine.py` say of a path that was another thing before."""
 
 _OPEN = {
     Walls.WORKSPACE: "secrets, files elsewhere, other processes and other programs' sockets",
@@ -28,7 +30,7 @@ _SWITCHES = {
 
 
 class OutdatedViewError(KernelStartError):
-    """What the walls were to show has changed since we looked; a newer look may serve."""
+    """Raised when what walls are to show has changed since we looked; a newer look may serve."""
 
 
 def not_installed(walls: Walls) -> KernelStartError:
@@ -56,10 +58,10 @@ def refused(walls: Walls, stderr: str, proc: Path = Path("/proc")) -> KernelStar
     if found is None:
         return None
     said = found[1].strip()
-    if (vanished := _VANISHED.search(said)) is not None:
+    if (outdated := _OUTDATED.search(said)) is not None:
         return OutdatedViewError(
-            f"sandbox {str(walls)!r} can't be built: {vanished[1]!r} was removed meanwhile, and"
-            " others before it; run the code again"
+            f"sandbox {str(walls)!r} can't be built: {outdated[1] or outdated[2]!r} was removed or"
+            " exchanged meanwhile, as were others before it; run the code again"
         )
     if "Landlock" in said:
         why = f"Landlock can't close abstract sockets of other programs ({said})"
