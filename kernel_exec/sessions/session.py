@@ -18,7 +18,7 @@ from kernel_exec.kernels.kernel import Inspection
 from kernel_exec.kernels.outcomes import SERVER_ENDED, Outcome
 
 from .generations import Before, Generations, KernelStatus, RestartReport
-from .ledger import Ledger, Live, Submission
+from .ledger import Ledger, Submission
 from .queue import Queue
 from .slots import TakeSlot
 from .work import Prepare, Work, carry_out, isolated
@@ -138,7 +138,9 @@ class Session:
         """
         if self._tasks is None or self.is_over:
             raise BusyError(f"session {self.name!r} was closed just now: try again")
-        live = self._begin(submission, Outcome.RUNNING)
+        live = self.ledger.begin(
+            submission, outcome=Outcome.RUNNING, generation=self._generations.number
+        )
         scope = anyio.CancelScope()
         live.cancel = scope.cancel  # from now on: it may be stopped before its task first runs
         self._tasks.start_soon(carry_out, self.ledger, live, scope, work, self._worker.wake.fire)
@@ -152,7 +154,8 @@ class Session:
     def note(self, kind: EntryKind, source: str, *, details: JSONObject | None = None) -> Entry:
         """Put something that is over already into the history."""
         noted = Submission(source=source, kind=kind, details=details)
-        return self._begin(noted, Outcome.OK).entry
+        generation = self._generations.number
+        return self.ledger.begin(noted, outcome=Outcome.OK, generation=generation).entry
 
     def status(self) -> KernelStatus:
         """The kernel now."""
@@ -172,12 +175,10 @@ class Session:
             )
         return kernel
 
-    def _begin(self, submission: Submission, outcome: Outcome) -> Live:
-        generation = self._generations.number
-        return self.ledger.begin(submission, outcome=outcome, generation=generation)
-
     def _enqueue(self, submission: Submission) -> Entry:
-        live = self._begin(submission, Outcome.QUEUED)
+        live = self.ledger.begin(
+            submission, outcome=Outcome.QUEUED, generation=self._generations.number
+        )
         self.queue.add(live)
         self._worker.wake.fire()
         return live.entry
