@@ -45,7 +45,7 @@ def main():
     if walls == "workspace":
         _close_abstract_sockets()
     told, held = os.pipe(), os.pipe()
-    _look_aside(arguments, told[0], held[1])
+    _look_aside(arguments, told, held)
     options = {
         "--args": os.open(arguments, os.O_RDONLY),
         "--seccomp": os.open(filtered, os.O_RDONLY),
@@ -84,8 +84,7 @@ def _look_aside(arguments, told, held):
     if not os.fork():
         os.close(told[1])
         os.close(held[0])
-        with open(arguments, "rb") as file:
-            _look(os.fsdecode(file.read()).split("\0"), told[0], held[1])
+        _look(arguments, told[0], held[1])
     os._exit(0)
 
 
@@ -95,14 +94,17 @@ def _look(arguments, told, held):
         pid = json.loads(file.read() or "{}").get("child-pid")
     if pid is None:  # bubblewrap has failed, and said so
         return
-    why = "its mounts could not be looked at"
+    why = "nobody could look at its mounts"
     try:
-        wrong = misplaced(arguments, _all_mounts(pid), _mounts("self"))
+        with open(arguments, "rb") as file:
+            words = os.fsdecode(file.read()).split("\0")
+        wrong = misplaced(words, _all_mounts(pid), _mounts("self"))
         why = wrong and "%s was exchanged meanwhile" % wrong
-    except FileNotFoundError:  # the same, a little later
+    except FileNotFoundError:  # bubblewrap has failed, and said so
+        why = ""
         return
     finally:
-        if why:
+        if why:  # it would begin once nobody can write to the pipe any more
             os.write(2, os.fsencode("confine: %s\n" % why))
             os.kill(pid, signal.SIGKILL)
     os.write(held, b"x")
