@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -110,9 +110,7 @@ def open_catalog(
         configured=connection.environment,
         named=connection.named_environments,
         answers=answers,
-        sandbox=replace(
-            connection.sandbox.at_least(host.walls), folder=connection.working_directory
-        ),
+        sandbox=connection.sandbox.at_least(host.walls).within(connection.working_directory),
         inherited=connection.inherited,
         folder=connection.folder,
     )

@@ -292,6 +292,8 @@ class _Sweep:
                     path.unlink()
                 yield
             with suppress(OSError):  # somebody put more into it
+                for each in filter(_is_folder, folder.iterdir()):
+                    each.rmdir()
                 folder.rmdir()
         self._files -= self._spilled.pop(session, 0)
 
@@ -327,8 +329,6 @@ def _is_folder(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The plain files in a folder, none when it is gone."""
-    try:
-        return [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
-    except OSError:
-        return []
+    """The plain files in a folder and below it, none when it is gone."""
+    found = (Path(here, name) for here, _, names in os.walk(folder) for name in names)
+    return [path for path in found if path.is_file() and not path.is_symlink()]

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from kernel_exec.jsons import JSONObject
-from kernel_exec.places import INSIDE
+from kernel_exec.places import INSIDE, PRIVATE_FOLDER
 from kernel_exec.sandbox import seatbelt, seccomp, unheld
 from kernel_exec.sandbox.bubblewrap import arguments
 from kernel_exec.sandbox.policy import Policy
@@ -50,8 +50,8 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path 
         raise unheld.unknown_system(walls, sys.platform)
     policy = policy_for(launch, sandbox, private=private, spill_dir=spill_dir)
     policy.check()
-    if any(map(policy.ours.is_relative_to, policy.writable)):
-        _require_place(policy)
+    if any(map(policy.ours[0].is_relative_to, policy.writable)):
+        _require_place(policy.walls, policy.ours[0])
     policy.temporary.mkdir(mode=0o700)
     is_linux = sys.platform == "linux"
     temporary = Path("/tmp") if is_linux else policy.temporary
@@ -70,12 +70,26 @@ def confine(launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path 
     return replace(launch, argv=(*prefix, *launch.argv), variables=variables)
 
 
-def _require_place(policy: Policy) -> None:
+def view_of(
+    launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path
+) -> tuple[object, ...]:
+    """What the walls of this start would be now: equal as long as they would be the same.
+
+    Raises as `confine` does, and `OSError` when a folder is gone.
+    """
+    policy = policy_for(launch, sandbox, private=private, spill_dir=spill_dir)
+    policy.check()
+    found = [each.stat() for each in policy.writable]
+    shown = arguments(policy, {}, _listing) if sys.platform == "linux" else seatbelt.profile(policy)
+    return (*shown, *((each.st_dev, each.st_ino) for each in found))
+
+
+def _require_place(walls: Walls, ours: Path) -> None:
     """Make the folder that is to be covered: it may be there later, where code would see it."""
     try:
-        policy.ours.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ours.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise unheld.no_place(policy.walls, policy.ours, error) from error
+        raise unheld.no_place(walls, ours, error) from error
 
 
 def _behind_bubblewrap(launch: Launch, policy: Policy, variables: Mapping[str, str]) -> Launch:
@@ -103,15 +117,15 @@ def policy_for(
     launch: Launch, sandbox: Sandbox, *, private: Path, spill_dir: Path | None
 ) -> Policy:
     """What the kernel of this start sees."""
-    ours = Path(os.path.realpath(private))
     homes = tuple(_homes(launch.variables))
-    secrets = {
-        Path(os.path.realpath(path))
-        for path in chain(sandbox.secrets, *map(secrets_below, homes))
-        if os.path.lexists(path)
-    }
-    run_dir = Path(os.path.realpath(launch.run_dir))
-    writable = tuple(_real([sandbox.folder or launch.working_directory, *sandbox.writable]))
+    named = {*chain(sandbox.secrets, *map(secrets_below, homes))}
+    secrets = {each for each in named if os.path.lexists(each)}
+    run_dir, working_directory = _real([launch.run_dir, launch.working_directory])
+    writable = (sandbox.folder or working_directory, *sandbox.writable)
+    for each in (*writable, *sandbox.readable):
+        if next(_real([each])) != each:
+            raise unheld.moved(sandbox.walls, each)
+    ours = (*_real([private]), *_roots(writable))
     others = tuple(_others(sandbox, writable, ours))
     return Policy(
         walls=sandbox.walls,
@@ -119,17 +133,25 @@ def policy_for(
         own=tuple(_real(each for each in (launch.run_dir, spill_dir) if each and each.is_dir())),
         temporary=run_dir / "tmp",
         needed=(*_real(launch.visible), *others),
-        readable=tuple(_real(sandbox.readable)),
-        hidden=frozenset({ours, run_dir, *secrets}),
+        readable=sandbox.readable,
+        hidden=frozenset({*ours, run_dir, *_real(secrets)}),
+        absent=frozenset(_real(named - secrets)),
         sockets=frozenset(_sockets()),
         homes=tuple(_real(homes)),
-        working_directory=Path(os.path.realpath(launch.working_directory)),
+        working_directory=working_directory,
         runtime=run_dir.parent,
         ours=ours,
     )
 
 
-def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Path) -> Iterator[Path]:
+def _roots(writable: Sequence[Path]) -> Iterator[Path]:
+    """Our folders of other storage roots, which are no more for code than those of its own."""
+    for folder in writable:
+        for depth in ("", "*/", "*/*/"):
+            yield from _real(folder.glob(depth + PRIVATE_FOLDER))
+
+
+def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Sequence[Path]) -> Iterator[Path]:
     """Environments, and what else runs outside of walls, in folders that code may write to.
 
     What lies in our own folder is out of reach, and made when it is needed.
@@ -141,7 +163,7 @@ def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Path) -> Iterator[
     def free(path: Path) -> bool:
         return any(folder in path.parents for folder in writable)
 
-    marks = ("*/pyvenv.cfg", "*/conda-meta")
+    marks = [f"{depth}/{mark}" for depth in ("*", "*/*") for mark in ("pyvenv.cfg", "conda-meta")]
     found = [each.parent for at in writable for mark in marks for each in at.glob(mark)]
     yield from filter(free, _real(found))
     for place in sandbox.environments:
@@ -150,7 +172,7 @@ def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Path) -> Iterator[
         kept += [each.parents[1] for each in _real([python]) if each.parent.name == "bin"]
         kept = [each for each in kept if each.exists() and (free(each) or each in writable)]
         for step in steps(python):
-            if free(step) and not any(map(step.is_relative_to, (*kept, ours))):
+            if free(step) and not any(map(step.is_relative_to, (*kept, *ours))):
                 raise unheld.replaceable(sandbox.walls, place, step)
         yield from kept
 

@@ -125,7 +125,8 @@ class UnassignedKernel(Kernel, Protocol):
         """Report to `listener`, and put into `spill_dir` what outputs hold beyond their budget.
 
         Raises:
-            OSError: It stands behind walls that show it another folder, and `spill_dir` is in use.
+            OSError, KernelStartError: It stands behind walls, and they would be others by now, or
+                `spill_dir` can't take in the folder that they show.
         """
 
 

@@ -25,10 +25,10 @@ from kernel_exec.errors import KernelDeadError, KernelStartError
 from kernel_exec.jsons import JSONObject, mapping, text
 from kernel_exec.places import Places
 from kernel_exec.sandbox.unheld import OutdatedViewError, refused
-from kernel_exec.sandbox.walls import Walls
+from kernel_exec.sandbox.walls import Sandbox, Walls
 
 from . import limits, pulse
-from .confined import confine
+from .confined import confine, view_of
 from .driver import DrivenKernel
 from .flow import Flow
 from .kernel import Kernel, KernelInfo, Listener, UnassignedKernel, Usage
@@ -97,19 +97,17 @@ class LocalKernels:
         processes.require_descriptors(_DESCRIPTORS)
         processes.require_threads(KERNEL_TAKES, what="a kernel")
         with made_run_dir(self.runtime_dir) as run_dir:
-            own = None
-            if prepared.sandbox.walls and spill_dir is None:
-                own = self.places.make_spill_dir(uuid.uuid4().hex)
             launch = plan_launch(
                 prepared, working_directory=working_directory, run_dir=run_dir.path
             )
             what = f"the kernel of {str(prepared.interpreter.executable)!r}"
+            ahead = None
             with _explained(what, run_dir):
+                if prepared.sandbox.walls and spill_dir is None:
+                    spill_dir = self.places.make_spill_dir(uuid.uuid4().hex)
+                    ahead = _Ahead(launch, prepared.sandbox, self.places.private, spill_dir)
                 launch = confine(
-                    launch,
-                    prepared.sandbox,
-                    private=self.places.private,
-                    spill_dir=own or spill_dir,
+                    launch, prepared.sandbox, private=self.places.private, spill_dir=spill_dir
                 )
             flow = Flow(run_dir.path / "taken", self.unwritten)
             process = LocalProcess(run_dir, flow)
@@ -117,14 +115,35 @@ class LocalKernels:
                 reply = await _start(what, process, launch, run_dir, prepared.sandbox.walls)
                 held = limits.limits_of(prepared.sandbox)
                 info = _info(reply, process, prepared, held)
-                yield LocalKernel(process, run_dir, info, held, own)
+                yield LocalKernel(process, run_dir, info, held, ahead)
             finally:
                 process.driver.end_reason = process.driver.end_reason or self.ending
                 with anyio.CancelScope(shield=True):
                     await process.close()
-                if own is not None:
-                    with suppress(OSError):  # it is in use
-                        own.rmdir()
+                if ahead is not None:
+                    ahead.close()
+
+
+class _Ahead:
+    """What walls show a kernel that was started for nobody: also a spill folder of its own."""
+
+    def __init__(self, launch: Launch, sandbox: Sandbox, private: Path, spill_dir: Path) -> None:
+        self._look = partial(view_of, launch, sandbox, private=private, spill_dir=spill_dir)
+        self._seen = self._look()
+        self._spill_dir = spill_dir
+
+    def move_to(self, spill_dir: PurePath) -> Path:
+        """Move its spill folder into `spill_dir`, and leave a link, by which it knows it."""
+        if self._look() != self._seen:
+            raise FileNotFoundError("what walls were to show has changed since they were built")
+        moved = self._spill_dir.rename(Path(spill_dir, self._spill_dir.name))
+        self._spill_dir.symlink_to(moved)
+        return self._spill_dir
+
+    def close(self) -> None:
+        """Remove the folder if it was not moved."""
+        with suppress(OSError):
+            self._spill_dir.rmdir()
 
 
 async def _entered(stack: AsyncExitStack, launched: _Launched) -> UnassignedKernel:
@@ -192,23 +211,18 @@ class LocalKernel(DrivenKernel):
         run_dir: RunDir,
         info: KernelInfo,
         limits_: limits.Limits,
-        own_spill_dir: Path | None,
+        ahead: _Ahead | None,
     ) -> None:
-        """The process answers; it and all below it have these limits.
-
-        `own_spill_dir` is what walls show it, unless it was started for a session's.
-        """
+        """The process answers; it and all below it have these limits."""
         super().__init__(process.driver, info)
         self._limits = limits_
         self._process = process
         self._run_dir = run_dir
-        self._own_spill_dir = own_spill_dir
+        self._ahead = ahead
 
     def assign(self, listener: Listener, spill_dir: PurePath) -> None:
-        if (own := self._own_spill_dir) is not None:
-            own.rename(spill_dir)  # takes the place of an empty folder only
-            own.symlink_to(spill_dir)
-            spill_dir = own
+        if self._ahead is not None:
+            spill_dir = self._ahead.move_to(spill_dir)
         super().assign(listener, spill_dir)
 
     async def execute(self, request: Request) -> Ending:

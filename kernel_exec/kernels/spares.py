@@ -17,6 +17,7 @@ import anyio
 from anyio import AsyncContextManagerMixin
 
 from kernel_exec.environments.catalog import PreparedEnvironment
+from kernel_exec.errors import KernelExecError
 from kernel_exec.signals import Signal
 
 from . import limits
@@ -250,7 +251,7 @@ def _is_assigned(kernel: UnassignedKernel, listener: Listener, spill_dir: Path) 
         return False
     try:
         kernel.assign(listener, spill_dir)
-    except OSError as error:
+    except (OSError, KernelExecError) as error:
         _log.info("a spare kernel could not be used: %s", error)
         return False
     return True

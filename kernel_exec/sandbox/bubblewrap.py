@@ -22,6 +22,9 @@ _OF_THE_MACHINE = (
 )
 """What root may change there, also without a capability: it owns these files."""
 
+_MOST_PARTS = 1000
+"""Entries of a folder that are shown one by one; bubblewrap takes 9,000 words in all."""
+
 _KEYS = ("/proc/keys", "/proc/key-users")
 """What names the user's keys; keyrings themselves are closed by the filter of system calls."""
 
@@ -36,7 +39,8 @@ def arguments(policy: Policy, variables: Mapping[str, str], listing: Listing) ->
     yield from _NAMESPACES
     if policy.walls is Walls.ISOLATED:
         yield from ("--unshare-net", "--disable-userns")
-    hidden = policy.hidden | policy.sockets | {policy.runtime, *map(Path, REPLACED)}
+    hidden = policy.hidden | policy.absent | policy.sockets
+    hidden |= {policy.runtime, *map(Path, REPLACED)}
     view = _View(hidden, policy.writable, listing)
     for tree in innermost_last([*policy.shown()]):
         yield from view.show(tree)
@@ -73,9 +77,10 @@ def _writable(policy: Policy, view: "_View") -> Iterator[str]:
     """The folders that may be changed, less what is ours in them."""
     for folder in innermost_last(policy.writable):
         yield from ("--bind", str(folder), str(folder))
-        yield from _pinned(folder, (*policy.needed, policy.ours))
-        if policy.ours.is_relative_to(folder):
-            yield from view.covered(policy.ours)
+        yield from _pinned(folder, (*policy.needed, *policy.ours))
+        for ours in policy.ours:
+            if ours.is_relative_to(folder):
+                yield from view.covered(ours)
     for socket in policy.sockets:
         if any(map(socket.is_relative_to, policy.writable)):
             yield from ("--ro-bind", "/dev/null", str(socket))
@@ -105,12 +110,25 @@ class _View:
         if stat.S_ISLNK(mode):
             yield from ("--symlink", str(tree.readlink()), str(tree))
         elif stat.S_ISDIR(mode) and tree in self._above:
+            entries = [*self._listing(tree)]
+            if len(entries) > _MOST_PARTS:
+                yield from self._mask(tree)
+                return
             if tree != Path("/"):
                 yield from self.covered(tree)
-            for entry in self._listing(tree):
+            for entry in entries:
                 yield from self.show(entry)
         elif not stat.S_ISSOCK(mode):
             yield from ("--ro-bind" if always else "--ro-bind-try", str(tree), str(tree))
+
+    def _mask(self, tree: Path) -> Iterator[str]:
+        """A tree of too many parts to show each: only what is hidden by now is covered in it."""
+        yield from ("--ro-bind", str(tree), str(tree))
+        for each in innermost_last([each for each in self._hidden if tree in each.parents]):
+            if each.is_dir():
+                yield from self.covered(each)
+            elif each.exists():
+                yield from ("--ro-bind", "/dev/null", str(each))
 
     def covered(self, folder: Path) -> Iterator[str]:
         """An empty folder in its place, which is read-only in the end."""

@@ -47,8 +47,11 @@ class Policy:
     homes: tuple[Path, ...]
     working_directory: Path
     runtime: Path
-    ours: Path
-    """Our own folder below the storage root, which is hidden, also in a folder that is writable."""
+    absent: frozenset[Path]
+    """Secrets that are not there yet; they stay hidden when they come."""
+
+    ours: tuple[Path, ...]
+    """Our own folders below storage roots, which are hidden, also in a folder that is writable."""
 
     def shown(self) -> Iterator[Path]:
         """The trees that are shown as they are, less what is hidden in them."""
@@ -69,7 +72,7 @@ class Policy:
                 raise _refused(
                     self.walls, folder, "holds your home folder, whose files run outside of walls"
                 )
-            others = sorted(self.hidden - {self.ours})
+            others = sorted(self.hidden.difference(self.ours))
             secret = next((each for each in others if each.is_relative_to(folder)), None)
             if secret is not None:
                 raise _refused(self.walls, folder, f"holds {str(secret)!r}, which stays hidden")

@@ -48,14 +48,14 @@ def _files(policy: Policy) -> Iterator[str]:
         yield _rule("allow file-read*", [*map(Path, _SYSTEM), *policy.readable])
     yield _rule("deny file-read* file-write*", [policy.runtime])
     yield _rule("allow file-read* file-write*", policy.writable)
-    yield _rule("deny file-read* file-write*", policy.hidden)
+    yield _rule("deny file-read* file-write*", policy.hidden | policy.absent)
     needed = innermost_last(policy.needed)
     yield _rule("allow file-read*", needed)
     yield _rule("deny file-write*", needed)
     if secrets := [each for each in policy.hidden if any(map(each.is_relative_to, needed))]:
         yield _rule("deny file-read*", secrets)
     # a folder that is moved away would make room for another one
-    if ways := {above for tree in (*needed, policy.ours) for above in tree.parents}:
+    if ways := {above for tree in (*needed, *policy.ours) for above in tree.parents}:
         yield _rule("deny file-write-unlink", ways, "literal")
     yield _rule("allow file-read* file-write*", policy.own)
 

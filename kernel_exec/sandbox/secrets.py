@@ -24,7 +24,14 @@ _BELOW_HOME = (
     *(".bash_history", ".zsh_history", ".zhistory", ".histfile", ".sh_history", ".ksh_history"),
     *(".python_history", ".node_repl_history", ".psql_history", ".mysql_history"),
     *(".sqlite_history", ".rediscli_history", ".lesshst", ".local/share/fish/fish_history"),
+    *(".ipython/profile_default/history.sqlite", ".Rhistory", ".local/share/jupyter/runtime"),
+    *(".kaggle", ".local/share/uv/credentials", ".pip", ".config/pip", ".databrickscfg", ".oci"),
+    *(".snowflake", ".config/doctl", ".fly", ".config/glab-cli", ".config/sops", ".age"),
+    *(".config/Code/User/globalStorage", ".vscode-server/data/User/globalStorage"),
+    *(".config/vivaldi", ".config/opera", ".config/Signal", ".local/share/TelegramDesktop"),
+    *(".electrum", ".bitcoin", ".ethereum", ".config/solana"),
     *(".local/share/zsh", ".zsh_sessions", ".bash_sessions", ".config/fish/fish_history"),
+    ".local/share/kernel-exec/.kernel_exec",
 )
 
 _BY_VARIABLE = {
@@ -34,7 +41,9 @@ _BY_VARIABLE = {
     "HF_HOME": "token", "HF_TOKEN_PATH": "", "CLAUDE_CONFIG_DIR": "", "CODEX_HOME": "",
     "GEMINI_CONFIG_DIR": "", "HISTFILE": "", "GOOGLE_APPLICATION_CREDENTIALS": "", "PGPASSFILE": "",
     "XDG_CONFIG_HOME": "gcloud gh hub chromium google-chrome BraveSoftware microsoft-edge",
-    "XDG_DATA_HOME": "keyrings", "XDG_CACHE_HOME": "huggingface/token",
+    "XDG_DATA_HOME": "keyrings jupyter/runtime kernel-exec/.kernel_exec",
+    "JUPYTER_RUNTIME_DIR": "", "IPYTHONDIR": "profile_default/history.sqlite",
+    "XDG_CACHE_HOME": "huggingface/token",
 }  # fmt: skip
 """Variables that move a secret elsewhere: to what they name, or to these below it."""
 

@@ -80,6 +80,14 @@ def no_place(walls: Walls, folder: Path, error: OSError) -> KernelStartError:
     )
 
 
+def moved(walls: Walls, folder: Path) -> KernelStartError:
+    """A folder that was opened by its path, at which there is a link by now."""
+    return KernelStartError(
+        f"sandbox {str(walls)!r} can't open {str(folder)!r}: a link was put on the way there since"
+        " the client began; remove it, or have a person start the client again"
+    )
+
+
 def replaceable(walls: Walls, environment: Path, step: Path) -> KernelStartError:
     """Code could put an environment of its own on the way to this one."""
     return KernelStartError(

@@ -7,6 +7,7 @@ isolated   sees the system's libraries, its environment and its working director
            network
 """
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -64,6 +65,15 @@ class Sandbox:
                 "open_files": descriptors,
             },
         }
+
+    def within(self, folder: Path) -> "Sandbox":
+        """The same for a client that begins in `folder`; what it opens is settled from now on.
+
+        Code could put a link to anywhere in the place of a folder.
+        """
+        settled = [Path(os.path.realpath(each)) for each in (folder, *self.writable)]
+        readable = tuple(Path(os.path.realpath(each)) for each in self.readable)
+        return replace(self, folder=settled[0], writable=tuple(settled[1:]), readable=readable)
 
     def at_least(self, least: Walls) -> "Sandbox":
         """The same with walls that promise no less than `least`."""

@@ -67,7 +67,7 @@ async def verify_in(
         spill_dir = Path(name)
 
         def tell(report: CellReport, done: int, total: int) -> None:
-            for spilled in spill_dir.iterdir():  # a cell may write a gigabyte
+            for spilled in spill_dir.rglob("*"):  # a cell may write a gigabyte
                 with suppress(OSError):
                     spilled.unlink()
             if on_cell is not None:

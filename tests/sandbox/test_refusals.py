@@ -42,7 +42,8 @@ def policy(*writable: Path, needed: Path = Path("/data/env")) -> Policy:
         hidden=frozenset(
             {HOME / ".ssh", HOME / ".config" / "gh", HOME / "storage" / ".kernel_exec"}
         ),
-        ours=HOME / "storage" / ".kernel_exec",
+        absent=frozenset(),
+        ours=(HOME / "storage" / ".kernel_exec",),
     )
 
 

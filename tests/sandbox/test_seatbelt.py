@@ -22,7 +22,8 @@ POLICY = Policy(
     working_directory=HOME / "work",
     runtime=Path("/private/tmp"),
     hidden=frozenset({HOME / ".ssh", HOME / "work/.kernel_exec", HOME / "work/a/venv/key"}),
-    ours=HOME / "work/.kernel_exec",
+    absent=frozenset({HOME / ".aws"}),
+    ours=(HOME / "work/.kernel_exec",),
 )
 ISOLATED = replace(POLICY, walls=Walls.ISOLATED)
 
@@ -51,6 +52,7 @@ def counted(policy: Policy, what: str, path: str) -> str:
         (ISOLATED, "file-read-data", "/Users/me/data/x", "allow"),
         (ISOLATED, "file-read-data", "/usr/lib/x", "allow"),
         (POLICY, "file-read-data", "/Users/me/.ssh/id", "deny"),
+        (POLICY, "file-read-data", "/Users/me/.aws/later", "deny"),
         (POLICY, "file-write-data", "/Users/me/notes", "deny"),
         (POLICY, "file-write-data", "/Users/me/work/x", "allow"),
         (POLICY, "file-write-data", "/Users/me/work/a/venv/x", "deny"),
