@@ -12,16 +12,16 @@ waits until another process has seen that all is mounted where it belongs.
 """
 
 import ctypes
-import json
 import os
-import re
-import signal
 import sys
 import time
 
 _SET_NO_NEW_PRIVILEGES = 38
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 _SCOPE_ABSTRACT_SOCKETS = 1
+
+_SIGKILL = 9
+"""The module that names it takes as long to import as the rest of this."""
 
 _POLL = 0.001
 """Seconds between two looks at mounts; all are made within some milliseconds."""
@@ -90,6 +90,8 @@ def _look_aside(arguments, told, held):
 
 def _look(arguments, told, held):
     """Let the program begin, or end what sees something else than it is meant to see."""
+    import json  # here, where it delays nothing
+
     with open(told) as file:
         pid = json.loads(file.read() or "{}").get("child-pid")
     if pid is None:  # bubblewrap has failed, and said so
@@ -106,7 +108,7 @@ def _look(arguments, told, held):
     finally:
         if why:  # it would begin once nobody can write to the pipe any more
             os.write(2, os.fsencode("confine: %s\n" % why))
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, _SIGKILL)
     os.write(held, b"x")
 
 
@@ -130,7 +132,8 @@ def _mounts(pid):
 
 
 def _plain(path):
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
+    first, *others = path.split("\\")
+    return first + "".join(chr(int(each[:3], 8)) + each[3:] for each in others)
 
 
 def misplaced(arguments, inner, outer):
