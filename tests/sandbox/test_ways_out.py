@@ -31,6 +31,10 @@ def home() -> Iterator[Path]:
     (folder / "project" / ".venv" / "lib").mkdir(parents=True)
     (folder / "project" / ".venv" / "pyvenv.cfg").touch()
     (folder / "run").mkdir(mode=0o700)
+    (folder / ".config").mkdir()
+    (folder / "project" / "other" / ".kernel_exec").mkdir(parents=True)
+    (folder / "project" / "other" / ".kernel_exec" / "http_token").write_text(_SECRET)
+    (folder / "project" / "backend" / ".venv" / "conda-meta").mkdir(parents=True)
     (folder / ".netrc").write_text(_SECRET)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "project" / "s"))
@@ -78,6 +82,40 @@ def test_files_of_other_kernels_are_hidden_wherever_they_lie(server: Server, hom
 
     assert len(list((home / "run").glob("kx-*[0-9a-f]"))) > 1
     assert seen.text.count(f"{home}/run/") == 1, seen.text
+
+
+@pytest.mark.kernel
+def test_a_secret_that_comes_later_and_another_storage_root_are_hidden(
+    server: Server, home: Path
+) -> None:
+    (home / ".config" / "gh").mkdir()
+    (home / ".config" / "gh" / "hosts.yml").write_text(_SECRET)
+
+    seen = server.run(
+        f"for each in ('{home}/.config/gh', 'other/.kernel_exec'):\n"
+        "    print(os.path.isdir(each) and os.listdir(each))"
+    )
+
+    assert seen.text.startswith("False\n[]\n"), seen.text
+
+
+def test_what_a_client_has_opened_is_settled_when_it_begins(tmp_path: Path) -> None:
+    work, data = tmp_path / "work", tmp_path / "work" / "data"
+    (work / "real").mkdir(parents=True)
+    data.symlink_to("real")
+    launch = replace(launch_in(tmp_path / "run"), working_directory=work)
+    sandbox = Sandbox(walls=Walls.WORKSPACE, writable=(data,)).within(work)
+
+    def writable() -> tuple[Path, ...]:
+        return policy_for(launch, sandbox, private=tmp_path / "ours", spill_dir=None).writable
+
+    data.unlink()
+    data.symlink_to("/etc")
+    assert writable() == (work, work / "real")
+    (work / "real").rmdir()
+    (work / "real").symlink_to("/etc")
+    with pytest.raises(KernelStartError, match="a link was put on the way there"):
+        writable()
 
 
 @pytest.mark.kernel
@@ -153,9 +191,9 @@ def test_a_socket_of_somebody_else_in_the_working_directory_is_closed(server: Se
 
 @pytest.mark.kernel
 def test_environments_in_the_working_directory_are_read_only(server: Server) -> None:
-    planted = server.run("open('.venv/lib/sitecustomize.py', 'w')")
-
-    assert "Read-only file system" in planted.text
+    for place in (".venv/lib", "backend/.venv"):
+        planted = server.run(f"open('{place}/sitecustomize.py', 'w')")
+        assert "Read-only file system" in planted.text
 
 
 def test_an_environment_that_code_could_replace_is_refused(tmp_path: Path) -> None:
