@@ -11,7 +11,7 @@ _Mount = tuple[str, str, str, str]
 
 HOST: list[_Mount] = [
     ("8:1", "/", "/", "rw"),
-    ("8:2", "/", "/home", "rw"),
+    ("8:2", "/", "/data", "rw"),
     ("8:3", "/volumes/w", "/storage", "rw"),
     ("0:5", "/", "/dev", "rw"),
 ]
@@ -24,14 +24,14 @@ def told(*words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "mounts", "wrong"),
     [
-        (("--bind", "/home/me/w", "/home/me/w"), [("8:2", "/me/w", "/home/me/w", "rw")], ""),
+        (("--bind", "/data/me/w", "/data/me/w"), [("8:2", "/me/w", "/data/me/w", "rw")], ""),
         (("--ro-bind", "/usr", "/usr"), [("8:1", "/usr", "/usr", "ro")], ""),
-        (("--bind", "/home", "/home"), [("8:2", "/", "/home", "rw")], ""),
+        (("--bind", "/data", "/data"), [("8:2", "/", "/data", "rw")], ""),
         (("--bind", "/storage/a", "/tmp"), [("8:3", "/volumes/w/a", "/tmp", "rw")], ""),
         (("--ro-bind", "/dev/null", "/w/s"), [("0:5", "/null", "/w/s", "ro")], ""),
         (("--tmpfs", "/w/.kernel_exec"), [("0:9", "/", "/w/.kernel_exec", "rw")], ""),
         (("--ro-bind-try", "/gone", "/gone"), [], ""),
-        (("--bind", "/home/a", "/home/a"), [("8:2", "/b", "/home/a", "rw")], "/home/a"),
+        (("--bind", "/data/a", "/data/a"), [("8:2", "/b", "/data/a", "rw")], "/data/a"),
         (("--bind", "/usr", "/usr"), [("8:2", "/usr", "/usr", "rw")], "/usr"),
         (("--bind", "/storage/a", "/a"), [("8:3", "/volumes/we/a", "/a", "rw")], "/a"),
         (("--bind", "/usr", "/usr"), [("8:1", "/usr//deleted", "/usr", "rw")], "/usr"),
