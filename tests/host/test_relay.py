@@ -254,9 +254,9 @@ def test_a_relay_with_settings_finds_the_host_and_loads_no_command_line(
     ],
 )
 def test_settings_that_are_refused_are_explained_to_the_client(
-    request: pytest.FixtureRequest, options: list[str], told: str, where: str
+    root: Path, lasting: Path, options: list[str], told: str, where: str
 ) -> None:
-    root: Path = request.getfixturevalue(where)
+    root = root if where == "root" else lasting
     with started(root.parent, *options, command=RELAYED) as server:
         assert told in server.initialize()["result"]["instructions"]
         assert server.leave() == 2
@@ -366,9 +366,9 @@ def test_a_terminal_serves_as_stdin(lasting: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["left", "relay killed", "host killed"])
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_descriptors_are_left_in_the_mode_in_which_they_came(
-    request: pytest.FixtureRequest, kind: str, end: str
+    root: Path, lasting: Path, kind: str, end: str
 ) -> None:
-    root: Path = request.getfixturevalue("root" if end == "host killed" else "lasting")
+    root = root if end == "host killed" else lasting
     host = works(root)
     ours, theirs = socket.socketpair()
     read, write = os.pipe()
