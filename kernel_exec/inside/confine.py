@@ -102,9 +102,6 @@ def _look(arguments, told, held):
             words = os.fsdecode(file.read()).split("\0")
         wrong = misplaced(words, _all_mounts(pid), _mounts("self"))
         why = wrong and "%s was exchanged meanwhile" % wrong
-    except FileNotFoundError:  # bubblewrap has failed, and said so
-        why = ""
-        return
     finally:
         if why:  # it would begin once nobody can write to the pipe any more
             os.write(2, os.fsencode("confine: %s\n" % why))
@@ -115,7 +112,10 @@ def _look(arguments, told, held):
 def _all_mounts(pid):
     """The mounts of a process once there will be no more: the root is read-only in the end."""
     while True:
-        mounts = _mounts(pid)
+        try:
+            mounts = _mounts(pid)
+        except FileNotFoundError:  # bubblewrap has failed, and said so
+            os._exit(0)
         if [options for _, _, point, options in mounts if point in ("/", "/oldroot")] == ["ro"]:
             return mounts
         time.sleep(_POLL)
