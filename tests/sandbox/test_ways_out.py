@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from kernel_exec.errors import KernelStartError
 from kernel_exec.kernels.confined import policy_for
 from kernel_exec.sandbox.walls import Sandbox, Walls
+from tests.environments.pythons import make_venv
 from tests.promises.conftest import Agent
 from tests.wire import Server, serving
 
@@ -156,6 +158,32 @@ def test_environments_in_the_working_directory_are_read_only(server: Server) -> 
     planted = server.run("open('.venv/lib/sitecustomize.py', 'w')")
 
     assert "Read-only file system" in planted.text
+
+
+@pytest.mark.kernel
+def test_what_the_server_asks_of_an_environment_runs_no_code_of_a_cell(home: Path) -> None:
+    require_walls()
+    venv, project = make_venv(home / "venv"), home / "editable"
+    for each in ("src", "lib"):
+        (project / each).mkdir(parents=True)
+    (site,) = venv.glob("lib/python*/site-packages")
+    # as an editable install leaves it, and where ipykernel is
+    (site / "project.pth").write_text(f"{project}/src\n{sysconfig.get_path('purelib')}\n")
+    planted = f"try: open({str(home / 'outside')!r}, 'a')\nexcept OSError: pass\n"
+    with serving(
+        home, "--venv-path", str(venv), "--sandbox", "workspace", "--pass-env", "PYTHONPATH",
+        "--working-directory", str(project),
+        HOME=str(home), CODE_STORAGE_DIR=str(home / "other"), PYTHONPATH=str(project / "lib"),
+    ) as server:  # fmt: skip
+        for name in ("src/sitecustomize.py", "lib/sitecustomize.py", "lib/comm.py"):
+            assert server.run(f"open({name!r}, 'w').write({planted!r})").outcome == "ok"
+        asked = server.call("check_installed_packages", packages=["ipykernel"])
+        server.run("1", session="which can't import comm")
+        server.run("import os; os.unlink('lib/comm.py')")
+        assert server.run("1", session="next").outcome == "ok"
+
+    assert not asked.is_error
+    assert not (home / "outside").exists()
 
 
 def test_an_environment_that_code_could_replace_is_refused(tmp_path: Path) -> None:
