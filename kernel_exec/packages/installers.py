@@ -174,14 +174,26 @@ def _choices(order: Order) -> list[str]:
 async def _run(argv: Sequence[str], order: Order, *, copies: bool = True) -> processes.Finished:
     """Run an installer, with copies of its user's configuration if that is how it reads one."""
     with order.tools.work_folder() as (work, variables):
+        env = dict(variables if copies else order.tools.variables)
+        if order.tools.writable is not None:
+            env["PYTHONPATH"] = str(_uncustomized(work.parent))
         return await processes.run(
             argv,
-            env=variables if copies else order.tools.variables,
+            env=env,
             cwd=work,
             limit=INSTALL_LIMIT,
             umask=order.tools.umask,
             on_line=order.on_line,
         )
+
+
+def _uncustomized(folder: Path) -> Path:
+    """What comes first on the path of each Python that conda runs: code may have written others."""
+    first = folder / "first"
+    first.mkdir()
+    for name in ("sitecustomize.py", "usercustomize.py"):
+        (first / name).touch()
+    return first
 
 
 async def put_back(order: Order, versions: Mapping[str, str]) -> str:
