@@ -221,12 +221,11 @@ class _Ways:
         if self._writable is None:
             return None
         python = self._interpreter
+        own = [each.resolve() for each in (python.prefix, python.base_prefix)]
         return [
             str(each)
             for each in python.path
-            if each.is_relative_to(python.prefix)
-            or each.is_relative_to(python.base_prefix)
-            or not is_exposed(each, self._writable)
+            if any(map(each.resolve().is_relative_to, own)) or not is_exposed(each, self._writable)
         ]
 
 
