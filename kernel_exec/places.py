@@ -1,7 +1,7 @@
 """Where our own files lie."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -25,6 +25,27 @@ _XDG: Final = {
     "cache": ("XDG_CACHE_HOME", ".cache"),
     "config": ("XDG_CONFIG_HOME", ".config"),
 }
+
+
+def bare(executable: Path) -> list[str]:
+    """The command of an interpreter that does what is named, and runs nothing that is installed."""
+    return [str(executable), "-E", "-S", "-B", str(INSIDE)]  # -B: it must leave no trace
+
+
+def is_exposed(path: Path, writable: Collection[Path]) -> bool:
+    """True when a path lies in or leads through a folder of `writable`, or to nothing."""
+    if not path.exists():
+        return True
+    places, ahead = set[Path](), [path]
+    for each in ahead:
+        places.add(Path(os.path.realpath(each)))
+        for link in (each, *each.parents):
+            place = Path(os.path.realpath(link.parent), link.name)
+            if link.is_symlink() and place not in places:
+                places.add(place)
+                ahead.append(link.parent / link.readlink())
+    folders = {Path(os.path.realpath(each)) for each in writable}
+    return any(not folders.isdisjoint((each, *each.parents)) for each in places)
 
 
 def xdg_folder(kind: str, variables: Mapping[str, str]) -> Path:

@@ -41,7 +41,7 @@ _EXCEPTIONS: dict[str, tuple[int, str]] = {
     "folder: content": (16, "a module for each kind of content"),
     "folder: host": (9, "light modules that greet a client, and those that serve it"),
     "folder: environments": (8, "a module for each kind of environment and tool"),
-    "folder: inside": (34, "sent to other interpreters as one folder"),
+    "folder: inside": (35, "sent to other interpreters as one folder"),
     "folder: kernel_exec": (21, "the ground floor, one module for each thing"),
     "folder: kernels": (20, "the pure conversation, its words, and each thing a process needs"),
     "folder: server": (14, "a module for each group of tools"),

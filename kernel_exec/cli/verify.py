@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -135,12 +135,15 @@ async def _verify(
             raise UnusableEnvironmentError(
                 f"{error}; --environment and --python run it in another one"
             ) from error
+        directory = _working_directory(settings, subject)
+        if subject.file is not None and directory == subject.file.parent:  # a person named it
+            prepared = replace(prepared, sandbox=replace(prepared.sandbox, folder=directory))
         with _progress_bar() as tell:
             verification = await verify_in(
                 make_kernels(settings.host),
                 prepared,
                 subject.notebook,
-                working_directory=_working_directory(settings, subject),
+                working_directory=directory,
                 time_limit=time_limit,
                 on_cell=tell,
             )

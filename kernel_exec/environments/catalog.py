@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import anyio
 from kernel_exec.errors import InvalidArgumentError, UnusableEnvironmentError
 from kernel_exec.inherited import INHERITED, Inherited
 from kernel_exec.leases import locked
-from kernel_exec.places import Places
+from kernel_exec.places import Places, is_exposed
 from kernel_exec.sandbox.secrets import secrets_named
 from kernel_exec.sandbox.walls import OPEN, Sandbox
 
@@ -113,8 +113,14 @@ class Catalog:
         again.
         """
         self.named = named
+        is_walled = sandbox.walls or any(each.walls for each in named.values())
+        opened = (*filter(None, [sandbox.folder]), *sandbox.writable)
         self.tools = read_tools(
-            base_variables, passed=passed_variables, umask=inherited.umask, folder=folder
+            base_variables,
+            passed=passed_variables,
+            umask=inherited.umask,
+            folder=folder,
+            writable=opened if is_walled else None,
         )
         self._storage_root = storage_root
         self._cache = cache
@@ -124,6 +130,7 @@ class Catalog:
         self._inherited = inherited
         self._answers = answers or Answers()
         self.sandbox = sandbox
+        self._prefixes = dict(self._find_prefixes())
         self._prepared: dict[str, PreparedEnvironment] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -167,7 +174,7 @@ class Catalog:
         known = self._prepared.get(environment.key)
         if known and known.stamp == fingerprint(known.interpreter) and is_there(known.support):
             return known
-        self._require_configured(environment)
+        self._require_configured(environment, executable)
         allowed = allowed_variables(self._base, passed=self._passed)
         interpreter = await self._answers.ask(executable, variables=allowed)
         variables = await activate(environment, interpreter, base=self._base, passed=self._passed)
@@ -193,13 +200,26 @@ class Catalog:
             sandbox=self._sandbox_of(found),
         )
 
-    def _require_configured(self, environment: Environment) -> None:
+    def _find_prefixes(self) -> Iterator[tuple[str, Path]]:
+        """Where the environments are that are configured, by key; conda's as they are named now."""
+        configured = (self.active, *self.named.values())
+        known = conda.prefixes(self._base) if any(each.name for each in configured) else {}
+        for each in configured:
+            if (place := each.path or known.get(each.name or "")) is not None:
+                yield each.key, place
+
+    def _require_configured(self, environment: Environment, executable: Path) -> None:
         """Code behind walls could have made any other one, which is asked outside of them."""
-        if not self.sandbox.walls or environment.name is not None:
-            return
-        if environment.key not in {each.key for each in (self.active, *self.named.values())}:
+        if environment.name is None:
+            why, is_safe = "is not configured", environment.key in self._prefixes
+        else:
+            why = f"is at {str(executable)!r}, where code may write, and not configured"
+            is_safe = executable.parents[1] in self._prefixes.values() or not is_exposed(
+                executable, self.tools.writable or ()
+            )
+        if self.sandbox.walls and not is_safe:
             raise UnusableEnvironmentError(
-                f"environment {environment.key!r} is not configured, and with sandbox"
+                f"environment {environment.key!r} {why}, and with sandbox"
                 f" {str(self.sandbox.walls)!r} no other is used; have a person add it:"
                 " kernel-exec env add NAME, with its path"
             )
@@ -213,10 +233,9 @@ class Catalog:
             if each.key == found.environment.key
             or (each.path is not None and os.path.realpath(each.path) == prefix)
         ]
-        places = (each.path for each in (self.active, *self.named.values()))
         return replace(
             self.sandbox.at_least(max(same)),
-            environments=(*(path for path in places if path), self._cache),
+            environments=(*self._prefixes.values(), self._cache),
             secrets=tuple(secrets_named(self._base)),
         )
 

@@ -7,12 +7,12 @@ and then `~/.conda/environments.txt`, where conda and mamba list all prefixes th
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.places import home_folder
+from kernel_exec.places import home_folder, is_exposed
 
 _CLIENTS = ("conda", "mamba", "micromamba")
 _ENDINGS = (".exe", ".bat") if os.name == "nt" else ("",)
@@ -67,14 +67,26 @@ def default_name(prefix: Path) -> str:
     return prefix.name if prefix.parent.name == "envs" else str(prefix)
 
 
-def find_client(prefix: Path, base: Mapping[str, str]) -> Path | None:
-    """The conda, mamba or micromamba to install with; that of the prefix's own root first."""
+def find_client(
+    prefix: Path, base: Mapping[str, str], writable: Collection[Path] = ()
+) -> Path | None:
+    """The conda, mamba or micromamba to install with; that of the prefix's own root first.
+
+    None that lies where code may write.
+    """
     own = prefix.parent.parent if prefix.parent.name == "envs" else prefix
     named = [Path(path) for path in (base.get("CONDA_EXE"), base.get("MAMBA_EXE")) if path]
     candidates = [*_clients_of(own), *named, *_on_path(base)]
     for root in _roots(base):
         candidates += _clients_of(root)
-    return next((path for path in candidates if path.is_absolute() and _can_run(path)), None)
+    return next(
+        (
+            path
+            for path in candidates
+            if path.is_absolute() and _can_run(path) and not is_exposed(path, writable)
+        ),
+        None,
+    )
 
 
 def records(prefix: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.places import INSIDE
+from kernel_exec.places import INSIDE, bare
 
 from . import conda
 from .spec import Environment, EnvironmentKind
@@ -148,7 +148,7 @@ async def _answer(
     except OSError as error:
         raise _unseen(executable, error) from error
     fence = uuid.uuid4().hex
-    argv = [str(executable), "-B", str(INSIDE), "probe", fence, *what]  # -B: it must leave no trace
+    argv = [*bare(executable), "probe", fence, *what]
     try:
         finished = await processes.run(
             argv, env=variables, cwd=Path(INSIDE.anchor), limit=_PROBE_LIMIT

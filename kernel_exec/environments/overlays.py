@@ -81,9 +81,11 @@ class Overlays:
             wanted.write_text("\n".join([_WANTED, *limits]))
             resolved.write_text("".join(f"{each}\n" for each in pins))
             argv = ["pip", "compile", "--quiet", "--no-header", "--no-annotate"]
-            argv += ["--python", str(self._interpreter.executable), "--only-binary", ":all:"]
+            argv += ["--only-binary", ":all:"]
             argv += ["--output-file", str(resolved), "--", str(wanted)]
-            finished = await run_uv(argv, tools=self._tools, limit=_BUILD_LIMIT)
+            finished = await run_uv(
+                argv, tools=self._tools, limit=_BUILD_LIMIT, python=self._interpreter.executable
+            )
             kept = {*limits, *resolved.read_text().splitlines()}
         self.offline |= finished.timed_out or unreachable(finished)
         return tuple(pin for pin in pins if finished.returncode == 0 and pin in kept)
@@ -129,11 +131,13 @@ class Overlays:
         overrides, limits = work / "overrides.txt", work / "constraints.txt"
         overrides.write_text('debugpy; sys_platform == "never"\n')
         limits.write_text("".join(f"{each}\n" for each in constraints))
-        argv = ["pip", "install", "--quiet", "--compile-bytecode"]
-        argv += ["--python", str(self._interpreter.executable), "--target", str(target)]
+        argv = ["pip", "install", "--quiet", "--target", str(target)]
         argv += ["--overrides", str(overrides), "--constraints", str(limits)]
         argv += ["--only-binary", ":all:", "--", _WANTED]
-        return await run_uv(argv, tools=self._tools, limit=_BUILD_LIMIT)
+        python = self._interpreter.executable
+        return await run_uv(
+            argv, tools=self._tools, limit=_BUILD_LIMIT, python=python, compiled=target
+        )
 
     def _like_the_server(self) -> bool:
         return (

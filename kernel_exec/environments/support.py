@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +22,7 @@ from packaging.version import InvalidVersion, Version
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
 from kernel_exec.files import write_whole
-from kernel_exec.places import INSIDE
+from kernel_exec.places import INSIDE, bare, is_exposed
 
 from .activation import activation_files
 from .interpreters import Distribution, Interpreter, distributions
@@ -89,7 +89,7 @@ async def find_support(
         return known
     installed = await distributions(interpreter.executable, variables=variables)
     overlays = Overlays(interpreter, cache=cache, tools=tools)
-    ways = _Ways(interpreter, installed, overlays, variables)
+    ways = _Ways(interpreter, installed, overlays, variables, tools.writable)
     try:
         support = await ways.own() or await ways.overlay() or await ways.shadow()
     except OSError as error:
@@ -152,6 +152,7 @@ class _Ways:
         installed: Sequence[Distribution],
         overlays: Overlays,
         variables: Mapping[str, str],
+        writable: Collection[Path] | None,
     ) -> None:
         self.trouble = ""
         self.disturbed = False
@@ -161,6 +162,7 @@ class _Ways:
         }
         self._overlays = overlays
         self._variables = variables
+        self._writable = writable
 
     async def own(self) -> KernelSupport | None:
         version = self._installed.get(canonicalize_name("ipykernel"))
@@ -186,13 +188,19 @@ class _Ways:
         return None
 
     async def _try(self, kind: SupportKind, folder: Path | None) -> KernelSupport | None:
-        """Start a kernel that way, up to the point where it would answer."""
+        """Start a kernel that way, up to the point where it would answer.
+
+        Where there are walls it starts outside of them, and without what code could have written.
+        """
+        python = self._interpreter.executable
+        command = [str(python), "-B", str(INSIDE)] if self._writable is None else bare(python)
         processes.require_threads(KERNEL_TAKES, what="a kernel")
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
-            (work / "launch.json").write_text(json.dumps(_smoke(work, kind, folder)))
+            configuration = _smoke(work, kind, folder) | {"path": self._closed_path()}
+            (work / "launch.json").write_text(json.dumps(configuration))
             finished = await processes.run(
-                [str(self._interpreter.executable), "-B", str(INSIDE), "launch", "launch.json"],
+                [*command, "launch", "launch.json"],
                 env=self._variables,
                 cwd=work,
                 limit=_SMOKE_LIMIT,
@@ -207,6 +215,18 @@ class _Ways:
             self.trouble = f"its ipykernel {shown[1]} is a broken version"
             return None
         return KernelSupport(kind=kind, path=folder, ipykernel_version=shown[1])
+
+    def _closed_path(self) -> list[str] | None:
+        """Where the start imports from behind walls: the environment itself is never written to."""
+        if self._writable is None:
+            return None
+        python = self._interpreter
+        own = [each.resolve() for each in (python.prefix, python.base_prefix)]
+        return [
+            str(each)
+            for each in python.path
+            if any(map(each.resolve().is_relative_to, own)) or not is_exposed(each, self._writable)
+        ]
 
 
 def _smoke(work: Path, kind: SupportKind, folder: Path | None) -> dict[str, object]:

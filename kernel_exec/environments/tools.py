@@ -11,9 +11,11 @@ import configparser
 import hashlib
 import io
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +23,7 @@ from uv import find_uv_bin
 
 from kernel_exec import processes
 from kernel_exec.inherited import INHERITED
-from kernel_exec.places import home_folder
+from kernel_exec.places import bare, home_folder
 
 from .activation import allowed_variables
 
@@ -60,7 +62,8 @@ class Tools:
     """What installers get; files that they make leave out `umask`.
 
     `uv` and `pip` are the contents of the user's configuration, None where there is none;
-    `conda` are digests of the files that conda reads, which can't be replaced by copies.
+    `conda` are digests of the files that conda reads, which can't be replaced by copies. `writable`
+    are the folders that code behind walls may write to, None without walls.
     """
 
     variables: Mapping[str, str] = field(repr=False)
@@ -68,6 +71,7 @@ class Tools:
     pip: bytes | None = field(default=None, repr=False)
     conda: Mapping[Path, str] = field(default_factory=dict)
     umask: int = INHERITED.umask
+    writable: tuple[Path, ...] | None = None
 
     @contextmanager
     def work_folder(self) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -108,6 +112,7 @@ def read_tools(
     passed: Collection[str],
     umask: int = INHERITED.umask,
     folder: Path = Path(),
+    writable: tuple[Path, ...] | None = None,
 ) -> Tools:
     """What installers get of the client's variables `base` and of the files they read now.
 
@@ -128,20 +133,23 @@ def read_tools(
         pip=pip,
         conda=_conda_digests(variables),
         umask=umask,
+        writable=writable,
     )
 
 
 def tool_variables(base: Mapping[str, str], *, passed: Collection[str]) -> dict[str, str]:
     """The variables of uv, pip and conda: foreign code may run in them, when a package is built.
 
-    In addition to those of kernels, their own settings and the proxies, which may hold passwords.
+    In addition to those of kernels, their own settings and the proxies, which may hold passwords,
+    but none that lead a Python to other code.
     """
     own = {
         name: value
         for name, value in base.items()
         if name.startswith(_INSTALLERS) or name.upper() in _OWN
     }
-    return allowed_variables(base, passed=passed) | own
+    allowed = allowed_variables(base, passed=passed)
+    return {name: each for name, each in allowed.items() if not name.startswith("PYTHON")} | own
 
 
 async def run_uv(
@@ -149,10 +157,14 @@ async def run_uv(
     *,
     tools: Tools,
     limit: float,
+    python: Path | None = None,
+    compiled: Path | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> processes.Finished:
     """Run uv in an empty folder, within `limit` seconds.
 
+    `python` is the interpreter that `uv pip` works for, and `compiled` the folder of whose modules
+    bytecode is to be made. Behind walls that interpreter runs nothing that is installed.
     uv trusts its own certificates unless told otherwise, and many clients start us without the
     variables that tell it. Behind a proxy that signs for itself, the second try trusts the
     system's.
@@ -163,27 +175,41 @@ async def run_uv(
         OSError: There is no temporary folder to run it in.
     """
     try:
-        argv = [find_uv_bin(), *arguments]
+        argv = [find_uv_bin(), *arguments[:2]]
     except FileNotFoundError as error:
         raise processes.ProgramMissingError(
             f"uv is missing: {error}; install kernel-exec again, which brings it"
         ) from error
+    closed = tools.writable is not None
     with tools.work_folder() as (cwd, variables):
+        if python is not None:
+            argv += ["--python", str(_closed(python, cwd.parent) if closed else python)]
+        argv += ["--compile-bytecode"] if compiled and not closed else []
+        argv += arguments[2:]
         # its byte-compiler runs the environment's Python, whose start would leave files there
         env = {**variables, "PYTHONDONTWRITEBYTECODE": "1"}
 
-        def run() -> Awaitable[processes.Finished]:
-            return processes.run(
-                argv, env=env, cwd=cwd, limit=limit, umask=tools.umask, on_line=on_line
-            )
-
-        finished = await run()
+        run = partial(
+            processes.run, env=env, cwd=cwd, limit=limit, umask=tools.umask, on_line=on_line
+        )
+        finished = await run(argv)
         if finished.returncode != 0 and _UNKNOWN_ISSUER in finished.stderr:
             env["UV_SYSTEM_CERTS"] = "1"
             if on_line is not None:
                 on_line("trying again with the system's certificates")
-            finished = await run()
+            finished = await run(argv)
+        if closed and python and compiled and finished.returncode == 0:
+            await run([*bare(python), "bare", "-m", "compileall", "-qq", "-j0", str(compiled)])
         return finished
+
+
+def _closed(python: Path, folder: Path) -> Path:
+    """A program in `folder` that is the interpreter but for what is installed for it."""
+    program = folder / "python"
+    command = shlex.join([*bare(python), "bare"])
+    program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    program.chmod(0o700)
+    return program
 
 
 def unreachable(finished: processes.Finished) -> bool:

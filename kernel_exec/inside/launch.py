@@ -84,6 +84,8 @@ def _set_limits(config):
 
 def _try_start(config):
     """Do all of a start but serve; tell the version on what stdout was before it was captured."""
+    if config["path"] is not None:
+        sys.path[:] = config["path"]
     out = os.dup(1)
     _make_app(config)
     version = sys.modules["ipykernel"].__version__

@@ -2,6 +2,7 @@
 
     python main.py guardian CONFIGURATION.json DESCRIPTOR
     python main.py launch CONFIGURATION.json
+    python main.py bare [OPTIONS] (-c CODE | -m MODULE) [ARGUMENT ...]
     python main.py probe FENCE (interpreter | distributions | torn SINCE)
     python main.py warden VARIABLE MARK FOLDER
 

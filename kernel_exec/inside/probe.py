@@ -2,10 +2,10 @@
 
     python main.py probe FENCE (interpreter | distributions | torn SINCE)
 
-Prints JSON between two lines FENCE, so that what a noisy `sitecustomize` prints does
-no harm. Imports the standard library only, and nothing that is installed. It runs without `-I`:
-the kernel will see the user's site folder and `PYTHON...` settings too, and the answer must be
-what the kernel finds. ASCII only, so that Python 2 can at least say that it is Python 2.
+Prints JSON between two lines FENCE. Imports the standard library only, and runs nothing that is
+installed, as it is not behind walls (`bare`). The answer must be what the kernel finds, which sees
+the user's site folder and `PYTHONPATH`. ASCII only, so that Python 2 can at least say that it is
+Python 2.
 """
 
 import io
@@ -14,20 +14,24 @@ import os
 import platform
 import re
 import sys
-import sysconfig
+
+from .bare import settle
 
 
 def main():
     """Print what is asked for."""
     fence, question, arguments = sys.argv[1], sys.argv[2], map(float, sys.argv[3:])
     answers = {"interpreter": describe, "distributions": distributions, "torn": torn}
-    answer = "\n%s\n%s\n%s\n" % (fence, json.dumps(answers[question](*arguments)), fence)
-    with io.open(1, "wb", closefd=False) as out:  # sys.stdout may be another's by now
+    told = json.dumps(answers[question](settle(), *arguments))
+    answer = "\n%s\n%s\n%s\n" % (fence, told, fence)
+    with io.open(1, "wb", closefd=False) as out:  # as bytes, in any Python
         out.write(answer.encode("ascii"))
 
 
-def describe():
-    """The interpreter."""
+def describe(path):
+    """The interpreter; `path` is where its imports look."""
+    import sysconfig  # which looks at the prefixes once, and not before they are settled
+
     return {
         "executable": sys.executable,
         "version": list(sys.version_info[:3]),
@@ -37,7 +41,7 @@ def describe():
         "platform": sysconfig.get_platform(),
         "purelib": sysconfig.get_path("purelib"),
         "abi": sysconfig.get_config_var("EXT_SUFFIX") or "",
-        "path": _path(),
+        "path": path,
         "markers": _markers(),
     }
 
@@ -62,13 +66,7 @@ def _markers():
     }
 
 
-def _path():
-    """Where imports look, without the folder of this script."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    return [entry for entry in sys.path if entry and os.path.abspath(entry) != here]
-
-
-def distributions():
+def distributions(path):
     """What is installed: name, version, folder and import names of each distribution."""
     try:
         from importlib import metadata
@@ -76,7 +74,7 @@ def distributions():
         return []
     found = []
     seen = set()
-    for distribution in metadata.distributions(path=_path()):
+    for distribution in metadata.distributions(path=path):
         try:
             described = _describe(distribution)
         except Exception:
@@ -88,7 +86,7 @@ def distributions():
     return found
 
 
-def torn(since):
+def torn(path, since):
     """Names of distributions that were touched after `since` (epoch seconds) and lack files.
 
     An installer that was killed leaves them; caches of bytecode do not count.
@@ -96,7 +94,7 @@ def torn(since):
     from importlib import metadata
 
     found = []
-    for distribution in metadata.distributions(path=_path()):
+    for distribution in metadata.distributions(path=path):
         folder = getattr(distribution, "_path", None)
         try:
             name = distribution.metadata["Name"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
 from kernel_exec.jsons import JSON, JSONObject, items, mapping, text
+from kernel_exec.sandbox.walls import Walls
 
 _LARGEST = 500_000_000
 """Bytes of a notebook; one that is larger is no document any more."""
@@ -98,6 +99,14 @@ def errors_of(cell: JSONObject) -> list[JSONObject]:
 def session_of(notebook: JSONObject) -> str:
     """The id of the session that a notebook is the export of, or ""."""
     return text(ours(notebook), "session")
+
+
+def walls_of(notebook: JSONObject) -> Walls:
+    """The strongest walls of the kernels that a notebook records; an unknown word may mean more."""
+    words = {str(each): each for each in Walls}
+    kernels = objects(ours(notebook).get("kernels"))
+    recorded = (text(mapping(each, "sandbox"), "walls") for each in kernels)
+    return max((words.get(each, max(Walls)) for each in recorded if each), default=Walls.OFF)
 
 
 def writable(value: JSON, levels: int = _LEVELS) -> JSON:

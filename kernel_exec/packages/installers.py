@@ -92,7 +92,7 @@ async def carry_out(order: Order, *, present: frozenset[str]) -> Carried:
     """
     prefix = order.interpreter.prefix
     if conda.is_prefix(prefix):
-        client = conda.find_client(prefix, order.tools.variables)
+        client = conda.find_client(prefix, order.tools.variables, order.tools.writable or ())
         if client is not None:
             return await _with_conda(order, client, present)
         order.on_line("no conda, mamba or micromamba was found; uv installs into the prefix")
@@ -141,10 +141,17 @@ async def _with_conda(order: Order, client: Path, present: frozenset[str]) -> Ca
 
 
 async def _with_uv(order: Order) -> Carried:
-    argv = ["pip", "install", "--python", str(order.interpreter.executable)]
-    argv += ["--compile-bytecode", "--no-progress", *_choices(order), "--", *order.requirements]
-    finished = await run_uv(argv, tools=order.tools, limit=INSTALL_LIMIT, on_line=order.on_line)
-    if finished.returncode != 0 and _NOT_UNDERSTOOD.search(finished.stderr):
+    argv = ["pip", "install", "--no-progress", *_choices(order), "--", *order.requirements]
+    finished = await run_uv(
+        argv,
+        tools=order.tools,
+        limit=INSTALL_LIMIT,
+        python=order.interpreter.executable,
+        compiled=order.interpreter.purelib,
+        on_line=order.on_line,
+    )
+    walled = order.tools.writable is not None  # pip would run what is installed
+    if finished.returncode != 0 and not walled and _NOT_UNDERSTOOD.search(finished.stderr):
         order.on_line("uv does not understand this interpreter: trying its own pip")
         by_pip = await _with_pip(order)
         if "No module named pip" not in by_pip.finished.stderr:
@@ -167,9 +174,12 @@ def _choices(order: Order) -> list[str]:
 async def _run(argv: Sequence[str], order: Order, *, copies: bool = True) -> processes.Finished:
     """Run an installer, with copies of its user's configuration if that is how it reads one."""
     with order.tools.work_folder() as (work, variables):
+        env = dict(variables if copies else order.tools.variables)
+        if order.tools.writable is not None:
+            env["PYTHONPATH"] = str(_uncustomized(work.parent))
         return await processes.run(
             argv,
-            env=variables if copies else order.tools.variables,
+            env=env,
             cwd=work,
             limit=INSTALL_LIMIT,
             umask=order.tools.umask,
@@ -177,13 +187,23 @@ async def _run(argv: Sequence[str], order: Order, *, copies: bool = True) -> pro
         )
 
 
+def _uncustomized(folder: Path) -> Path:
+    """What comes first on the path of each Python that conda runs: code may have written others."""
+    first = folder / "first"
+    first.mkdir()
+    for name in ("sitecustomize.py", "usercustomize.py"):
+        (first / name).touch()
+    return first
+
+
 async def put_back(order: Order, versions: Mapping[str, str]) -> str:
     """Make distributions whole, in these versions by name; says what failed, or "".
 
     Only from what uv has already: whoever has stopped an install does not want a download.
     """
-    argv = ["pip", "install", "--quiet", "--python", str(order.interpreter.executable)]
+    argv = ["pip", "install", "--quiet"]
     argv += ["--no-deps", "--offline", *(f"--reinstall-package={name}" for name in versions), "--"]
     argv += [f"{name}=={version}" for name, version in versions.items()]
-    finished = await run_uv(argv, tools=order.tools, limit=_PUT_BACK_LIMIT)
+    python = order.interpreter.executable
+    finished = await run_uv(argv, tools=order.tools, limit=_PUT_BACK_LIMIT, python=python)
     return finished.stderr.strip()[-300:] if finished.returncode != 0 else ""

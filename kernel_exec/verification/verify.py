@@ -28,6 +28,7 @@ from kernel_exec.kernels.outcomes import Ending, Event, Outcome, Produced, Reque
 from kernel_exec.kernels.outputs import ErrorOutput, OutputEvent, fold
 from kernel_exec.notebooks.needs import imports
 from kernel_exec.notebooks.outputs import notebook_outputs
+from kernel_exec.notebooks.reading import walls_of
 
 from .compare import Comparison, Verdict, compare
 from .normalise import ANY_RERUN, Rerun
@@ -54,6 +55,8 @@ async def verify_in(
 ) -> Verification:
     """Verify `notebook` in an environment, as `verify` does; its spilled outputs are thrown away.
 
+    It runs behind walls that promise no less than those that it records of its kernels.
+
     Raises:
         InvalidArgumentError: It is no Python notebook, or there is no such working directory.
         KernelStartError: No kernel could be started.
@@ -63,6 +66,7 @@ async def verify_in(
             f"working directory {str(working_directory)!r} does not exist;"
             " create it or choose another"
         )
+    sandbox = prepared.sandbox.at_least(walls_of(notebook))
     with tempfile.TemporaryDirectory(prefix="kernel-exec-verify-") as name:
         spill_dir = Path(name)
 
@@ -74,7 +78,10 @@ async def verify_in(
                 on_cell(report, done, total)
 
         start = partial(
-            kernels.open, prepared, working_directory=working_directory, spill_dir=spill_dir
+            kernels.open,
+            replace(prepared, sandbox=sandbox),
+            working_directory=working_directory,
+            spill_dir=spill_dir,
         )
         verification = await verify(notebook, start, time_limit=time_limit, on_cell=tell)
     return replace(

@@ -130,6 +130,57 @@ def test_the_client_of_the_root_comes_first(tmp_path: Path) -> None:
     assert conda.find_client(ml, {**base, "CONDA_EXE": str(named)}) == own
 
 
+def test_a_client_that_code_could_write_is_not_taken(tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    ml = prefix(project / "envs" / "ml")
+    client(project / "bin" / "conda")
+    safe = client(elsewhere / "bin" / "conda")
+    (tmp_path / "way").symlink_to(project / "link")
+    (project / "link").symlink_to(elsewhere)
+    home = {"HOME": str(tmp_path)}
+    base = {**home, "CONDA_EXE": str(tmp_path / "way" / "bin" / "conda")}
+    assert conda.find_client(ml, base, [project]) is None
+    assert conda.find_client(ml, {**base, "PATH": str(safe.parent)}, [project]) == safe
+
+
+async def test_behind_walls_a_name_leads_to_no_prefix_that_code_could_write(
+    tmp_path: Path,
+) -> None:
+    project = tmp_path / "project"
+    named = prefix(tmp_path / "safe")
+    made = [prefix(project / "gone"), prefix(project / "two" / "deep"), named]
+    (project / "link").symlink_to(named)
+    listed = [*made, project / "link", prefix(project / "mine")]
+    (tmp_path / ".conda").mkdir()
+    (tmp_path / ".conda" / "environments.txt").write_text("\n".join(map(str, listed)))
+    script = project / "gone" / "bin" / "python"
+    script.unlink()
+    client(script).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    environments = {
+        each: Environment(kind=EnvironmentKind.CONDA, name=each)
+        for each in ("gone", "deep", "link", "safe", "mine")
+    }
+    catalog = Catalog(
+        storage_root=tmp_path / "storage",
+        cache=CACHE,
+        base_variables={"HOME": str(tmp_path), "PATH": os.defpath},
+        passed_variables=(),
+        configured=environments["mine"],
+        named={},
+        sandbox=Sandbox(walls=Walls.WORKSPACE, folder=project),
+    )
+
+    for each in ("gone", "deep", "link"):
+        with pytest.raises(UnusableEnvironmentError, match=r"where code may write.* env add NAME"):
+            await catalog.find(environments[each])
+    for each in ("safe", "mine"):
+        await catalog.find(environments[each])
+    prepared = await catalog.prepare(environments["safe"])
+
+    assert project / "mine" in prepared.sandbox.environments
+    assert not (tmp_path / "ran").exists()
+
+
 def test_conda_names_prefixes_as_it_does(tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     assert conda.default_name(root) == "base"

@@ -32,7 +32,7 @@ def binary(path: Path) -> Path:
     return path
 
 
-LIAR = r'printf "\n%s\n{\"version\": 3}\n%s\n" "$4" "$4"'
+LIAR = r'printf "\n%s\n{\"version\": 3}\n%s\n" "$6" "$6"'
 
 
 async def test_it_tells_what_it_is() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.environments.tools import Tools, read_tools, run_uv
+from tests.environments.pythons import make_venv
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -47,6 +48,30 @@ def test_the_variables_of_the_server_reach_installers_and_their_configuration_is
         assert variables["PIP_INDEX_URL"] == NOWHERE
         assert "SECRET" not in variables
     assert not work.exists()
+
+
+async def test_behind_walls_uv_runs_nothing_that_is_installed(tmp_path: Path) -> None:
+    venv, other = make_venv(tmp_path / "venv"), tmp_path / "other"
+    (site,) = venv.glob("lib/python*/site-packages")
+    (site / "a.pth").write_text(f"{other}\n")
+    (site / "module.py").touch()
+    other.mkdir()
+    (other / "sitecustomize.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    tools = read_tools(base(tmp_path), passed=(), writable=(other,))
+
+    finished = await run_uv(
+        ["pip", "list"], tools=tools, limit=30, python=venv / "bin" / "python", compiled=site
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert not (tmp_path / "ran").exists()
+    assert list(site.glob("__pycache__/module.*.pyc"))
+
+
+def test_no_variable_leads_the_python_of_an_installer_to_other_code(tmp_path: Path) -> None:
+    names = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
+    tools = read_tools(base(tmp_path, **dict.fromkeys(names, "x")), passed=names)
+    assert not set(names) & set(tools.variables)
 
 
 @pytest.mark.parametrize("named", [False, True])

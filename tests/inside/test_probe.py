@@ -1,7 +1,9 @@
 """The script that foreign interpreters run to tell about themselves."""
 
 import ast
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,29 +22,69 @@ def test_it_is_old_python_in_ascii() -> None:
 
 
 NOISE = {
-    "lines": "import sys; print('{}'); print(1, file=sys.stderr)",
-    "no line ending": "import sys; sys.stdout.write('noise')",
-    "at the end": "import atexit; atexit.register(print, 'bye')",
-    "another stdout": "import io, sys; sys.stdout = io.StringIO()",
-    "a closed stdout": "import sys; sys.stdout.close()",
-    "2 MB on stderr": "import sys; sys.stderr.write('x' * 2_000_000)",
+    "lines": ("echo '{}'; echo 1 >&2", ""),
+    "no line ending": ("printf noise", ""),
+    "at the end": ("", "echo bye"),
+    "2 MB on stderr": ("head -c 2000000 /dev/zero >&2", ""),
 }
+"""What a script says that starts an interpreter, before and after it."""
 
 
 @pytest.mark.parametrize("kind", NOISE)
 async def test_what_a_start_prints_does_no_harm(tmp_path: Path, kind: str) -> None:
-    (tmp_path / "sitecustomize.py").write_text(NOISE[kind])
-    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    told = await ask(Path(sys.executable), variables=variables)
+    script = tmp_path / "python"
+    before, after = NOISE[kind]
+    script.write_text(f'#!/bin/sh\n{before}\n{sys.executable} "$@"\n{after}\n')
+    script.chmod(0o755)
+    told = await ask(script, variables=os.environ)
     assert told.version == sys.version_info[:3]
-    assert tmp_path in told.path
-    assert PROBE.parent not in told.path
 
 
-async def test_it_leaves_no_trace(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").touch()
-    await ask(Path(sys.executable), variables={**os.environ, "PYTHONPATH": str(tmp_path)})
-    assert [path.name for path in tmp_path.iterdir()] == ["sitecustomize.py"]
+_SHOWN = (
+    "import json, sys, sysconfig; print(json.dumps([[each for each in sys.path if each],"
+    " sys.prefix, sys.base_prefix, sys.executable, sysconfig.get_path('purelib')]))"
+)
+
+
+@pytest.mark.parametrize("version", [f"3.{minor}" for minor in range(8, 15)])
+@pytest.mark.parametrize("user_site", ["", "none"])
+async def test_it_finds_what_a_start_does_and_runs_nothing_that_is_installed(
+    tmp_path: Path, version: str, user_site: str
+) -> None:
+    python = require_python(version)
+    venv, other = tmp_path / "venv", tmp_path / "other"
+    make = ["-m", "venv", "--without-pip", "--system-site-packages"]
+    subprocess.run([str(python), *make, str(venv)], check=True)
+    user = tmp_path / "user" / "lib" / f"python{version}" / "site-packages"
+    (site,) = venv.glob("lib/python*/site-packages")
+    for folder in (user, other, tmp_path / "first"):
+        folder.mkdir(parents=True)
+    (site / "a.pth").write_text(f"# a comment\n{other}\n{tmp_path}/missing\n")
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path / "first"),
+        "PYTHONUSERBASE": str(tmp_path / "user"),
+        "PYTHONNOUSERSITE": user_site,
+    }
+    executable = venv / "bin" / "python"
+    argv = [str(executable), "-c", _SHOWN]
+    shown = subprocess.run(argv, env=variables, capture_output=True, check=True, text=True).stdout
+    runs = f"open({str(tmp_path / 'ran')!r}, 'a').write('x')"
+    (user / "u.pth").write_text(f"import os; {runs}\n")
+    (site / "b.pth").write_text(f"import os; {runs}\n")
+    for name in ("sitecustomize.py", "usercustomize.py", "json.py"):
+        (tmp_path / "first" / name).write_text(runs)
+        (other / name).write_text(runs)
+
+    told = await ask(executable, variables=variables)
+    await distributions(executable, variables=variables)
+
+    path, *rest = json.loads(shown)
+    assert list(map(str, told.path)) == path
+    assert (user in told.path) is not bool(user_site)
+    found = (told.prefix, told.base_prefix, told.executable, told.purelib)
+    assert list(map(str, found)) == rest
+    assert not (tmp_path / "ran").exists()
 
 
 async def found(python: Path, *path: Path) -> dict[str, Distribution]:

@@ -63,6 +63,32 @@ async def test_a_package_of_no_python_is_installed_and_told(tmp_path: Path) -> N
     assert (native.satisfied, native.location) == (True, str(ml))
 
 
+async def test_behind_walls_no_python_that_conda_runs_is_customized_by_code(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "sitecustomize.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    ml = await make_ml(tmp_path, client=False)
+    (site,) = ml.glob("lib/python*/site-packages")
+    (site / "project.pth").write_text(f"{project}\n")
+    conda = tmp_path / "conda"
+    conda.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexec {ml}/bin/python -c pass\n")
+    conda.chmod(0o755)
+
+    await install(
+        await interpreter(ml),
+        ["native-lib"],
+        upgrade=False,
+        allow_build=False,
+        variables=os.environ,
+        tools=read_tools({"CONDA_EXE": str(conda)}, passed=(), writable=(project,)),
+        locks=tmp_path / "locks",
+        on_line=print,
+    )
+
+    assert (tmp_path / "asked").exists()
+    assert not (tmp_path / "ran").exists()
+
+
 async def test_what_is_there_is_upgraded_and_the_rest_installed(tmp_path: Path) -> None:
     ml = await make_ml(tmp_path)
     done, _ = await put(ml, "demo-noarch", "native-lib", upgrade=True)

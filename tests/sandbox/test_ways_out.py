@@ -3,7 +3,9 @@
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,10 @@ import pytest
 from kernel_exec.errors import KernelStartError
 from kernel_exec.kernels.confined import policy_for
 from kernel_exec.sandbox.walls import Sandbox, Walls
+from tests.environments.pythons import make_venv
 from tests.promises.conftest import Agent
-from tests.wire import Server, serving
+from tests.shared import CACHE
+from tests.wire import Server, end_host, serving
 
 from .holding import require_walls
 from .test_refusals import launch_in
@@ -194,6 +198,64 @@ def test_environments_in_the_working_directory_are_read_only(server: Server) -> 
     for place in (".venv/lib", "backend/.venv"):
         planted = server.run(f"open('{place}/sitecustomize.py', 'w')")
         assert "Read-only file system" in planted.text
+
+
+@pytest.mark.kernel
+def test_what_the_server_asks_of_an_environment_runs_no_code_of_a_cell(home: Path) -> None:
+    require_walls()
+    venv, project = make_venv(home / "venv"), home / "editable"
+    for each in ("src", "lib"):
+        (project / each).mkdir(parents=True)
+    (site,) = venv.glob("lib/python*/site-packages")
+    # as an editable install leaves it, and where ipykernel is
+    (site / "project.pth").write_text(f"{project}/src\n{sysconfig.get_path('purelib')}\n")
+    planted = f"try: open({str(home / 'outside')!r}, 'a')\nexcept OSError: pass\n"
+    with serving(
+        home, "--venv-path", str(venv), "--sandbox", "workspace", "--pass-env", "PYTHONPATH",
+        "--working-directory", str(project),
+        HOME=str(home), CODE_STORAGE_DIR=str(home / "other"), PYTHONPATH=str(project / "lib"),
+    ) as server:  # fmt: skip
+        for name in ("src/sitecustomize.py", "lib/sitecustomize.py", "lib/comm.py"):
+            assert server.run(f"open({name!r}, 'w').write({planted!r})").outcome == "ok"
+        asked = server.call("check_installed_packages", packages=["ipykernel"])
+        server.run("1", session="which can't import comm")
+        server.run("import os; os.unlink('lib/comm.py')")
+        assert server.run("1", session="next").outcome == "ok"
+
+    assert not asked.is_error
+    assert not (home / "outside").exists()
+
+
+@pytest.mark.kernel
+def test_a_session_is_run_again_behind_its_own_walls_whoever_asks(home: Path) -> None:
+    require_walls()
+    project, storage = home / "project", home / "again"
+    own = {"HOME": str(home), "CODE_STORAGE_DIR": str(storage)}
+    options = ("--python-path", sys.executable, "--working-directory", str(project), "--sandbox")
+    code = f"try: open({str(home / 'beyond')!r}, 'a')\nexcept OSError: print('walls')"
+    try:
+        with (
+            serving(home, *options, "off", command=("serve",), **own) as free,
+            serving(home, *options, "isolated", command=("serve",), **own) as held,
+        ):
+            assert "walls" in held.run(code, session="held").text
+            path = str(storage / "held.ipynb")
+            told = free.call("export_notebook", session="held", path=path, verify=True, within=60)
+    finally:
+        end_host(storage)
+    variables = {**os.environ, **own, "KERNEL_EXEC_CACHE": str(CACHE),
+                 "KERNEL_EXEC_WORKING_DIRECTORY": str(project)}  # fmt: skip
+    verdicts = [
+        subprocess.run(
+            [sys.executable, "-m", "kernel_exec", "verify", target],
+            env=variables, capture_output=True, text=True, check=False,
+        )
+        for target in ("held", path)
+    ]  # fmt: skip
+
+    assert not told.is_error, told.text
+    assert [each.returncode for each in verdicts] == [0, 0], verdicts
+    assert not (home / "beyond").exists()
 
 
 def test_an_environment_that_code_could_replace_is_refused(tmp_path: Path) -> None:
