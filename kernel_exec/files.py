@@ -2,14 +2,20 @@
 
 import errno
 import os
+import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, Final
 
 UNFINISHED: Final = ".unfinished-"
 """How the name of a file begins that is not whole yet, or never will be; history removes those."""
+
+_LEFT: Final = 86400.0
+"""Seconds after which nobody works in a folder any more; all that do have a limit."""
 
 _ON_THE_WAY: Final = (
     getattr(os, "O_PATH", os.O_RDONLY)
@@ -109,6 +115,24 @@ def write_in(
         with suppress(OSError):
             os.unlink(unfinished, dir_fd=folder)
         raise
+
+
+@contextmanager
+def work_folder(private: Path | None, prefix: str) -> Iterator[Path]:
+    """A temporary folder in our own `private` one, which no code can reach.
+
+    The system's may be anywhere, as `TMPDIR` is the user's; it serves who has no private folder.
+    Raises `OSError`.
+    """
+    place = None if private is None else private / "tmp"
+    if place is not None:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in place.iterdir():  # by one that was killed
+            with suppress(FileNotFoundError):
+                if left.lstat().st_mtime < time.time() - _LEFT:
+                    shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=prefix, dir=place) as name:
+        yield Path(name)
 
 
 def open_plain(path: str | Path, access: int = os.O_RDONLY) -> BinaryIO:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_exec.files import held, open_plain, write_in, write_whole
+from kernel_exec.files import held, open_plain, work_folder, write_in, write_whole
 
 
 def mode(path: Path) -> int:
@@ -107,3 +107,15 @@ def test_what_takes_the_place_of_an_unfinished_file_does_not_get_its_mode(
 
     assert (work / "file").is_symlink()
     assert mode(secret) == 0o600
+
+
+def test_a_work_folder_lies_in_ours_and_one_of_a_killed_server_is_removed(tmp_path: Path) -> None:
+    private = tmp_path / ".kernel_exec"
+    left, living = private / "tmp" / "left", private / "tmp" / "living"
+    for folder in (left / "below", living):
+        folder.mkdir(parents=True)
+    os.utime(left, (1, 1))
+
+    with work_folder(private, "work-") as folder:
+        assert {folder, living} == set((private / "tmp").iterdir())
+    assert list((private / "tmp").iterdir()) == [living]

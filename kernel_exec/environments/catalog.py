@@ -114,7 +114,11 @@ class Catalog:
         """
         self.named = named
         self.tools = read_tools(
-            base_variables, passed=passed_variables, umask=inherited.umask, folder=folder
+            base_variables,
+            passed=passed_variables,
+            umask=inherited.umask,
+            folder=folder,
+            private=Places(storage_root).private,
         )
         self._storage_root = storage_root
         self._cache = cache

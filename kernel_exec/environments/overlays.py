@@ -22,6 +22,7 @@ from packaging.version import Version
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.files import work_folder
 from kernel_exec.leases import locked
 
 from .interpreters import Interpreter
@@ -52,7 +53,7 @@ class Overlays:
         self.offline = False
         self._interpreter = interpreter
         self._cache = cache
-        self._tools = tools
+        self.tools = tools
 
     async def ensure(self, constraints: Sequence[str]) -> Path | None:
         """The overlay for these constraints, made if need be; None when they can't be met."""
@@ -75,15 +76,15 @@ class Overlays:
 
         uv prefers the versions that its output file names already.
         """
-        with tempfile.TemporaryDirectory() as name:
-            wanted, resolved = Path(name, "wanted.in"), Path(name, "resolved.txt")
+        with work_folder(self.tools.private, "kernel-exec-pins-") as folder:
+            wanted, resolved = folder / "wanted.in", folder / "resolved.txt"
             limits = [each for each in pins if "==" not in each]
             wanted.write_text("\n".join([_WANTED, *limits]))
             resolved.write_text("".join(f"{each}\n" for each in pins))
             argv = ["pip", "compile", "--quiet", "--no-header", "--no-annotate"]
             argv += ["--python", str(self._interpreter.executable), "--only-binary", ":all:"]
             argv += ["--output-file", str(resolved), "--", str(wanted)]
-            finished = await run_uv(argv, tools=self._tools, limit=_BUILD_LIMIT)
+            finished = await run_uv(argv, tools=self.tools, limit=_BUILD_LIMIT)
             kept = {*limits, *resolved.read_text().splitlines()}
         self.offline |= finished.timed_out or unreachable(finished)
         return tuple(pin for pin in pins if finished.returncode == 0 and pin in kept)
@@ -133,7 +134,7 @@ class Overlays:
         argv += ["--python", str(self._interpreter.executable), "--target", str(target)]
         argv += ["--overrides", str(overrides), "--constraints", str(limits)]
         argv += ["--only-binary", ":all:", "--", _WANTED]
-        return await run_uv(argv, tools=self._tools, limit=_BUILD_LIMIT)
+        return await run_uv(argv, tools=self.tools, limit=_BUILD_LIMIT)
 
     def _like_the_server(self) -> bool:
         return (

@@ -9,7 +9,6 @@ behind everything on `sys.path`; where that does not do, it goes first while ipy
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -21,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.files import write_whole
+from kernel_exec.files import work_folder, write_whole
 from kernel_exec.places import INSIDE
 
 from .activation import activation_files
@@ -94,7 +93,8 @@ async def find_support(
         support = await ways.own() or await ways.overlay() or await ways.shadow()
     except OSError as error:
         raise UnusableEnvironmentError(
-            f"no kernel can be started without a temporary folder: {error}; set TMPDIR"
+            f"no kernel can be tried without a work folder: {error}; make room or let the server's"
+            " user write there"
         ) from error
     if support is None:
         trouble = overlays.trouble or ways.trouble or "it does not import"
@@ -188,8 +188,7 @@ class _Ways:
     async def _try(self, kind: SupportKind, folder: Path | None) -> KernelSupport | None:
         """Start a kernel that way, up to the point where it would answer."""
         processes.require_threads(KERNEL_TAKES, what="a kernel")
-        with tempfile.TemporaryDirectory() as name:
-            work = Path(name)
+        with work_folder(self._overlays.tools.private, "kernel-exec-try-") as work:
             (work / "launch.json").write_text(json.dumps(_smoke(work, kind, folder)))
             finished = await processes.run(
                 [str(self._interpreter.executable), "-B", str(INSIDE), "launch", "launch.json"],

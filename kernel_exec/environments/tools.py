@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from uv import find_uv_bin
 
 from kernel_exec import processes
+from kernel_exec.files import work_folder
 from kernel_exec.inherited import INHERITED
 from kernel_exec.places import home_folder
 
@@ -59,6 +59,7 @@ _UNREACHABLE = (
 class Tools:
     """What installers get; files that they make leave out `umask`.
 
+    They run in folders below `private`, our own folder, or the system's temporary one without it.
     `uv` and `pip` are the contents of the user's configuration, None where there is none;
     `conda` are digests of the files that conda reads, which can't be replaced by copies.
     """
@@ -68,6 +69,7 @@ class Tools:
     pip: bytes | None = field(default=None, repr=False)
     conda: Mapping[Path, str] = field(default_factory=dict)
     umask: int = INHERITED.umask
+    private: Path | None = None
 
     @contextmanager
     def work_folder(self) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -76,9 +78,10 @@ class Tools:
         No file in the folder can pass for a package; uv reads neither projects nor settings
         above it; uv and pip find the copies of the user's configuration. Raises `OSError`.
         """
-        with TemporaryDirectory(prefix="kernel-exec-install-") as name:
-            work, config = Path(name, "work"), Path(name, "config")
+        with work_folder(self.private, "kernel-exec-install-") as folder:
+            work, config, temporary = (folder / name for name in ("work", "config", "tmp"))
             work.mkdir()
+            temporary.mkdir()
             (work / "uv.toml").touch()
             (config / "uv").mkdir(parents=True)
             if self.uv is not None:
@@ -88,6 +91,7 @@ class Tools:
                 name: value for name, value in self.variables.items() if name not in _MISLEADING
             }
             variables["XDG_CONFIG_HOME"] = str(config)
+            variables["TMPDIR"] = str(temporary)  # pip installs from what it has put there
             if variables.get("UV_CONFIG_FILE"):
                 variables["UV_CONFIG_FILE"] = str(config / "uv" / "uv.toml")
             if variables.get("PIP_CONFIG_FILE") != os.devnull:  # which means none at all
@@ -108,6 +112,7 @@ def read_tools(
     passed: Collection[str],
     umask: int = INHERITED.umask,
     folder: Path = Path(),
+    private: Path | None = None,
 ) -> Tools:
     """What installers get of the client's variables `base` and of the files they read now.
 
@@ -128,6 +133,7 @@ def read_tools(
         pip=pip,
         conda=_conda_digests(variables),
         umask=umask,
+        private=private,
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,22 @@ def test_the_variables_of_the_server_reach_installers_and_their_configuration_is
         assert variables["PIP_INDEX_URL"] == NOWHERE
         assert "SECRET" not in variables
     assert not work.exists()
+
+
+async def test_installers_run_where_no_code_can_reach_and_follow_nothing_above(
+    tmp_path: Path,
+) -> None:
+    private = tmp_path / ".kernel_exec"
+    tools = read_tools(base(tmp_path), passed=(), private=private)
+    config(tmp_path, f'[tool.uv]\nindex-url = "{NOWHERE}/planted"', "pyproject.toml")
+    config(tmp_path, f'index-url = "{NOWHERE}/planted"', "uv.toml")
+
+    with tools.work_folder() as (work, variables):
+        for place in (work, Path(variables["XDG_CONFIG_HOME"]), Path(variables["TMPDIR"])):
+            assert place.is_dir()
+            assert place.is_relative_to(private)
+    tools = replace(tools, variables={**tools.variables, "UV_DEFAULT_INDEX": f"{NOWHERE}/mine"})
+    assert "/mine/" in await attempt(tools)
 
 
 @pytest.mark.parametrize("named", [False, True])
