@@ -8,7 +8,6 @@ import difflib
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -219,10 +218,8 @@ def write(file: Path, content: bytes, *, make_folder: bool = False, secret: bool
         was = file.stat() if file.exists() else None
         if was is not None and not (was.st_mode & 0o222 and os.access(file, os.W_OK)):
             raise StorageError(f"{file} is read-only; make it writable")
-        mode, owner = 0o600 if secret else None, None
-        if was is not None:
-            mode, owner = stat.S_IMODE(was.st_mode), (was.st_uid, was.st_gid)
-        write_whole(file, content, mode=mode, owner=owner)
+        owner = None if was is None else (was.st_uid, was.st_gid)
+        write_whole(file, content, mode=0o600 if secret else None, owner=owner)
     except OSError as error:
         raise StorageError(f"{file} can't be written: {error.strerror or error}") from error
 

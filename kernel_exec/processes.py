@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import anyio
 import psutil
@@ -79,8 +79,11 @@ async def run(
     limit: float,
     umask: int = INHERITED.umask,
     on_line: Callable[[str], None] | None = None,
+    stdin: IO[bytes] | None = None,
 ) -> Finished:
     """Run a program to its end, at most `limit` seconds; `on_line` hears both streams live.
+
+    It reads the file `stdin`, or nothing.
 
     When the time is over or the caller is cancelled, it is ended with everything below it. A
     grandchild that outlives the program and keeps its pipes does not hold us up.
@@ -90,7 +93,7 @@ async def run(
         BusyError: It can't be started now.
     """
     require_threads(_TAKES, what="another program")
-    process = await _open(argv, env=env, cwd=cwd, umask=umask)
+    process = await _open(argv, env=env, cwd=cwd, umask=umask, stdin=stdin)
     assert process.stdout is not None
     assert process.stderr is not None
     stdout, stderr = _Kept(on_line), _Kept(on_line)
@@ -119,13 +122,20 @@ async def run(
     )
 
 
-async def _open(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, umask: int) -> Process:
+async def _open(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    umask: int,
+    stdin: IO[bytes] | None = None,
+) -> Process:
     with _starting(argv[0]):
         return await anyio.open_process(
             argv,
             env=_marked(env),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin or subprocess.DEVNULL,
             start_new_session=True,
             umask=umask,
         )

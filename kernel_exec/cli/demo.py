@@ -17,6 +17,7 @@ from rich.syntax import Syntax
 
 from kernel_exec.clients.here import launcher
 from kernel_exec.doctor.servers import server_of_our_own
+from kernel_exec.files import write_whole
 from kernel_exec.settings import process_variables
 
 from .analysis import NOTE, PACKAGES, STEPS, TITLE
@@ -149,7 +150,7 @@ class _Demo:
         self._plot += 1
         kind = re.sub(r"\W", "", image.mime_type.rpartition("/")[2])
         path = self._plots / f"plot_{self._plot}.{kind}"
-        path.write_bytes(base64.b64decode(image.data))
+        write_whole(path, base64.b64decode(image.data))
         self._console.print(f"[green]plot saved: {escape(str(path))}")
 
 

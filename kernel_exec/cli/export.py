@@ -1,6 +1,8 @@
 """`kernel-exec export`: a session's document, from the history that servers left."""
 
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -87,10 +89,19 @@ def export(
                 title=title,
                 options=wanted,
                 umask=PRIVATE if target is None and not wanted.portable else INHERITED.umask,
+                check=partial(_require_below, root) if target is None else None,
             )
             return exported.path
 
     click.echo(anyio.run(written))
+
+
+def _require_below(root: Path, folder: Path) -> None:
+    """Refuse what a link, which code may have put there, leads out of the storage root."""
+    if not folder.is_relative_to(os.path.realpath(root)):
+        raise InvalidArgumentError(
+            f"a link below {str(root)!r} leads to {str(folder)!r}; choose the file with --output"
+        )
 
 
 async def find_session(store: Store, wanted: str) -> SessionRecord:

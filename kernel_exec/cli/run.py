@@ -12,6 +12,7 @@ import click
 
 from kernel_exec.content.plain import clean
 from kernel_exec.errors import BusyError, KernelExecError, NotFoundError, explained
+from kernel_exec.files import write_whole
 from kernel_exec.host.client import HostClient, open_host, pid_of_host
 from kernel_exec.relay.relay import order_of
 from kernel_exec.settings import Settings
@@ -195,8 +196,7 @@ class _Shown:
             return
         ending = message["type"].rpartition("/")[2]
         path = self._pictures / f"picture_{self.begun['execution']}_{self._count}.{ending}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(message["picture"]))
+        write_whole(path, base64.b64decode(message["picture"]), missing=0o777)
         click.echo(str(path))
 
 

@@ -247,17 +247,21 @@ def _shown(cell: CellReport) -> list[str]:
 
 
 def _stamp(subject: _Subject, verification: Verification) -> None:
-    assert subject.file is not None
-    if read_bytes(subject.file) != subject.content:
-        raise InvalidArgumentError(
-            f"{str(subject.file)!r} has changed meanwhile and was not stamped; verify it again"
-        )
+    file = subject.file
+    assert file is not None
+
+    def check(folder: Path) -> None:
+        if folder != file.parent or read_bytes(file) != subject.content:
+            raise InvalidArgumentError(
+                f"{str(file)!r} has changed meanwhile and was not stamped; verify it again"
+            )
+
     try:
         document = written(stamped(subject.notebook, verification))
     except ValueError as error:
         raise InvalidArgumentError(
-            f"{str(subject.file)!r} was not stamped because it has a number that JSON does not have"
+            f"{str(file)!r} was not stamped because it has a number that JSON does not have"
         ) from error
     session = session_of(subject.notebook)
-    write(subject.file, document, session=session, overwrite=True, files={})
-    click.echo(f"stamped {subject.file}", err=True)
+    write(file, document, session=session, overwrite=True, files={}, check=check)
+    click.echo(f"stamped {file}", err=True)

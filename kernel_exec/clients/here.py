@@ -41,7 +41,7 @@ def launcher(variables: Mapping[str, str], *, is_shared: bool = False) -> tuple[
     if script.name.removesuffix(_SUFFIX) != NAME or not script.exists():
         script = Path(sys.executable).with_name(f"{NAME}{_SUFFIX}")
     if not script.exists():
-        return (sys.executable, "-m", "kernel_exec")
+        return (sys.executable, "-P", "-m", "kernel_exec")  # not what the client's folder holds
     found = shutil.which(NAME, path=path)
     if found and Path(found).samefile(script):
         return (NAME if is_shared else str(Path(found).absolute()),)

@@ -1,6 +1,6 @@
 """A search as a process of its own: `re` can't be stopped, and keeps its interpreter to itself.
 
-Runs with the standard library alone. Reads the request from a file, prints the answer as JSON.
+Runs with the standard library alone. Reads the request from stdin, prints the answer as JSON.
 """
 
 import json
@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from .lines import Lines, Source, Texts
 from .paging import Asked, found, numbered
@@ -27,12 +26,12 @@ _MEMORY = 2 << 30
 """Bytes of address space, in which a search may remember where it could try again."""
 
 
-def main(request: Path) -> None:
+def main() -> None:
     """Answer one request."""
     if sys.platform != "win32":
         resource.setrlimit(resource.RLIMIT_CPU, (_MOST, _MOST))
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    asked = json.loads(request.read_text("utf-8"))
+    asked = json.load(sys.stdin.buffer)
     sources = [Source(**source) for source in asked["sources"]]
     print(json.dumps(_answer(asked["search"], sources, Asked(**asked["asked"]))))  # noqa: T201 - it is the answer
 

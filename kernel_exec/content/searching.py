@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from anyio import CapacityLimiter, to_thread
 
@@ -17,8 +17,8 @@ from .lines import Size, Source
 from .paging import Asked, Page
 
 _PROGRAM = (
-    "import sys, pathlib; sys.path.insert(0, sys.argv[1]);"
-    " from kernel_exec.content.finding import main; main(pathlib.Path(sys.argv[2]))"
+    "import sys; sys.path.insert(0, sys.argv[1]);"
+    " from kernel_exec.content.finding import main; main()"
 )
 _ROOT = Path(__file__).parents[2]
 
@@ -42,22 +42,23 @@ class Searches:
             BusyError: There is no room for one more process.
         """
         async with self._limiter:
-            with tempfile.TemporaryDirectory(prefix="kernel-exec-") as folder:
-                request = Path(folder) / "request.json"
+            with tempfile.TemporaryFile() as request:  # without a name, so nobody changes it
                 await to_thread.run_sync(_write, request, search, sources, asked)
                 finished = await run(
-                    [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, str(_ROOT), str(request)],
+                    [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, str(_ROOT)],
                     env=self._variables,
-                    cwd=Path(folder),
+                    cwd=_ROOT,
                     limit=_LIMIT,
+                    stdin=request,
                 )
         return _page(search, finished)
 
 
-def _write(request: Path, search: str, sources: Sequence[Source], asked: Asked) -> None:
+def _write(request: IO[bytes], search: str, sources: Sequence[Source], asked: Asked) -> None:
     asks = {"search": search, "sources": list(map(asdict, sources)), "asked": asdict(asked)}
     # what is no character is shown as an escape, and found as that
-    request.write_text(json.dumps(asks), "utf-8")
+    request.write(json.dumps(asks).encode())
+    request.seek(0)
 
 
 def _page(search: str, finished: Finished) -> Page:

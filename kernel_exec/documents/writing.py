@@ -1,19 +1,18 @@
 """Writes a document to a file: whole or not at all, and never over what is not ours."""
 
+import json
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 from kernel_exec.errors import InvalidArgumentError, StorageError
-from kernel_exec.files import write_whole
+from kernel_exec.files import held, open_plain, write_in
 from kernel_exec.inherited import INHERITED
-from kernel_exec.jsons import object_in
 from kernel_exec.notebooks.provenance import marker
-from kernel_exec.notebooks.reading import session_of
 
 PRIVATE = 0o077
 """The umask of what only its owner may read."""
@@ -21,12 +20,11 @@ PRIVATE = 0o077
 _TOP = 4096
 """Bytes of a document in which its mark stands."""
 
+_END = 4_000_000
+"""The same at both ends of a notebook: its metadata come first, and last once Jupyter saved it."""
 
 Check: TypeAlias = Callable[[Path], None]
 """Raises `InvalidArgumentError` for a folder that nothing may be written to."""
-
-_DESCRIPTORS = Path("/proc/self/fd")
-"""Where Linux has open folders by their descriptors."""
 
 
 def write(
@@ -43,7 +41,7 @@ def write(
 
     An earlier export of the same session is replaced, anything else only with `overwrite`. A
     file that is replaced keeps its mode, that of a new one leaves out `umask`. `check` refuses a
-    folder by its real path, whatever is put in its place meanwhile.
+    folder by its real path; a link that is put in its place meanwhile is not followed.
 
     Raises:
         InvalidArgumentError: The path is not allowed, or holds something else.
@@ -52,29 +50,12 @@ def write(
     if not overwrite:
         require_replaceable(path, session)
     with _explained(path):
-        if check is not None:
-            check(Path(os.path.realpath(path.parent)))
-        path.parent.mkdir(mode=0o777 & ~umask, parents=True, exist_ok=True)
-        with _held(path.parent, check) as folder:
-            if files:
-                _write_files(folder / files_folder(path), files, umask, check)
-            place, content = folder / path.name, document.encode("utf-8", "backslashreplace")
-            write_whole(place, content, mode=_mode(place, umask))
-
-
-@contextmanager
-def _held(folder: Path, check: Check | None) -> Iterator[Path]:
-    """The folder that was checked, also when it is moved or a link takes its place."""
-    if check is None or not _DESCRIPTORS.exists():
-        yield folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        held = _DESCRIPTORS / str(descriptor)
-        check(held.readlink())
-        yield held
-    finally:
-        os.close(descriptor)
+        folder = Path(os.path.realpath(path.parent))
+        if files:
+            # their names hold an execution's id, so they are its own
+            _write_all(_no_link(folder / files_folder(path)), files, umask, check)
+        content = document.encode("utf-8", "backslashreplace")
+        _write_all(folder, {path.name: content}, umask, check)
 
 
 def require_replaceable(path: Path, session: str) -> None:
@@ -105,26 +86,22 @@ def files_folder(path: Path) -> str:
     return f"{path.stem}_files"
 
 
-def _write_files(folder: Path, files: Mapping[str, bytes], umask: int, check: Check | None) -> None:
-    """Each is whole or not there; their names hold an execution's id, so they are its own."""
+def _no_link(folder: Path) -> Path:
     if folder.is_symlink():
         raise InvalidArgumentError(
             f"{str(folder)!r} is a link, and large outputs would be written through it;"
             " remove it or choose another path"
         )
-    folder.mkdir(mode=0o777 & ~umask, exist_ok=True)
-    with _held(folder, check) as held:
+    return folder
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes], umask: int, check: Check | None) -> None:
+    """Write files to a folder by its real path, which is made."""
+    if check is not None:
+        check(folder)
+    with held(folder, missing=0o777 & ~umask) as place:
         for name, content in files.items():
-            write_whole(held / name, content, mode=_mode(held / name, umask))
-
-
-def _mode(path: Path, umask: int) -> int:
-    """The mode that a file must have."""
-    with suppress(FileNotFoundError):
-        before = path.lstat().st_mode
-        if stat.S_ISREG(before):
-            return stat.S_IMODE(before) & 0o777
-    return 0o666 & ~umask
+            write_in(place, folder / name, content, mode=0o666 & ~umask)
 
 
 def _replaceable(path: Path, session: str) -> bool:
@@ -133,12 +110,18 @@ def _replaceable(path: Path, session: str) -> bool:
         # neither a link nor a pipe, which would be waited for
         if not stat.S_ISREG(path.lstat().st_mode):
             return False
-        there = path.read_bytes()
+        with open_plain(path) as file:
+            is_notebook = path.suffix == ".ipynb"
+            there = file.read(_END if is_notebook else _TOP)
+            if is_notebook:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
+                there += file.read(_END)
     except FileNotFoundError:
         return True
     if not session:
         return False
-    if path.suffix == ".ipynb":
-        return session_of(object_in(there)) == session
+    if is_notebook:  # in whose text such quotes are escaped
+        mark = re.escape(json.dumps(session).encode())
+        return there.lstrip()[:1] == b"{" and bool(re.search(rb'"session":\s*' + mark, there))
     mark = re.escape(marker(session).encode())
-    return re.search(rb"(?m)^(?:<!-- |# +# )" + mark + rb"(?: -->)?$", there[:_TOP]) is not None
+    return re.search(rb"(?m)^(?:<!-- |# +# )" + mark + rb"(?: -->)?$", there) is not None

@@ -121,6 +121,7 @@ class Catalog:
             umask=inherited.umask,
             folder=folder,
             writable=opened if is_walled else None,
+            private=Places(storage_root).private,
         )
         self._storage_root = storage_root
         self._cache = cache

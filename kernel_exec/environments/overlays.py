@@ -22,6 +22,7 @@ from packaging.version import Version
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.files import work_folder
 from kernel_exec.leases import locked
 
 from .interpreters import Interpreter
@@ -52,7 +53,7 @@ class Overlays:
         self.offline = False
         self._interpreter = interpreter
         self._cache = cache
-        self._tools = tools
+        self.tools = tools
 
     async def ensure(self, constraints: Sequence[str]) -> Path | None:
         """The overlay for these constraints, made if need be; None when they can't be met."""
@@ -75,8 +76,8 @@ class Overlays:
 
         uv prefers the versions that its output file names already.
         """
-        with tempfile.TemporaryDirectory() as name:
-            wanted, resolved = Path(name, "wanted.in"), Path(name, "resolved.txt")
+        with work_folder(self.tools.private, "kernel-exec-pins-") as folder:
+            wanted, resolved = folder / "wanted.in", folder / "resolved.txt"
             limits = [each for each in pins if "==" not in each]
             wanted.write_text("\n".join([_WANTED, *limits]))
             resolved.write_text("".join(f"{each}\n" for each in pins))
@@ -84,7 +85,7 @@ class Overlays:
             argv += ["--only-binary", ":all:"]
             argv += ["--output-file", str(resolved), "--", str(wanted)]
             finished = await run_uv(
-                argv, tools=self._tools, limit=_BUILD_LIMIT, python=self._interpreter.executable
+                argv, tools=self.tools, limit=_BUILD_LIMIT, python=self._interpreter.executable
             )
             kept = {*limits, *resolved.read_text().splitlines()}
         self.offline |= finished.timed_out or unreachable(finished)
@@ -136,7 +137,7 @@ class Overlays:
         argv += ["--only-binary", ":all:", "--", _WANTED]
         python = self._interpreter.executable
         return await run_uv(
-            argv, tools=self._tools, limit=_BUILD_LIMIT, python=python, compiled=target
+            argv, tools=self.tools, limit=_BUILD_LIMIT, python=python, compiled=target
         )
 
     def _like_the_server(self) -> bool:

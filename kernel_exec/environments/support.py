@@ -9,7 +9,6 @@ behind everything on `sys.path`; where that does not do, it goes first while ipy
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -21,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 
 from kernel_exec import processes
 from kernel_exec.errors import UnusableEnvironmentError
-from kernel_exec.files import write_whole
+from kernel_exec.files import work_folder, write_whole
 from kernel_exec.places import INSIDE, bare, is_exposed
 
 from .activation import activation_files
@@ -94,7 +93,8 @@ async def find_support(
         support = await ways.own() or await ways.overlay() or await ways.shadow()
     except OSError as error:
         raise UnusableEnvironmentError(
-            f"no kernel can be started without a temporary folder: {error}; set TMPDIR"
+            f"no kernel can be tried without a work folder: {error}; make room or let the server's"
+            " user write there"
         ) from error
     if support is None:
         trouble = overlays.trouble or ways.trouble or "it does not import"
@@ -195,8 +195,7 @@ class _Ways:
         python = self._interpreter.executable
         command = [str(python), "-B", str(INSIDE)] if self._writable is None else bare(python)
         processes.require_threads(KERNEL_TAKES, what="a kernel")
-        with tempfile.TemporaryDirectory() as name:
-            work = Path(name)
+        with work_folder(self._overlays.tools.private, "kernel-exec-try-") as work:
             configuration = _smoke(work, kind, folder) | {"path": self._closed_path()}
             (work / "launch.json").write_text(json.dumps(configuration))
             finished = await processes.run(

@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from uv import find_uv_bin
 
 from kernel_exec import processes
+from kernel_exec.files import work_folder
 from kernel_exec.inherited import INHERITED
 from kernel_exec.places import bare, home_folder
 
@@ -61,6 +61,7 @@ _UNREACHABLE = (
 class Tools:
     """What installers get; files that they make leave out `umask`.
 
+    They run in folders below `private`, our own folder, or the system's temporary one without it.
     `uv` and `pip` are the contents of the user's configuration, None where there is none;
     `conda` are digests of the files that conda reads, which can't be replaced by copies. `writable`
     are the folders that code behind walls may write to, None without walls.
@@ -72,6 +73,7 @@ class Tools:
     conda: Mapping[Path, str] = field(default_factory=dict)
     umask: int = INHERITED.umask
     writable: tuple[Path, ...] | None = None
+    private: Path | None = None
 
     @contextmanager
     def work_folder(self) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -80,9 +82,10 @@ class Tools:
         No file in the folder can pass for a package; uv reads neither projects nor settings
         above it; uv and pip find the copies of the user's configuration. Raises `OSError`.
         """
-        with TemporaryDirectory(prefix="kernel-exec-install-") as name:
-            work, config = Path(name, "work"), Path(name, "config")
+        with work_folder(self.private, "kernel-exec-install-") as folder:
+            work, config, temporary = (folder / name for name in ("work", "config", "tmp"))
             work.mkdir()
+            temporary.mkdir()
             (work / "uv.toml").touch()
             (config / "uv").mkdir(parents=True)
             if self.uv is not None:
@@ -92,6 +95,7 @@ class Tools:
                 name: value for name, value in self.variables.items() if name not in _MISLEADING
             }
             variables["XDG_CONFIG_HOME"] = str(config)
+            variables["TMPDIR"] = str(temporary)  # pip installs from what it has put there
             if variables.get("UV_CONFIG_FILE"):
                 variables["UV_CONFIG_FILE"] = str(config / "uv" / "uv.toml")
             if variables.get("PIP_CONFIG_FILE") != os.devnull:  # which means none at all
@@ -113,6 +117,7 @@ def read_tools(
     umask: int = INHERITED.umask,
     folder: Path = Path(),
     writable: tuple[Path, ...] | None = None,
+    private: Path | None = None,
 ) -> Tools:
     """What installers get of the client's variables `base` and of the files they read now.
 
@@ -134,6 +139,7 @@ def read_tools(
         conda=_conda_digests(variables),
         umask=umask,
         writable=writable,
+        private=private,
     )
 
 

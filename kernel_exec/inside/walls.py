@@ -12,6 +12,9 @@ _CHAIN = 5
 
 _NETWORK = {errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EAFNOSUPPORT}
 
+_OF_SQLITE = {"unable to open database file", "attempt to write a readonly database"}
+"""What it reports where a file can't be written, and also for other reasons."""
+
 settings = {}
 """`walls`: the word; `writable`: the folders that code may write to; `shown`: those it sees."""
 
@@ -22,7 +25,7 @@ def refused(error, frames):
     if not word:
         return ""
     for each in _chain(error):
-        line = _of_system(each, word)
+        line = _of_database(each, word) or _of_system(each, word)
         if line:
             return line
     return ""
@@ -36,17 +39,34 @@ def _chain(error):
     return found
 
 
+def _of_database(error, word):
+    if type(error).__name__ != "OperationalError" or str(error) not in _OF_SQLITE:
+        return ""
+    return "SQLite does not name the file; %s" % _writable(word)
+
+
+def _writable(word):
+    return (
+        "the sandbox (%s) lets code write only in %s; a person may open other folders"
+        " with KERNEL_EXEC_SANDBOX_WRITE" % (word, ", ".join(settings["writable"]))
+    )
+
+
 def _of_system(error, word):
     if not isinstance(error, OSError):
         return ""
-    path = error.filename if isinstance(error.filename, str) else ""
+    paths = [path for path in (error.filename, error.filename2) if isinstance(path, str)]
+    outside = any(not _within(path, "writable") for path in paths)
+    path = paths[0] if paths else ""
     code = error.errno
     if word == "isolated" and (code in _NETWORK or type(error).__name__ == "gaierror"):
         return "the sandbox (isolated) has no network; a person may choose `workspace` instead"
-    if code in (errno.EROFS, errno.EACCES, errno.EPERM) and path and not _within(path, "writable"):
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV) and outside:
+        return _writable(word)
+    if code == errno.EXDEV:
         return (
-            "the sandbox (%s) lets code write only in %s; a person may open other folders"
-            " with KERNEL_EXEC_SANDBOX_WRITE" % (word, ", ".join(settings["writable"]))
+            "each folder that the sandbox (%s) opens is a file system of its own;"
+            " copy the file, or move it with shutil.move" % word
         )
     hides = word == "isolated" and os.path.isabs(path) and not _within(path, "shown")
     if code == errno.ENOENT and hides:

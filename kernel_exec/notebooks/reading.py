@@ -3,12 +3,14 @@
 import importlib
 import json
 import math
+import os
 import stat
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kernel_exec.errors import InvalidArgumentError, NotFoundError, StorageError
+from kernel_exec.files import open_plain
 from kernel_exec.jsons import JSON, JSONObject, items, mapping, text
 from kernel_exec.sandbox.walls import Walls
 
@@ -136,7 +138,8 @@ def read_bytes(path: Path) -> bytes:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
             raise InvalidArgumentError(f"{str(path)!r} is no notebook's file, or far too large")
-        return path.read_bytes()
+        with open_plain(Path(os.path.realpath(path))) as file:
+            return file.read(_LARGEST)  # also of a file that grows meanwhile
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no notebook {str(path)!r}") from error
     except OSError as error:

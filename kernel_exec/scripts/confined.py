@@ -16,7 +16,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -26,6 +26,7 @@ from kernel_exec.errors import (
     NotFoundError,
     StorageError,
 )
+from kernel_exec.files import held
 from kernel_exec.places import PRIVATE_FOLDER
 
 _PATH_LIMIT: Final = 1024
@@ -69,17 +70,17 @@ def place_below(root: Path, given: str) -> Place:
 @contextmanager
 def folder_of(place: Place) -> Iterator[int]:
     """A descriptor of the folder that the file is in, which stays that folder if it is moved."""
-    if os.open not in os.supports_dir_fd:
-        raise StorageError(
-            f"{str(place.path)!r} can't be opened: this system has no way to open a file without"
-            " following links that are put in its way; use execute_code to read or write it"
-        )
-    with _explained(place):
-        folder = _descend(place)
-    try:
+    with ExitStack() as stack:
+        with _explained(place):
+            real = Path(os.path.realpath(place.root), *place.parts[:-1])
+            folder = stack.enter_context(held(real))
+        if folder is None:
+            raise StorageError(
+                f"{str(place.path)!r} can't be opened: this system has no way to open a file"
+                " without following links that are put in its way; use execute_code to read or"
+                " write it"
+            )
         yield folder
-    finally:
-        os.close(folder)
 
 
 def open_in(folder: int, place: Place) -> BinaryIO:
@@ -131,19 +132,6 @@ def _objection(inside: str) -> str | None:
     if len(inside.encode()) > _PATH_LIMIT or max(len(p.encode()) for p in parts) > _PART_LIMIT:
         return f"it has more than {_PATH_LIMIT:,} bytes, or a name of more than {_PART_LIMIT}"
     return None
-
-
-def _descend(place: Place) -> int:
-    """Open the folder that the file is in, from one folder to the next; raises `OSError`."""
-    flags = os.O_RDONLY | os.O_DIRECTORY
-    folder = os.open(place.root, flags)
-    for part in place.parts[:-1]:
-        above = folder
-        try:
-            folder = os.open(part, flags | os.O_NOFOLLOW, dir_fd=above)
-        finally:
-            os.close(above)
-    return folder
 
 
 @contextmanager

@@ -6,10 +6,9 @@ import re
 import secrets
 import stat
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +21,7 @@ from kernel_exec.errors import (
     StorageError,
     UnencodableError,
 )
+from kernel_exec.files import held, write_in
 from kernel_exec.places import CELLS_FOLDER, PRIVATE_FOLDER
 
 from .confined import Place, folder_of, open_in, opened, place_below
@@ -98,16 +98,18 @@ class ScriptStore:
         The file holds `source` as it is, in the encoding that it declares, and is there whole or
         not at all. It is 0600, and not synced to the disk: history is what survives a power cut.
         """
-        return self.write(self._draft(source, stem, self._made_root))
+        return self.write(self._draft(source, stem, self._root))
 
     def draft(self, source: str, stem: str = "") -> Draft:
         """What `write` will store; code without a name has a folder of its own."""
-        return self._draft(source, stem, self._made_root if stem else self._cells)
+        return self._draft(source, stem, self._root if stem else self._cells())
 
     def write(self, draft: Draft) -> Path:
         """Store it, and return its path."""
+        below = draft.path.parent.relative_to(self._root)
         try:
-            _write_whole(str(draft.path), draft.content)
+            with held(Path(os.path.realpath(self._root), below), missing=0o700) as folder:
+                write_in(folder, draft.path, draft.content, mode=0o600, durable=False)
         except OSError as error:
             raise self._unstored(error) from error
         return draft.path
@@ -120,7 +122,9 @@ class ScriptStore:
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked(place) as folder:
-                _write_whole(place.parts[-1], content, folder=folder, mode=_mode(folder, place))
+                with suppress(NotFoundError):
+                    open_in(folder, place).close()  # only a plain file is replaced
+                write_in(folder, place.path, content, mode=0o600)
         except OSError as error:
             raise self._unstored(error) from error
         return place.path
@@ -160,12 +164,11 @@ class ScriptStore:
         sha256 = hashlib.sha256(content).hexdigest()
         return Script(path=place.path, source=checked_source(source), sha256=sha256)
 
-    def _draft(self, source: str, stem: str, made_folder: Callable[[], Path]) -> Draft:
+    def _draft(self, source: str, stem: str, folder: Path) -> Draft:
         name = _plain_name(stem) if stem else "code"
         checked_source(source)
         content = _encoded(b"", source, "no file was created")
         try:
-            folder = made_folder()
             while (path := folder / f"{name}_{secrets.token_hex(4)}.py").exists():
                 pass
         except OSError as error:
@@ -173,20 +176,12 @@ class ScriptStore:
         return Draft(path=path, content=content)
 
     def _cells(self) -> Path:
-        """The folder for cells, the root if something else has its name; raises `OSError`."""
+        """The folder for cells, which need not exist; the root if something else has its name."""
         folder = self._root / CELLS_FOLDER
-        try:
-            mode = folder.lstat().st_mode
-        except FileNotFoundError:
-            self._made_root()
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-            mode = folder.lstat().st_mode
-        return folder if stat.S_ISDIR(mode) else self._root
-
-    def _made_root(self) -> Path:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._root
+        with suppress(OSError):
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                return self._root
+        return folder
 
     def _unstored(self, error: OSError) -> StorageError:
         return StorageError(
@@ -260,19 +255,9 @@ def _is_plain(character: str) -> bool:
     return character in _PUNCTUATION or unicodedata.category(character)[0] in "LNM"
 
 
-def _mode(folder: int, place: Place) -> int:
-    """The permissions of the file at `place`, those of a new one where none is."""
-    try:
-        with open_in(folder, place) as stream:
-            return stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o777
-    except NotFoundError:
-        return 0o600
-
-
 def _append(folder: int, place: Place, added: str) -> Appended:
     """Append while nobody else does; raises `OSError`."""
     with open_in(folder, place) as stream:
-        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o777
         content = stream.read(_FILE_LIMIT + 1)
     if len(content) <= _FILE_LIMIT:
         content = _continuation(content, added, place)
@@ -282,7 +267,7 @@ def _append(folder: int, place: Place, added: str) -> Appended:
             " allowed; begin another file with initialize_code_file"
         )
     if added:
-        _write_whole(place.parts[-1], content, folder=folder, mode=mode)
+        write_in(folder, place.path, content, mode=0o600)
     lines = content.count(b"\n") + (content[-1:] not in {b"", b"\n"})
     return Appended(path=place.path, lines=lines, size=len(content))
 
@@ -316,27 +301,3 @@ def _encoded(content: bytes, added: str, state: str) -> bytes:
             f"the text can't be stored in the encoding that it declares: {error}; {state}."
             " Declare UTF-8, or write the character as an escape"
         ) from error
-
-
-def _write_whole(
-    name: str, content: bytes, *, folder: int | None = None, mode: int | None = None
-) -> None:
-    """Put a file at `name` (in `folder`), whole or not at all; raises `OSError`.
-
-    It is for its owner only. One that takes the place of another gets that one's `mode`, and is
-    synced, as what the other held is at stake. History removes what a killed writer leaves.
-    """
-    unfinished = Path(name).with_name(f".unfinished-{secrets.token_hex(8)}")
-    opener = partial(os.open, mode=0o600, dir_fd=folder)
-    try:
-        with open(unfinished, "xb", opener=opener) as stream:
-            stream.write(content)
-            if mode is not None:
-                stream.flush()
-                os.fchmod(stream.fileno(), mode)
-                os.fsync(stream.fileno())
-        os.replace(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished, dir_fd=folder)
-        raise

@@ -329,3 +329,17 @@ def test_an_export_has_the_mode_of_its_users_files_and_keeps_that_of_one_it_repl
         assert stat.S_IMODE(Path(portable.strip()).stat().st_mode) == 0o666 & ~umask
     finally:
         os.umask(before)
+
+
+def test_no_link_leads_the_usual_place_out_of_the_storage_root(run: Run, tmp_path: Path) -> None:
+    anyio.run(fill, tmp_path / "store", ("a", "main", 1, 1))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "store" / "notebooks").symlink_to(elsewhere)
+
+    code, _, err = run("--format", "py")
+
+    assert code == 2
+    assert f"leads to '{elsewhere}'" in err
+    assert "choose the file with --output" in err
+    assert list(elsewhere.iterdir()) == []

@@ -147,6 +147,28 @@ def test_a_picture_is_written_to_a_file(type_in: Type, tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_is_not_written_through_a_link_of_the_codes_own(
+    type_in: Type, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    code = (
+        "import os, base64\n"
+        "class Frame:\n"
+        "    def _repr_png_(self):\n"
+        "        step = get_ipython().kernel.get_parent()['header']['msg_id']\n"
+        f"        os.symlink({str(mine)!r}, f'{tmp_path}/picture_{{step}}_1.png')\n"
+        "        return b'picture'\n"
+        "Frame()"
+    )
+
+    told = type_in("run", code, "--session", "draw")
+
+    written = tmp_path / told.out.splitlines()[-1]
+    assert (written.read_bytes(), written.is_symlink()) == (b"picture", False)
+    assert mine.read_bytes() == b"mine"
+
+
 def test_a_step_is_shown_with_its_whole_output(type_in: Type) -> None:
     type_in("run", "for i in range(50_000): print(f'line {i}')", "--session", "long")
     type_in("run", "1 / 0", "--session", "long")

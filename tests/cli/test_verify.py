@@ -164,6 +164,23 @@ def test_a_file_that_changed_meanwhile_is_not_stamped(
     assert path.read_text().endswith(" ")
 
 
+def test_a_file_is_not_stamped_through_a_link_of_its_own_code(run: Run, tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "here" / "work" / "a.ipynb", tmp_path / "elsewhere"
+    path.parent.mkdir()
+    code = (
+        "import os, shutil; os.chdir('..'); shutil.copytree('work', '../elsewhere');"
+        "os.rename('work', 'moved'); os.symlink('../elsewhere', 'work')"
+    )
+    write(path, (code, ""))
+
+    _, _, err = run("work/a.ipynb", "--python", sys.executable, "--stamp")
+
+    assert "has changed meanwhile" in err
+    assert (elsewhere / "a.ipynb").read_bytes() == (
+        tmp_path / "here" / "moved" / "a.ipynb"
+    ).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

@@ -2,12 +2,16 @@
 
 import os
 import re
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_exec import processes
+from kernel_exec.content import searching
 from kernel_exec.content.lines import Lines, Size, Source, Texts
 from kernel_exec.content.paging import Asked, Page, found, numbered, page, sources_of
 from kernel_exec.content.plain import clean
@@ -201,6 +205,23 @@ async def test_a_search_runs_elsewhere_and_finds_the_same() -> None:
     sources = [*text(*NUMBERS), Source(text="half \udc80\n")]
     for search in ("7$", "nowhere", r"\\udc80"):
         assert await searched(search, sources) == looked_up(search, sources, Asked(limit=5))
+
+
+async def test_a_search_has_no_file_that_code_could_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    run = processes.run
+
+    async def looking(*arguments: Any, **options: Any) -> processes.Finished:
+        seen.extend(tmp_path.iterdir())
+        return await run(*arguments, **options)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(searching, "run", looking)
+
+    assert (await searched("7$", text(*NUMBERS))).text
+    assert seen == []
 
 
 async def test_a_wrong_search_is_refused() -> None:

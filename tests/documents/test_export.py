@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,47 @@ async def test_nothing_is_written_through_a_link_to_a_folder(tmp_path: Path) -> 
     with pytest.raises(InvalidArgumentError, match="is a link"):
         await export_document(large("x" * 9000), tmp_path / "n.ipynb", overwrite=True, limit=5000)
     assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_link_that_takes_the_place_of_a_checked_folder_is_not_followed(
+    tmp_path: Path,
+) -> None:
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    work.mkdir()
+    elsewhere.mkdir()
+
+    def check(folder: Path) -> None:
+        if not work.is_symlink():  # what code does in the moment after the check
+            work.rename(tmp_path / "moved")
+            work.symlink_to(elsewhere)
+        if not folder.is_relative_to(work):
+            raise InvalidArgumentError
+
+    with pytest.raises(StorageError, match="can't be written"):
+        await export_document(notebook(), work / "new" / "n.ipynb", overwrite=True, check=check)
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_large_file_in_the_place_of_a_document_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "n.ipynb"
+    path.touch()
+    os.truncate(path, 300_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidArgumentError, match="overwrite=true"):
+            await export(path)
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_large_export_is_known_again(tmp_path: Path) -> None:
+    made = large("x" * 9_000_000)
+    path = await export(tmp_path / "n.ipynb", made)
+    await export(path, made)
+    path.write_text(json.dumps(made, sort_keys=True))  # as Jupyter saves it
+    await export(path, made)
+    assert path.stat().st_size > 9_000_000
 
 
 PATHS = {

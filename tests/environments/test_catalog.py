@@ -29,6 +29,11 @@ def make_catalog(folder: Path, configured: Environment | None = None) -> Catalog
     )
 
 
+def test_its_installers_run_below_our_own_folder(tmp_path: Path) -> None:
+    with make_catalog(tmp_path, HERE).tools.work_folder() as (work, _):
+        assert work.is_relative_to(tmp_path / ".kernel_exec")
+
+
 async def test_it_remembers_and_forgets(tmp_path: Path) -> None:
     known = make_catalog(tmp_path, HERE)
     assert await known.default() == HERE

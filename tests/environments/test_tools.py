@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,22 @@ def test_no_variable_leads_the_python_of_an_installer_to_other_code(tmp_path: Pa
     names = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
     tools = read_tools(base(tmp_path, **dict.fromkeys(names, "x")), passed=names)
     assert not set(names) & set(tools.variables)
+
+
+async def test_installers_run_where_no_code_can_reach_and_follow_nothing_above(
+    tmp_path: Path,
+) -> None:
+    private = tmp_path / ".kernel_exec"
+    tools = read_tools(base(tmp_path), passed=(), private=private)
+    config(tmp_path, f'[tool.uv]\nindex-url = "{NOWHERE}/planted"', "pyproject.toml")
+    config(tmp_path, f'index-url = "{NOWHERE}/planted"', "uv.toml")
+
+    with tools.work_folder() as (work, variables):
+        for place in (work, Path(variables["XDG_CONFIG_HOME"]), Path(variables["TMPDIR"])):
+            assert place.is_dir()
+            assert place.is_relative_to(private)
+    tools = replace(tools, variables={**tools.variables, "UV_DEFAULT_INDEX": f"{NOWHERE}/mine"})
+    assert "/mine/" in await attempt(tools)
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -104,6 +104,30 @@ def test_the_next_step_follows_from_the_error(code: str) -> None:
     assert advice(code) == MEANT[code]
 
 
+WRITABLE = "lets code write only in /mine, /tmp"
+REFUSED = {
+    "import sqlite3; sqlite3.connect('/proc/x.db').execute('select 1')": WRITABLE,
+    "import sqlite3; raise sqlite3.OperationalError('attempt to write a readonly database')": (
+        WRITABLE
+    ),
+    "import sqlite3; raise sqlite3.OperationalError('no such table: a')": "",
+    "raise OSError(18, 'Invalid cross-device link', '/etc/passwd', None, '/mine/x')": WRITABLE,
+    "raise OSError(18, 'Invalid cross-device link', '/mine/x', None, '/srv/x')": WRITABLE,
+    "raise OSError(18, 'Invalid cross-device link', '/tmp/x', None, '/mine/x')": "shutil.move",
+    "raise OSError(1, 'Operation not permitted', '/mine/x', None, '/tmp/x')": "",
+    "raise OSError(2, 'No such file or directory', '/mine/x')": "",
+}
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_a_wall_refused_is_told(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"walls": "workspace", "writable": ["/mine", "/tmp"], "shown": []}
+    monkeypatch.setattr(hints.walls, "settings", settings)
+    told = advice(code)
+    assert ("the sandbox (workspace)" in told) == bool(REFUSED[code])
+    assert REFUSED[code] in told
+
+
 def test_a_part_of_a_package_that_was_not_imported_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

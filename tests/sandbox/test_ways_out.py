@@ -40,6 +40,7 @@ def home() -> Iterator[Path]:
     (folder / "project" / "other" / ".kernel_exec" / "http_token").write_text(_SECRET)
     (folder / "project" / "backend" / ".venv" / "conda-meta").mkdir(parents=True)
     (folder / ".netrc").write_text(_SECRET)
+    (folder / "plain").touch()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "project" / "s"))
         listening.listen()
@@ -279,3 +280,23 @@ def test_an_environment_that_code_could_replace_is_refused(tmp_path: Path) -> No
     assert others(venv, private / "environment") == ()
     venv.rename(project / "venv")
     assert others(project / "venv") == (project / "venv", project / "venv")
+
+
+@pytest.mark.kernel
+def test_a_write_that_was_refused_in_other_words_is_told(server: Server, home: Path) -> None:
+    for code in (
+        "import sqlite3; sqlite3.connect('/usr/x.db').execute('create table a(b)')",
+        f"os.rename('{home}/plain', 'x')",
+        f"os.link('{home}/plain', 'x')",
+    ):
+        told = server.run(code).text
+        assert f"the sandbox (workspace) lets code write only in {home}/project" in told, told
+
+
+@pytest.mark.kernel
+def test_a_folder_for_code_that_is_a_link_is_not_used(server: Server, home: Path) -> None:
+    (home / "startup").mkdir()
+    server.run(f"os.rename('a/b/cells', 'a/b/moved'); os.symlink('{home}/startup', 'a/b/cells')")
+
+    assert server.run("2 * 3").text.startswith("6")
+    assert not list((home / "startup").iterdir())

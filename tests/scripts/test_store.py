@@ -268,6 +268,21 @@ def test_cells_lie_in_the_root_where_their_folder_is_none(tmp_path: Path, kind: 
     assert list(outside.iterdir()) == []
 
 
+def test_a_cell_is_not_stored_through_a_link_that_takes_its_folders_place(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    outside.mkdir()
+    store = ScriptStore(root)
+    store.write(store.draft("1"))
+    draft = store.draft("2")
+    (root / "cells").rename(root / "moved")
+    (root / "cells").symlink_to(outside)
+
+    with pytest.raises(StorageError, match="can't be stored"):
+        store.write(draft)
+
+    assert list(outside.iterdir()) == []
+
+
 def test_a_file_is_found_without_its_suffix_and_only_if_no_other_has_the_name(
     tmp_path: Path,
 ) -> None:
