@@ -121,7 +121,7 @@ class Catalog:
             umask=inherited.umask,
             folder=folder,
             writable=opened if is_walled else None,
-            private=Places(storage_root).private,
+            private=Places(storage_root).private if is_walled else None,
         )
         self._storage_root = storage_root
         self._cache = cache
