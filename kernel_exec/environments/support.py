@@ -93,8 +93,8 @@ async def find_support(
         support = await ways.own() or await ways.overlay() or await ways.shadow()
     except OSError as error:
         raise UnusableEnvironmentError(
-            f"no kernel can be tried without a work folder: {error}; make room or let the server's"
-            " user write there"
+            f"no kernel can be tried without a work folder: {error}; make room there, let the"
+            " server's user write there, or set TMPDIR to another folder"
         ) from error
     if support is None:
         trouble = overlays.trouble or ways.trouble or "it does not import"
