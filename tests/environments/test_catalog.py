@@ -12,13 +12,16 @@ import pytest
 from kernel_exec.environments.catalog import Catalog, PreparedEnvironment
 from kernel_exec.environments.spec import Environment, EnvironmentKind
 from kernel_exec.errors import UnusableEnvironmentError
+from kernel_exec.sandbox.walls import OPEN, Sandbox, Walls
 from tests.environments.pythons import make_venv
 from tests.real import HERE
 from tests.shared import CACHE
 from tests.waits import patient
 
 
-def make_catalog(folder: Path, configured: Environment | None = None) -> Catalog:
+def make_catalog(
+    folder: Path, configured: Environment | None = None, sandbox: Sandbox = OPEN
+) -> Catalog:
     return Catalog(
         storage_root=folder,
         cache=CACHE,
@@ -26,11 +29,13 @@ def make_catalog(folder: Path, configured: Environment | None = None) -> Catalog
         passed_variables=(),
         configured=configured,
         named={},
+        sandbox=sandbox,
     )
 
 
-def test_its_installers_run_below_our_own_folder(tmp_path: Path) -> None:
-    with make_catalog(tmp_path, HERE).tools.work_folder() as (work, _):
+def test_behind_walls_its_installers_run_below_our_own_folder(tmp_path: Path) -> None:
+    walled = Sandbox(walls=Walls.WORKSPACE)
+    with make_catalog(tmp_path, HERE, sandbox=walled).tools.work_folder() as (work, _):
         assert work.is_relative_to(tmp_path / ".kernel_exec")
 
 

@@ -176,7 +176,8 @@ def test_requests_in_a_row_are_all_answered_and_fill_no_memory(
                 line.run("x += 1")
             assert line.run("print(x)") == str(100 + REQUESTS)
             assert process.memory_info().rss - before[0] < GROWTH
-            assert process.num_fds() == before[1]
+            # it may just be reading something
+            wait_until(lambda: process.num_fds() <= before[1], within=5)
 
 
 @pytest.mark.parametrize("options", [["--port", "0"], ["--behind-proxy"], ["--allowed-host", "a"]])
