@@ -27,6 +27,11 @@ _POLL = 0.001
 """Seconds between two looks at mounts; all are made within some milliseconds."""
 
 _BINDS = ("--bind", "--ro-bind", "--ro-bind-try", "--dev-bind")
+_VALUES = dict.fromkeys((*_BINDS, "--symlink", "--setenv"), 2)
+_VALUES.update(
+    dict.fromkeys(("--cap-drop", "--proc", "--dev", "--tmpfs", "--remount-ro", "--chdir"), 1)
+)
+"""How many words belong to one that bubblewrap is told; a link may lead to any word."""
 
 
 class _Ruleset(ctypes.Structure):
@@ -52,7 +57,8 @@ def main():
         "--info-fd": told[1],
         "--block-fd": held[0],
     }
-    for descriptor in options.values():
+    # it would also begin if nobody could write to the pipe any more: bubblewrap itself can
+    for descriptor in (*options.values(), held[1]):
         os.set_inheritable(descriptor, True)
     words = [word for name, value in options.items() for word in (name, str(value))]
     os.execv(bubblewrap, [bubblewrap, *words, "--", *sys.argv[5:]])
@@ -100,31 +106,34 @@ def _look(arguments, told, held):
     try:
         with open(arguments, "rb") as file:
             words = os.fsdecode(file.read()).split("\0")
-        wrong = misplaced(words, _all_mounts(pid), _mounts("self"))
+        outer = _mounts("self")
+        wrong = misplaced(words, _all_mounts(pid, outer), outer)
         why = wrong and "%s was exchanged meanwhile" % wrong
     finally:
-        if why:  # it would begin once nobody can write to the pipe any more
+        if why:
             os.write(2, os.fsencode("confine: %s\n" % why))
             os.kill(pid, _SIGKILL)
     os.write(held, b"x")
 
 
-def _all_mounts(pid):
-    """The mounts of a process once there will be no more: the root is read-only in the end."""
+def _all_mounts(pid, outer):
+    """The mounts of a process once there will be no more: its own root is read-only in the end."""
+    machine = [device for device, _, point, _ in outer if point == "/"]
     while True:
         try:
             mounts = _mounts(pid)
         except FileNotFoundError:  # bubblewrap has failed, and said so
             os._exit(0)
-        if [options for _, _, point, options in mounts if point in ("/", "/oldroot")] == ["ro"]:
+        roots = [(device, options) for device, _, point, options in mounts if point == "/"]
+        if len(roots) == 1 and roots[0][1] == "ro" and roots[0][0] not in machine:
             return mounts
         time.sleep(_POLL)
 
 
 def _mounts(pid):
     """Device, path on it, place and "ro" or "rw" of each mount that a process sees."""
-    with open("/proc/%s/mountinfo" % pid, encoding="utf-8", errors="surrogateescape") as file:
-        lines = [line.split(" ") for line in file]
+    with open("/proc/%s/mountinfo" % pid, "rb") as file:
+        lines = [os.fsdecode(line).split(" ") for line in file.read().split(b"\n") if line]
     return [
         (words[2], _plain(words[3]), _plain(words[4]), words[5].partition(",")[0])
         for words in lines
@@ -142,16 +151,19 @@ def misplaced(arguments, inner, outer):
     `inner` are the mounts behind the walls, `outer` those before them.
     """
     places = {point: (device, path) for device, path, point, _ in inner}
-    for at, word in enumerate(arguments[: arguments.index("--clearenv")]):
-        if word == "--tmpfs" and arguments[at + 1] not in places:
-            return arguments[at + 1]
+    at = 0
+    while at < len(arguments):
+        word, end = arguments[at], at + 1 + _VALUES.get(arguments[at], 0)
+        place = arguments[end - 1]
+        mounted = places.get(place)
+        if word == "--tmpfs" and mounted is None:
+            return place
         if word in _BINDS:
-            source, place = arguments[at + 1 : at + 3]
-            mounted = places.get(place)
-            if mounted is None and word == "--ro-bind-try" and not os.path.lexists(source):
-                continue
-            if mounted is None or source not in _names(*mounted, outer):
+            source = arguments[at + 1]
+            is_left_out = word == "--ro-bind-try" and not os.path.lexists(source)
+            if source not in _names(*mounted, outer) if mounted else not is_left_out:
                 return place
+        at = end
     return ""
 
 

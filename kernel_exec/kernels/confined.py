@@ -6,13 +6,13 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 from kernel_exec.jsons import JSONObject
 from kernel_exec.places import INSIDE, PRIVATE_FOLDER
 from kernel_exec.sandbox import seatbelt, seccomp, unheld
-from kernel_exec.sandbox.bubblewrap import arguments
+from kernel_exec.sandbox.bubblewrap import BINDS, arguments
 from kernel_exec.sandbox.policy import Policy
 from kernel_exec.sandbox.secrets import secrets_below
 from kernel_exec.sandbox.walls import MECHANISMS, Sandbox, Walls
@@ -79,9 +79,13 @@ def view_of(
     """
     policy = policy_for(launch, sandbox, private=private, spill_dir=spill_dir)
     policy.check()
-    found = [each.stat() for each in policy.writable]
-    shown = arguments(policy, {}, _listing) if sys.platform == "linux" else seatbelt.profile(policy)
-    return (*shown, *((each.st_dev, each.st_ino) for each in found))
+    if sys.platform != "linux":
+        return (seatbelt.profile(policy),)
+    words = [*arguments(policy, {}, _listing)]
+    shown = (Path(each) for word, each in pairwise(words) if word in BINDS)
+    # a file that was replaced is another one, and so is a folder that was made again
+    found = [each.stat() for each in (*policy.writable, *filter(Path.is_file, shown))]
+    return (*words, *((each.st_dev, each.st_ino) for each in found))
 
 
 def _require_place(walls: Walls, ours: Path) -> None:

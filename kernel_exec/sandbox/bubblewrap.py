@@ -12,6 +12,9 @@ from .walls import Walls
 Listing: TypeAlias = Callable[[Path], Iterable[Path]]
 """What lies in a folder; nothing for one that can't be read."""
 
+BINDS = ("--bind", "--ro-bind", "--ro-bind-try")
+"""What is told of a path that is shown."""
+
 _GRAPHICS = ("/dev/dri", "/dev/kfd", "/dev/nvidia*")
 """Devices that compute; without them frameworks fall back silently."""
 
@@ -22,8 +25,8 @@ _OF_THE_MACHINE = (
 )
 """What root may change there, also without a capability: it owns these files."""
 
-_MOST_PARTS = 1000
-"""Entries of a folder that are shown one by one; bubblewrap takes 9,000 words in all."""
+_MOST_PARTS = 100
+"""Entries of a folder that are shown one by one: for a thousand bubblewrap takes a second."""
 
 _KEYS = ("/proc/keys", "/proc/key-users")
 """What names the user's keys; keyrings themselves are closed by the filter of system calls."""
@@ -41,7 +44,9 @@ def arguments(policy: Policy, variables: Mapping[str, str], listing: Listing) ->
         yield from ("--unshare-net", "--disable-userns")
     hidden = policy.hidden | policy.absent | policy.sockets
     hidden |= {policy.runtime, *map(Path, REPLACED)}
-    view = _View(hidden, policy.writable, listing)
+    # our own folder is there already, and scripts are to be seen as they come
+    whole = [each.parent for each in policy.ours if each.is_dir()]
+    view = _View(hidden, added=policy.writable, whole=whole, listing=listing)
     for tree in innermost_last([*policy.shown()]):
         yield from view.show(tree)
     yield from _kernel_files()
@@ -79,7 +84,8 @@ def _writable(policy: Policy, view: "_View") -> Iterator[str]:
         yield from ("--bind", str(folder), str(folder))
         yield from _pinned(folder, (*policy.needed, *policy.ours))
         for ours in policy.ours:
-            if ours.is_relative_to(folder):
+            # what lies in an environment is left out there
+            if ours.is_relative_to(folder) and not any(map(ours.is_relative_to, policy.needed)):
                 yield from view.covered(ours)
     for socket in policy.sockets:
         if any(map(socket.is_relative_to, policy.writable)):
@@ -89,19 +95,27 @@ def _writable(policy: Policy, view: "_View") -> Iterator[str]:
 class _View:
     """What is shown of the machine as it is, less what is hidden; `frozen` are folders of ours.
 
-    A folder that holds something hidden has only what it holds now. What is `added` later is left
-    out.
+    A folder that holds something hidden has only what it holds now, but for those that are `whole`
+    or have too many parts. What is `added` later is left out.
     """
 
-    def __init__(self, hidden: Collection[Path], added: Collection[Path], listing: Listing) -> None:
+    def __init__(
+        self,
+        hidden: Collection[Path],
+        *,
+        added: Collection[Path],
+        whole: Collection[Path],
+        listing: Listing,
+    ) -> None:
         self.frozen: list[Path] = []
-        self._hidden = {*hidden, *added}
+        self._hidden = {*hidden}
+        self._added, self._whole = {*added}, {*whole}
         self._above = {above for each in hidden for above in each.parents}
         self._listing = listing
 
     def show(self, tree: Path, *, always: bool = False) -> Iterator[str]:
         """A tree, itself `always` and its parts unless they are hidden."""
-        if tree in self._hidden and not always:
+        if tree in self._hidden | self._added and not always:
             return
         try:
             mode = tree.lstat().st_mode
@@ -110,25 +124,27 @@ class _View:
         if stat.S_ISLNK(mode):
             yield from ("--symlink", str(tree.readlink()), str(tree))
         elif stat.S_ISDIR(mode) and tree in self._above:
-            entries = [*self._listing(tree)]
-            if len(entries) > _MOST_PARTS:
-                yield from self._mask(tree)
-                return
-            if tree != Path("/"):
-                yield from self.covered(tree)
-            for entry in entries:
-                yield from self.show(entry)
+            yield from self._parts(tree)
         elif not stat.S_ISSOCK(mode):
             yield from ("--ro-bind" if always else "--ro-bind-try", str(tree), str(tree))
 
-    def _mask(self, tree: Path) -> Iterator[str]:
-        """A tree of too many parts to show each: only what is hidden by now is covered in it."""
+    def _parts(self, tree: Path) -> Iterator[str]:
+        """A folder with something hidden: each of its parts, or all but what is hidden by now."""
+        parts = [*self._listing(tree)]
+        if tree == Path("/") or (len(parts) <= _MOST_PARTS and tree not in self._whole):
+            if tree != Path("/"):
+                yield from self.covered(tree)
+            for each in parts:
+                yield from self.show(each)
+            return
         yield from ("--ro-bind", str(tree), str(tree))
-        for each in innermost_last([each for each in self._hidden if tree in each.parents]):
-            if each.is_dir():
+        for each in parts:
+            if each in self._hidden and each.is_dir():
                 yield from self.covered(each)
-            elif each.exists():
+            elif each in self._hidden:
                 yield from ("--ro-bind", "/dev/null", str(each))
+            elif each in self._above:
+                yield from self.show(each)
 
     def covered(self, folder: Path) -> Iterator[str]:
         """An empty folder in its place, which is read-only in the end."""

@@ -38,6 +38,8 @@ def told(*words: str) -> list[str]:
         (("--bind", "/usr", "/usr"), [("8:1", "/usr", "/elsewhere", "rw")], "/usr"),
         (("--tmpfs", "/w/k"), [("0:9", "/", "/x/k", "rw")], "/w/k"),
         (("--ro-bind-try", "/", "/there"), [], "/there"),
+        (("--symlink", "--clearenv", "/l", "--bind", "/usr", "/usr"), [], "/usr"),
+        (("--symlink", "--bind", "/l", "--tmpfs", "/k"), [("0:9", "/", "/k", "rw")], ""),
         (
             ("--bind", "/usr", "/usr", "--bind", "/opt", "/opt"),
             [("8:1", "/usr", "/usr", "rw"), ("8:1", "/usr", "/opt", "rw")],

@@ -38,7 +38,9 @@ def home() -> Iterator[Path]:
     (folder / ".config").mkdir()
     (folder / "project" / "other" / ".kernel_exec").mkdir(parents=True)
     (folder / "project" / "other" / ".kernel_exec" / "http_token").write_text(_SECRET)
-    (folder / "project" / "backend" / ".venv" / "conda-meta").mkdir(parents=True)
+    for each in ("conda-meta", ".kernel_exec"):  # in the same place
+        (folder / "project" / "backend" / ".venv" / each).mkdir(parents=True)
+    (folder / "Icon\r").touch()
     (folder / ".netrc").write_text(_SECRET)
     (folder / "plain").touch()
     with socket.socket(socket.AF_UNIX) as listening:
