@@ -1,6 +1,7 @@
 """What runs can be stopped: within a second and with the kernel kept, or else at a told price."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -27,8 +28,8 @@ STOPPABLE = {
     "a large power": "7 ** 10 ** 8",
     "a socket": "import socket; a, b = socket.socketpair(); a.recv(1)",
     "processes": (
-        "import concurrent.futures as c, time\n"
-        "with c.ProcessPoolExecutor(2) as e: list(e.map(time.sleep, [60, 60]))"
+        "import concurrent.futures as c, subprocess\n"
+        "with c.ProcessPoolExecutor(2) as e: list(e.map(subprocess.run, [['sleep', '60']] * 2))"
     ),
     "a __repr__": (
         f"class Slow:\n    def __repr__(self):\n        {FOR_EVER}\nprint('', end='')\nSlow()"
@@ -37,6 +38,15 @@ STOPPABLE = {
 
 
 CHILDREN = {"a subprocess": 1, "!sleep": 1, "%%bash": 1, "processes": 2}
+"""Programs `sleep` that run once it is under way: a worker that begins may lose its interrupt."""
+
+
+def _sleeping(kernel: psutil.Process) -> int:
+    names = []
+    for each in kernel.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            names.append(each.name())
+    return names.count("sleep")
 
 
 def begin(agent: Agent, source: str, folder: Path, children: int = 0) -> int:
@@ -47,7 +57,7 @@ def begin(agent: Agent, source: str, folder: Path, children: int = 0) -> int:
     wait_until(begun.exists)
     if children:
         kernel = psutil.Process(agent.pid())
-        wait_until(lambda: len(kernel.children()) >= children)
+        wait_until(lambda: _sleeping(kernel) == children)
     return number
 
 
