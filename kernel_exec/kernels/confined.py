@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
@@ -150,9 +151,21 @@ def policy_for(
 
 def _roots(writable: Sequence[Path]) -> Iterator[Path]:
     """Our folders of other storage roots, which are no more for code than those of its own."""
-    for folder in writable:
-        for depth in ("", "*/", "*/*/"):
-            yield from _real(folder.glob(depth + PRIVATE_FOLDER))
+    found = (each / PRIVATE_FOLDER for folder in writable for each in _folders(folder))
+    yield from _real(filter(Path.is_dir, found))
+
+
+def _folders(folder: Path, depth: int = 2) -> Iterator[Path]:
+    """A folder and those below it, without links; one that vanishes meanwhile is none."""
+    yield folder
+    if depth > 0:
+        with suppress(OSError):
+            for each in sorted(each for each in folder.iterdir() if _is_folder(each)):
+                yield from _folders(each, depth - 1)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Sequence[Path]) -> Iterator[Path]:
@@ -167,9 +180,9 @@ def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Sequence[Path]) ->
     def free(path: Path) -> bool:
         return any(folder in path.parents for folder in writable)
 
-    marks = [f"{depth}/{mark}" for depth in ("*", "*/*") for mark in ("pyvenv.cfg", "conda-meta")]
-    found = [each.parent for at in writable for mark in marks for each in at.glob(mark)]
-    yield from filter(free, _real(found))
+    for each in chain(*map(_folders, writable)):
+        if (each / "pyvenv.cfg").exists() or (each / "conda-meta").exists():
+            yield from filter(free, _real([each]))
     for place in sandbox.environments:
         python = place / "bin" / "python" if (place / "bin" / "python").exists() else place
         kept = [*_real([_folder_of(place)])]
