@@ -152,11 +152,11 @@ def policy_for(
 def _roots(writable: Sequence[Path]) -> Iterator[Path]:
     """Our folders of other storage roots, which are no more for code than those of its own."""
     found = (each / PRIVATE_FOLDER for folder in writable for each in _folders(folder))
-    yield from _real(filter(Path.is_dir, found))
+    yield from _real(each for each in found if os.path.lexists(each) and each.is_dir())
 
 
 def _folders(folder: Path, depth: int = 2) -> Iterator[Path]:
-    """A folder and those below it, without links; one that vanishes meanwhile is none."""
+    """A folder and those below it, without links; what can't be listed or vanishes has none."""
     yield folder
     if depth > 0:
         with suppress(OSError):
@@ -181,7 +181,7 @@ def _others(sandbox: Sandbox, writable: Sequence[Path], ours: Sequence[Path]) ->
         return any(folder in path.parents for folder in writable)
 
     for each in chain(*map(_folders, writable)):
-        if (each / "pyvenv.cfg").exists() or (each / "conda-meta").exists():
+        if any(os.path.lexists(each / mark) for mark in ("pyvenv.cfg", "conda-meta")):
             yield from filter(free, _real([each]))
     for place in sandbox.environments:
         python = place / "bin" / "python" if (place / "bin" / "python").exists() else place

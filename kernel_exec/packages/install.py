@@ -84,8 +84,8 @@ async def install(
             return replace(installed, excluded=excluded)
     except OSError as error:
         raise PackageError(
-            f"the install could not be carried out: {error}; KERNEL_EXEC_CACHE and"
-            " CODE_STORAGE_DIR must be writable folders"
+            f"the install could not be carried out: {error}; KERNEL_EXEC_CACHE, CODE_STORAGE_DIR"
+            " and TMPDIR must be writable folders"
         ) from error
 
 

@@ -65,6 +65,8 @@ def serve(word: str, home: Path, user: User = MYSELF) -> Iterator[Place]:
         f'[environments.other]\nkind = "venv"\npath = "{project}/deps/other"\n'
         f'[environments.tests]\nkind = "python"\npath = "{sys.executable}"\n'
     )
+    if user.prefix:
+        (project / "closed").mkdir(mode=0)  # as a container's volume often is
     user.own(home)
     listening, abstract, tcp = (socket.socket(f) for f in (socket.AF_UNIX,) * 2 + (socket.AF_INET,))
     with listening, abstract, tcp:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kernel_exec.errors import KernelStartError
+from kernel_exec.kernels import confined
 from kernel_exec.kernels.confined import policy_for
 from kernel_exec.sandbox.walls import Sandbox, Walls
 from tests.environments.pythons import make_venv
@@ -104,6 +105,10 @@ def test_a_secret_that_comes_later_and_another_storage_root_are_hidden(
     )
 
     assert seen.text.startswith("False\n[]\n"), seen.text
+
+
+def test_a_folder_that_vanishes_is_none(tmp_path: Path) -> None:
+    assert [*confined._folders(tmp_path / "gone")] == [tmp_path / "gone"]
 
 
 def test_what_a_client_has_opened_is_settled_when_it_begins(tmp_path: Path) -> None:
